@@ -1,0 +1,1 @@
+"""Reference models and the data to train and check them."""

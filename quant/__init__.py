@@ -1,0 +1,1 @@
+"""Which numbers represent a model: calibration and quantization."""

@@ -1,0 +1,1 @@
+"""What a program computes and how long it takes: NumPy executor, C simulation, cycles, comparison."""

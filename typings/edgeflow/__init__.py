@@ -1,0 +1,1 @@
+../../edgeflow/__init__.py
