@@ -1,0 +1,50 @@
+"""The scalar arithmetic that every operator is built from: one rounding rule, dyadic requantization, saturation.
+
+Requantization (HAWQ-V3, arXiv 2011.10680, section 3) is ``(acc * m + 2^(c-1)) >> c``: an integer multiplier ``m`` and a shift ``c``
+stand for the real factor ``m / 2^c``; rounding is half up. ``c = 0`` means no rounding term.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.graph import Format, IntArray
+
+MULTIPLIER_BITS = 17  # with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
+MAXIMUM_SHIFT = 46
+
+
+def round_shift(value: IntArray, shift: int) -> IntArray:
+    """``value / 2^shift`` rounded half up."""
+    return value if shift == 0 else (value + (1 << (shift - 1))) >> shift
+
+
+def requantize(accumulator: IntArray, multiplier: IntArray | int, shift: int) -> IntArray:
+    """``(acc * m + 2^(c-1)) >> c``, not saturated."""
+    return round_shift(accumulator * multiplier, shift)
+
+
+def saturate(value: IntArray, bits: int, signed: bool) -> IntArray:
+    """Clip to the range of an integer format."""
+    f = Format((), bits, signed)
+    return np.clip(value, f.minimum, f.maximum)
+
+
+def dyadic(ratio: float | NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> tuple[NDArray[np.int64], int]:
+    """Multipliers below ``2^bits`` in magnitude and their one common shift with ``m / 2^shift`` nearest to ``ratio``.
+
+    The shift is the largest that fits every multiplier, at most ``MAXIMUM_SHIFT``; ValueError if even shift 0 does not fit.
+    """
+    ratio = np.asarray(ratio, dtype=np.float64)
+    largest = float(np.max(np.abs(ratio), initial=0.0))
+    if not np.isfinite(largest):
+        raise ValueError("requantization ratios must be finite")
+    limit = (1 << bits) - 1
+    shift = MAXIMUM_SHIFT
+    while shift > 0 and np.floor(largest * 2.0**shift + 0.5) > limit:
+        shift -= 1
+    multiplier = np.floor(ratio * 2.0**shift + 0.5)
+    if np.max(np.abs(multiplier), initial=0.0) > limit:
+        raise ValueError(f"requantization ratio {largest:g} does not fit a {bits}-bit multiplier")
+    return multiplier.astype(np.int64), shift

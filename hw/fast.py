@@ -1,0 +1,87 @@
+"""Exact integer arithmetic on floating-point units, for the NumPy executor.
+
+Integer matrix products run through float32 BLAS where the bound on every partial sum is below 2^24, else the inner axis is split into
+pieces that are, added in float64 (exact below 2^53). Requantization runs in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.graph import Format, IntArray
+
+FLOAT32_EXACT = 1 << 24
+BLOCK_ELEMENTS = 1 << 16  # results requantized at a time: half a megabyte of float64 stays in a second-level cache
+
+Array = NDArray[Any]
+
+
+class Scratch:
+    """Named work arrays, reused between blocks of one call."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
+        """An uninitialised array of the given shape, cut from one that is large enough."""
+        size = int(np.prod(shape))
+        held = self._arrays.get(name)
+        if held is None or held.size < size:
+            held = self._arrays[name] = np.empty(size, dtype=dtype)
+        return held[:size].reshape(shape)
+
+
+def blocked(rows: int, columns: int) -> Iterator[slice]:
+    """Row slices of about ``BLOCK_ELEMENTS`` elements."""
+    step = max(1, BLOCK_ELEMENTS // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
+    """Slices of the inner axis of ``weight (N, K)`` whose partial sums stay below 2^24 for inputs up to ``magnitude``."""
+    cost = np.abs(weight) * magnitude
+    pieces, start, total = [], 0, np.zeros(weight.shape[0], dtype=np.int64)
+    for k in range(weight.shape[1]):
+        total += cost[:, k]
+        if total.max(initial=0) >= FLOAT32_EXACT:
+            pieces.append(slice(start, k))
+            start, total = k, cost[:, k].copy()
+    pieces.append(slice(start, weight.shape[1]))
+    return pieces
+
+
+def matrix_product(weight: IntArray, x: Format) -> Callable[[Array, Scratch], Array]:
+    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in the scratch until its next use."""
+    magnitude = x.magnitude
+    whole = (np.abs(weight).sum(axis=1) * magnitude).max(initial=0) < FLOAT32_EXACT
+    pieces = [slice(0, weight.shape[1])] if whole else split_inner(weight, magnitude)
+    transposed = [np.ascontiguousarray(weight[:, piece].T.astype(np.float32)) for piece in pieces]
+    n = weight.shape[0]
+
+    def single(rows: Array, scratch: Scratch) -> Array:
+        return np.matmul(rows, transposed[0], out=scratch.get("accumulator", (rows.shape[0], n), np.float32))
+
+    def several(rows: Array, scratch: Scratch) -> Array:
+        total = scratch.get("total", (rows.shape[0], n), np.float64)
+        total.fill(0.0)
+        part = scratch.get("accumulator", (rows.shape[0], n), np.float32)
+        for piece, matrix in zip(pieces, transposed, strict=True):
+            np.add(total, np.matmul(rows[:, piece], matrix, out=part), out=total)
+        return total
+
+    return single if whole else several
+
+
+def requantize_rows(accumulator: Array, factor: Array | float, offset: Array | float, out: Array) -> None:
+    """``floor(acc * factor + offset + 1/2)`` with ``factor = m * 2^-c`` and ``offset = bias * factor``.
+
+    Equal to the integer requantization of ``acc + bias`` while the products stay below 2^52: every step is then exact.
+    """
+    np.multiply(accumulator, factor, out=out, dtype=np.float64)
+    np.add(out, np.add(offset, 0.5, dtype=np.float64), out=out)
+    np.floor(out, out=out)

@@ -1,0 +1,248 @@
+"""The integer graph: formats, tensors and nodes whose arithmetic is exactly defined.
+
+Shapes are per sample (no batch axis). An activation of shape ``(..., C)`` is seen by the hardware as rows of ``C`` channels.
+The real value of an integer ``q`` is ``(q - zero_point) * scale``; scales are an interpretation for people, quantizers and
+reports. What is computed is defined by the integers and by the attributes of the nodes alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Attribute = int | float | str | bool | tuple[int, ...]
+IntArray = NDArray[np.int64]
+
+
+class Rounding(Enum):
+    """How a real value becomes an integer: EdgeFlow has one rule, ``floor(x + 1/2)``."""
+
+    HALF_UP = "half_up"
+
+
+class Overflow(Enum):
+    """What happens to a value outside the format: saturate, or refuse (token ids, masks)."""
+
+    SATURATE = "saturate"
+    ERROR = "error"
+
+
+class Layout(Enum):
+    """Where a tensor lives: rows in the activation memory, or the weight image in its operator's own form."""
+
+    ROWS = "rows"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class QType:
+    """An integer format with its interpretation.
+
+    ``scale`` is one number, or one per channel (last axis) where the consumers can fold it. ``zero_point`` is the integer that
+    stands for 0.0.
+    """
+
+    bits: int
+    signed: bool
+    scale: float | tuple[float, ...]
+    zero_point: int = 0
+    rounding: Rounding = Rounding.HALF_UP
+    overflow: Overflow = Overflow.SATURATE
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 32:
+            raise ValueError(f"QType bits must be 1 to 32, not {self.bits!r}")
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        if not all(np.isfinite(s) and s > 0 for s in scales):
+            raise ValueError("QType scale must be finite and positive")
+
+    @property
+    def minimum(self) -> int:
+        """Smallest integer of the format."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def maximum(self) -> int:
+        """Largest integer of the format."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """The scale as an array that broadcasts over the last axis."""
+        return np.asarray(self.scale, dtype=np.float64)
+
+    def quantize(self, real: NDArray[Any]) -> IntArray:
+        """Round real values half up onto the format and saturate; ValueError where the format refuses a value."""
+        q = np.floor(np.asarray(real, dtype=np.float64) / self.scales + 0.5) + self.zero_point
+        if self.overflow is Overflow.ERROR and (q.min(initial=0) < self.minimum or q.max(initial=0) > self.maximum):
+            raise ValueError(f"values must lie in [{self.minimum}, {self.maximum}]")
+        clipped: IntArray = np.clip(q, self.minimum, self.maximum).astype(np.int64)
+        return clipped
+
+    def dequantize(self, q: NDArray[Any]) -> NDArray[np.float64]:
+        """Real values of integers."""
+        return (np.asarray(q, dtype=np.float64) - self.zero_point) * self.scales
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the hardware knows of a tensor: per-sample shape and integer width."""
+
+    shape: tuple[int, ...]
+    bits: int
+    signed: bool
+
+    @property
+    def minimum(self) -> int:
+        """Smallest integer of the format."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def maximum(self) -> int:
+        """Largest integer of the format."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def magnitude(self) -> int:
+        """Largest absolute value."""
+        return max(-self.minimum, self.maximum)
+
+    @property
+    def channels(self) -> int:
+        """Size of the last axis."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """Product of the other axes."""
+        return int(np.prod(self.shape[:-1], dtype=np.int64)) if len(self.shape) > 1 else 1
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Per-sample shape, integer format and memory layout; ``limit`` narrows the values (token ids: vocabulary size - 1)."""
+
+    shape: tuple[int, ...]
+    qtype: QType
+    layout: Layout = Layout.ROWS
+    limit: int | None = None
+
+    @property
+    def format(self) -> Format:
+        """The part that the arithmetic depends on."""
+        return Format(self.shape, self.qtype.bits, self.qtype.signed)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator application. ``origin`` names the model's own node for messages."""
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Attribute]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An integer network in topological order. ``constants`` holds every weight, table and multiplier by tensor name."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: Mapping[str, TensorType]
+    constants: Mapping[str, IntArray] = field(repr=False)
+    nodes: tuple[Node, ...]
+
+    def formats(self, node: Node) -> tuple[Format, ...]:
+        """Formats of a node's inputs."""
+        return tuple(self.tensors[name].format for name in node.inputs)
+
+    def node_constants(self, node: Node) -> dict[int, IntArray]:
+        """The constant inputs of a node by input position."""
+        return {i: self.constants[name] for i, name in enumerate(node.inputs) if name in self.constants}
+
+    def save(self, stem: Path) -> None:
+        """Write ``stem.json`` (structure) and ``stem.npz`` (constants)."""
+        document = {
+            "name": self.name,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "tensors": {name: _tensor_to_json(tensor) for name, tensor in self.tensors.items()},
+            "nodes": [
+                {
+                    "op": node.op,
+                    "inputs": node.inputs,
+                    "output": node.output,
+                    "attributes": dict(node.attributes),
+                    "origin": node.origin,
+                }
+                for node in self.nodes
+            ],
+        }
+        stem.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+        # Names such as "a/b" are not portable as archive members: the JSON keeps the order instead.
+        arrays = {f"c{i}": _narrow(value) for i, value in enumerate(self.constants.values())}
+        names = np.array(list(self.constants), dtype=np.str_)
+        np.savez(stem.with_suffix(".npz"), allow_pickle=False, names=names, **arrays)
+
+    @staticmethod
+    def load(stem: Path) -> Graph:
+        """Read what :meth:`save` wrote."""
+        document = json.loads(stem.with_suffix(".json").read_text())
+        with np.load(stem.with_suffix(".npz")) as archive:
+            constants = {str(n): archive[f"c{i}"].astype(np.int64) for i, n in enumerate(archive["names"])}
+        return Graph(
+            name=document["name"],
+            inputs=tuple(document["inputs"]),
+            outputs=tuple(document["outputs"]),
+            tensors={name: _tensor_from_json(tensor) for name, tensor in document["tensors"].items()},
+            constants=constants,
+            nodes=tuple(
+                Node(
+                    n["op"],
+                    tuple(n["inputs"]),
+                    n["output"],
+                    {k: tuple(v) if isinstance(v, list) else v for k, v in n["attributes"].items()},
+                    n["origin"],
+                )
+                for n in document["nodes"]
+            ),
+        )
+
+
+def _narrow(value: IntArray) -> NDArray[Any]:
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if value.size == 0 or (value.min() >= info.min and value.max() <= info.max):
+            return value.astype(dtype)
+    return value
+
+
+def _tensor_to_json(tensor: TensorType) -> dict[str, Any]:
+    q = tensor.qtype
+    return {
+        "shape": tensor.shape,
+        "bits": q.bits,
+        "signed": q.signed,
+        "scale": q.scale,
+        "zero_point": q.zero_point,
+        "rounding": q.rounding.value,
+        "overflow": q.overflow.value,
+        "layout": tensor.layout.value,
+        "limit": tensor.limit,
+    }
+
+
+def _tensor_from_json(d: dict[str, Any]) -> TensorType:
+    scale = tuple(d["scale"]) if isinstance(d["scale"], list) else d["scale"]
+    qtype = QType(d["bits"], d["signed"], scale, d["zero_point"], Rounding(d["rounding"]), Overflow(d["overflow"]))
+    return TensorType(tuple(d["shape"]), qtype, Layout(d["layout"]), d["limit"])

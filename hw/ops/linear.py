@@ -1,0 +1,346 @@
+"""Linear layer: the MAC array's main operator, with its fused epilogue.
+
+``y = epilogue(x . W^T + bias)``. The epilogue requantizes per output channel (HAWQ-V3, arXiv 2011.10680) and then either looks the
+saturated 8-bit value up in a table (GELU and other activation functions) or adds a requantized residual, and saturates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
+from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.fast import Scratch, blocked, matrix_product, requantize_rows
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+
+ROWS = 32  # rows held on chip at a time
+PIPELINE_DEPTH = 12  # multiply, adder tree and accumulate; also the epilogue's stages
+
+LINEAR = InstructionLayout(
+    "linear",
+    1,
+    (
+        *("x", "rows", "in_channels", "out_channels", "x_signed", "weights", "parameters", "shift"),
+        *("has_table", "table", "table_bytes"),
+        *("has_residual", "residual", "residual_constant", "residual_bytes", "residual_signed"),
+        *("residual_multiplier", "residual_shift"),
+        *("y", "y_bits", "y_bytes", "y_signed"),
+    ),
+)
+
+X, WEIGHT, BIAS, MULTIPLIER, TABLE, RESIDUAL = range(6)
+
+
+@register
+@dataclass(frozen=True)
+class Linear(Operator):
+    """Inputs: ``x (..., K)`` up to 8 bits; ``weight (N, K)`` signed; ``bias (N,)`` and ``multiplier (N,)`` int32; then a
+    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of ``bits``, ``signed``.
+
+    ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))`` or
+    ``y = table[sat8(rq(acc, multiplier, shift)) + 128]``.
+    """
+
+    shift: int
+    bits: int
+    signed: bool
+    has_table: bool
+    has_residual: bool
+    residual_multiplier: int
+    residual_shift: int
+
+    name: ClassVar[str] = "linear"
+    header: ClassVar[str] = "linear.hpp"
+    instruction: ClassVar[InstructionLayout] = LINEAR
+    ports: ClassVar[tuple[Port, ...]] = (
+        Port("x"),
+        Port("weight", constant=True),
+        Port("bias", constant=True),
+        Port("multiplier", constant=True),
+        Port("table or residual", optional=True),
+    )
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        x, weight, bias, multiplier = inputs[:4]
+        if self.has_table and self.has_residual:
+            raise ValueError("a linear layer has a table or a residual, not both")
+        if x.bits > 8:
+            raise ValueError(f"the input of a linear layer must have at most 8 bits, not {x.bits}")
+        if weight.bits > 8 or not weight.signed or len(weight.shape) != 2 or weight.shape[1] != x.channels:
+            raise ValueError(f"weight {weight.shape} of {weight.bits} bits does not fit an input of {x.channels} channels")
+        n = weight.shape[0]
+        if bias.shape != (n,) or multiplier.shape != (n,):
+            raise ValueError(f"bias {bias.shape} and multiplier {multiplier.shape} must both have {n} elements")
+        if len(inputs) != 4 + self.has_table + self.has_residual:
+            raise ValueError("a linear layer takes its table or residual as fifth input exactly when it says so")
+        out = Format((*x.shape[:-1], n), self.bits, self.signed)
+        if self.has_table and inputs[4].shape != (256,):
+            raise ValueError(f"the table must have 256 entries, not {inputs[4].shape}")
+        if self.has_residual and inputs[4].shape != out.shape:
+            raise ValueError(f"the residual {inputs[4].shape} must have the output's shape {out.shape}")
+        return out
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        x, weight, bias, multiplier = inputs[:4]
+        value = requantize(x @ weight.T + bias, multiplier, self.shift)
+        if self.has_table:
+            return inputs[4][saturate(value, 8, True) + 128]
+        if self.has_residual:
+            value = value + requantize(inputs[4], self.residual_multiplier, self.residual_shift)
+        return saturate(value, self.bits, self.signed)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        x, out = inputs[X], self.infer(inputs)
+        product = matrix_product(constants[WEIGHT], x)
+        bias = constants[BIAS].astype(np.float64)
+        factor = constants[MULTIPLIER] * 2.0**-self.shift
+        offset = bias * factor  # exact: bias and multiplier are integers of 31 + 17 bits
+        low, high = (-128, 127) if self.has_table else (out.minimum, out.maximum)
+        table = constants[4].astype(np.float32) if self.has_table else None
+        residual_factor = self.residual_multiplier * 2.0**-self.residual_shift
+        fixed = constants.get(4) if self.has_residual else None
+        fixed_residual = None if fixed is None else np.floor(fixed * residual_factor + 0.5)
+        n = bias.size
+
+        def run(activations: Sequence[Array]) -> Array:
+            source = activations[0]
+            rows = source.reshape(-1, source.shape[-1])
+            y = np.empty((rows.shape[0], n), dtype=np.float32)
+            added = None
+            if self.has_residual:
+                if fixed_residual is None:
+                    added = activations[1].reshape(-1, n)
+                else:
+                    whole = np.broadcast_to(fixed_residual, (source.shape[0], *out.shape))
+                    added = whole.reshape(-1, n)
+            scratch = Scratch()
+            for block in blocked(rows.shape[0], n):
+                accumulator = product(rows[block], scratch)
+                value = scratch.get("value", accumulator.shape, np.float64)
+                requantize_rows(accumulator, factor, offset, value)
+                if added is not None:
+                    extra = added[block]
+                    if fixed_residual is None:
+                        extra = scratch.get("extra", accumulator.shape, np.float64)
+                        requantize_rows(added[block], residual_factor, 0.0, extra)
+                    np.add(value, extra, out=value)
+                if table is None:
+                    np.clip(value, low, high, out=y[block], casting="unsafe")
+                else:
+                    index = scratch.get("index", accumulator.shape, np.intp)
+                    np.clip(value, low, high, out=value)
+                    np.add(value, 128.0, out=index, casting="unsafe")
+                    np.take(table, index, out=y[block], mode="clip")
+            return y.reshape(*source.shape[:-1], n)
+
+        return run
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        x = inputs[X]
+        weight, bias, multiplier = constants[WEIGHT], constants[BIAS], constants[MULTIPLIER]
+        positive = np.maximum(weight, 0).sum(axis=1)
+        negative = np.minimum(weight, 0).sum(axis=1)
+        # Partial sums in any order stay within the bias and the sums of the positive and the negative terms.
+        high = np.maximum(bias, 0) + positive * x.maximum + negative * x.minimum
+        low = np.minimum(bias, 0) + positive * x.minimum + negative * x.maximum
+        half = 1 << max(self.shift - 1, 0)
+        found = [
+            Register("accumulator", 32, int(low.min(initial=0)), int(high.max(initial=0))),
+            Register("multiplier", 18, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))),
+            _product_register(low, high, multiplier, half),
+        ]
+        if self.has_residual:
+            residual = inputs[4]
+            ends = np.array([residual.minimum, residual.maximum]) * self.residual_multiplier
+            found.append(Register("residual multiplier", 18, self.residual_multiplier, self.residual_multiplier))
+            found.append(
+                Register("residual product", 50, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0)))
+            )
+        if self.has_table:
+            table = constants[4]
+            out = self.infer(inputs)
+            found.append(Register("table entry", self.bits + (not self.signed), int(table.min()), int(table.max())))
+            if table.min() < out.minimum:
+                raise ValueError("a table entry lies below the output format")
+        return tuple(found)
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return inputs[X].rows * inputs[X].channels * inputs[WEIGHT].shape[0]
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        x, out, a = inputs[X], self.infer(inputs), context.architecture
+        for format, what in ((x, "input"), (out, "output")):
+            context.require(
+                format.channels <= a.max_channels,
+                f"{format.channels} {what} channels exceed the accelerator's {a.max_channels} (max_channels)",
+            )
+        values = dict.fromkeys(LINEAR.fields, 0)
+        values |= {
+            "x": context.address(X),
+            "rows": x.rows,
+            "in_channels": x.channels,
+            "out_channels": out.channels,
+            "x_signed": int(x.signed),
+            "weights": context.place("weight", weight_tiles(constants[WEIGHT], a)),
+            "parameters": context.place("parameters", parameter_tiles(constants[BIAS], constants[MULTIPLIER], a)),
+            "shift": self.shift,
+            "residual_bytes": 1,
+            "table_bytes": 1,
+            "y": context.output_address(),
+            "y_bits": out.bits,
+            "y_bytes": storage_bytes(out.bits),
+            "y_signed": int(out.signed),
+        }
+        if self.has_table:
+            format = Format((256,), out.bits, out.signed)
+            values |= {
+                "has_table": 1,
+                "table": context.place_rows("table", constants[4], format),
+                "table_bytes": storage_bytes(out.bits),
+            }
+        if self.has_residual:
+            residual = inputs[4]
+            fixed = constants.get(4)
+            values |= {
+                "has_residual": 1,
+                "residual": context.address(4) if fixed is None else context.place_rows("residual", fixed, residual),
+                "residual_constant": int(fixed is not None),
+                "residual_bytes": storage_bytes(residual.bits),
+                "residual_signed": int(residual.signed),
+                "residual_multiplier": self.residual_multiplier,
+                "residual_shift": self.residual_shift,
+            }
+        return [Instruction(LINEAR, values)]
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {"LINEAR_ROWS": ROWS}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        a = architecture
+        steps, tiles = ceil_div(values["in_channels"], a.pi), ceil_div(values["out_channels"], a.po)
+        rows, blocks = values["rows"], ceil_div(values["rows"], ROWS)
+        y_words = a.po * values["y_bytes"] // a.word_bytes
+        residual_words = values["has_residual"] * a.po * values["residual_bytes"] // a.word_bytes
+        parameter_words = 2 * a.po * 4 // a.word_bytes
+        table_words = values["has_table"] * 256 * values["table_bytes"] // a.word_bytes
+        parts = {
+            "mac": rows * tiles * (steps + PIPELINE_DEPTH),
+            "epilogue": rows * tiles * (y_words + PIPELINE_DEPTH),
+            "load input": rows * ceil_div(round_up(values["in_channels"], a.pi), a.word_bytes),
+            "load weights": blocks * tiles * (steps * a.pi * a.po // a.word_bytes + parameter_words),
+            "load residual": rows * tiles * residual_words,
+            "load table": table_words,
+        }
+        return Cycles(parts, macs=rows * values["in_channels"] * values["out_channels"])
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """One DSP a multiplier of the array (9 x 8 bit); two a requantizer of the epilogue (32 x 18 bit), of which each lane of an AXI
+        word has one for the accumulator and one for the residual. Memories: the input rows (17 bit, PI banks) and a tile's weights
+        (PI x PO banks of 8 bit); a RAMB36's two halves of 18 kbit are used singly, and banks up to 1 kbit are LUT RAM."""
+        a = architecture
+        dsp = a.pi * a.po + 2 * 2 * a.word_bytes
+        input_bank_bits = ROWS * a.max_channels // a.pi * 17
+        weight_bank_bits = a.max_channels // a.pi * 8
+        input_halves = a.pi * ceil_div(input_bank_bits, 18 * 1024)
+        weight_halves = 0 if weight_bank_bits <= 1024 else a.pi * a.po * ceil_div(weight_bank_bits, 18 * 1024)
+        unknown = Unknown("no synthesis has been run for this unit")
+        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves, 2), 0)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        made = []
+        for rows, k, n, bits, mode in [
+            (1, 1, 1, 8, "plain"),
+            (3, 17, 5, 8, "plain"),
+            (50, 96, 40, 8, "table"),
+            (33, 64, 64, 16, "residual"),
+            (7, 130, 33, 4, "plain"),
+            (2, 64, 20, 16, "constant residual"),
+            (5, 48, 24, 8, "corner"),
+            (4, 100, 16, 8, "unsigned table"),
+        ]:
+            made.append(_case(rng, rows, k, n, bits, mode))
+        return made
+
+
+def _product_register(low: IntArray, high: IntArray, multiplier: IntArray, half: int) -> Register:
+    ends = np.stack([low * multiplier, high * multiplier])
+    return Register("product", 50, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
+
+
+def weight_tiles(weight: IntArray, architecture: Architecture) -> Array:
+    """Weights ``(N, K)`` as the array reads them: ``[tile of PO][step of PI][o][i]`` int8, zero-padded."""
+    a = architecture
+    n, k = weight.shape
+    padded = np.zeros((round_up(n, a.po), round_up(k, a.pi)), dtype=np.int8)
+    padded[:n, :k] = weight
+    tiles = padded.reshape(-1, a.po, padded.shape[1] // a.pi, a.pi)
+    return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3))
+
+
+def parameter_tiles(bias: IntArray, multiplier: IntArray, architecture: Architecture) -> Array:
+    """Biases and multipliers as the epilogue reads them: for each tile PO biases, then PO multipliers, int32."""
+    po = architecture.po
+    padded = np.zeros((2, round_up(bias.size, po)), dtype=np.int32)
+    padded[0, : bias.size] = bias
+    padded[1, : bias.size] = multiplier
+    return np.ascontiguousarray(padded.reshape(2, -1, po).transpose(1, 0, 2))
+
+
+def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: str) -> Case:
+    corner = mode == "corner"
+    unsigned = mode.startswith("unsigned")
+    x_format = Format((rows, k), 8, not unsigned)
+    x = rng.integers(x_format.minimum, x_format.maximum + 1, size=(2, rows, k))
+    weight = rng.integers(-128, 128, size=(n, k))
+    if corner:
+        x = np.where(x < 0, x_format.minimum, x_format.maximum)
+        weight = np.where(weight < 0, -128, 127)
+    bias = rng.integers(-(1 << 20), 1 << 20, size=n)
+    multiplier = rng.integers(1 << 12, 1 << 17, size=n)
+    spread = float(np.abs(np.einsum("brk,nk->brn", x, weight) + bias).mean()) + 1.0
+    shift = int(np.ceil(np.log2(spread * 2.0**16 / 2.0 ** (bits - 2))))
+    table, residual = mode.endswith("table"), mode.endswith("residual")
+    op = Linear(
+        shift=shift,
+        bits=bits,
+        signed=not unsigned,
+        has_table=table,
+        has_residual=residual,
+        residual_multiplier=int(rng.integers(1 << 14, 1 << 17)) if residual else 0,
+        residual_shift=16 if residual else 0,
+    )
+    inputs = [x, weight, bias, multiplier]
+    formats = [x_format, Format((n, k), 8, True), Format((n,), 32, True), Format((n,), 32, True)]
+    constants = {WEIGHT, BIAS, MULTIPLIER}
+    if table:
+        inputs.append(rng.integers(0, 256, size=256) - (0 if unsigned else 128))
+        formats.append(Format((256,), bits, not unsigned))
+        constants.add(4)
+    if residual:
+        fixed = mode.startswith("constant")
+        inputs.append(rng.integers(-(1 << 15), 1 << 15, size=(rows, n) if fixed else (2, rows, n)))
+        formats.append(Format((rows, n), 16, True))
+        constants |= {4} if fixed else set()
+    return Case(f"{mode} {rows}x{k}x{n}", op, tuple(formats), tuple(inputs), frozenset(constants))
