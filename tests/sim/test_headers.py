@@ -1,0 +1,31 @@
+"""Where the C simulation's headers are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgeflow.hw.errors import ToolchainError
+from edgeflow.sim import headers
+
+
+def test_both_paths_lead_to_one_ap_int_and_to_our_headers() -> None:
+    for folders in (headers.native_include(), headers.exact_include()):
+        assert [(folder / "ap_int.h").is_file() for folder in folders] == [True, False]
+        assert (folders[-1] / "edgeflow").is_dir()
+    assert headers.native_include()[0] != headers.exact_include()[0]
+
+
+def test_missing_exact_headers_name_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "find_spec", lambda _name: None)
+    with pytest.raises(ToolchainError, match=r"pip install 'edgeflow\[exact\]'"):
+        headers.exact_include()
+
+
+def test_a_wheel_without_the_headers_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(headers, "find_spec", lambda _name: found)
+    with pytest.raises(ToolchainError, match=r"has no ap_int\.h"):
+        headers.exact_include()
