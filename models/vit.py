@@ -1,4 +1,4 @@
-"""A plain vision transformer in torch (Dosovitskiy et al., arXiv 2010.11929; DeiT-Tiny: Touvron et al., arXiv 2012.12877).
+"""A plain vision transformer in torch (Dosovitskiy et al., arXiv 2010.11929).
 
 Pre-norm blocks, one class token, learned positions, exact (erf) GELU, several heads, a patch embedding that is a
 convolution with stride = kernel. Written with basic tensor operations only, so that both torch exporters to ONNX
@@ -58,7 +58,8 @@ class Attention(nn.Module):
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]
         weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
+        projected: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
+        return projected
 
 
 class Block(nn.Module):
@@ -107,11 +108,12 @@ class VisionTransformer(nn.Module):
         x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), dim=1) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x)[:, 0])
+        logits: Tensor = self.head(self.norm(x)[:, 0])
+        return logits
 
     @torch.no_grad()
     def fold_input_normalisation(self, mean: float, std: float) -> None:
-        """Let the model take the raw image: fold ``(image - mean) / std`` into the patch embedding, exactly as real numbers.
+        """Let the model take the raw image: fold ``(image - mean) / std`` into the patch embedding.
 
         A model trained on normalised images gives the same logits, up to float rounding, on raw ones afterwards.
         """
