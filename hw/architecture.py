@@ -25,6 +25,7 @@ class Architecture(BaseModel):
     max_tokens: Annotated[int, Field(ge=16, description="most keys of one attention")] = 256
     max_head: Annotated[int, Field(ge=16, description="widest attention head, padded to 16")] = 64
     clock_mhz: Annotated[float, Field(gt=0)] = 200.0
+    units: Annotated[tuple[str, ...], Field(description="instructions that the overlay implements")] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:

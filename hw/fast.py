@@ -1,7 +1,7 @@
 """Exact integer arithmetic on floating-point units, for the NumPy executor.
 
-Integer matrix products run through float32 BLAS where the bound on every partial sum is below 2^24, else the inner axis is split into
-pieces that are, added in float64 (exact below 2^53). Requantization runs in float64.
+Integer matrix products run through float32 BLAS where the bound on every partial sum is below 2^24, else the inner axis is split
+into pieces that are, added in float64 (exact below 2^53). Requantization runs in float64.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What every operator states, and the registry that all of EdgeFlow loops over.
 
-An operator is one frozen dataclass whose fields are the node's attributes. It says what it computes (``reference``, NumPy int64: the
-definition), how the simulator computes it quickly (``kernel``, equal word for word), which instructions implement it (``lower``) in
-which C++ header, what it costs, and which seeded cases its tests draw. Registration refuses a class that leaves one out.
+An operator is one frozen dataclass whose fields are the node's attributes. It says what it computes (``reference``, NumPy int64:
+the definition), how the simulator computes it quickly (``kernel``, equal word for word), which instructions implement it
+(``lower``) in which C++ header, what it costs, and which seeded cases its tests draw. Registration refuses a class that leaves
+one out.
 """
 
 from __future__ import annotations
@@ -164,6 +165,14 @@ class Operator(ABC):
     @abstractmethod
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         """The instructions for one sample; parameters are placed into the weight image through the context."""
+
+    def view(self, inputs: Sequence[Format]) -> int | None:
+        """Line offset at which the output already lies inside input 0, for operators that move nothing; else None."""
+        return None
+
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        """Smallest ``max_channels``, ``max_tokens`` and ``max_head`` of an accelerator that can run it (those that matter)."""
+        return {"max_channels": max(self.infer(inputs).channels, *(f.channels for f in inputs if len(f.shape) > 1))}
 
     @classmethod
     @abstractmethod

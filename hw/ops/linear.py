@@ -53,7 +53,8 @@ X, WEIGHT, BIAS, MULTIPLIER, TABLE, RESIDUAL = range(6)
 @dataclass(frozen=True)
 class Linear(Operator):
     """Inputs: ``x (..., K)`` up to 8 bits; ``weight (N, K)`` signed; ``bias (N,)`` and ``multiplier (N,)`` int32; then a
-    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of ``bits``, ``signed``.
+    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of ``bits``,
+    ``signed``.
 
     ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))`` or
     ``y = table[sat8(rq(acc, multiplier, shift)) + 128]``.
@@ -255,8 +256,8 @@ class Linear(Operator):
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """One DSP a multiplier of the array (9 x 8 bit); two a requantizer of the epilogue (32 x 18 bit), of which each lane of an AXI
-        word has one for the accumulator and one for the residual. Memories: the input rows (17 bit, PI banks) and a tile's weights
+        """One DSP a multiplier of the array (9 x 8 bit); two a requantizer of the epilogue (32 x 18 bit), of which each lane of
+        an AXI word has one for the accumulator and one for the residual. Memories: the input rows (17 bit, PI banks) and a tile's weights
         (PI x PO banks of 8 bit); a RAMB36's two halves of 18 kbit are used singly, and banks up to 1 kbit are LUT RAM."""
         a = architecture
         dsp = a.pi * a.po + 2 * 2 * a.word_bytes

@@ -1,0 +1,83 @@
+"""The integer graph's verifier: a table of rules, each of which yields what it finds wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from edgeflow.hw.errors import VerificationError
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops import operator
+
+Rule = Callable[[Graph], Iterator[str]]
+
+
+def _defined_once_in_order(graph: Graph) -> Iterator[str]:
+    known = set(graph.inputs) | set(graph.constants)
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name not in known:
+                yield f"node {node.origin} ({node.op}) reads {name} before it is computed"
+        if node.output in known:
+            yield f"node {node.origin} ({node.op}) computes {node.output}, which exists already"
+        known.add(node.output)
+    for name in graph.outputs:
+        if name not in known:
+            yield f"output {name} is never computed"
+
+
+def _types_declared(graph: Graph) -> Iterator[str]:
+    names = [*graph.inputs, *graph.constants, *(node.output for node in graph.nodes)]
+    for name in names:
+        if name not in graph.tensors:
+            yield f"tensor {name} has no type"
+
+
+def _constants_in_range(graph: Graph) -> Iterator[str]:
+    for name, value in graph.constants.items():
+        format = graph.tensors[name].format
+        if value.shape != format.shape:
+            yield f"constant {name} has shape {value.shape}, its type says {format.shape}"
+        elif value.dtype != np.int64:
+            yield f"constant {name} is {value.dtype}, it must be int64"
+        elif value.size and (value.min() < format.minimum or value.max() > format.maximum):
+            kind = "signed" if format.signed else "unsigned"
+            yield f"constant {name} leaves its {kind} {format.bits}-bit format: [{value.min()}, {value.max()}]"
+
+
+def _types_agree(graph: Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        try:
+            found = operator(node).infer(graph.formats(node))
+        except ValueError as error:
+            yield f"node {node.origin} ({node.op}): {error}"
+            continue
+        declared = graph.tensors[node.output].format
+        if found != declared:
+            yield f"node {node.origin} ({node.op}): {node.output} is declared {declared}, the operator makes {found}"
+
+
+def _registers_fit(graph: Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        for register in operator(node).registers(graph.formats(node), graph.node_constants(node)):
+            if not register.fits:
+                yield (
+                    f"node {node.origin} ({node.op}): {register.name} needs [{register.minimum}, {register.maximum}], "
+                    f"more than its {register.bits} bits"
+                )
+
+
+RULES: tuple[Rule, ...] = (_types_declared, _defined_once_in_order, _constants_in_range, _types_agree, _registers_fit)
+
+
+def verify_graph(graph: Graph) -> None:
+    """Check every rule; VerificationError lists what the first failing rule found.
+
+    The last rule is the proof that no accumulator, product or table entry can overflow its width in the C++, for any input.
+    """
+    for rule in RULES:
+        found = list(rule(graph))
+        if found:
+            shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+            raise VerificationError(f"integer graph {graph.name}: {shown}")

@@ -1,0 +1,146 @@
+"""C simulation: the emitted C++ compiled into a shared library that runs exactly the compiled program.
+
+The library is built with g++ from an overlay's sources; the include path decides between the native integers (fast) and the exact
+Xilinx headers. Builds are cached by the contents of their sources, headers and flags.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgeflow.hw.architecture import LINE_BYTES
+from edgeflow.hw.errors import ToolchainError
+from edgeflow.hw.graph import IntArray
+from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, pack_rows, unpack_rows
+from edgeflow.sim.headers import exact_include, native_include
+
+FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+SOURCES = ("edgeflow_top.cpp", "csim.cpp")
+
+
+def cache_folder() -> Path:
+    """Where built libraries are kept: ``$EDGEFLOW_CACHE`` or ``~/.cache/edgeflow``."""
+    root = os.environ.get("EDGEFLOW_CACHE")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgeflow"
+
+
+def compiler() -> str:
+    """The C++ compiler: ``$CXX`` or g++."""
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    if found is None:
+        raise ToolchainError(f"C simulation needs a C++ compiler: {name} was not found; install g++ or set CXX")
+    return found
+
+
+def build(hls: Path, *, exact: bool = False) -> Path:
+    """Compile the overlay in folder ``hls`` (as ``sw.codegen.write_overlay`` writes it); returns the shared library.
+
+    ToolchainError with the compiler's first error if it fails.
+    """
+    include = [hls, hls / "include", *(exact_include() if exact else native_include())]
+    command = [compiler(), *FLAGS, *(f"-I{folder}" for folder in include)]
+    files = [*(hls / name for name in SOURCES), *sorted(hls.glob("*.hpp")), *sorted((hls / "include").rglob("*.hpp"))]
+    if not exact:
+        files += sorted(header for folder in native_include() for header in folder.glob("*.h"))
+    digest = hashlib.sha256(" ".join([*FLAGS, _version(command[0]), str(exact)]).encode())
+    for file in files:
+        digest.update(file.name.encode() + file.read_bytes())
+    library = cache_folder() / "csim" / f"{digest.hexdigest()[:32]}.so"
+    if library.exists():
+        return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as work:
+        made = Path(work) / "csim.so"
+        command += ["-o", str(made), *(str(hls / name) for name in SOURCES)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-300:])
+            raise ToolchainError(f"the C simulation of {hls} does not compile: {first}")
+        made.replace(library)
+    return library
+
+
+def _version(command: str) -> str:
+    return subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+class CSimulation:
+    """A loaded program, ready to run samples. A context manager: it owns memory outside Python."""
+
+    def __init__(self, program: Program, library: Path) -> None:
+        self._program = program
+        self._library = ctypes.CDLL(str(library))
+        self._library.edgeflow_csim_create.restype = ctypes.c_void_p
+        self._library.edgeflow_csim_create.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, *[ctypes.c_uint64] * 2]
+        for name in ("write", "read"):
+            getattr(self._library, f"edgeflow_csim_{name}").argtypes = [*_HANDLE, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
+        self._library.edgeflow_csim_run.argtypes = [*_HANDLE, ctypes.c_uint, ctypes.c_uint]
+        self._library.edgeflow_csim_destroy.argtypes = _HANDLE
+        code = program.encode()[HEADER_BYTES:]
+        size = max(program.activation_lines, 1) * LINE_BYTES
+        self._handle: int | None = self._library.edgeflow_csim_create(code, len(code), program.weights, len(program.weights), size)
+        self._places = {a.tensor: a for a in program.allocations}
+        self._views: dict[str, list[str]] = {}
+        for a in program.allocations:
+            if a.view_of is not None:
+                self._views.setdefault(a.view_of, []).append(a.tensor)
+
+    def __enter__(self) -> CSimulation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the simulation."""
+        if self._handle is not None:
+            self._library.edgeflow_csim_destroy(self._handle)
+            self._handle = None
+
+    def run(self, inputs: Mapping[str, IntArray], observe: Callable[[str, IntArray], None] | None = None) -> dict[str, IntArray]:
+        """Run one sample (per-sample shapes); returns the outputs.
+
+        ``observe`` is called with every tensor as soon as it is complete, views included: the program then runs instruction by
+        instruction.
+        """
+        for name in self._program.inputs:
+            self._write(self._places[name], inputs[name])
+        if observe is None:
+            self._library.edgeflow_csim_run(self._handle, 0, len(self._program.steps))
+        else:
+            for base in self._program.inputs:
+                for name in self._completed(base):
+                    observe(name, self.read(name))
+            for i, step in enumerate(self._program.steps):
+                self._library.edgeflow_csim_run(self._handle, i, 1)
+                for name in self._completed(step.completes):
+                    observe(name, self.read(name))
+        return {name: self.read(name) for name in self._program.outputs}
+
+    def _completed(self, name: str | None) -> list[str]:
+        return [] if name is None else [name, *self._views.get(name, ())]
+
+    def read(self, name: str) -> IntArray:
+        """A tensor's words as they are in memory now."""
+        place = self._places[name]
+        raw = np.empty(place.lines * LINE_BYTES, dtype=np.uint8)
+        self._library.edgeflow_csim_read(self._handle, place.line * LINE_BYTES, raw.ctypes.data, raw.size)
+        return unpack_rows(raw, place.format)
+
+    def _write(self, place: Allocation, value: IntArray) -> None:
+        raw = pack_rows(value, place.format)
+        self._library.edgeflow_csim_write(self._handle, place.line * LINE_BYTES, raw.ctypes.data, raw.size)
+
+
+_HANDLE = [ctypes.c_void_p]

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "hw"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Built libraries are cached for the whole session, and outside the user's own cache."""
+    os.environ.setdefault("EDGEFLOW_CACHE", str(tmp_path_factory.getbasetemp().parent / "edgeflow-cache"))

@@ -1,0 +1,79 @@
+"""Takes operator cases through the whole path: reference, fast kernel, lowering, emitted C++."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.graph import Graph, IntArray, QType, TensorType
+from edgeflow.hw.ops import Case, instruction_layouts, make_node, registry
+from edgeflow.hw.verify import verify_graph
+from edgeflow.sim import csim
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.codegen import write_overlay
+from edgeflow.sw.lowering import lower
+
+ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
+ARCHITECTURES = {
+    "16x16 axi128": Architecture(units=ALL_UNITS),
+    "8x8 axi64": Architecture(pi=8, po=8, lanes=4, vector=4, axi_bits=64, max_channels=1024, units=ALL_UNITS),
+}
+
+
+def operator_cases(name: str, seed: int = 0) -> list[Case]:
+    """The seeded cases of one operator."""
+    return registry()[name].cases(np.random.default_rng(seed))
+
+
+def case_graph(case: Case) -> Graph:
+    """A graph of one node."""
+    names = [f"in{i}" for i in range(len(case.inputs))]
+    tensors = {n: TensorType(f.shape, QType(f.bits, f.signed, 1.0)) for n, f in zip(names, case.formats, strict=True)}
+    out = case.operator.infer(case.formats)
+    tensors["out"] = TensorType(out.shape, QType(out.bits, out.signed, 1.0))
+    constants = {names[i]: np.asarray(case.inputs[i], dtype=np.int64) for i in case.constants}
+    inputs = tuple(n for n in names if n not in constants)
+    node = make_node(case.operator, names, "out", case.name)
+    return Graph(case.name, inputs, ("out",), tensors, constants, (node,))
+
+
+def case_inputs(case: Case) -> dict[str, IntArray]:
+    """Activations of a case by tensor name, with the leading sample axis."""
+    return {f"in{i}": np.asarray(v) for i, v in enumerate(case.inputs) if i not in case.constants}
+
+
+def reference(case: Case) -> IntArray:
+    """The operator's definition."""
+    return case.operator.reference([np.asarray(v, dtype=np.int64) for v in case.inputs])
+
+
+def fast(case: Case) -> IntArray:
+    """The executor's result."""
+    return Executor(case_graph(case), threads=1).run(case_inputs(case))["out"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """An overlay compiled for C simulation."""
+
+    architecture: Architecture
+    library: Path
+
+    def run(self, case: Case) -> IntArray:
+        """What the emitted C++ computes for every sample of a case."""
+        graph = case_graph(case)
+        verify_graph(graph)
+        program = lower(graph, self.architecture)
+        inputs = case_inputs(case)
+        samples = next(iter(inputs.values())).shape[0]
+        with csim.CSimulation(program, self.library) as simulation:
+            return np.stack([simulation.run({n: v[i] for n, v in inputs.items()})["out"] for i in range(samples)])
+
+
+def build(folder: Path, architecture: Architecture, *, exact: bool = False) -> Built:
+    """Emit an overlay into a folder and compile it."""
+    write_overlay(folder, architecture)
+    return Built(architecture, csim.build(folder, exact=exact))

@@ -1,0 +1,104 @@
+"""Every registered operator: definition = fast kernel = emitted C++, with native and with exact headers; mutations are caught."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from operator_harness import ARCHITECTURES, Built, build, case_graph, fast, operator_cases, reference
+
+from edgeflow.hw.ops import registry
+from edgeflow.hw.verify import verify_graph
+
+# One wrong line a header: the text that stands there and what it is changed to.
+MUTATIONS = {
+    "requantize.hpp": ("const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
+    "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
+    "linear.hpp": ("y = table[index + 128];", "y = table[index + 127];"),
+}
+
+needs_exact = pytest.mark.skipif(importlib.util.find_spec("hls4ml") is None, reason="the exact headers come with hls4ml")
+
+
+@pytest.fixture(scope="session")
+def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
+    return {name: build(tmp_path_factory.mktemp("overlay"), a) for name, a in ARCHITECTURES.items()}
+
+
+@pytest.fixture(scope="session")
+def exact_overlay(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("exact"), ARCHITECTURES["16x16 axi128"], exact=True)
+
+
+@pytest.mark.parametrize("name", sorted(registry()))
+class TestOperator:
+    def test_cases_are_seeded(self, name: str) -> None:
+        first, second = operator_cases(name), operator_cases(name)
+        assert first
+        for a, b in zip(first, second, strict=True):
+            assert a.operator == b.operator
+            for x, y in zip(a.inputs, b.inputs, strict=True):
+                np.testing.assert_array_equal(x, y)
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_kernel_equals_reference(self, name: str, seed: int) -> None:
+        for case in operator_cases(name, seed):
+            expected = reference(case)
+            out = case.operator.infer(case.formats)
+            assert expected.shape[1:] == out.shape, case.name
+            assert out.minimum <= expected.min(), case.name
+            assert expected.max() <= out.maximum, case.name
+            np.testing.assert_array_equal(fast(case), expected, err_msg=f"{name}: {case.name}")
+
+    def test_graphs_verify(self, name: str) -> None:
+        for case in operator_cases(name):
+            verify_graph(case_graph(case))
+
+    @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+    def test_cpp_equals_reference(self, name: str, architecture: str, overlays: dict[str, Built]) -> None:
+        for case in operator_cases(name):
+            np.testing.assert_array_equal(overlays[architecture].run(case), reference(case), err_msg=f"{name}: {case.name}")
+
+    @needs_exact
+    def test_exact_cpp_equals_reference(self, name: str, exact_overlay: Built) -> None:
+        for case in operator_cases(name):
+            np.testing.assert_array_equal(exact_overlay.run(case), reference(case), err_msg=f"{name}: {case.name}")
+
+    def test_costs_are_stated(self, name: str) -> None:
+        from edgeflow.sw.lowering import lower
+
+        architecture = ARCHITECTURES["16x16 axi128"]
+        cls = registry()[name]
+        cls.resources(architecture)
+        for case in operator_cases(name):
+            for step in lower(case_graph(case), architecture).steps:
+                cost = cls.cycles(step.instruction.values, architecture)
+                assert cost.total > 0, f"{name}: {case.name}"
+                assert cost.macs <= case.operator.macs(case.formats), f"{name}: {case.name}"
+
+
+def mutated_headers() -> list[str]:
+    headers = {cls.header for cls in registry().values()}
+    missing = headers - set(MUTATIONS)
+    assert not missing, f"no mutation for {sorted(missing)}"
+    return sorted(MUTATIONS)
+
+
+@pytest.mark.parametrize("header", mutated_headers())
+def test_mutation_is_caught(header: str, tmp_path: Path) -> None:
+    from edgeflow.sim import csim
+    from edgeflow.sw.codegen import write_overlay
+
+    architecture = ARCHITECTURES["16x16 axi128"]
+    write_overlay(tmp_path, architecture)
+    path = tmp_path / "include" / "edgeflow" / header
+    text = path.read_text()
+    old, new = MUTATIONS[header]
+    assert text.count(old) == 1, f"{header}: the text to mutate must stand there once"
+    path.write_text(text.replace(old, new))
+    mutant = Built(architecture, csim.build(tmp_path))
+    users = [n for n, cls in registry().items() if cls.header == header] or sorted(registry())
+    caught = any(not np.array_equal(mutant.run(case), reference(case)) for n in users for case in operator_cases(n))
+    assert caught, f"a wrong {header} passes every case"
