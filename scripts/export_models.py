@@ -68,7 +68,10 @@ def export_minilm(folder: Path, sequence: int) -> None:
     """Export MiniLM for ``sequence`` tokens, with calibration texts and the rated documents as model inputs."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     from transformers import BertModel
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     weights = MINILM.fetch()
     GENSIM_DATA.fetch()
     encoder = BertModel.from_pretrained(weights, attn_implementation="eager", add_pooling_layer=False)
