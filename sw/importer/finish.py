@@ -1,0 +1,85 @@
+"""The last steps: the batch becomes symbolic again, names become readable, EdgeFlow's functions are attached."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgeflow.sw.importer.canonical import BATCH_NAME
+from edgeflow.sw.importer.functions import OPSET, attach_functions
+from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, REFUSED, batch_of, shape_of
+
+_ROLES = {
+    ("Linear", 1): "weight", ("Linear", 2): "bias", ("PatchEmbed", 1): "weight", ("PatchEmbed", 2): "bias",
+    ("LayerNormalization", 1): "scale", ("LayerNormalization", 2): "bias", ("Embedding", 1): "table",
+    ("ConstantTokens", 1): "tokens", ("Reshape", 1): "shape",
+}  # fmt: skip
+_KEPT = (ORIGIN, ORIGIN_TYPE, REFUSED)
+
+
+def symbolic_batch(model: ir.Model) -> None:
+    """Give every activation whose first axis is the bound batch the symbolic first axis "batch".
+
+    That it is the batch, and not an axis of the same length, follows from the operators: all canonical ones act on samples apart, and
+    views were proven to by :func:`edgeflow.sw.importer.materialize.per_sample`.
+    """
+    graph = model.graph
+    batch = batch_of(graph)
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        shape = shape_of(value)
+        if shape and shape[0] == batch:
+            value.shape = ir.Shape([BATCH_NAME, *shape[1:]])
+
+
+def readable_names(model: ir.Model) -> None:
+    """Name nodes after their origin, values after their node and constants after node and role; each name once."""
+    graph = model.graph
+    taken = {str(value.name) for value in (*graph.inputs, *graph.outputs)}
+
+    def unique(name: str) -> str:
+        candidate, count = name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate)
+        return candidate
+
+    constants = list(graph.initializers.values())
+    graph.initializers.clear()
+    for value in (*constants, *(output for node in graph for output in node.outputs)):
+        if not value.is_graph_output():
+            value.name = None
+    nodes: set[str] = set()
+    for node in graph:
+        node.name = _distinct(node.metadata_props.get(ORIGIN, node.op_type), nodes)
+        for key in [key for key in node.metadata_props if key not in _KEPT]:
+            del node.metadata_props[key]
+        for value in node.outputs:
+            if value.name is None:
+                value.name = unique(f"{node.name}.out")
+        for position, operand in enumerate(node.inputs):
+            if operand is not None and operand.const_value is not None and operand.name is None:
+                operand.name = unique(f"{node.name}.{_ROLES.get((node.op_type, position), 'constant')}")
+                operand.const_value.name = operand.name
+                graph.register_initializer(operand)
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def finish(model: ir.Model) -> None:
+    """Set operator set versions, attach the functions and drop what only the import needed."""
+    model.opset_imports.clear()
+    model.opset_imports.update({"": OPSET, DOMAIN: 1})
+    model.graph.metadata_props.pop(BATCH, None)
+    model.metadata_props.clear()
+    model.ir_version = 10
+    model.producer_name = "edgeflow"
+    for node in model.graph:
+        node.version = None
+    attach_functions(model)

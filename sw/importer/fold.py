@@ -1,0 +1,215 @@
+"""Everything that does not depend on the inputs becomes a constant, and every value gets its shape.
+
+With all input shapes known, onnxruntime itself evaluates the model once: shape computations, position ids, causal masks and
+constant branches come out as arrays, whatever operators an exporter wrote them with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.sw.importer.bind import Shapes
+from edgeflow.sw.importer.run import run, session, to_proto
+from edgeflow.sw.rewrite.base import initializer
+
+Array = npt.NDArray[Any]
+Dependence = Mapping[ir.Value, frozenset[str]]
+
+_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+_DATA_SHAPED = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}
+_SHAPE_OPERAND = {"Reshape", "Expand", "Slice", "Range", "ConstantOfShape", "Tile", "Pad", "Resize", "OneHot", "TopK"}
+SAMPLE_SEED = 20240601
+
+
+@dataclasses.dataclass(frozen=True)
+class Influence:
+    """Names of the inputs that the value, and the shape, of every tensor depend on."""
+
+    value: Dependence
+    shape: Dependence
+
+
+def influence(graph: ir.Graph) -> Influence:
+    """Which inputs each value depends on; the shape of a tensor does not depend on what is in it unless an operator says so."""
+    none: frozenset[str] = frozenset()
+    value: dict[ir.Value, frozenset[str]] = {entry: frozenset((str(entry.name),)) for entry in graph.inputs}
+    shape: dict[ir.Value, frozenset[str]] = {}
+    for node in graph:
+        operands = [entry for entry in node.inputs if entry is not None]
+        reached = none.union(*(value.get(entry, none) for entry in operands), *_captured(node, value))
+        sized = none.union(*(shape.get(entry, none) for entry in operands))
+        if node.op_type in _DATA_SHAPED:
+            sized |= reached
+        elif node.op_type in _SHAPE_OPERAND:
+            first = 0 if node.op_type in ("Range", "ConstantOfShape") else 1
+            sized = sized.union(*(value.get(entry, none) for entry in operands[first:]))
+        if node.op_type in ("Shape", "Size"):
+            reached = sized
+        if node.op_type in _RANDOM:
+            reached |= {"random numbers"}
+        for output in node.outputs:
+            value[output], shape[output] = reached, sized
+    return Influence(value, shape)
+
+
+def _captured(node: ir.Node, value: Mapping[ir.Value, frozenset[str]]) -> Iterable[frozenset[str]]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                for entry in inner.inputs:
+                    if entry is not None and entry in value:
+                        yield value[entry]
+
+
+def sample_inputs(model: ir.Model, shapes: Shapes, integer: int = 1) -> dict[str, Array]:
+    """Seeded inputs of the bound shapes: normal floats, integers all equal to ``integer``, booleans all true."""
+    random = np.random.default_rng(SAMPLE_SEED)
+    inputs: dict[str, Array] = {}
+    for entry in model.graph.inputs:
+        name, kind = str(entry.name), (entry.dtype or ir.DataType.FLOAT).numpy()
+        if np.issubdtype(kind, np.floating):
+            inputs[name] = random.standard_normal(shapes[name]).astype(kind)
+        else:
+            inputs[name] = np.full(shapes[name], integer, kind)
+    return inputs
+
+
+def run_sample(model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: list[str]) -> dict[str, Array]:
+    """Values of ``wanted`` on sample inputs; integers are ones, or zeros where a table has but one row."""
+    runner = session(proto, wanted, optimize=False)
+    try:
+        return run(runner, sample_inputs(model, shapes), wanted)
+    except ModelError:
+        if all(entry.dtype == ir.DataType.FLOAT for entry in model.graph.inputs):
+            raise
+        return run(runner, sample_inputs(model, shapes, integer=0), wanted)
+
+
+def inline_branches(model: ir.Model, shapes: Shapes) -> None:
+    """Replace every If whose condition is constant by the branch it takes; :class:`UnsupportedError` for other control flow."""
+    graph = model.graph
+    while True:
+        reach = influence(graph).value
+        flow = [node for node in graph if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())]
+        if not flow:
+            return
+        stuck = [node for node in flow if node.op_type != "If" or (node.inputs[0] is not None and reach.get(node.inputs[0]))]
+        if stuck:
+            listed = "; ".join(f"{node.name} ({node.op_type}: control flow that depends on the input)" for node in stuck)
+            raise UnsupportedError(f"{len(stuck)} unsupported node(s): {listed}")
+        node = flow[0]
+        condition = node.inputs[0]
+        if condition is None:
+            raise ModelError(f"node {node.name!r}: If without a condition; export the model again")
+        if condition.const_value is not None:
+            taken = bool(condition.const_value.numpy().reshape(()))
+        else:
+            taken = bool(run_sample(model, to_proto(model), shapes, [str(condition.name)])[str(condition.name)].reshape(()))
+        _inline(graph, node, node.attributes["then_branch" if taken else "else_branch"].as_graph())
+
+
+def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
+    for name, value in list(branch.initializers.items()):
+        branch.initializers.pop(name)
+        value.name = f"{node.name}.{name}"
+        graph.register_initializer(value)
+    nodes = list(branch)
+    outputs = list(branch.outputs)
+    branch.outputs.clear()
+    branch.remove(nodes)
+    for inner in nodes:
+        for output in inner.outputs:
+            output.name = f"{node.name}.{output.name}"
+    graph.insert_before(node, nodes)
+    ir.convenience.replace_all_uses_with(node.outputs, outputs, replace_graph_outputs=False)
+    for position, value in enumerate(graph.outputs):
+        if value in node.outputs:
+            kept = ir.node("Identity", [outputs[list(node.outputs).index(value)]], name=f"{node.name}.output")
+            kept.metadata_props.update(node.metadata_props)
+            graph.insert_before(node, kept)
+            kept.outputs[0].name = value.name
+            graph.outputs[position] = kept.outputs[0]
+    graph.remove(node, safe=True)
+
+
+def fold(model: ir.Model, shapes: Shapes) -> None:
+    """Turn values that no input reaches into initializers, remove what that leaves unused, and set every shape and type.
+
+    Raises :class:`ModelError` when onnxruntime cannot run the model on the bound shapes or an output is constant.
+    """
+    graph = model.graph
+    reach = influence(graph).value
+    fixed = [node for node in graph if not any(reach[output] for output in node.outputs)]
+    fixed_values = {output for node in fixed for output in node.outputs}
+    needed = [
+        value for value in fixed_values
+        if value.is_graph_output() or any(reach[user.outputs[0]] for user, _ in value.uses())
+    ]  # fmt: skip
+    needed.sort(key=lambda value: str(value.name))
+    for value in graph.outputs:
+        if not reach.get(value):
+            raise ModelError(f"output {value.name!r} does not depend on any input; export the model without it")
+    moving = [output for node in graph for output in node.outputs if reach[output] and output.name]
+    found = _shapes_and_constants(model, shapes, [str(v.name) for v in moving], [str(v.name) for v in needed])
+    for value in needed:
+        replacement = initializer(found[str(value.name)])
+        ir.convenience.replace_all_uses_with(value, replacement)
+    dead = [node for node in fixed]
+    graph.remove(dead, safe=False)
+    _register(graph)
+    _set_types(model)
+    for value in moving:
+        value.shape = ir.Shape([int(size) for size in found[_shape_name(str(value.name))]])
+    for value in graph.inputs:
+        value.shape = ir.Shape(shapes[str(value.name)])
+
+
+def _shape_name(name: str) -> str:
+    return f"{name}//shape"
+
+
+def _shapes_and_constants(model: ir.Model, shapes: Shapes, moving: list[str], needed: list[str]) -> dict[str, Array]:
+    proto = to_proto(model)
+    proto.graph.node.extend(
+        onnx.helper.make_node("Shape", [name], [_shape_name(name)], name=_shape_name(name)) for name in moving
+    )
+    return run_sample(model, proto, shapes, [*needed, *(_shape_name(name) for name in moving)])
+
+
+def _register(graph: ir.Graph) -> None:
+    """Make the initializers of the graph exactly the constants that its nodes read."""
+    read = {value for node in graph for value in node.inputs if value is not None and value.const_value is not None}
+    read |= {value for value in graph.outputs if value.const_value is not None}
+    for name, value in list(graph.initializers.items()):
+        if value not in read:
+            del graph.initializers[name]
+    for value in read:
+        if value.producer() is None and not value.is_graph_input() and value.name not in graph.initializers:
+            graph.register_initializer(value)
+
+
+def register_constants(graph: ir.Graph) -> None:
+    """Make the initializers of the graph exactly the constants that its nodes read."""
+    _register(graph)
+
+
+def _set_types(model: ir.Model) -> None:
+    """Take element types from ONNX type inference; operators it does not know yield float."""
+    proto = to_proto(model)
+    del proto.graph.value_info[:]
+    for entry in proto.graph.output:
+        entry.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    kinds = {entry.name: entry.type.tensor_type.elem_type for entry in (*inferred.graph.value_info, *inferred.graph.output)}
+    for node in model.graph:
+        for output in node.outputs:
+            kind = kinds.get(str(output.name), 0)
+            output.type = ir.TensorType(ir.DataType(kind) if kind else ir.DataType.FLOAT)

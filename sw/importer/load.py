@@ -1,0 +1,173 @@
+"""Reading an ONNX file, and refusing early what cannot be read safely or at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import InlinePass
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
+
+OPSETS = range(11, 26)
+"""Versions of the default operator set that can be imported."""
+_FOREIGN = ("com.microsoft",)
+
+
+def load(path: str | os.PathLike[str]) -> ir.Model:
+    """Read the model at ``path``, with every tensor in memory, functions inlined and every node named.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, is not ONNX, is truncated or inconsistent, refers to external data outside its own folder, or a weight
+        holds NaN or infinity.
+    UnsupportedError
+        The operator set version is not in :data:`OPSETS`, or there are operators that ONNX does not define.
+    """
+    file = Path(path)
+    proto = _parse(file)
+    _check_opset(file, proto)
+    for tensor in _tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external(file, tensor)
+    try:
+        onnx.load_external_data_for_model(proto, str(file.parent))
+        model = ir.serde.deserialize_model(proto)
+        InlinePass()(model)
+        model.graph.sort()
+    except (ValueError, KeyError, TypeError, OSError, onnx.checker.ValidationError, ir.passes.PassError) as error:
+        raise ModelError(f"{file}: the model is inconsistent: {_first_line(error)}; export it again") from error
+    _check_weights(file, model)
+    _name_nodes(model)
+    _check_operators(file, model)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _parse(file: Path) -> onnx.ModelProto:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{file}: no such file; give the path of an ONNX model") from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror}); give the path of an ONNX model") from None
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise ModelError(f"{file}: is not an ONNX model, or is truncated; export or download it again") from None
+    if not proto.HasField("graph") or not proto.graph.output:
+        raise ModelError(f"{file}: is not an ONNX model, or is truncated: it holds no graph; export or download it again")
+    return proto
+
+
+def _check_opset(file: Path, proto: onnx.ModelProto) -> None:
+    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions:
+        raise ModelError(f"{file}: the model does not say which operator set it uses; export it again")
+    if versions[0] not in OPSETS:
+        raise UnsupportedError(
+            f"{file}: operator set {versions[0]} is not supported; export with opset {OPSETS.start} to {OPSETS.stop - 1}"
+        )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _graphs(inner)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    nodes = [node for function in proto.functions for node in function.node]
+    for graph in _graphs(proto.graph):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        nodes.extend(graph.node)
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
+    """External data must lie, whole, in a regular file inside the model's own folder, symbolic links resolved."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    where = f"{file}: tensor {tensor.name!r} has its data in {location!r}"
+    folder = file.parent.resolve()
+    target = (folder / location).resolve()
+    if not location or Path(location).is_absolute() or ".." in Path(location).parts or not target.is_relative_to(folder):
+        raise ModelError(f"{where}, outside the model's own folder; move the data beside the model and export again")
+    if not target.is_file():
+        raise ModelError(f"{where}, which does not exist; copy it beside the model")
+    try:
+        offset = int(entries.get("offset", "0"))
+        width = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+        needed = int(entries.get("length", str(int(np.prod(tensor.dims, dtype=np.int64)) * width)))
+    except (ValueError, KeyError):
+        raise ModelError(f"{where} with a malformed offset, length or type; export the model again") from None
+    if offset < 0 or needed < 0 or offset + needed > target.stat().st_size:
+        raise ModelError(f"{where}, which is too short for it; copy the whole file beside the model")
+
+
+def _check_weights(file: Path, model: ir.Model) -> None:
+    tensors = [(name, value.const_value) for name, value in model.graph.initializers.items()]
+    for node in model.graph.all_nodes():
+        if node.op_type == "Constant" and "value" in node.attributes:
+            tensors.append((node.outputs[0].name or "", node.attributes["value"].as_tensor()))
+    for name, tensor in tensors:
+        if tensor is None or not tensor.dtype.is_floating_point():
+            continue
+        try:
+            array = tensor.numpy()
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{file}: initializer {name!r} is malformed: {_first_line(error)}; export it again") from error
+        # Masks are filled with infinities on purpose; they are scalars or whole tensors of nothing else but zeros.
+        finite = np.isfinite(array)
+        if np.isnan(array).any() or (array.size > 1 and not finite.all() and np.any(array[finite] != 0)):
+            raise ModelError(f"{file}: initializer {name!r} holds NaN or infinity; train or export the model again")
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Give every node a name of its own and remember it, with the operator type, as its origin."""
+    taken: set[str] = set()
+    for number, node in enumerate(model.graph.all_nodes()):
+        name = node.name or f"{node.op_type}_{number}"
+        unique, count = name, 1
+        while unique in taken:
+            count += 1
+            unique = f"{name}_{count}"
+        taken.add(unique)
+        node.name = unique
+        node.metadata_props.clear()
+        node.metadata_props[ORIGIN] = unique
+        node.metadata_props[ORIGIN_TYPE] = node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
+
+
+def _check_operators(file: Path, model: ir.Model) -> None:
+    version = model.opset_imports.get("", OPSETS.stop - 1)
+    unknown = []
+    for node in model.graph.all_nodes():
+        if node.domain in _FOREIGN:
+            continue
+        try:
+            onnx.defs.get_schema(node.op_type, version, node.domain)
+        except onnx.defs.SchemaError:
+            domain = f" of domain {node.domain!r}" if node.domain else f" in operator set {version}"
+            unknown.append(f"{node.name} ({node.op_type}: there is no such ONNX operator{domain})")
+    if unknown:
+        raise UnsupportedError(f"{file}: {len(unknown)} unsupported node(s): {'; '.join(unknown)}")

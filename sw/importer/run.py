@@ -1,0 +1,92 @@
+"""Running float graphs with onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from edgeflow.hw.errors import ModelError
+
+MAX_IR_VERSION = 13
+"""Newest file format version that the supported onnxruntime reads."""
+
+Array = npt.NDArray[Any]
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as a protobuf message that onnxruntime can read (file format version at most :data:`MAX_IR_VERSION`)."""
+    proto = ir.to_proto(model)
+    proto.ir_version = min(max(proto.ir_version, 10), MAX_IR_VERSION)
+    return proto
+
+
+def session(
+    model: ir.Model | onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None, optimize: bool = True
+) -> onnxruntime.InferenceSession:
+    """An onnxruntime session of ``model`` on the CPU.
+
+    ``outputs`` names values to return after the model's own outputs (for calibration); with ``optimize`` off every node runs as
+    written. Raises :class:`ModelError` if onnxruntime refuses the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    source: str | bytes
+    if isinstance(model, str | os.PathLike):
+        source = os.fspath(model)
+    else:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else to_proto(model))
+        proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+        present = {entry.name for entry in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs or () if name not in present)
+        source = proto.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
+
+
+def run(
+    runner: onnxruntime.InferenceSession, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+) -> dict[str, Array]:
+    """Run a session on ``inputs`` and return the outputs by name; :class:`ModelError` if onnxruntime fails."""
+    names = list(outputs) if outputs is not None else [entry.name for entry in runner.get_outputs()]
+    try:
+        return dict(zip(names, runner.run(names, dict(inputs)), strict=True))
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check its input shapes") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def agreement(
+    original: str | os.PathLike[str] | onnx.ModelProto | ir.Model, canonical: ir.Model, inputs: Mapping[str, Array]
+) -> dict[str, float]:
+    """Largest absolute difference of each output between two models on the same ``inputs``.
+
+    A difference of shape, type or finiteness counts as infinite.
+    """
+    expected = run(session(original), inputs)
+    actual = run(session(canonical), inputs)
+    worst = {}
+    for name, array in expected.items():
+        other = actual.get(name)
+        same = other is not None and other.shape == array.shape and other.dtype == array.dtype
+        if not same or not np.array_equal(np.isfinite(array), np.isfinite(other)):
+            worst[name] = float("inf")
+            continue
+        difference = np.abs(np.nan_to_num(array.astype(np.float64)) - np.nan_to_num(np.asarray(other, np.float64)))
+        worst[name] = float(difference.max(initial=0.0))
+    return worst

@@ -1,0 +1,73 @@
+"""Canonicalisation rules of the float graph: one idea a file, each a pattern, a check that refuses with a reason, a rewrite.
+
+:func:`rule_set` lists them in the order in which they are tried at every node.
+"""
+
+from __future__ import annotations
+
+from onnxscript.rewriter import pattern
+
+from edgeflow.sw.rewrite import (
+    activations,
+    attention,
+    attention_fused,
+    compose_views,
+    embedding,
+    layer_norm,
+    linear,
+    linear_columns,
+    mean_pool,
+    nan_guard,
+    neutral,
+    patch_embed,
+    scalar_forms,
+    sink_views,
+)
+from edgeflow.sw.rewrite.base import DOMAIN
+
+UNARY = ("Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Erf", "Exp", "Sqrt", "Softplus", "LeakyRelu", "Elu", "Selu",
+         "Softsign", "Mish", "Abs", "Reciprocal", "Log", "Celu", "Sin", "Cos")  # fmt: skip
+"""Standard elementwise operators of one tensor that the float graph may keep."""
+OWN_UNARY = ("Silu", "QuickGelu")
+"""EdgeFlow's elementwise operators of one tensor."""
+
+
+def rule_set() -> pattern.RewriteRuleSet:
+    """All canonicalisation rules; run until none applies."""
+    rules = [
+        compose_views.ComposeViews.rule(),
+        compose_views.IdentityView.rule(),
+        nan_guard.NanGuard.rule(),
+        layer_norm.FusedLayerNorm.rule(),
+        *(layer_norm.DecomposedLayerNorm.rule(op_type) for op_type in ("Div", "Mul")),
+        mean_pool.MaskedMean.rule(),
+        mean_pool.ReduceMeanToMeanPool.rule(),
+        scalar_forms.DivideByConstant.rule(),
+        scalar_forms.SubtractConstant.rule(),
+        scalar_forms.SubtractFromConstant.rule(),
+        scalar_forms.SubtractActivation.rule(),
+        scalar_forms.Negate.rule(),
+        *(neutral.Neutral.rule(op_type) for op_type in ("Add", "Mul")),
+        activations.GeluErf.rule(),
+        activations.GeluTanh.rule(),
+        activations.SigmoidGate.rule(),
+        activations.HardSwishProduct.rule(),
+        embedding.GatherToEmbedding.rule(),
+        patch_embed.ConvToPatchEmbed.rule(),
+        attention.SoftmaxAttention.rule(),
+        attention_fused.OnnxAttention.rule(),
+        attention_fused.MultiHeadAttention.rule(),
+        linear.MatMulToLinear.rule(),
+        linear.GemmToLinear.rule(),
+        *(linear.FoldIntoLinear.rule(op_type) for op_type in ("Add", "Mul")),
+        *(layer_norm.FoldIntoLayerNorm.rule(op_type) for op_type in ("Add", "Mul")),
+        linear_columns.ColumnsOfLinear.rule(),
+        linear_columns.RowsOfLinear.rule(),
+        sink_views.SinkBelowRowwise.rule("Linear", DOMAIN),
+        sink_views.SinkBelowRowwise.rule("LayerNormalization", ""),
+        *(sink_views.SinkBelowUnary.rule(op_type, "") for op_type in UNARY),
+        *(sink_views.SinkBelowUnary.rule(op_type, DOMAIN) for op_type in OWN_UNARY),
+        *(sink_views.SinkBelowConstant.rule(op_type) for op_type in ("Add", "Mul")),
+        *(sink_views.SinkBelowBinary.rule(op_type) for op_type in ("Add", "Mul")),
+    ]
+    return pattern.RewriteRuleSet(rules)

@@ -1,0 +1,97 @@
+"""Division, subtraction and negation by constants, written as Mul and Add with a constant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.rewriter import pattern
+
+from edgeflow.sw.rewrite.base import Rule, constant, initializer, shape_of, typed
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype == ir.DataType.FLOAT
+
+
+class DivideByConstant(Rule):
+    """``x / c`` -> ``x * (1 / c)`` for float32."""
+
+    def pattern(self, op: Any, x: Any, c: Any) -> Any:
+        return op.Div(x, c)
+
+    def check(self, context: Any, x: ir.Value, c: ir.Value) -> pattern.MatchResult:
+        divisor = constant(c)
+        if divisor is None or not _is_float(x):
+            return self.refuse("the divisor is not a float constant")
+        if np.any(divisor == 0):
+            return self.refuse("division by zero", context.root)
+        self.reciprocal = 1.0 / divisor.astype(np.float64)
+        return self.accept()
+
+    def rewrite(self, op: Any, x: ir.Value, c: ir.Value) -> ir.Value:
+        shape = np.broadcast_shapes(shape_of(x), shape_of(c))
+        return typed(op.Mul(x, initializer(self.reciprocal.astype(np.float32))), shape, x)
+
+
+class SubtractConstant(Rule):
+    """``x - c`` -> ``x + (-c)``."""
+
+    def pattern(self, op: Any, x: Any, c: Any) -> Any:
+        return op.Sub(x, c)
+
+    def check(self, context: Any, x: ir.Value, c: ir.Value) -> pattern.MatchResult:
+        if constant(c) is None or not _is_float(x):
+            return self.refuse("the subtrahend is not a float constant")
+        return self.accept()
+
+    def rewrite(self, op: Any, x: ir.Value, c: ir.Value) -> ir.Value:
+        shape = np.broadcast_shapes(shape_of(x), shape_of(c))
+        array = constant(c)
+        return typed(op.Add(x, initializer(-np.asarray(array))), shape, x)
+
+
+class SubtractFromConstant(Rule):
+    """``c - x`` -> ``(x * -1) + c``."""
+
+    def pattern(self, op: Any, c: Any, x: Any) -> Any:
+        return op.Sub(c, x)
+
+    def check(self, context: Any, c: ir.Value, x: ir.Value) -> pattern.MatchResult:
+        if constant(c) is None or not _is_float(x):
+            return self.refuse("the minuend is not a float constant")
+        return self.accept()
+
+    def rewrite(self, op: Any, c: ir.Value, x: ir.Value) -> ir.Value:
+        negative = typed(op.Mul(x, initializer(np.float32(-1.0).reshape(()))), shape_of(x), x)
+        return typed(op.Add(negative, c), np.broadcast_shapes(shape_of(x), shape_of(c)), x)
+
+
+class SubtractActivation(Rule):
+    """``x - y`` of two activations of equal shape -> ``x + (y * -1)``; left alone inside a decomposed LayerNormalization."""
+
+    def pattern(self, op: Any, x: Any, y: Any) -> Any:
+        return op.Sub(x, y)
+
+    def check(self, context: Any, x: ir.Value, y: ir.Value) -> pattern.MatchResult:
+        if constant(x) is not None or constant(y) is not None or not _is_float(x) or shape_of(x) != shape_of(y):
+            return self.refuse("not two float activations of equal shape")
+        return self.accept()
+
+    def rewrite(self, op: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        negative = typed(op.Mul(y, initializer(np.float32(-1.0).reshape(()))), shape_of(y), y)
+        return typed(op.Add(x, negative), shape_of(x), x)
+
+
+class Negate(Rule):
+    """``-x`` -> ``x * -1``."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        return op.Neg(x)
+
+    def check(self, context: Any, x: ir.Value) -> pattern.MatchResult:
+        return self.accept() if _is_float(x) else self.refuse("not float")
+
+    def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
+        return typed(op.Mul(x, initializer(np.float32(-1.0).reshape(()))), shape_of(x), x)
