@@ -1,0 +1,110 @@
+"""The one place that imports libclang, so that its absence is one clear message."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from ctypes import POINTER, Structure, c_int, c_uint, c_void_p
+from functools import cache
+from pathlib import Path
+
+from edgeflow.hw.errors import ToolchainError
+
+try:
+    from clang import cindex
+    from clang.cindex import Cursor, CursorKind, StorageClass, TokenKind, TypeKind
+except ImportError as error:
+    raise ToolchainError("the HLS linter needs libclang, which is not installed: run pip install 'edgeflow[lint]'") from error
+
+__all__ = [
+    "Cursor",
+    "CursorKind",
+    "StorageClass",
+    "TokenKind",
+    "TypeKind",
+    "is_false",
+    "parse",
+    "skipped_ranges",
+    "template_of",
+]  # fmt: skip
+
+
+class _SourceRangeList(Structure):
+    _fields_ = (("count", c_uint), ("ranges", POINTER(cindex.SourceRange)))
+
+
+@cache
+def system_include() -> tuple[str, ...]:
+    """Return g++'s own include folders: the libclang wheel has no C library headers.
+
+    Raises:
+        ToolchainError: g++ is not installed.
+    """
+    command = ["g++", "-E", "-v", "-x", "c++", "/dev/null"]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolchainError("the HLS linter needs the headers of g++, which does not run: install g++") from error
+    listing = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", output, re.DOTALL)
+    if listing is None:
+        raise ToolchainError("the HLS linter needs the headers of g++, which does not list its include folders")
+    return tuple(line.strip() for line in listing.group(1).splitlines())
+
+
+def parse(file: Path, arguments: list[str]) -> cindex.TranslationUnit:
+    """Parse one C++14 source file with ``__SYNTHESIS__`` defined.
+
+    Raises:
+        ToolchainError: the file has a syntax error, or an include is missing.
+    """
+    system = [word for folder in system_include() for word in ("-isystem", folder)]
+    command = ["-x", "c++", "-std=c++14", "-D__SYNTHESIS__", *arguments, "-nostdinc", "-nostdinc++", *system]
+    options = cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+    try:
+        unit = cindex.Index.create().parse(str(file), args=command, options=options)
+    except cindex.TranslationUnitLoadError as error:
+        raise ToolchainError(f"{file}: libclang cannot read this file as C++14") from error
+    for diagnostic in unit.diagnostics:
+        if diagnostic.severity >= cindex.Diagnostic.Error:
+            where = diagnostic.location
+            raise ToolchainError(f"{where.file or file}:{where.line}: not valid C++14: {diagnostic.spelling}")
+    return unit
+
+
+def skipped_ranges(unit: cindex.TranslationUnit, file: Path) -> list[tuple[int, int]]:
+    """Return the byte offsets of what the preprocessor left out of ``file``, such as ``#ifndef __SYNTHESIS__``."""
+    library = cindex.conf.lib
+    library.clang_getSkippedRanges.argtypes = [cindex.TranslationUnit, cindex.File]
+    library.clang_getSkippedRanges.restype = POINTER(_SourceRangeList)
+    library.clang_disposeSourceRangeList.argtypes = [POINTER(_SourceRangeList)]
+    library.clang_disposeSourceRangeList.restype = None
+    found = library.clang_getSkippedRanges(unit, cindex.File.from_name(unit, str(file)))
+    ranges = [found.contents.ranges[i] for i in range(found.contents.count)]
+    offsets = [(one.start.offset, one.end.offset) for one in ranges]
+    library.clang_disposeSourceRangeList(found)
+    return offsets
+
+
+def template_of(function: Cursor) -> Cursor:
+    """Return the template that ``function`` is an instance of, or ``function`` itself."""
+    template = cindex.conf.lib.clang_getSpecializedCursorTemplate(function)
+    return function if template is None else template
+
+
+def is_false(condition: Cursor) -> bool:
+    """Say whether the compiler evaluates ``condition`` to 0."""
+    library = cindex.conf.lib
+    library.clang_Cursor_Evaluate.argtypes = [Cursor]
+    library.clang_Cursor_Evaluate.restype = c_void_p
+    library.clang_EvalResult_getKind.argtypes = [c_void_p]
+    library.clang_EvalResult_getKind.restype = c_int
+    library.clang_EvalResult_getAsInt.argtypes = [c_void_p]
+    library.clang_EvalResult_getAsInt.restype = c_int
+    library.clang_EvalResult_dispose.argtypes = [c_void_p]
+    result = library.clang_Cursor_Evaluate(condition)
+    if result is None:
+        return False
+    integer_kind = 1
+    false = library.clang_EvalResult_getKind(result) == integer_kind and library.clang_EvalResult_getAsInt(result) == 0
+    library.clang_EvalResult_dispose(result)
+    return bool(false)

@@ -1,0 +1,28 @@
+"""Running every rule over a set of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.lint import calls, language, loops, memory, pragmas
+from edgeflow.hw.lint.finding import Finding
+from edgeflow.hw.lint.rule import Rule
+from edgeflow.hw.lint.source import Source
+
+GROUPS = (calls, memory, language, loops, pragmas)
+RULES: dict[str, Rule] = {rule.id: rule for group in GROUPS for rule in group.RULES}
+
+
+def run(files: Sequence[Path], include: Sequence[Path], defines: Sequence[str], top: str) -> list[Finding]:
+    """Do what ``edgeflow.hw.lint.lint`` promises."""
+    findings: dict[tuple[str, Path, int], Finding] = {}
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: there is no such file to lint")
+        source = Source(file, include, defines, top)
+        for rule in RULES.values():
+            for finding in rule.check(source):
+                findings.setdefault((finding.rule, finding.file, finding.line), finding)
+    return sorted(findings.values())
