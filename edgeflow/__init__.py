@@ -1,1 +1,225 @@
-"""EdgeFlow: from a trained model to an FPGA accelerator program, proved bit-exact."""
+"""EdgeFlow: from a trained model to an FPGA accelerator program, proved bit-exact.
+
+>>> import edgeflow
+>>> build = edgeflow.compile("model.onnx", board="kv260", calibration="calibration.npz", output="build")  # doctest: +SKIP
+>>> edgeflow.verify(build).passed  # doctest: +SKIP
+True
+
+Arrays go in and out by the model's own tensor names, samples on the first axis. Every error that EdgeFlow raises on purpose is an
+:class:`EdgeFlowError` with one clear message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeflow.hw.errors import (
+    BoardError,
+    CalibrationError,
+    EdgeFlowError,
+    InputError,
+    ModelError,
+    OutputError,
+    ToolchainError,
+    UnsupportedError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from numpy.typing import NDArray
+
+    from edgeflow.hw.architecture import Architecture
+    from edgeflow.hw.boards import Board
+    from edgeflow.quant.config import QuantizationConfig
+    from edgeflow.quant.ptq import Quantized
+    from edgeflow.sim.cycles import CycleReport
+    from edgeflow.sw.build import Build
+    from edgeflow.sw.verification import Verification
+
+    Arrays = Mapping[str, NDArray[Any]]
+    PathLike = str | os.PathLike[str]
+
+Progress = Callable[[str, int, int], None]
+
+__all__ = [
+    "BoardError",
+    "CalibrationError",
+    "EdgeFlowError",
+    "InputError",
+    "ModelError",
+    "OutputError",
+    "Progress",
+    "ToolchainError",
+    "UnsupportedError",
+    "VerificationError",
+    "boards",
+    "compile",
+    "cycles",
+    "load",
+    "load_board",
+    "open_build",
+    "quantization",
+    "quantize",
+    "simulate",
+    "verify",
+]
+
+
+def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.Model:
+    """Import an ONNX file (opset 11 to 25) as a canonical float graph.
+
+    ``dims`` gives sizes to symbolic axes other than the batch, such as ``{"sequence": 128}``. Raises ModelError, or
+    UnsupportedError listing every node that has no canonical form.
+    """
+    from edgeflow.sw.importer import import_model
+
+    return import_model(Path(model), dims=dims or {})
+
+
+def quantization(**options: Any) -> QuantizationConfig:
+    """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one."""
+    from pydantic import ValidationError
+
+    from edgeflow.quant.config import QuantizationConfig
+
+    try:
+        return QuantizationConfig(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"quantization option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def quantize(
+    model: onnx_ir.Model,
+    calibration: Arrays | PathLike,
+    *,
+    config: QuantizationConfig | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """Calibrate and quantize a canonical float graph; the result's ``graph`` is the integer network.
+
+    ``calibration``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them. Raises CalibrationError.
+    """
+    from edgeflow.quant import ptq
+    from edgeflow.quant.inputs import check_inputs, model_inputs
+
+    arrays = check_inputs(model_inputs(model), _arrays(calibration))
+    return ptq.quantize(model, arrays, config or quantization(), progress)
+
+
+def compile(
+    model: PathLike,
+    *,
+    board: str = "kv260",
+    calibration: Arrays | PathLike | None = None,
+    output: PathLike,
+    config: QuantizationConfig | None = None,
+    dims: Mapping[str, int] | None = None,
+    overlay: PathLike | Architecture | None = None,
+    clock_mhz: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Build:
+    """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
+
+    Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``overlay`` targets an existing
+    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board.
+    """
+    from edgeflow.hw.boards import load_board as find_board
+    from edgeflow.sw import pipeline
+    from edgeflow.sw.overlay import read_overlay
+
+    found = find_board(board)
+    request = pipeline.Request(
+        model=Path(model),
+        board=found,
+        output=Path(output),
+        calibration=None if calibration is None else _arrays(calibration),
+        config=config or quantization(),
+        dims=dims or {},
+        architecture=None if overlay is None else read_overlay(overlay),
+        clock_mhz=clock_mhz or found.clock_mhz,
+        seed=seed,
+    )
+    return pipeline.run(request, progress or _silent)
+
+
+def open_build(folder: PathLike) -> Build:
+    """A build folder that :func:`compile` wrote."""
+    from edgeflow.sw import build
+
+    return build.open_build(folder)
+
+
+def simulate(
+    build: Build | PathLike,
+    inputs: Arrays | PathLike,
+    *,
+    engine: Literal["numpy", "csim"] = "numpy",
+    exact: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Run a build on inputs; returns its outputs as real values ``(samples, ...)``.
+
+    ``engine``: the NumPy executor, or the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers).
+    """
+    from edgeflow.sw import verification
+
+    return verification.simulate(_build(build), _arrays(inputs), engine, exact, progress)
+
+
+def verify(
+    build: Build | PathLike,
+    inputs: Arrays | PathLike | None = None,
+    *,
+    samples: int = 8,
+    exact: bool = False,
+    progress: Progress | None = None,
+) -> Verification:
+    """Run float, NumPy and C++ on the inputs (by default those kept in the build) and compare every intermediate word."""
+    from edgeflow.sw import verification
+
+    arrays = None if inputs is None else _arrays(inputs)
+    return verification.verify(_build(build), arrays, samples, exact, progress)
+
+
+def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleReport:
+    """Predicted cycles of a build, instruction by instruction."""
+    from edgeflow.sim.cycles import estimate
+
+    opened = _build(build)
+    return estimate(opened.program, opened.board, clock_mhz or opened.manifest["clock_mhz"])
+
+
+def boards() -> tuple[str, ...]:
+    """Names of the boards that EdgeFlow knows."""
+    from edgeflow.hw.boards import boards as names
+
+    return names()
+
+
+def load_board(board: PathLike) -> Board:
+    """A board by name, or from a TOML file of one's own; BoardError if there is none."""
+    from edgeflow.hw.boards import load_board as find_board
+
+    return find_board(str(board))
+
+
+def _build(build: Build | PathLike) -> Build:
+    return open_build(build) if isinstance(build, str | os.PathLike) else build
+
+
+def _arrays(data: Arrays | PathLike) -> Arrays:
+    if isinstance(data, str | os.PathLike):
+        from edgeflow.sw.data import read_npz
+
+        return read_npz(Path(data))
+    return data
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""

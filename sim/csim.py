@@ -25,6 +25,7 @@ from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, pack_rows, un
 from edgeflow.sim.headers import exact_include, native_include
 
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+_HANDLE = [ctypes.c_void_p]
 SOURCES = ("edgeflow_top.cpp", "csim.cpp")
 
 
@@ -143,4 +144,15 @@ class CSimulation:
         self._library.edgeflow_csim_write(self._handle, place.line * LINE_BYTES, raw.ctypes.data, raw.size)
 
 
-_HANDLE = [ctypes.c_void_p]
+def run_samples(
+    program: Program, library: Path, inputs: Mapping[str, IntArray], progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, IntArray]:
+    """Outputs ``(N, *shape)`` of the C simulation for integer inputs ``(N, *shape)``."""
+    count = len(next(iter(inputs.values())))
+    results = []
+    with CSimulation(program, library) as simulation:
+        for n in range(count):
+            results.append(simulation.run({name: value[n] for name, value in inputs.items()}))
+            if progress is not None:
+                progress("C simulation", n + 1, count)
+    return {name: np.stack([r[name] for r in results]) for name in program.outputs}

@@ -7,7 +7,7 @@ Samples are divided among threads, each of which runs single-threaded BLAS.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgeflow.hw.graph import Graph, IntArray
 from edgeflow.hw.ops import operator
 
 Array = NDArray[Any]
-Observer = Callable[[str, Array], None]
+Progress = Callable[[str, int, int], None]
 CARRIER_BITS = 24
 CHUNK = 8  # samples that one thread takes at a time: bounds memory
 
@@ -39,16 +39,18 @@ class Executor:
             for i, node in enumerate(graph.nodes)
         ]
 
-    def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+    def run(self, inputs: Mapping[str, IntArray], progress: Progress | None = None) -> dict[str, IntArray]:
         """Integer outputs ``(N, *shape)`` for integer inputs ``(N, *shape)`` by name."""
-        return self._spread(inputs, self.graph.outputs)
+        return self._spread(inputs, self.graph.outputs, progress)
 
     def run_all(self, inputs: Mapping[str, IntArray], names: Sequence[str] | None = None) -> dict[str, IntArray]:
         """Every intermediate tensor (or those named), as :meth:`run`. Memory grows with all of them: use few samples."""
         wanted = [*self.graph.inputs, *(node.output for node in self.graph.nodes)] if names is None else list(names)
         return self._spread(inputs, wanted)
 
-    def _spread(self, inputs: Mapping[str, IntArray], wanted: Sequence[str]) -> dict[str, IntArray]:
+    def _spread(
+        self, inputs: Mapping[str, IntArray], wanted: Sequence[str], progress: Progress | None = None
+    ) -> dict[str, IntArray]:
         arrays = {name: _carry(inputs[name], self.graph.tensors[name].qtype.bits) for name in self.graph.inputs}
         samples = next(iter(arrays.values())).shape[0]
         size = min(CHUNK, max(1, -(-samples // self.threads)))
@@ -58,10 +60,10 @@ class Executor:
             return self._run_piece({name: a[piece] for name, a in arrays.items()}, wanted)
 
         if len(pieces) == 1 or self.threads == 1:
-            results = [work(piece) for piece in pieces]
+            results = list(_watched(map(work, pieces), pieces, progress))
         else:
             with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
-                results = list(pool.map(work, pieces))
+                results = list(_watched(pool.map(work, pieces), pieces, progress))
         return {name: np.concatenate([r[name] for r in results]) for name in wanted}
 
     def _run_piece(self, values: dict[str, Array], wanted: Sequence[str]) -> dict[str, IntArray]:
@@ -75,6 +77,15 @@ class Executor:
             for name in release:
                 values.pop(name, None)
         return found
+
+
+def _watched(
+    results: Iterable[dict[str, IntArray]], pieces: Sequence[slice], progress: Progress | None
+) -> Iterator[dict[str, IntArray]]:
+    for piece, result in zip(pieces, results, strict=True):
+        if progress is not None:
+            progress("integer simulation", piece.stop, pieces[-1].stop)
+        yield result
 
 
 def _carry(value: IntArray, bits: int) -> Array:

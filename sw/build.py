@@ -1,0 +1,168 @@
+"""The build folder: written whole or not at all, and read back as one object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.boards import Board
+from edgeflow.hw.errors import InputError, OutputError
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.program import Program
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".edgeflow-"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiled model on disk."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was compiled, for which board, with which options, and the SHA-256 of every file."""
+        return _read_json(self.folder / MANIFEST)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The integer graph."""
+        return Graph.load(self.folder / "integer_graph")
+
+    @cached_property
+    def program(self) -> Program:
+        """The instructions, weight image and memory map."""
+        return Program.load(self.folder)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """``report.json``."""
+        return _read_json(self.folder / "report.json")
+
+    @property
+    def board(self) -> Board:
+        """The board that the model was compiled for, as it was then."""
+        return Board.model_validate_json((self.folder / "board.json").read_text())
+
+    @property
+    def float_model(self) -> Path:
+        """The canonical float model (ONNX)."""
+        return self.folder / "model.canonical.onnx"
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """The sample inputs that the build keeps for verification, by the model's input names."""
+        with np.load(self.folder / "golden.npz") as archive:
+            return {name: archive[name] for name in archive.files}
+
+
+def open_build(folder: str | os.PathLike[str]) -> Build:
+    """The build in a folder; InputError if there is none or it is damaged."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder: give a build folder that edgeflow compile wrote")
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote")
+    build = Build(path)
+    for name, digest in build.manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"build {path} lacks {name}: compile the model again")
+        if file.suffix in (".bin", ".npz") and hash_file(file) != digest:
+            raise InputError(f"build {path}: {name} was changed after compilation: compile the model again")
+    return build
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): compile the model again") from error
+    return document
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def new_build(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its place when the block ends without an error; else it vanishes.
+
+    An existing build of EdgeFlow is replaced only then. OutputError if ``target`` is something else or cannot be written.
+    """
+    check_target(target)
+    work = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
+    except OSError as error:
+        raise OutputError(f"output folder {target} cannot be written: {error.strerror}; choose another with -o") from error
+    try:
+        yield work
+        with _uninterrupted():
+            _exchange(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_target(target: Path) -> None:
+    """OutputError unless ``target`` is new, empty, or an EdgeFlow build."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir():
+        raise OutputError(f"output {target} exists and is not a folder: choose another with -o")
+    if not any(target.iterdir()) or (target / MANIFEST).is_file():
+        return
+    raise OutputError(
+        f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or pass --force to replace it"
+    )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C waiting: between two renames neither folder would be in place."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exchange(work: Path, target: Path) -> None:
+    old = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}-old"
+    replaced = target.exists()
+    try:
+        if replaced:
+            target.rename(old)
+        try:
+            work.rename(target)
+        except BaseException:
+            if replaced:
+                old.rename(target)
+            raise
+    except OSError as error:
+        raise OutputError(f"output folder {target} cannot be replaced: {error.strerror}; choose another with -o") from error
+    if replaced:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest with the hashes of all files in the folder."""
+    files = {str(f.relative_to(folder)): hash_file(f) for f in sorted(folder.rglob("*")) if f.is_file() and f.name != MANIFEST}
+    (folder / MANIFEST).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n")

@@ -1,0 +1,30 @@
+"""Reading an existing overlay, to compile for it without changing it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.program import overlay_document
+
+
+def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture:
+    """The accelerator that an ``overlay.json`` describes; InputError if the file is none or has instructions of another version."""
+    if isinstance(overlay, Architecture):
+        return overlay
+    path = Path(overlay)
+    try:
+        document = json.loads(path.read_text())
+        architecture = Architecture(**document["architecture"])
+    except OSError as error:
+        raise InputError(f"overlay {path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{path} is not an EdgeFlow overlay: give the overlay.json of a build") from error
+    if json.loads(json.dumps(overlay_document(architecture))) != document:
+        raise InputError(f"overlay {path} has instructions of another EdgeFlow version: compile it again")
+    return architecture

@@ -1,0 +1,229 @@
+"""The pipeline from a model file to a build folder: one readable list of named steps.
+
+Each step leaves its product as a file in the build folder. With ``EDGEFLOW_CHECK=1`` the integer graph's verifier runs again after
+every step from quantization on; with ``EDGEFLOW_CHECK=2`` the lowered program is also simulated in C++ against NumPy before the
+build is handed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.boards import Board
+from edgeflow.hw.errors import VerificationError
+from edgeflow.hw.fit import choose_architecture
+from edgeflow.hw.graph import IntArray
+from edgeflow.hw.program import Program
+from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.inputs import check_inputs, encode_inputs, model_inputs
+from edgeflow.quant.ptq import Quantized, quantize
+from edgeflow.sim import csim
+from edgeflow.sim.compare import compare
+from edgeflow.sim.cycles import estimate
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.accuracy import Accuracy, evaluate
+from edgeflow.sw.build import Build, hash_file, new_build, write_manifest
+from edgeflow.sw.calibration import random_inputs
+from edgeflow.sw.codegen import write_hls
+from edgeflow.sw.importer import import_model
+from edgeflow.sw.lowering import demands, lower, units
+from edgeflow.sw.report import ReportInputs, write_report
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+GOLDEN_SAMPLES = 8  # kept in the build for `verify`
+RANDOM_SAMPLES = 16
+TESTBENCH_SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    model: Path
+    board: Board
+    output: Path
+    calibration: Mapping[str, Array] | None
+    config: QuantizationConfig
+    dims: Mapping[str, int]
+    architecture: Architecture | None  # a given overlay, or None to choose one for the board
+    clock_mhz: float
+    seed: int
+
+
+@dataclass
+class State:
+    """What the steps have made so far. ``folder`` is the build folder under construction."""
+
+    request: Request
+    folder: Path
+    progress: Progress
+    float_model: ir.Model = field(init=False)
+    data: dict[str, Array] = field(init=False)
+    quantized: Quantized = field(init=False)
+    architecture: Architecture = field(init=False)
+    program: Program = field(init=False)
+    accuracy: Accuracy = field(init=False)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def golden(self) -> dict[str, Array]:
+        """The inputs kept in the build."""
+        return {name: value[:GOLDEN_SAMPLES] for name, value in self.data.items()}
+
+    def golden_words(self) -> dict[str, IntArray]:
+        """The same as the graph's integers."""
+        return encode_inputs(self.quantized.graph, self.golden())
+
+
+def import_step(state: State) -> None:
+    """Read the model and rewrite it to canonical operators."""
+    request = state.request
+    shapes = {} if request.calibration is None else {name: value.shape for name, value in request.calibration.items()}
+    state.float_model = import_model(request.model, dims=request.dims, shapes=shapes)
+    (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
+
+
+def calibrate_step(state: State) -> None:
+    """Check the calibration data, or draw seeded random data if there is none."""
+    specs = model_inputs(state.float_model)
+    given = state.request.calibration
+    state.data = (
+        random_inputs(state.float_model, RANDOM_SAMPLES, state.request.seed) if given is None else check_inputs(specs, given)
+    )
+    np.savez(state.folder / "golden.npz", allow_pickle=False, **state.golden())
+
+
+def quantize_step(state: State) -> None:
+    """Choose ranges and build the integer graph."""
+    state.quantized = quantize(state.float_model, state.data, state.request.config, state.progress)
+    state.quantized.graph.save(state.folder / "integer_graph")
+
+
+def fit_step(state: State) -> None:
+    """Choose the accelerator for the board, or take the given one."""
+    graph = state.quantized.graph
+    chosen = state.request.architecture
+    if chosen is None:
+        chosen = choose_architecture(state.request.board, demands(graph), units(graph), state.request.clock_mhz)
+    state.architecture = chosen
+
+
+def lower_step(state: State) -> None:
+    """Turn the integer graph into instructions, a weight image and a memory map."""
+    state.program = lower(state.quantized.graph, state.architecture)
+    state.program.save(state.folder)
+
+
+def emit_step(state: State) -> None:
+    """Write the HLS project with golden data for its testbench."""
+    words = {name: value[:TESTBENCH_SAMPLES] for name, value in state.golden_words().items()}
+    outputs = Executor(state.quantized.graph).run(words)
+    count = len(next(iter(words.values())))
+    samples = [({k: v[i] for k, v in words.items()}, {k: v[i] for k, v in outputs.items()}) for i in range(count)]
+    request = state.request
+    write_hls(state.folder / "hls", state.program, part=request.board.part, clock_mhz=request.clock_mhz, samples=samples)
+
+
+def evaluate_step(state: State) -> None:
+    """Compare the integer network with the float model on the calibration data."""
+    state.accuracy = evaluate(state.float_model, state.quantized, state.data, state.progress)
+
+
+def report_step(state: State) -> None:
+    """Predict cycles and write report.json and report.html."""
+    request = state.request
+    write_report(
+        state.folder,
+        ReportInputs(
+            model=request.model.name,
+            board=request.board,
+            clock_mhz=request.clock_mhz,
+            graph=state.quantized.graph,
+            program=state.program,
+            cycles=estimate(state.program, request.board, request.clock_mhz),
+            ranges=state.quantized.ranges,
+            accuracy=state.accuracy,
+            random_data=request.calibration is None,
+            samples=len(next(iter(state.data.values()))),
+            warnings=tuple(state.quantized.warnings),
+            timings=dict(state.timings),
+        ),
+    )
+
+
+STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
+    ("import", import_step),
+    ("calibrate", calibrate_step),
+    ("quantize", quantize_step),
+    ("fit", fit_step),
+    ("lower", lower_step),
+    ("emit", emit_step),
+    ("evaluate", evaluate_step),
+    ("report", report_step),
+)
+
+
+def run(request: Request, progress: Progress) -> Build:
+    """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded."""
+    level = int(os.environ.get("EDGEFLOW_CHECK", "0"))
+    with new_build(request.output) as folder:
+        state = State(request, folder, progress)
+        for i, (name, step) in enumerate(STEPS):
+            progress(name, i, len(STEPS))
+            start = time.perf_counter()
+            step(state)
+            state.timings[name] = time.perf_counter() - start
+            _check(state, name, level)
+        progress("done", len(STEPS), len(STEPS))
+        _write_manifest(state)
+    return Build(request.output)
+
+
+def _check(state: State, name: str, level: int) -> None:
+    if name == "quantize" or (level >= 1 and hasattr(state, "quantized")):
+        verify_graph(state.quantized.graph)
+    if level >= 2 and name == "emit":
+        library = csim.build(state.folder / "hls")
+        results = compare(state.quantized.graph, state.program, library, state.golden_words(), state.progress)
+        wrong = [r.name for r in results if r.differing or not r.words]
+        if wrong:
+            raise VerificationError(f"C++ and NumPy differ in {', '.join(wrong)}: please report this with the model")
+
+
+def _proto(model: ir.Model) -> onnx.ModelProto:
+    proto: onnx.ModelProto = ir.to_proto(model)
+    return proto
+
+
+def _write_manifest(state: State) -> None:
+    request = state.request
+    (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
+    write_manifest(
+        state.folder,
+        {
+            "edgeflow": metadata.version("edgeflow"),
+            "model": {"file": request.model.name, "sha256": hash_file(request.model)},
+            "board": request.board.name,
+            "clock_mhz": request.clock_mhz,
+            "dims": dict(request.dims),
+            "quantization": json.loads(request.config.model_dump_json()),
+            "calibration": "random" if request.calibration is None else "given",
+            "seed": request.seed,
+            "golden_samples": min(GOLDEN_SAMPLES, len(next(iter(state.data.values())))),
+        },
+    )

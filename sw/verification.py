@@ -1,0 +1,81 @@
+"""``edgeflow verify``: float (onnxruntime), NumPy and C++ on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.sim import csim
+from edgeflow.sim.compare import TensorComparison, compare
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.accuracy import float_outputs, top1_agreement
+from edgeflow.sw.build import Build
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model."""
+
+    samples: int
+    exact: bool
+    tensors: tuple[TensorComparison, ...]
+    sqnr_db: Mapping[str, float]
+    top1_agreement: float | None
+
+    @property
+    def words(self) -> int:
+        """Words compared."""
+        return sum(t.words for t in self.tensors)
+
+    @property
+    def differing(self) -> int:
+        """Words that differ between NumPy and C++."""
+        return sum(t.differing for t in self.tensors)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tensor was compared and no word differs."""
+        return self.differing == 0 and all(t.words for t in self.tensors)
+
+
+def checked(build: Build, inputs: Mapping[str, Array], what: str = "input data") -> dict[str, Array]:
+    """Inputs as the build's model wants them; CalibrationError otherwise."""
+    return check_inputs(model_inputs(ir.load(build.float_model)), inputs, what)
+
+
+def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact: bool, progress: Progress | None) -> Verification:
+    """Compare at most ``samples`` of the inputs (by default those the build keeps), every intermediate tensor."""
+    model = ir.load(build.float_model)
+    arrays = {name: value[:samples] for name, value in checked(build, build.golden() if inputs is None else inputs).items()}
+    words = encode_inputs(build.graph, arrays)
+    if progress is not None:
+        progress("compiling the C simulation", 0, 1)
+    library = csim.build(build.folder / "hls", exact=exact)
+    tensors = compare(build.graph, build.program, library, words, progress)
+    expected = float_outputs(model, arrays)
+    found = decode_outputs(build.graph, Executor(build.graph).run(words))
+    return Verification(
+        samples=len(next(iter(arrays.values()))),
+        exact=exact,
+        tensors=tensors,
+        sqnr_db={name: signal_to_noise(expected[name], found[name]) for name in build.graph.outputs},
+        top1_agreement=top1_agreement(expected, found),
+    )
+
+
+def simulate(build: Build, inputs: Mapping[str, Array], engine: str, exact: bool, progress: Progress | None) -> dict[str, Array]:
+    """The network's outputs as real values ``(samples, *shape)``, computed by NumPy or by the C simulation."""
+    words = encode_inputs(build.graph, checked(build, inputs))
+    if engine == "numpy":
+        return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))
+    results = csim.run_samples(build.program, csim.build(build.folder / "hls", exact=exact), words, progress)
+    return dict(decode_outputs(build.graph, results))
