@@ -162,8 +162,7 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
     for value in needed:
         replacement = initializer(found[str(value.name)])
         ir.convenience.replace_all_uses_with(value, replacement)
-    dead = [node for node in fixed]
-    graph.remove(dead, safe=False)
+    graph.remove(fixed, safe=True)
     _register(graph)
     _set_types(model)
     for value in moving:

@@ -151,7 +151,7 @@ def attach_functions(model: ir.Model) -> None:
     model.functions.clear()
     for node in model.graph:
         identifier = node.op_identifier()
-        if node.domain == DOMAIN and identifier not in model.functions:
+        if node.domain == DOMAIN and node.op_type in _BODIES and identifier not in model.functions:
             model.functions[identifier] = function(node.op_type, node.overload)
 
 

@@ -33,32 +33,31 @@ def probe_masks(model: ir.Model, shapes: Shapes) -> None:
     """Replace every subgraph that turns a mask input into a padding mask by an internal KeyMask node."""
     graph = model.graph
     reach = influence(graph).value
+    found: list[tuple[ir.Value, ir.Value, Role]] = []
     for entry in graph.inputs:
-        shape = shape_of(entry)
-        if len(shape) != 2:
+        if len(shape_of(entry)) != 2:
             continue
         alone = frozenset((str(entry.name),))
         cut = [
             output for node in graph for output in node.outputs
             if reach[output] == alone and any(reach[user.outputs[0]] != alone for user, _ in output.uses())
         ]  # fmt: skip
-        direct = any(reach[user.outputs[0]] != alone for user, _ in entry.uses())
-        roles = _probe(model, shapes, entry, cut) if cut else {}
-        for value in cut:
-            if roles.get(value):
-                _replace(graph, entry, value, roles[value][0])
-        if direct:
-            _wrap_direct(graph, entry, reach, alone)
+        if cut:
+            roles = _probe(model, shapes, entry, cut)
+            found += [(entry, value, roles[value][0]) for value in cut if roles.get(value)]
+        if entry.dtype == ir.DataType.BOOL:
+            _wrap_direct(graph, entry, [(user, at) for user, at in entry.uses() if reach[user.outputs[0]] != alone])
+    for entry, value, role in found:
+        _replace(graph, entry, value, role)
 
 
-def _wrap_direct(graph: ir.Graph, entry: ir.Value, reach: Any, alone: frozenset[str]) -> None:
-    """An input used as it is: a boolean one as a condition."""
-    if entry.dtype != ir.DataType.BOOL:
+def _wrap_direct(graph: ir.Graph, entry: ir.Value, users: list[tuple[ir.Node, int]]) -> None:
+    """A boolean input used as it is, as a condition."""
+    if not users:
         return
-    users = [(user, position) for user, position in entry.uses() if reach[user.outputs[0]] != alone]
     node = ir.node("KeyMask", [entry], {"kind": "keep", "layout": "keys"}, domain=DOMAIN)
     node.outputs[0].shape, node.outputs[0].type = entry.shape, entry.type
-    graph.insert_before(min((user for user, _ in users), key=list(graph).index), node)
+    graph.insert_before(graph[0], node)
     for user, position in users:
         user.replace_input_with(position, node.outputs[0])
 

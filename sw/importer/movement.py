@@ -55,6 +55,27 @@ def bypass(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
     graph.remove(node, safe=True)
 
 
+def widen_attention_masks(model: ir.Model) -> None:
+    """Give the mask of every ONNX Attention one row for each query, as onnxruntime wants it; ONNX lets a single row serve all."""
+    graph = model.graph
+    for node in list(graph):
+        if node.op_type != "Attention" or node.domain != "" or len(node.inputs) < 4 or node.inputs[3] is None:
+            continue
+        sizes = ir.node("Shape", [node.inputs[0]])
+        place = ir.node("Constant", [], {"value": ir.tensor(np.array([-2], np.int64))})
+        queries = ir.node("Gather", [sizes.outputs[0], place.outputs[0]])
+        one = ir.node("Constant", [], {"value": ir.tensor(np.array([1], np.int64))})
+        shape = ir.node("Concat", [queries.outputs[0], one.outputs[0]], {"axis": 0})
+        wide = ir.node("Expand", [node.inputs[3], shape.outputs[0]])
+        added = [sizes, place, queries, one, shape, wide]
+        for position, extra in enumerate(added):
+            extra.name = f"{node.name}/mask_{position}"
+            extra.outputs[0].name = f"{extra.name}.out"
+            extra.metadata_props.update(node.metadata_props)
+        graph.insert_before(node, added)
+        node.replace_input_with(3, wide.outputs[0])
+
+
 def explicit_axes(model: ir.Model) -> None:
     """Write the axis of Softmax out: before opset 13 it defaulted to 1, later to the last axis."""
     default = -1 if model.opset_imports.get("", 13) >= 13 else 1

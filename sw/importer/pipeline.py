@@ -16,7 +16,7 @@ from edgeflow.sw.importer.fold import fold, inline_branches, register_constants
 from edgeflow.sw.importer.load import load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
-from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert
+from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
 from edgeflow.sw.rewrite import rule_set
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
 
@@ -71,6 +71,7 @@ def _evaluate(model: ir.Model, shapes: Shapes) -> None:
         raise ModelError(f"the first axis of every input must be one and the same batch, but {listed}; export the batch first")
     model.graph.metadata_props[BATCH] = str(next(iter(batches.values()), BOUND_BATCH))
     inline_branches(model, shapes)
+    widen_attention_masks(model)
     fold(model, shapes)
 
 

@@ -47,6 +47,7 @@ def rule_set() -> pattern.RewriteRuleSet:
         scalar_forms.SubtractFromConstant.rule(),
         scalar_forms.SubtractActivation.rule(),
         scalar_forms.Negate.rule(),
+        scalar_forms.MergeNumbers.rule(),
         *(neutral.Neutral.rule(op_type) for op_type in ("Add", "Mul")),
         activations.GeluErf.rule(),
         activations.GeluTanh.rule(),

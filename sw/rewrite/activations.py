@@ -108,15 +108,17 @@ class _Product(Rule):
         """Whether ``number * x * gate`` is the activation; keeps ``x`` and the scales before and after."""
         raise NotImplementedError
 
-    def keep(self, x: ir.Value, inner: float, outer: float, gate: ir.Value) -> bool:
-        """Remember that the product is ``outer * activation(inner * x)``, named after the node that computes ``gate``."""
-        self.x, self.inner, self.outer, self.gate_origin = x, inner, outer, origin_of(gate)
+    def keep(self, x: ir.Value, inner: float, slope: float, gate: ir.Value) -> bool:
+        """Remember that the product is ``slope / inner * activation(inner * x)``, named after the node that computes ``gate``."""
+        self.inner = 1.0 if close(inner, 1.0) else inner
+        self.outer = slope / self.inner
+        self.x, self.gate_origin = x, origin_of(gate)
         return True
 
     def emit(self, op: Any, op_type: str, domain: str, **attributes: Any) -> ir.Value:
         """``outer * op_type(inner * x)``, without multiplications by one."""
         shape, x = shape_of(self.x), self.x
-        if not close(self.inner, 1.0):
+        if self.inner != 1.0:
             x = typed(op.Mul(x, initializer(np.array(self.inner, np.float32))), shape, x)
         value = typed(getattr(op, op_type)(x, _domain=domain, **attributes), shape, x, self.gate_origin)
         if not close(self.outer, 1.0):
@@ -145,7 +147,7 @@ class GeluErf(_Product):
         if spelt is None or terms is None or {key for key, entry in terms.items() if entry} != {1}:
             return False
         inner = terms[1] * math.sqrt(2.0)
-        return inner > 0 and self.keep(x, inner, 2.0 * number / inner, spelt[0])
+        return inner > 0 and self.keep(x, inner, 2.0 * number, spelt[0])
 
     def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.emit(op, "Gelu", "", approximate="none")
@@ -162,7 +164,7 @@ class GeluTanh(_Product):
         inner = terms[1] / math.sqrt(2.0 / math.pi)
         if not close(terms[3], 0.044715 * math.sqrt(2.0 / math.pi) * inner**3):
             return False
-        return inner > 0 and self.keep(x, inner, 2.0 * number / inner, spelt[0])
+        return inner > 0 and self.keep(x, inner, 2.0 * number, spelt[0])
 
     def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.emit(op, "Gelu", "", approximate="tanh")
@@ -177,7 +179,7 @@ class SigmoidGate(_Product):
         if terms is None or {key for key, entry in terms.items() if entry} != {1} or terms[1] <= 0:
             return False
         self.quick = close(terms[1], 1.702)
-        return self.keep(x, 1.0 if self.quick else terms[1], number if self.quick else number / terms[1], gate)
+        return self.keep(x, 1.0 if self.quick else terms[1], number, gate)
 
     def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.emit(op, "QuickGelu" if self.quick else "Silu", DOMAIN)

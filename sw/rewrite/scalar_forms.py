@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter import pattern
 
-from edgeflow.sw.rewrite.base import Rule, constant, initializer, shape_of, typed
+from edgeflow.sw.rewrite.base import Rule, constant, consumers, initializer, produced_by, scalar, shape_of, typed
 
 
 def _is_float(value: ir.Value) -> bool:
@@ -95,3 +95,28 @@ class Negate(Rule):
 
     def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
         return typed(op.Mul(x, initializer(np.float32(-1.0).reshape(()))), shape_of(x), x)
+
+
+class MergeNumbers(Rule):
+    """``(x * a) * b`` with numbers a and b and no other user of the first product -> ``x * (a b)``."""
+
+    def pattern(self, op: Any, left: Any, right: Any) -> Any:
+        return op.Mul(left, right)
+
+    def check(self, context: Any, left: ir.Value, right: ir.Value) -> pattern.MatchResult:
+        for product, other in ((left, right), (right, left)):
+            inner, number = produced_by(product, "Mul"), scalar(other)
+            if inner is None or number is None or consumers(product) != 1:
+                continue
+            if shape_of(product) != shape_of(context.root.outputs[0]):
+                continue
+            for x, factor in (inner.inputs, inner.inputs[::-1]):
+                first = scalar(factor)
+                if x is not None and first is not None and shape_of(x) == shape_of(product):
+                    self.x, self.number = x, first * number
+                    return self.accept()
+        return self.refuse("not two multiplications by numbers")
+
+    def rewrite(self, op: Any, left: ir.Value, right: ir.Value) -> ir.Value:
+        number = initializer(np.array(self.number, np.float32))
+        return typed(op.Mul(self.x, number), shape_of(self.x), self.x)
