@@ -1,0 +1,93 @@
+"""Powers of two by table and shift: the integer exponential of attention and softmax.
+
+A distance from the row maximum is requantized to a fixed-point exponent ``t`` with ``F`` fraction bits. The weight ``2^(P-t)`` is
+one table entry ``E[t mod 2^F]`` shifted right by the whole part, rounded half up; it is 0 once the whole part exceeds ``P``. The
+softmax of a row is then ``weight / sum of weights``: the base of the exponential is folded into the requantization.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.arithmetic import requantize
+from edgeflow.hw.graph import IntArray
+
+MAXIMUM_FRACTION_BITS = 10
+MAXIMUM_PROBABILITY_BITS = 16
+DIRECT_ENTRIES = 1 << 18  # longest table over distances: a megabyte of float32
+
+
+def exponent_table(fraction_bits: int, probability_bits: int) -> IntArray:
+    """``E[f] = round((2^P - 1) * 2^(-f / 2^F))``, shape ``(2^F,)``."""
+    check_exponent(fraction_bits, probability_bits)
+    fractions = np.arange(1 << fraction_bits) / 2.0**fraction_bits
+    table: IntArray = np.floor(((1 << probability_bits) - 1) * 2.0**-fractions + 0.5).astype(np.int64)
+    return table
+
+
+def check_exponent(fraction_bits: int, probability_bits: int) -> None:
+    """ValueError unless the hardware has tables and weights of these widths."""
+    if not 0 <= fraction_bits <= MAXIMUM_FRACTION_BITS:
+        raise ValueError(f"fraction_bits must be 0 to {MAXIMUM_FRACTION_BITS}, not {fraction_bits}")
+    if not 1 <= probability_bits <= MAXIMUM_PROBABILITY_BITS:
+        raise ValueError(f"probability_bits must be 1 to {MAXIMUM_PROBABILITY_BITS}, not {probability_bits}")
+
+
+def check_table(table: IntArray, probability_bits: int) -> None:
+    """ValueError unless every entry is a weight of ``probability_bits`` bits."""
+    if table.min() < 0 or table.max() >= 1 << probability_bits:
+        raise ValueError(f"the entries of the exponent table must lie in [0, {(1 << probability_bits) - 1}]")
+
+
+def weights(t: IntArray, table: IntArray, fraction_bits: int, probability_bits: int) -> IntArray:
+    """The definition: weights of fixed-point exponents ``t >= 0`` (any shape)."""
+    whole = np.minimum(t >> fraction_bits, probability_bits + 1)
+    entry = table[t & ((1 << fraction_bits) - 1)]
+    half = np.where(whole > 0, np.int64(1) << np.maximum(whole - 1, 0), 0)
+    return np.where(whole > probability_bits, 0, (entry + half) >> whole)
+
+
+def reciprocal(total: IntArray, numerator: IntArray | int) -> IntArray:
+    """``numerator / total`` rounded half up; 0 where ``total`` is 0."""
+    return np.where(total == 0, 0, (numerator + (total >> 1)) // np.maximum(total, 1))
+
+
+def reciprocal_rows(total: NDArray[np.float64], numerator: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """:func:`reciprocal` on float64 integers: a correctly rounded quotient of integers below 2^52 has the same floor."""
+    quotient: NDArray[np.float64] = np.floor((numerator + np.floor(total * 0.5)) / np.maximum(total, 1.0))
+    quotient[total == 0] = 0.0
+    return quotient
+
+
+@dataclass(frozen=True)
+class WeightLookup:
+    """The weights of one row unit as one table, read with clipped indices.
+
+    Where ``factor`` is None, entry ``last - d`` is the weight of distance ``d`` and the first entry is that of every farther one.
+    Else the entries are addressed in the same way by ``floor(d * factor + 1/2)``.
+    """
+
+    table: NDArray[np.floating]
+    factor: float | None
+
+    @property
+    def last(self) -> int:
+        """Index of distance 0."""
+        return self.table.size - 1
+
+
+def weight_lookup(
+    multiplier: int, shift: int, table: IntArray, fraction_bits: int, probability_bits: int, farthest: int, dtype: type[np.floating]
+) -> WeightLookup:
+    """A lookup for distances ``0 .. farthest``; it is addressed by the distance itself unless that takes too long a table."""
+    end = (probability_bits + 1) << fraction_bits  # the first exponent from which on every weight is 0
+    half = (1 << shift) >> 1
+    vanishing = farthest if multiplier == 0 else min(farthest, -(-((end << shift) - half) // multiplier))
+    if vanishing < DIRECT_ENTRIES:
+        exponents, factor = requantize(np.arange(vanishing, -1, -1, dtype=np.int64), multiplier, shift), None
+    else:
+        exponents, factor = np.arange(end, -1, -1, dtype=np.int64), multiplier * 2.0**-shift
+    return WeightLookup(weights(exponents, table, fraction_bits, probability_bits).astype(dtype), factor)

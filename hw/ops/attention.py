@@ -1,0 +1,367 @@
+"""Multi-head attention on integers: scores, softmax and the weighted sum of the values in one operator.
+
+Per head and query: ``s_j = q . k_j``; the distance to the row's maximum becomes a fixed-point exponent; ``p_j`` is a power of two
+from a small table and a shift (hw/exponent.py); ``y = (sum p_j v_j) / (sum p_j)``. The row is never normalised element by element
+but by one reciprocal, and the result does not depend on the order of the keys. Queries are stationary and keys streamed, as in
+Edge-MoE (arXiv 2305.18691, reordered attention), with keys and values on chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
+from edgeflow.hw.arithmetic import requantize, round_shift, saturate
+from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.exponent import (
+    MAXIMUM_FRACTION_BITS,
+    WeightLookup,
+    check_exponent,
+    check_table,
+    exponent_table,
+    reciprocal,
+    reciprocal_rows,
+    weight_lookup,
+    weights,
+)
+from edgeflow.hw.fast import FLOAT32_EXACT, Scratch, blocked
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+
+HEAD_MULTIPLE = 16  # a head's channels fill whole AXI words
+STREAM_DEPTH = 24  # requantization, lookup, multiplication and the adder tree of a head
+DIVIDER_DEPTH = 50  # one quotient bit a stage
+
+ATTENTION = InstructionLayout(
+    "attention",
+    2,
+    (
+        *("q", "q_constant", "k", "k_constant", "v", "v_constant", "queries", "keys", "heads", "head_channels"),
+        *("exponent", "fraction_bits", "probability_bits", "parameters", "shift"),
+        *("has_mask", "mask", "mask_constant"),
+        *("y", "y_bits", "y_bytes", "y_signed", "output_shift"),
+    ),
+)
+
+Q, K, V, EXPONENT, MULTIPLIER, NUMERATOR, MASK = range(7)
+
+
+@register
+@dataclass(frozen=True)
+class Attention(Operator):
+    """Inputs: ``q (Sq, H*dh)``, ``k (Sk, H*dh)``, ``v (Sk, H*dh)`` signed up to 8 bits, heads one after another, ``dh`` a multiple
+    of 16; ``exponent (2^F,)`` (see hw/exponent.py), ``multiplier (H,)`` and ``numerator (H,)``; a ``mask (Sk,)`` up to 8 bits if
+    ``has_mask``, in which nonzero means attend. Output ``(Sq, H*dh)`` of ``bits``, ``signed``.
+
+    ``t_j = rq(max s - s_j, multiplier, shift)`` with F fraction bits; ``p_j = 2^(P - t_j)``, 0 for masked keys; ``L = sum p_j``;
+    ``r = (numerator + L / 2) / L``, or 0 if L is 0; ``y_c = sat(round_shift(r * sum p_j v_jc, output_shift))``.
+    """
+
+    heads: int
+    fraction_bits: int
+    probability_bits: int
+    shift: int
+    output_shift: int
+    bits: int
+    signed: bool
+    has_mask: bool
+
+    name: ClassVar[str] = "attention"
+    header: ClassVar[str] = "attention.hpp"
+    instruction: ClassVar[InstructionLayout] = ATTENTION
+    ports: ClassVar[tuple[Port, ...]] = (
+        Port("q"),
+        Port("k"),
+        Port("v"),
+        Port("exponent", constant=True),
+        Port("multiplier", constant=True),
+        Port("numerator", constant=True),
+        Port("mask", optional=True),
+    )
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        if len(inputs) != 6 + self.has_mask:
+            raise ValueError("attention takes a mask as seventh input exactly when it says so")
+        check_exponent(self.fraction_bits, self.probability_bits)
+        q, k, v = inputs[Q], inputs[K], inputs[V]
+        for what, x in (("queries", q), ("keys", k), ("values", v)):
+            if len(x.shape) != 2 or x.bits > 8 or not x.signed:
+                raise ValueError(f"the {what} of attention must be two-dimensional, signed and of at most 8 bits, not {x}")
+        if k.shape != v.shape or q.channels != k.channels:
+            raise ValueError(f"queries {q.shape}, keys {k.shape} and values {v.shape} do not fit together")
+        if self.heads < 1 or q.channels % (self.heads * HEAD_MULTIPLE):
+            raise ValueError(f"{q.channels} channels are not {self.heads} heads of a multiple of {HEAD_MULTIPLE} channels")
+        if inputs[EXPONENT].shape != (1 << self.fraction_bits,):
+            raise ValueError(f"the exponent table must have {1 << self.fraction_bits} entries, not {inputs[EXPONENT].shape}")
+        if inputs[MULTIPLIER].shape != (self.heads,) or inputs[NUMERATOR].shape != (self.heads,):
+            raise ValueError(f"attention needs one multiplier and one numerator for each of its {self.heads} heads")
+        if self.has_mask and (inputs[MASK].shape != k.shape[:1] or inputs[MASK].bits > 8):
+            raise ValueError(f"the mask {inputs[MASK].shape} must have one element of at most 8 bits for each of {k.shape[0]} keys")
+        return Format(q.shape, self.bits, self.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        q, k, v = (self._split(x) for x in inputs[:3])
+        multiplier = inputs[MULTIPLIER][:, None, None]
+        score = q @ k.swapaxes(-1, -2)
+        attended = np.ones(k.shape[-2], dtype=bool) if not self.has_mask else inputs[MASK] != 0
+        attended = attended[..., None, None, :]  # over heads and queries
+        lowest = score.min() - 1
+        highest = np.where(attended, score, lowest).max(axis=-1, keepdims=True)
+        t = requantize(np.maximum(highest - score, 0), multiplier, self.shift)
+        p = np.where(attended, weights(t, inputs[EXPONENT], self.fraction_bits, self.probability_bits), 0)
+        r = reciprocal(p.sum(axis=-1, keepdims=True), inputs[NUMERATOR][:, None, None])
+        y = saturate(round_shift((p @ v) * r, self.output_shift), self.bits, self.signed)
+        merged = y.swapaxes(-2, -3)
+        return merged.reshape(*merged.shape[:-2], -1)
+
+    def _split(self, x: IntArray) -> IntArray:
+        return x.reshape(*x.shape[:-1], self.heads, -1).swapaxes(-2, -3)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        out = self.infer(inputs)
+        (queries, channels), keys = out.shape, inputs[K].shape[0]
+        heads, dh = self.heads, channels // self.heads
+        low, high = self._scores(inputs)
+        farthest, entries = high - low, constants[EXPONENT]
+        # Differences of scores and positions in the lookup are exact in float32 up to 2^24; so are the sums of weighted values.
+        score_type = np.float32 if 2 * farthest < FLOAT32_EXACT else np.float64
+        largest = keys * int(entries.max()) * inputs[V].magnitude
+        weight_type = np.float32 if largest <= FLOAT32_EXACT else np.float64
+        lookups = [
+            weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, farthest, weight_type)
+            for m in constants[MULTIPLIER]
+        ]
+        numerator = constants[NUMERATOR].astype(np.float64)
+        half_scale = 2.0**-self.output_shift
+        ones = np.ones(keys, dtype=weight_type)
+        places = [slice(h * dh, (h + 1) * dh) for h in range(heads)]
+        given = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
+
+        def run(activations: Sequence[Array]) -> Array:
+            samples = activations[0].shape[0]
+            source = dict(zip(given, activations, strict=True))
+            for i in set(constants) & {Q, K, V, MASK}:
+                source[i] = np.broadcast_to(constants[i].astype(np.float32), (samples, *constants[i].shape))
+            y = np.empty((samples, *out.shape), dtype=np.float32)
+            scratch = Scratch()
+            for n in range(samples):
+                q, k = (source[i][n].astype(score_type, copy=False) for i in (Q, K))
+                v = source[V][n].astype(weight_type, copy=False)
+                if self.has_mask:
+                    attended = np.flatnonzero(source[MASK][n])
+                    if attended.size < keys:
+                        k, v = k[attended], v[attended]
+                    if attended.size == 0:
+                        y[n] = 0.0
+                        continue
+                weighted = scratch.get("weighted", (queries, channels), weight_type)
+                total = scratch.get("total", (heads, queries), weight_type)
+                for h, place in enumerate(places):
+                    transposed = k[:, place].T
+                    for block in blocked(queries, keys):
+                        score = scratch.get("score", (block.stop - block.start, k.shape[0]), score_type)
+                        np.matmul(q[block, place], transposed, out=score)
+                        p = _weigh(score, lookups[h], scratch)
+                        np.matmul(p, v[:, place], out=weighted[block, place])
+                        np.matmul(p, ones[: k.shape[0]], out=total[h, block])
+                scale = reciprocal_rows(total.astype(np.float64).T, numerator) * half_scale
+                value = scratch.get("value", (queries, heads, dh), np.float64)
+                np.multiply(weighted.reshape(queries, heads, dh), scale[:, :, None], out=value)
+                np.add(value, 0.5, out=value)
+                np.floor(value, out=value)
+                np.clip(value.reshape(queries, channels), out.minimum, out.maximum, out=y[n], casting="unsafe")
+            return y
+
+        return run
+
+    def _scores(self, inputs: Sequence[Format]) -> tuple[int, int]:
+        """Lowest and highest score that the formats allow."""
+        q, k, dh = inputs[Q], inputs[K], inputs[Q].channels // self.heads
+        return (
+            dh * min(q.minimum * k.maximum, q.maximum * k.minimum),
+            dh * max(q.minimum * k.minimum, q.maximum * k.maximum),
+        )
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        entries, multiplier, numerator = constants[EXPONENT], constants[MULTIPLIER], constants[NUMERATOR]
+        check_table(entries, self.probability_bits)
+        if multiplier.min() < 0 or numerator.min() < 0:
+            raise ValueError("the multipliers and numerators of attention must not be negative")
+        v, keys = inputs[V], inputs[K].shape[0]
+        low, high = self._scores(inputs)
+        total, largest = keys * int(entries.max()), int(numerator.max())
+        half = (1 << self.output_shift) >> 1
+        # A weighted sum is at most the sum of weights times the largest value; sum of weights x reciprocal <= numerator + sum / 2.
+        scaled = v.magnitude * (largest + total // 2)
+        return (
+            Register("score", 32, low, high),
+            Register("distance", 32, 0, high - low),
+            Register("multiplier", 18, 0, int(multiplier.max())),
+            Register("exponent", 50, 0, (high - low) * int(multiplier.max()) + ((1 << self.shift) >> 1)),
+            Register("weight", 17, 0, int(entries.max())),
+            Register("sum of weights", 32, 0, total),
+            Register("weighted values", 32, total * v.minimum, total * v.maximum),
+            Register("numerator", 32, 0, largest),
+            Register("reciprocal", 32, 0, largest),
+            Register("product", 50, -scaled, scaled + half),
+        )
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 2 * inputs[Q].rows * inputs[K].rows * inputs[Q].channels
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        out, a = self.infer(inputs), context.architecture
+        dh, keys = out.channels // self.heads, inputs[K].shape[0]
+        context.require(
+            out.channels <= a.max_channels,
+            f"{out.channels} channels of attention exceed the accelerator's {a.max_channels} (max_channels)",
+        )
+        context.require(keys <= a.max_tokens, f"{keys} keys exceed the accelerator's {a.max_tokens} (max_tokens)")
+        context.require(dh <= a.max_head, f"{dh} channels of a head exceed the accelerator's {a.max_head} (max_head)")
+        parameters = np.zeros((self.heads, 4), dtype=np.int32)
+        parameters[:, 0], parameters[:, 1] = constants[MULTIPLIER], constants[NUMERATOR]
+        table = Format((1 << self.fraction_bits,), 16, False)
+        values = dict.fromkeys(ATTENTION.fields, 0) | {
+            "queries": out.shape[0],
+            "keys": keys,
+            "heads": self.heads,
+            "head_channels": dh,
+            "exponent": context.place_rows("exponent", constants[EXPONENT], table),
+            "fraction_bits": self.fraction_bits,
+            "probability_bits": self.probability_bits,
+            "parameters": context.place("parameters", parameters),
+            "shift": self.shift,
+            "has_mask": int(self.has_mask),
+            "y": context.output_address(),
+            "y_bits": out.bits,
+            "y_bytes": storage_bytes(out.bits),
+            "y_signed": int(out.signed),
+            "output_shift": self.output_shift,
+        }
+        for index, field in ((Q, "q"), (K, "k"), (V, "v"), (MASK, "mask"))[: 3 + self.has_mask]:
+            fixed = constants.get(index)
+            values[field] = context.address(index) if fixed is None else context.place_rows(field, fixed, inputs[index])
+            values[f"{field}_constant"] = int(fixed is not None)
+        return [Instruction(ATTENTION, values)]
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {"ATTENTION_EXPONENTS": 1 << MAXIMUM_FRACTION_BITS}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        a = architecture
+        heads, queries, keys = values["heads"], values["queries"], values["keys"]
+        words, blocks = values["head_channels"] // a.word_bytes, ceil_div(queries, a.lanes)
+        parts = {
+            "load table": 1 << values["fraction_bits"],
+            "load mask": keys,
+            "load parameters": heads * ceil_div(4 * 4, a.word_bytes),
+            "load keys and values": heads * keys * words * 2,
+            "load queries": heads * blocks * a.lanes * words,
+            "stream keys and values": heads * blocks * 2 * (keys + STREAM_DEPTH),
+            "reciprocal": heads * blocks * (a.lanes + DIVIDER_DEPTH),
+            "output": heads * (queries * words * values["y_bytes"] + blocks * STREAM_DEPTH),
+        }
+        return Cycles(parts, macs=2 * queries * keys * heads * values["head_channels"])
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """DSPs: one a multiplier of the LANES x MAX_HEAD array (17 x 8 bit, shared by both passes), two a lane for the
+        requantization of distances (32 x 18 bit), four a byte of an AXI word for the output (32 x 32 bit). Memories, in RAMB36
+        halves of 512 x 36 or 1024 x 18 bit: keys and values, each in slices of one AXI word x MAX_TOKENS; scores (32 bit x
+        MAX_TOKENS) and exponent table (16 bit x 1024) of every lane."""
+        a = architecture
+        dsp = a.lanes * a.max_head + 2 * a.lanes + 4 * a.word_bytes
+        depth = ceil_div(a.max_tokens, 512)
+        slice_halves = a.max_head // a.word_bytes * ceil_div(a.axi_bits, 36) * depth
+        halves = 2 * slice_halves + a.lanes * (depth + ceil_div(1 << MAXIMUM_FRACTION_BITS, 1024))
+        unknown = Unknown("no synthesis has been run for this unit")
+        return Resources(dsp, unknown, unknown, ceil_div(halves, 2), 0)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        return [
+            _case(rng, 1, 1, 1, 16, 6, 8, 8, "plain"),
+            _case(rng, 9, 9, 2, 32, 6, 8, 8, "plain"),
+            _case(rng, 17, 23, 3, 16, 6, 8, 8, "mask"),
+            _case(rng, 5, 12, 1, 64, 6, 8, 16, "constant mask"),
+            _case(rng, 6, 7, 2, 16, 0, 1, 8, "plain"),
+            _case(rng, 4, 33, 2, 48, 10, 16, 16, "plain"),
+            _case(rng, 3, 40, 2, 16, 4, 4, 4, "constant query"),
+            _case(rng, 7, 10, 1, 16, 6, 8, 8, "constant memory"),
+            _case(rng, 8, 16, 2, 64, 6, 8, 8, "corner"),
+            _case(rng, 5, 20, 1, 32, 6, 8, 8, "flat"),
+            _case(rng, 3, 6, 2, 16, 6, 8, 8, "zero multiplier"),
+        ]
+
+
+def _weigh(score: Array, lookup: WeightLookup, scratch: Scratch) -> Array:
+    """Weights of a block of scores, which is overwritten; the last axis runs over the keys."""
+    highest = score.max(axis=1, keepdims=True)
+    index = scratch.get("index", score.shape, np.intp)
+    if lookup.factor is None:
+        np.subtract(score, highest - lookup.last, out=score)
+        np.copyto(index, score, casting="unsafe")
+    else:
+        exponent = scratch.get("exponent", score.shape, np.float64)
+        np.subtract(highest, score, out=exponent)
+        np.multiply(exponent, lookup.factor, out=exponent)
+        np.add(exponent, 0.5, out=exponent)
+        np.floor(exponent, out=exponent)
+        np.subtract(lookup.last, exponent, out=index, casting="unsafe")
+    p = scratch.get("p", score.shape, lookup.table.dtype.type)
+    np.take(lookup.table, index, out=p, mode="clip")
+    return p
+
+
+def _case(
+    rng: np.random.Generator, queries: int, keys: int, heads: int, dh: int, fraction: int, probability: int, bits: int, mode: str
+) -> Case:
+    channels = heads * dh
+    format = [Format((n, channels), 8, True) for n in (queries, keys, keys)]
+    q, k, v = (rng.integers(-128, 128, size=(2, *f.shape)) for f in format)
+    if mode == "corner":  # extreme scores of either sign, rows whose values all saturate
+        q, k = (np.where(x < 0, -128, 127) for x in (q, k))
+        q[0, 0], q[0, 1], k[0], v[0] = -128, 127, -128, -128
+    multiplier = rng.integers(1 << 15, 1 << 17, size=heads)
+    # Distances of a standard deviation span about two powers of two; "flat" leaves every weight near the largest.
+    spread = 128.0**2 / 3.0 * np.sqrt(dh)
+    shift = int(np.clip(np.ceil(np.log2(spread * 2.0**16 / 2.0 ** (fraction + 1))), 0, 40))
+    if mode == "flat":
+        multiplier, shift = rng.integers(1, 4, size=heads), 12
+    if mode == "zero multiplier":
+        multiplier = np.zeros(heads, dtype=np.int64)
+    output_shift = 22
+    numerator = rng.integers(1 << 20, 1 << 23, size=heads) << max(bits - 9, 0)
+    inputs: list[IntArray] = [q, k, v, exponent_table(fraction, probability), multiplier, numerator]
+    format += [Format((1 << fraction,), 16, False), Format((heads,), 32, True), Format((heads,), 32, True)]
+    constants = {EXPONENT, MULTIPLIER, NUMERATOR}
+    if mode.endswith("mask"):
+        mask = (rng.random((2, keys)) < 0.6).astype(np.int64) * rng.integers(1, 256, size=(2, keys))
+        mask[1] = 0
+        inputs.append(mask[0] if mode.startswith("constant") else mask)
+        format.append(Format((keys,), 8, False))
+        constants |= {MASK} if mode.startswith("constant") else set()
+    fixed = {"constant query": {Q}, "constant memory": {K, V}}.get(mode, set())
+    for index in fixed:
+        inputs[index] = inputs[index][0]
+    op = Attention(heads, fraction, probability, shift, output_shift, bits, True, mode.endswith("mask"))
+    name = f"{mode} {queries}x{keys} {heads} heads of {dh}, {fraction}.{probability} bits"
+    return Case(name, op, tuple(format), tuple(inputs), frozenset(constants | fixed))
