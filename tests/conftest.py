@@ -11,6 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "hw"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--refresh-golden", action="store_true", help="rewrite golden files with what is generated now")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Built libraries are cached for the whole session, and outside the user's own cache."""
