@@ -192,7 +192,7 @@ def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleR
     from edgeflow.sim.cycles import estimate
 
     opened = _build(build)
-    return estimate(opened.program, opened.board, clock_mhz or opened.manifest["clock_mhz"])
+    return estimate(opened.program, opened.graph, opened.board, clock_mhz or opened.manifest["clock_mhz"])
 
 
 def boards() -> tuple[str, ...]:

@@ -155,7 +155,7 @@ def report_step(state: State) -> None:
             clock_mhz=request.clock_mhz,
             graph=state.quantized.graph,
             program=state.program,
-            cycles=estimate(state.program, request.board, request.clock_mhz),
+            cycles=estimate(state.program, state.quantized.graph, request.board, request.clock_mhz),
             ranges=state.quantized.ranges,
             accuracy=state.accuracy,
             random_data=request.calibration is None,

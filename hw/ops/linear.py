@@ -33,6 +33,9 @@ from edgeflow.hw.ops.base import (
 
 ROWS = 32  # rows held on chip at a time
 PIPELINE_DEPTH = 12  # multiply, adder tree and accumulate; also the epilogue's stages
+# 32 x 32-bit products of linear.hpp: row addresses of x, y and the residual; words before a tile of y, of the residual and of the
+# weights; lines of a row of y and of the residual; elements before a word of y and of the residual, and twice in load_row.
+INDEX_PRODUCTS = 12
 
 LINEAR = InstructionLayout(
     "linear",
@@ -53,8 +56,8 @@ X, WEIGHT, BIAS, MULTIPLIER, TABLE, RESIDUAL = range(6)
 @dataclass(frozen=True)
 class Linear(Operator):
     """Inputs: ``x (..., K)`` up to 8 bits; ``weight (N, K)`` signed; ``bias (N,)`` and ``multiplier (N,)`` int32; then a
-    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of ``bits``,
-    ``signed``.
+    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of
+    ``bits``, ``signed``.
 
     ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))`` or
     ``y = table[sat8(rq(acc, multiplier, shift)) + 128]``.
@@ -256,17 +259,19 @@ class Linear(Operator):
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """One DSP a multiplier of the array (9 x 8 bit); two a requantizer of the epilogue (32 x 18 bit), of which each lane of
-        an AXI word has one for the accumulator and one for the residual. Memories: the input rows (17 bit, PI banks) and a tile's weights
-        (PI x PO banks of 8 bit); a RAMB36's two halves of 18 kbit are used singly, and banks up to 1 kbit are LUT RAM."""
+        """DSPs: one a multiplier of the array (9 x 8 bit). The epilogue requantizes one AXI word of bytes a cycle, each with two
+        DSPs for the accumulator (32 x 18 bit, wider than one DSP's 27 x 18) and two for the residual (the same function). Three
+        each for the 32 x 32-bit multiplications of addresses and indices (:data:`INDEX_PRODUCTS`).
+
+        Block memories: the input rows are PI banks of 17 bit, a tile's weights PI x PO banks of 8 bit; a RAMB36 is two halves of
+        1024 x 18 or 2048 x 9 bit, and banks up to 1 kbit are LUT RAM. The table (256 x 17 bit) is one half."""
         a = architecture
-        dsp = a.pi * a.po + 2 * 2 * a.word_bytes
-        input_bank_bits = ROWS * a.max_channels // a.pi * 17
-        weight_bank_bits = a.max_channels // a.pi * 8
-        input_halves = a.pi * ceil_div(input_bank_bits, 18 * 1024)
-        weight_halves = 0 if weight_bank_bits <= 1024 else a.pi * a.po * ceil_div(weight_bank_bits, 18 * 1024)
+        dsp = a.pi * a.po + 2 * 2 * a.word_bytes + 3 * INDEX_PRODUCTS
+        steps = ceil_div(a.max_channels, a.pi)
+        input_halves = a.pi * ceil_div(ROWS * steps, 1024)
+        weight_halves = 0 if steps * 8 <= 1024 else a.pi * a.po * ceil_div(steps, 2048)
         unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves, 2), 0)
+        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves + 1, 2), 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
