@@ -1,0 +1,307 @@
+"""The commands of ``edgeflow``. Each one reads its options, calls the public API and shows the result."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeflow.hw.errors import InputError
+from edgeflow.sw.console import Console, facts, table
+from edgeflow.sw.summary import board_figures, board_rows, compared, layers, predicted, summary
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Take a trained transformer (ONNX) to an FPGA accelerator: quantize, compile, prove it bit-exact, predict its speed.",
+    epilog="--quiet and --json may stand before or after any command. Exit status: 0 done, 1 a check failed, 2 the input is wrong.",
+)
+
+
+class Observer(StrEnum):
+    """How the range of an activation is chosen."""
+
+    AUTO = "auto"
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+
+
+class Engine(StrEnum):
+    """What computes."""
+
+    NUMPY = "numpy"
+    CSIM = "csim"
+
+
+BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Build folder that compile wrote.", show_default=False)]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Array of the inputs file that holds class labels, not a model input; simulate prints top-1 accuracy.",
+        show_default=False,
+    ),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Use the exact ap_int headers in the C simulation (slow).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"edgeflow {metadata.version('edgeflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no summaries.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the result, or the error, as one JSON document.")] = False,
+    version: Annotated[  # noqa: ARG001 (its callback does the work)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    context.obj = Console(quiet, as_json)
+
+
+@app.command(name="compile", short_help="Compile a model for a board.")
+def compile_model(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
+    board: Annotated[str, typer.Option(help="Board name (see: edgeflow boards) or a board's TOML file.")] = "kv260",
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Calibration data, an .npz keyed by input names. Without it: random data.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")] = Path("build"),
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
+    ] = None,
+    observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
+    clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the board's own by default.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an output folder that is not an EdgeFlow build.")] = False,
+) -> None:
+    """Compile a model for a board: program, weights, HLS C++ and a report."""
+    dims = _dims(dim or [])
+    if overlay is not None and clock is not None:
+        raise InputError("option --overlay fixes the accelerator and its clock: leave out --clock")
+    import edgeflow
+    from edgeflow.sw.data import read_npz
+
+    console: Console = context.obj
+    data = None if calib is None else read_npz(calib, "calibration data")
+    with console.progress() as progress:
+        build = edgeflow.compile(
+            model,
+            board=board,
+            calibration=data,
+            output=output,
+            config=edgeflow.quantization(observer=observer.value, seed=seed),
+            dims=dims,
+            clock_mhz=clock,
+            overlay=overlay,
+            seed=seed,
+            force=force,
+            progress=progress,
+        )
+    report = build.report
+    console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
+
+
+@app.command(short_help="Prove that NumPy and C++ agree, word by word.")
+def verify(
+    context: typer.Context,
+    build: BuildFolder,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Inputs, an .npz; the build's own samples by default.", show_default=False)
+    ] = None,
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to run, from the first.")] = 8,
+    exact: Exact = False,
+    labels: Labels = None,
+) -> None:
+    """Run the model in float, NumPy and C++; exit 1 if any word of any tensor differs between NumPy and C++."""
+    import edgeflow
+    from edgeflow.sw.data import read_npz, take_labels
+
+    console: Console = context.obj
+    opened = edgeflow.open_build(build)
+    data = None if inputs is None else read_npz(inputs, "inputs")
+    if labels is not None:
+        if data is None:
+            raise InputError("option --labels names an array of the inputs file: add --inputs FILE.npz")
+        take_labels(data, labels, f"inputs {inputs}")
+    with console.progress() as progress:
+        result = edgeflow.verify(opened, data, samples=samples, exact=exact, progress=progress)
+    document = {
+        "passed": result.passed,
+        "samples": result.samples,
+        "exact": result.exact,
+        "words": result.words,
+        "differing": result.differing,
+        "sqnr_db": result.sqnr_db,
+        "top1_agreement": result.top1_agreement,
+        "tensors": [{"name": t.name, "words": t.words, "differing": t.differing} for t in result.tensors],
+    }
+    console.show(document, lambda out: compared(out, result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command(short_help="Run a build on inputs of your own.")
+def simulate(
+    context: typer.Context,
+    build: BuildFolder,
+    inputs: Annotated[Path, typer.Option(help="Inputs, an .npz keyed by input names.", show_default=False)],
+    outputs: Annotated[Path | None, typer.Option(help="Where to write the outputs, an .npz.", show_default=False)] = None,
+    engine: Annotated[Engine, typer.Option(help="What computes.")] = Engine.NUMPY,
+    exact: Exact = False,
+    labels: Labels = None,
+) -> None:
+    """Run the compiled integer network on inputs of your own; outputs are real values under the model's names."""
+    if outputs is None and labels is None:
+        raise InputError("simulate has nothing to do with its result: give --outputs FILE.npz, or --labels KEY for top-1 accuracy")
+    if exact and engine is not Engine.CSIM:
+        raise InputError("option --exact is for the C simulation: add --engine csim")
+    import time
+
+    import edgeflow
+    from edgeflow.sw.data import check_writable, read_npz, take_labels, top1_accuracy, write_npz
+
+    console: Console = context.obj
+    opened = edgeflow.open_build(build)
+    if outputs is not None:
+        check_writable(outputs)
+    data = read_npz(inputs, "inputs")
+    truth = None if labels is None else take_labels(data, labels, f"inputs {inputs}")
+    start = time.perf_counter()
+    with console.progress() as progress:
+        found = edgeflow.simulate(opened, data, engine=engine.value, exact=exact, progress=progress)
+    seconds = time.perf_counter() - start
+    count = len(next(iter(found.values())))
+    document: dict[str, Any] = {"samples": count, "seconds": round(seconds, 3), "engine": engine.value}
+    document["outputs"] = {name: {"shape": list(value.shape)} for name, value in found.items()}
+    rows = [("samples", f"{count} in {seconds:.2f} s, {engine.value}")]
+    rows += [(f"output {name}", " x ".join(map(str, value.shape))) for name, value in found.items()]
+    if truth is not None:
+        document["top1_accuracy"] = accuracy = top1_accuracy(found, truth)
+        rows.append(("top-1 accuracy", f"{100 * accuracy:.2f} %"))
+    if outputs is not None:
+        write_npz(outputs, found)
+        document["file"] = outputs
+        rows.append(("written to", str(outputs)))
+    console.show(document, lambda out: facts(out, rows))
+
+
+@app.command(short_help="Predict the cycles of every layer.")
+def cycles(
+    context: typer.Context,
+    build: BuildFolder,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="T.json", help="Write a trace for Perfetto or chrome://tracing.", show_default=False)
+    ] = None,
+    clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the build's own by default.")] = None,
+) -> None:
+    """Predict the cycles of every layer; with --trace also as a timeline."""
+    import edgeflow
+    from edgeflow.sim.cycles import write_trace
+    from edgeflow.sw.data import check_writable
+
+    console: Console = context.obj
+    if trace is not None:
+        check_writable(trace)
+    found = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
+    document = {
+        "predicted": True,
+        "cycles": found.cycles,
+        "clock_mhz": found.clock_mhz,
+        "latency_ms": found.latency_ms,
+        "fps": found.fps,
+        "macs": found.macs,
+        "mac_utilization": found.mac_utilization,
+        "units": found.by_unit(),
+        "layers": [{"name": x.name, "op": x.op, "macs": x.macs, "cycles": x.cycles, "wait": x.wait} for x in found.layers],
+    }
+    if trace is not None:
+        write_trace(found, trace)
+        document["trace"] = trace
+    console.show(document, lambda out: predicted(out, found, trace), answer=True)
+
+
+@app.command(short_help="Show a build's report.")
+def report(
+    context: typer.Context,
+    build: BuildFolder,
+    per_layer: Annotated[bool, typer.Option("--layers", help="Add one line for each layer.")] = False,
+) -> None:
+    """Show a build's report; with --json the whole of report.json."""
+    import edgeflow
+
+    console: Console = context.obj
+    opened = edgeflow.open_build(build)
+    document = opened.report
+
+    def render(out: RichConsole) -> None:
+        summary(out, opened.folder, document)
+        if per_layer:
+            layers(out, document)
+
+    console.show(document, render, answer=True)
+
+
+@app.command(short_help="List the boards EdgeFlow knows.")
+def boards(
+    context: typer.Context,
+    board: Annotated[str | None, typer.Argument(metavar="[BOARD]", help="One board, with its sources.", show_default=False)] = None,
+) -> None:
+    """List the boards that EdgeFlow knows, or show one with the source of each figure."""
+    import edgeflow
+
+    console: Console = context.obj
+    names = edgeflow.boards() if board is None else (board,)
+    known = [edgeflow.load_board(name) for name in names]
+    documents = [one.model_dump(mode="json") for one in known]
+
+    def render(out: RichConsole) -> None:
+        if board is None:
+            table(out, *board_rows(known))
+        else:
+            table(out, *board_figures(known[0]))
+
+    console.show({"boards": documents} if board is None else documents[0], render, answer=True)
+
+
+@app.command(short_help="Check what this machine has.")
+def doctor(context: typer.Context) -> None:
+    """Check what this machine has: packages, compilers, headers and tools, and what each is for."""
+    from edgeflow.sw.doctor import draw, examine
+
+    console: Console = context.obj
+    findings = examine()
+    healthy = all(f.found or not f.required for f in findings)
+    document = {"healthy": healthy, "findings": [f.document() for f in findings]}
+    console.show(document, lambda out: draw(out, findings), answer=True)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _dims(options: list[str]) -> dict[str, int]:
+    dims: dict[str, int] = {}
+    for option in options:
+        name, equals, size = option.partition("=")
+        if not (name and equals and size.isdecimal() and int(size) > 0):
+            raise InputError(f"option --dim {option!r} must be NAME=SIZE with a positive size, such as --dim sequence=128")
+        dims[name] = int(size)
+    return dims

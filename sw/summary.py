@@ -1,0 +1,138 @@
+"""Results of commands drawn for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflow.sw.console import facts, table
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from edgeflow.hw.boards import Board
+    from edgeflow.sim.cycles import CycleReport
+    from edgeflow.sw.verification import Verification
+
+_RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
+
+
+def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
+    """What a build is and what it will do, in a few lines."""
+    accuracy = report["accuracy"]
+    rows = [
+        ("model", str(report["model"])),
+        ("board", f"{report['board']} at {report['clock_mhz']:g} MHz"),
+        ("multiply-adds", f"{report['macs']:,}"),
+        ("cycles", f"{report['cycles']:,} (predicted)"),
+        ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
+        ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
+        ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
+        ("SQNR of outputs", _decibels(accuracy["sqnr_db"])),
+    ]
+    if accuracy["top1_agreement"] is not None:
+        rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
+    if report["data"] == "random":
+        rows.append(("calibration", "random data: the accuracy figures mean nothing; give --calib DATA.npz"))
+    rows += [("warning", text) for text in report["warnings"]]
+    rows.append(("report", str(folder / "report.html")))
+    facts(out, rows)
+
+
+def layers(out: RichConsole, report: Mapping[str, Any]) -> None:
+    """One line for each layer."""
+    rows = [
+        (
+            str(layer["name"]),
+            str(layer["op"]),
+            f"{layer['macs']:,}",
+            f"{layer['cycles']:,}",
+            _blank(layer["weight_bits"]),
+            _blank(layer["activation_bits"]),
+            _blank(layer["sqnr_db"], ".1f"),
+        )
+        for layer in report["layers"]
+    ]
+    table(out, ("layer", "operator", ">MACs", ">cycles", ">weight bits", ">activation bits", ">SQNR dB"), rows)
+
+
+def predicted(out: RichConsole, report: CycleReport, trace: Path | None) -> None:
+    """Cycles by layer and by unit, then the totals."""
+    total = max(report.cycles, 1)
+    lines = [
+        (x.name, x.op, f"{x.macs:,}", f"{x.cycles:,}", f"{100 * x.cycles / total:.1f} %", "memory" if x.wait else "")
+        for x in report.layers
+    ]
+    table(out, ("layer", "operator", ">MACs", ">cycles", ">share", "waits for"), lines)
+    units = ", ".join(f"{name} {100 * cycles / total:.1f} %" for name, cycles in report.by_unit().items())
+    rows = [
+        ("cycles", f"{report.cycles:,} (predicted, as are all figures here)"),
+        ("latency", f"{report.latency_ms:.3f} ms at {report.clock_mhz:g} MHz, {report.fps:,.1f} frames a second"),
+        ("MAC utilization", f"{100 * report.mac_utilization:.1f} % of {report.mac_units} multiply-adds a cycle"),
+        ("units", units),
+    ]
+    if trace is not None:
+        rows.append(("trace", f"{trace} (open it in Perfetto or chrome://tracing)"))
+    facts(out, rows)
+
+
+def compared(out: RichConsole, result: Verification) -> None:
+    """What ``verify`` found; tensors only where words differ."""
+    headers = "exact ap_int headers" if result.exact else "native integers"
+    rows = [
+        ("samples", str(result.samples)),
+        (
+            "NumPy against C++",
+            f"{result.differing:,} of {result.words:,} words differ ({len(result.tensors)} tensors, {headers})",
+        ),
+        ("SQNR against float", _decibels(result.sqnr_db)),
+    ]
+    if result.top1_agreement is not None:
+        rows.append(("top-1 agreement", f"{100 * result.top1_agreement:.2f} % with the float model"))
+    rows.append(("verdict", "passed" if result.passed else "FAILED"))
+    facts(out, rows)
+    wrong = [t for t in result.tensors if t.differing or not t.words]
+    if wrong:
+        lines = [(t.name, f"{t.words:,}", f"{t.differing:,}", _first(t.first) if t.words else "never compared") for t in wrong]
+        table(out, ("tensor", ">words", ">differing", "first difference"), lines)
+
+
+def board_rows(boards: Sequence[Board]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the list of boards."""
+    names = ("dsp", "lut", "bram36", "uram")
+    columns = ("board", "part", *(f">{name.upper()}" for name in names), ">MHz", ">GB/s")
+    rows = []
+    for board in boards:
+        sizes = (f"{getattr(board, name):,}" for name in names)
+        rows.append((board.name, board.part, *sizes, f"{board.clock_mhz:g}", f"{board.ddr_gb_s:g}"))
+    return columns, rows
+
+
+def board_figures(board: Board) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    """Columns and rows of one board's figures with their sources, and its name."""
+    figures = board.model_dump(exclude={"sources", "name", "title", "aliases", "family"})
+    rows: list[tuple[str, ...]] = [
+        (name, f"{value:,}" if isinstance(value, int) else str(value), board.sources[name]) for name, value in figures.items()
+    ]
+    return ("figure", "value", "source"), rows, f"{board.title} ({board.name})"
+
+
+def _resource(name: str, resource: Mapping[str, Any]) -> str:
+    used = resource["used"]
+    return f"{'?' if used is None else f'{used:,}'} of {resource['available']:,} {name.upper()}"
+
+
+def _decibels(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'exact' if value is None else f'{value:.1f} dB'}" for name, value in values.items())
+
+
+def _blank(value: float | None, form: str = "") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _first(first: tuple[tuple[int, ...], int, int] | None) -> str:
+    if first is None:
+        return ""
+    (sample, *index), expected, found = first
+    return f"sample {sample}, index {tuple(index)}: NumPy {expected}, C++ {found}"
