@@ -122,14 +122,12 @@ def compile(
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
     seed: int = 0,
-    force: bool = False,
     progress: Progress | None = None,
 ) -> Build:
     """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
 
     Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``overlay`` targets an existing
-    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``force`` also replaces an output
-    folder that is not an EdgeFlow build.
+    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board.
     """
     from edgeflow.hw.boards import load_board as find_board
     from edgeflow.sw import pipeline
@@ -146,7 +144,6 @@ def compile(
         architecture=None if overlay is None else read_overlay(overlay),
         clock_mhz=clock_mhz or found.clock_mhz,
         seed=seed,
-        force=force,
     )
     return pipeline.run(request, progress or _silent)
 

@@ -130,7 +130,7 @@ def check_target(target: Path) -> None:
     if not any(target.iterdir()) or (target / MANIFEST).is_file():
         return
     raise OutputError(
-        f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or pass --force to replace it"
+        f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or remove it yourself"
     )
 
 

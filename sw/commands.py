@@ -92,7 +92,6 @@ def compile_model(
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an output folder that is not an EdgeFlow build.")] = False,
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     dims = _dims(dim or [])
@@ -114,7 +113,6 @@ def compile_model(
             clock_mhz=clock,
             overlay=overlay,
             seed=seed,
-            force=force,
             progress=progress,
         )
     report = build.report

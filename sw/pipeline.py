@@ -64,7 +64,6 @@ class Request:
     architecture: Architecture | None  # a given overlay, or None to choose one for the board
     clock_mhz: float
     seed: int
-    force: bool = False  # replace an output folder that is not an EdgeFlow build
 
 
 @dataclass
@@ -182,7 +181,7 @@ STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
 def run(request: Request, progress: Progress) -> Build:
     """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded."""
     level = int(os.environ.get("EDGEFLOW_CHECK", "0"))
-    with new_build(request.output, force=request.force) as folder:
+    with new_build(request.output) as folder:
         state = State(request, folder, progress)
         for i, (name, step) in enumerate(STEPS):
             progress(name, i, len(STEPS))
