@@ -1,4 +1,4 @@
-"""Choosing the accelerator for a board: the largest whose known resources leave room on the device.
+"""Choosing the accelerator for a board: the fastest whose known resources leave room on the device.
 
 Look-up tables and flip-flops are known only after synthesis, so DSP slices and block memories decide; 20 % of them stay free for
 what no operator counts (AXI ports, the descriptor decoder, the shell) and for routing.
@@ -6,6 +6,7 @@ what no operator counts (AXI ports, the descriptor decoder, the shell) and for r
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgeflow.hw.architecture import Architecture
@@ -15,10 +16,9 @@ from edgeflow.hw.errors import BoardError
 from edgeflow.hw.ops import instruction_layouts, unit
 
 SHARE = 0.8  # of every resource of the device
-ARRAY = (64, 32, 16, 8, 4)  # sizes of the MAC array's sides
-LANES = (16, 8, 4, 2, 1)
-MOST_AXI_BITS = 128
-LEAST_LANES, LEAST_VECTOR = 4, 4  # below these attention and elementwise work dominate: a smaller array is better
+SIDES = (4, 8, 16, 32, 64)  # of the MAC array
+LANES = (1, 2, 4, 8, 16, 32)
+AXI_BITS = (32, 64, 128)
 
 
 def unit_resources(architecture: Architecture) -> dict[str, Resources]:
@@ -44,24 +44,38 @@ def known_resources(architecture: Architecture) -> dict[str, int]:
 def choose_architecture(
     board: Board, demands: Mapping[str, int], units: Sequence[str], clock_mhz: float | None = None
 ) -> Architecture:
-    """The largest accelerator with these units that fits a board.
+    """The accelerator with these units that fits a board and would run a transformer encoder of this size soonest.
 
-    ``demands``: the smallest ``max_channels``, ``max_tokens`` and ``max_head``. First the MAC array is made as large as it can be
-    with at least four attention lanes and four-element vectors, then the lanes, then the vectors. BoardError names what the
-    smallest accelerator exceeds and by how much.
+    ``demands``: the smallest ``max_channels``, ``max_tokens`` and ``max_head``. BoardError names what the smallest accelerator
+    exceeds and by how much.
     """
-    smallest: Architecture | None = None
-    for candidate in _candidates(board, demands, units, clock_mhz or board.clock_mhz):
+    found = [_architecture(board, demands, units, clock_mhz, *sizes) for sizes in _sizes(board, units)]
+    found.sort(key=encoder_cycles)
+    for candidate in found:
         if not _excess(candidate, board):
             return candidate
-        smallest = candidate
-    assert smallest is not None
-    found = _excess(smallest, board)
-    text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in found.items())
+    smallest = min(found, key=lambda a: (a.pi * a.po, a.lanes, a.axi_bits, a.vector))
+    excess = _excess(smallest, board).items()
+    text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in excess)
     raise BoardError(
         f"board {board.name} is too small for this model: the smallest accelerator takes {text}, where {SHARE:.0%} of the device "
         f"may be used; choose a larger board or a model with fewer channels or tokens"
     )
+
+
+def encoder_cycles(architecture: Architecture) -> float:
+    """Cycles that a token takes in one layer of a standard encoder, to rank accelerators by (not a prediction for a model).
+
+    The layer has D = max_channels / 4 channels, an MLP of 4 D, and attends to S = max_tokens: 12 D^2 products on the MAC array,
+    whose 9 D outputs come in tiles that fill and drain a pipeline; 2 S D products in the attention lanes, a head at a time; ten passes of
+    vector work; and the weights, loaded once for 32 tokens, with ten rows of activations through one AXI port.
+    """
+    a = architecture
+    channels, tokens = a.max_channels / 4, a.max_tokens
+    array = 12 * channels**2 / (a.pi * a.po) + 9 * channels / a.po * 24
+    attention = 2 * tokens * channels / (a.max_head * a.lanes) if "attention" in a.units else 0.0
+    loads = (12 * channels**2 / 32 + 10 * channels) / a.word_bytes
+    return array + attention + 10 * channels / a.vector + loads
 
 
 def _excess(architecture: Architecture, board: Board) -> dict[str, tuple[int, int]]:
@@ -70,29 +84,24 @@ def _excess(architecture: Architecture, board: Board) -> dict[str, tuple[int, in
     return {name: (used, limits[name]) for name, used in known_resources(architecture).items() if used > limits[name]}
 
 
-def _candidates(board: Board, demands: Mapping[str, int], units: Sequence[str], clock_mhz: float) -> Iterator[Architecture]:
-    """From the best to the smallest. Of two arrays of one size that with more output channels has fewer tiles to fill and drain."""
-    axi_bits = min(board.axi_bits, MOST_AXI_BITS)
-    word = axi_bits // 8
-    vectors = [2**i for i in reversed(range(word.bit_length()))]  # a vector of bytes wider than an AXI word would wait for it
-    # An AXI word of activations is written to the array's PI input banks in one cycle, and PO outputs fill a word.
-    arrays = [(pi, po) for pi in ARRAY for po in ARRAY if po >= word and pi >= word]
-    arrays.sort(key=lambda a: (-a[0] * a[1], -a[1]))
-    lane_choices: Sequence[int] = LANES if "attention" in units else (1,)
-    for roomy in (True, False):
-        for pi, po in arrays:
-            for lanes in lane_choices:
-                for vector in vectors:
-                    small = vector < LEAST_VECTOR or ("attention" in units and lanes < LEAST_LANES)
-                    if small == roomy:
-                        continue
-                    yield Architecture(
-                        pi=pi,
-                        po=po,
-                        lanes=lanes,
-                        vector=vector,
-                        axi_bits=axi_bits,
-                        clock_mhz=clock_mhz,
-                        units=tuple(units),
-                        **demands,
-                    )
+def _sizes(board: Board, units: Sequence[str]) -> Iterator[tuple[int, int, int, int, int]]:
+    """PI, PO, lanes, vector and AXI width of every consistent accelerator."""
+    for axi_bits in (bits for bits in AXI_BITS if bits <= board.axi_bits):
+        word = axi_bits // 8
+        # An AXI word of activations goes to the array's PI input banks in one cycle, and PO outputs fill a word at least. A vector
+        # of bytes that is wider than an AXI word would wait for it.
+        sides = [side for side in SIDES if side >= word]
+        vectors = [2**i for i in range(word.bit_length())]
+        yield from itertools.product(sides, sides, LANES if "attention" in units else (1,), vectors, (axi_bits,))
+
+
+def _architecture(
+    board: Board,
+    demands: Mapping[str, int],
+    units: Sequence[str],
+    clock_mhz: float | None,
+    *sizes: int,
+) -> Architecture:
+    clock = clock_mhz or board.clock_mhz
+    named = dict(zip(("pi", "po", "lanes", "vector", "axi_bits"), sizes, strict=True))
+    return Architecture.model_validate({**named, **demands, "clock_mhz": clock, "units": tuple(units)})
