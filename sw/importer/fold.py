@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import Shapes
-from edgeflow.sw.importer.run import run, session, to_proto
+from edgeflow.sw.importer.run import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.base import initializer
 
 Array = npt.NDArray[Any]
@@ -84,7 +84,7 @@ def sample_inputs(model: ir.Model, shapes: Shapes, integer: int = 1) -> dict[str
 
 def run_sample(model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: list[str]) -> dict[str, Array]:
     """Values of ``wanted`` on sample inputs; integers are ones, or zeros where a table has but one row."""
-    runner = session(proto, wanted, optimize=False)
+    runner = session(cut_to(proto, wanted), optimize=False)
     try:
         return run(runner, sample_inputs(model, shapes), wanted)
     except ModelError:

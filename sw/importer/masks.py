@@ -17,7 +17,7 @@ import onnx_ir as ir
 from edgeflow.hw.errors import ModelError
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import influence, sample_inputs
-from edgeflow.sw.importer.run import run, session
+from edgeflow.sw.importer.run import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.attention import MASKED
 from edgeflow.sw.rewrite.base import DOMAIN, shape_of
 
@@ -92,7 +92,7 @@ def _masks(batch: int, keys: int) -> Iterator[npt.NDArray[np.bool_]]:
 def _probe(model: ir.Model, shapes: Shapes, entry: ir.Value, cut: list[ir.Value]) -> dict[ir.Value, list[Role]]:
     """Roles that each cut value plays under all masks."""
     names = [str(value.name) for value in cut]
-    runner = session(model, names, optimize=False)
+    runner = session(cut_to(to_proto(model), names), optimize=False)
     inputs = sample_inputs(model, shapes)
     batch, keys = shape_of(entry)
     kind = (entry.dtype or ir.DataType.FLOAT).numpy()

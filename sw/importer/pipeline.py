@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript.rewriter.pattern import RewriteRuleSet
 
 from edgeflow.hw.errors import ModelError
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
@@ -17,7 +18,7 @@ from edgeflow.sw.importer.load import load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
-from edgeflow.sw.rewrite import rule_set
+from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
 
 MAX_ROUNDS = 100
@@ -95,7 +96,10 @@ def canonicalize(model: ir.Model, shapes: Shapes) -> None:
 
 def apply_rules(model: ir.Model) -> int:
     """Run all rewrite rules until none applies; returns the number of rewrites."""
-    rules = rule_set()
+    return sum(_settle(model, rules) for rules in rule_sets())
+
+
+def _settle(model: ir.Model, rules: RewriteRuleSet) -> int:
     total = 0
     for _ in range(MAX_ROUNDS):
         for node in model.graph:

@@ -55,6 +55,39 @@ def session(
         raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
 
 
+def _names_read(node: onnx.NodeProto) -> set[str]:
+    """Values that a node reads, those captured by its branches included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names |= _names_read(inner)
+        names |= {entry.name for entry in attribute.g.output}
+    return names
+
+
+def cut_to(proto: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """A copy of ``proto`` that computes ``outputs`` and nothing else (onnxruntime runs every node of a graph, asked for or not)."""
+    producers = {name: node for node in proto.graph.node for name in node.output if name}
+    wanted, reached = list(outputs), set(outputs)
+    kept: set[int] = set()
+    while wanted:
+        node = producers.get(wanted.pop())
+        if node is None or id(node) in kept:
+            continue
+        kept.add(id(node))
+        names = _names_read(node)
+        wanted += names - reached
+        reached |= names
+    result = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    graph = result.graph
+    graph.name = proto.graph.name
+    graph.input.extend(proto.graph.input)
+    graph.initializer.extend(entry for entry in proto.graph.initializer if entry.name in reached)
+    graph.node.extend(node for node in proto.graph.node if id(node) in kept)
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return result
+
+
 def run(
     runner: onnxruntime.InferenceSession, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
 ) -> dict[str, Array]:

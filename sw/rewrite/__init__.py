@@ -1,6 +1,6 @@
 """Canonicalisation rules of the float graph: one idea a file, each a pattern, a check that refuses with a reason, a rewrite.
 
-:func:`rule_set` lists them in the order in which they are tried at every node.
+:func:`rule_sets` lists them in the order in which they are tried at every node.
 """
 
 from __future__ import annotations
@@ -25,16 +25,27 @@ from edgeflow.sw.rewrite import (
 )
 from edgeflow.sw.rewrite.base import DOMAIN
 
-UNARY = ("Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Erf", "Exp", "Sqrt", "Softplus", "LeakyRelu", "Elu", "Selu",
-         "Softsign", "Mish", "Abs", "Reciprocal", "Log", "Celu", "Sin", "Cos")  # fmt: skip
+UNARY = (
+    "Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Erf", "Exp", "Sqrt", "Softplus", "LeakyRelu", "Elu",
+    "Selu", "Softsign", "Mish", "Abs", "Reciprocal", "Log", "Celu", "Sin", "Cos",
+)  # fmt: skip
 """Standard elementwise operators of one tensor that the float graph may keep."""
 OWN_UNARY = ("Silu", "QuickGelu")
 """EdgeFlow's elementwise operators of one tensor."""
 
 
-def rule_set() -> pattern.RewriteRuleSet:
-    """All canonicalisation rules; run until none applies."""
-    rules = [
+def rule_sets() -> tuple[pattern.RewriteRuleSet, pattern.RewriteRuleSet]:
+    """The rules in two stages, each to be run until none applies.
+
+    In the first, multiplications by numbers stay where they are, so that the scale of an attention is found as such; in the second
+    they go into the Linear above them.
+    """
+    return pattern.RewriteRuleSet(_rules(fold_scales=False)), pattern.RewriteRuleSet(_rules(fold_scales=True))
+
+
+def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
+    beside = ("Add", "Mul") if fold_scales else ("Add",)
+    return [
         compose_views.ComposeViews.rule(),
         compose_views.IdentityView.rule(),
         nan_guard.NanGuard.rule(),
@@ -60,7 +71,7 @@ def rule_set() -> pattern.RewriteRuleSet:
         attention_fused.MultiHeadAttention.rule(),
         linear.MatMulToLinear.rule(),
         linear.GemmToLinear.rule(),
-        *(linear.FoldIntoLinear.rule(op_type) for op_type in ("Add", "Mul")),
+        *(linear.FoldIntoLinear.rule(op_type) for op_type in beside),
         *(layer_norm.FoldIntoLayerNorm.rule(op_type) for op_type in ("Add", "Mul")),
         linear_columns.ColumnsOfLinear.rule(),
         linear_columns.RowsOfLinear.rule(),
@@ -68,7 +79,6 @@ def rule_set() -> pattern.RewriteRuleSet:
         sink_views.SinkBelowRowwise.rule("LayerNormalization", ""),
         *(sink_views.SinkBelowUnary.rule(op_type, "") for op_type in UNARY),
         *(sink_views.SinkBelowUnary.rule(op_type, DOMAIN) for op_type in OWN_UNARY),
-        *(sink_views.SinkBelowConstant.rule(op_type) for op_type in ("Add", "Mul")),
+        *(sink_views.SinkBelowConstant.rule(op_type) for op_type in beside),
         *(sink_views.SinkBelowBinary.rule(op_type) for op_type in ("Add", "Mul")),
     ]
-    return pattern.RewriteRuleSet(rules)

@@ -32,12 +32,29 @@ BATCH = "edgeflow.batch"
 _numbers = itertools.count()
 
 
+class _Anchored(pattern.RewriteRule):  # type: ignore[misc]
+    """A rewrite rule that looks at the operator type of a node before anything else; most nodes are none of its business."""
+
+    def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
+        if node.op_type != self.anchor:
+            return None
+        return super().try_rewrite(model, graph_or_function, node, **options)
+
+
 class Rule(pattern.RewriteRuleClassBase):  # type: ignore[misc]
     """Base of all rules. ``check`` returns :meth:`refuse` or a true ``MatchResult``; state found there is kept on ``self``."""
 
     def __init__(self) -> None:
         # Nodes between the anchor and the inputs often have other users: dead ones are removed after each round instead.
         super().__init__(remove_nodes=True)
+
+    @classmethod
+    def rule(cls, *arguments: Any, **keywords: Any) -> pattern.RewriteRule:
+        """The rewrite rule of an instance made from the arguments."""
+        instance = cls(*arguments, **keywords)
+        made = _Anchored(instance.pattern, instance.rewrite, instance.check, name=instance.name, remove_nodes=instance.remove_nodes)
+        made.anchor = made._target_pattern.output_node.op_type
+        return made
 
     @staticmethod
     def accept() -> pattern.MatchResult:
