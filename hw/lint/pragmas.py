@@ -184,8 +184,7 @@ def _variables(function: Node, source: Source) -> list[Node]:
     found = [node for node in function.walk() if node.kind in kinds]
     if function.parent is not None:
         found += [node for node in function.parent.children if node.kind in (CursorKind.FIELD_DECL, CursorKind.VAR_DECL)]
-    found += [node for node in source.nodes if node.kind == CursorKind.VAR_DECL and node.enclosing_function() is None]
-    return found
+    return found + source.globals
 
 
 def _names(value: str | None) -> list[str]:

@@ -31,16 +31,13 @@ class Node:
     """A cursor of one of our files; ``start`` and ``end`` are byte offsets."""
 
     cursor: Cursor
+    kind: CursorKind
     parent: Node | None
     file: Path
     line: int
     start: int
     end: int
     children: list[Node] = field(default_factory=list)
-
-    @property
-    def kind(self) -> CursorKind:
-        return self.cursor.kind
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and all below it, parents first."""
@@ -147,6 +144,11 @@ class Source:
         return [node for node in self.nodes if node.is_function and node.body is not None]
 
     @cached_property
+    def globals(self) -> list[Node]:
+        """Every variable of our files that is declared outside of functions."""
+        return [node for node in self.nodes if node.kind == CursorKind.VAR_DECL and node.enclosing_function() is None]
+
+    @cached_property
     def pragmas(self) -> list[Pragma]:
         """Every pragma of our files that the preprocessor keeps, HLS or not."""
         return [pragma for file in self.roots for pragma in self._pragmas_of(file)]
@@ -172,7 +174,7 @@ class Source:
         if file is None or cursor.kind.is_preprocessing():
             return
         extent = cursor.extent
-        node = Node(cursor, parent, file, cursor.location.line, extent.start.offset, extent.end.offset)
+        node = Node(cursor, cursor.kind, parent, file, cursor.location.line, extent.start.offset, extent.end.offset)
         (self.roots.setdefault(file, []) if parent is None else parent.children).append(node)
         for child in cursor.get_children():
             self._add(child, node)
