@@ -8,8 +8,9 @@ import os
 import secrets
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,41 +108,59 @@ def new_build(target: Path) -> Iterator[Path]:
     An existing build of EdgeFlow is replaced only then. OutputError if ``target`` is something else or cannot be written.
     """
     check_target(target)
+    target = target.resolve()
     work = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-    except OSError as error:
-        raise OutputError(f"output folder {target} cannot be written: {error.strerror}; choose another with -o") from error
-    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            work.mkdir()
+        except OSError as error:
+            raise OutputError(f"output folder {target} cannot be written: {error.strerror}; choose another with -o") from error
         yield work
         with _uninterrupted():
             _exchange(work, target)
-    finally:
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def check_target(target: Path) -> None:
     """OutputError unless ``target`` is new, empty, or an EdgeFlow build."""
-    if not target.exists() and not target.is_symlink():
-        return
-    if not target.is_dir():
-        raise OutputError(f"output {target} exists and is not a folder: choose another with -o")
-    if not any(target.iterdir()) or (target / MANIFEST).is_file():
-        return
-    raise OutputError(
-        f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or remove it yourself"
-    )
+    try:
+        if not target.exists() and not target.is_symlink():
+            return
+        if not target.is_dir():
+            raise OutputError(f"output {target} exists and is not a folder: choose another with -o")
+        if not any(target.iterdir()) or (target / MANIFEST).is_file():
+            return
+    except OSError as error:
+        raise OutputError(f"output folder {target} cannot be read: {error.strerror}; choose another with -o") from error
+    raise OutputError(f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or remove it yourself")
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C waiting: between two renames neither folder would be in place."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Keep Ctrl-C waiting: between two renames neither folder would be in place.
+
+    Blocking the signal in this thread would not do: the operating system then hands it to a thread of a numerical library, and
+    Python interrupts the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for number in waiting[:1]:
+            signal.raise_signal(number)
 
 
 def _exchange(work: Path, target: Path) -> None:
