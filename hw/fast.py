@@ -6,6 +6,7 @@ into pieces that are, added in float64 (exact below 2^53). Requantization runs i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ class Scratch:
 
     def get(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
         """An uninitialised array of the given shape, cut from one that is large enough."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         held = self._arrays.get(name)
         if held is None or held.size < size:
             held = self._arrays[name] = np.empty(size, dtype=dtype)
