@@ -17,6 +17,11 @@ MUTATIONS = {
     "requantize.hpp": ("const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
     "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
     "linear.hpp": ("y = table[index + 128];", "y = table[index + 127];"),
+    "elementwise.hpp": ("const Product sum = scaled + added;", "const Product sum = scaled - added;"),
+    "table.hpp": ("index = x[c] - minimum;", "index = x[c] + minimum;"),
+    "embedding.hpp": ("known / INTEGERS];", "t / INTEGERS];"),
+    "pool.hpp": ("(counted >> 1)", "(counted >> 2)"),
+    "move.hpp": ("if (position % WORD_BYTES != 0) {", "if (position % WORD_BYTES == 0) {"),
 }
 
 needs_exact = pytest.mark.skipif(importlib.util.find_spec("hls4ml") is None, reason="the exact headers come with hls4ml")

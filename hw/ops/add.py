@@ -1,0 +1,191 @@
+"""Addition on the grid of the output: both operands are requantized, so a negative multiplier subtracts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.fast import Scratch, requantize_rows
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+from edgeflow.hw.ops.elementwise import (
+    ADD,
+    ELEMENTWISE,
+    elementwise_cycles,
+    elementwise_resources,
+    lower_elementwise,
+    pair_format,
+    pair_kernel,
+)
+from edgeflow.hw.ops.vector import check_shift, requantized, value_range
+
+
+@register
+@dataclass(frozen=True)
+class Add(Operator):
+    """Inputs ``a (..., D)`` and ``b (..., D)`` up to 16 bits, either a constant; one may repeat along leading axes of the other (an
+    activation then has leading axes of size 1). Output of ``bits``, ``signed``.
+
+    ``y = sat(rq(a, multiplier_a, shift_a) + rq(b, multiplier_b, shift_b))``.
+    """
+
+    multiplier_a: int
+    shift_a: int
+    multiplier_b: int
+    shift_b: int
+    bits: int
+    signed: bool
+
+    name: ClassVar[str] = "add"
+    header: ClassVar[str] = "elementwise.hpp"
+    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
+    ports: ClassVar[tuple[Port, ...]] = (Port("a"), Port("b"))
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        check_shift(self.shift_a)
+        check_shift(self.shift_b)
+        return pair_format(inputs[0], inputs[1], self.bits, self.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        a = requantize(inputs[0], self.multiplier_a, self.shift_a)
+        b = requantize(inputs[1], self.multiplier_b, self.shift_b)
+        return saturate(a + b, self.bits, self.signed)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        out = self.infer(inputs)
+        scaling = ((self.multiplier_a, self.shift_a), (self.multiplier_b, self.shift_b))
+        factors = [m * 2.0**-shift for m, shift in scaling]
+        fixed = {i: requantize(value, *scaling[i]).astype(np.float64) for i, value in constants.items()}
+
+        def block(operands: Sequence[Array], result: Array, scratch: Scratch) -> None:
+            total = scratch.get("total", result.shape, np.float64)
+            if 0 in fixed or 1 in fixed:
+                free = 0 if 1 in fixed else 1
+                requantize_rows(operands[free], factors[free], 0.0, total)
+                np.add(total, operands[1 - free], out=total)
+            else:
+                other = scratch.get("other", result.shape, np.float64)
+                requantize_rows(operands[0], factors[0], 0.0, total)
+                requantize_rows(operands[1], factors[1], 0.0, other)
+                np.add(total, other, out=total)
+            np.clip(total, out.minimum, out.maximum, out=result, casting="unsafe")
+
+        return pair_kernel(inputs, constants, fixed, out, block)
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        a, low_a, high_a = requantized("a", *value_range(inputs[0], constants.get(0)), self.multiplier_a, self.shift_a)
+        b, low_b, high_b = requantized("b", *value_range(inputs[1], constants.get(1)), self.multiplier_b, self.shift_b)
+        return (*a, *b, Register("sum", 50, low_a + low_b, high_a + high_b))
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        scaling = {
+            "multiplier_a": self.multiplier_a,
+            "shift_a": self.shift_a,
+            "multiplier_b": self.multiplier_b,
+            "shift_b": self.shift_b,
+        }
+        return lower_elementwise(ADD, inputs, constants, self.infer(inputs), scaling, context)
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return elementwise_cycles(values, architecture)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Those of the elementwise unit."""
+        return elementwise_resources(architecture)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        def values(format: Format, samples: int | None) -> IntArray:
+            lead = () if samples is None else (samples,)
+            return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
+
+        def multiplier() -> int:
+            return int(rng.integers(1 << 14, 1 << 17))
+
+        wide, residual, narrow = Format((33, 64), 16, True), Format((5, 100), 16, True), Format((5, 100), 8, True)
+        words = np.arange(1 << 16).reshape(1, 512, 128)
+        pair = Format((512, 128), 8, True)
+        row, plane = Format((100,), 8, True), Format((1, 100), 16, True)
+        deep, period = Format((3, 5, 20), 8, False), Format((5, 20), 8, True)
+        ends = np.where(values(wide, 2) < 0, wide.minimum, wide.maximum)
+        tiny = Format((1, 1), 4, True)
+        return [
+            Case(
+                "every pair of bytes",
+                cls(multiplier(), 16, multiplier(), 17, 8, True),
+                (pair, pair),
+                ((words >> 8) - 128, (words & 255) - 128),
+                frozenset(),
+            ),
+            Case(
+                "residual",
+                cls(multiplier(), 16, multiplier(), 16, 16, True),
+                (wide, wide),
+                (values(wide, 2), values(wide, 2)),
+                frozenset(),
+            ),
+            Case("ends", cls(multiplier(), 16, (1 << 17) - 1, 16, 16, True), (wide, wide), (ends, ends), frozenset()),
+            Case(
+                "difference",
+                cls(multiplier(), 16, -multiplier(), 12, 16, True),
+                (residual, narrow),
+                (values(residual, 2), values(narrow, 2)),
+                frozenset(),
+            ),
+            Case(
+                "constant row",
+                cls(3, 1, -5, 2, 16, True),
+                (residual, row),
+                (values(residual, 2), values(row, None)),
+                frozenset({1}),
+            ),
+            Case(
+                "constant plane",
+                cls(multiplier(), 17, multiplier(), 15, 16, True),
+                (residual, narrow),
+                (values(residual, None), values(narrow, 3)),
+                frozenset({0}),
+            ),
+            Case(
+                "row of an activation",
+                cls(1, 0, 1, 0, 16, True),
+                (plane, residual),
+                (values(plane, 2), values(residual, 2)),
+                frozenset(),
+            ),
+            Case(
+                "constant repeated",
+                cls(multiplier(), 17, multiplier(), 17, 8, False),
+                (deep, period),
+                (values(deep, 2), values(period, None)),
+                frozenset({1}),
+            ),
+            Case("one element", cls(7, 3, 1, 1, 3, False), (tiny, tiny), (values(tiny, 4), values(tiny, 4)), frozenset()),
+        ]

@@ -1,0 +1,144 @@
+"""Elementwise product, requantized."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.fast import Scratch, requantize_rows
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+from edgeflow.hw.ops.elementwise import (
+    ELEMENTWISE,
+    MULTIPLY,
+    elementwise_cycles,
+    elementwise_resources,
+    lower_elementwise,
+    pair_format,
+    pair_kernel,
+)
+from edgeflow.hw.ops.vector import check_shift, requantized, value_range
+
+
+@register
+@dataclass(frozen=True)
+class Multiply(Operator):
+    """Inputs ``a (..., D)`` and ``b (..., D)`` up to 16 bits (not both unsigned 16), either a constant; one may repeat along
+    leading axes of the other (an activation then has leading axes of size 1). Output of ``bits``, ``signed``.
+
+    ``y = sat(rq(a * b, multiplier, shift))``.
+    """
+
+    multiplier: int
+    shift: int
+    bits: int
+    signed: bool
+
+    name: ClassVar[str] = "multiply"
+    header: ClassVar[str] = "elementwise.hpp"
+    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
+    ports: ClassVar[tuple[Port, ...]] = (Port("a"), Port("b"))
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        check_shift(self.shift)
+        return pair_format(inputs[0], inputs[1], self.bits, self.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        return saturate(requantize(inputs[0] * inputs[1], self.multiplier, self.shift), self.bits, self.signed)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        out = self.infer(inputs)
+        factor = self.multiplier * 2.0**-self.shift
+        fixed = {i: value.astype(np.float64) for i, value in constants.items()}
+
+        def block(operands: Sequence[Array], result: Array, scratch: Scratch) -> None:
+            product = scratch.get("product", result.shape, np.float64)
+            np.multiply(operands[0], operands[1], out=product, dtype=np.float64)
+            requantize_rows(product, factor, 0.0, product)
+            np.clip(product, out.minimum, out.maximum, out=result, casting="unsafe")
+
+        return pair_kernel(inputs, constants, fixed, out, block)
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        a, b = (value_range(inputs[i], constants.get(i)) for i in range(2))
+        corners = [x * y for x in a for y in b]
+        scaled, _, _ = requantized("scaled", min(corners), max(corners), self.multiplier, self.shift)
+        return (Register("a x b", 32, min(corners), max(corners)), *scaled)
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        scaling = {"multiplier_a": self.multiplier, "shift_a": self.shift}
+        return lower_elementwise(MULTIPLY, inputs, constants, self.infer(inputs), scaling, context)
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return elementwise_cycles(values, architecture)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Those of the elementwise unit."""
+        return elementwise_resources(architecture)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        def values(format: Format, samples: int | None) -> IntArray:
+            lead = () if samples is None else (samples,)
+            return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
+
+        def multiplier() -> int:
+            return int(rng.integers(1 << 14, 1 << 17))
+
+        words = np.arange(1 << 16).reshape(1, 512, 128)
+        pair, unsigned = Format((512, 128), 8, True), Format((512, 128), 8, False)
+        wide, gate = Format((9, 70), 16, True), Format((9, 70), 16, False)
+        row, plane = Format((70,), 12, True), Format((1, 70), 8, True)
+        deep, period = Format((4, 3, 33), 8, True), Format((3, 33), 8, True)
+        ends = np.where(values(wide, 2) < 0, wide.minimum, wide.maximum)
+        return [
+            Case(
+                "every pair of bytes",
+                cls(multiplier(), 23, 8, True),
+                (pair, unsigned),
+                ((words >> 8) - 128, words & 255),
+                frozenset(),
+            ),
+            Case(
+                "signed by unsigned", cls(multiplier(), 32, 16, True), (wide, gate), (values(wide, 2), values(gate, 2)), frozenset()
+            ),
+            Case("ends", cls((1 << 17) - 1, 31, 16, True), (wide, wide), (ends, ends[::-1].copy()), frozenset()),
+            Case(
+                "constant row", cls(-multiplier(), 28, 16, True), (wide, row), (values(wide, 2), values(row, None)), frozenset({1})
+            ),
+            Case(
+                "row of an activation",
+                cls(multiplier(), 24, 8, False),
+                (plane, wide),
+                (values(plane, 2), values(wide, 2)),
+                frozenset(),
+            ),
+            Case("constant repeated", cls(1, 0, 16, True), (period, deep), (values(period, None), values(deep, 2)), frozenset({0})),
+        ]

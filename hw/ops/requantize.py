@@ -1,0 +1,135 @@
+"""Requantization onto another grid, one multiplier per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.fast import Scratch, blocked, requantize_rows
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+from edgeflow.hw.ops.elementwise import ELEMENTWISE, REQUANTIZE, elementwise_cycles, elementwise_resources, lower_elementwise
+from edgeflow.hw.ops.vector import check_row_format, check_shift, requantized
+
+X, MULTIPLIER = range(2)
+
+
+@register
+@dataclass(frozen=True)
+class Requantize(Operator):
+    """Inputs: ``x (..., D)`` up to 16 bits; ``multiplier (D,)``. Output ``(..., D)`` of ``bits``, ``signed``.
+
+    ``y = sat(rq(x, multiplier, shift) + zero_point)``.
+    """
+
+    shift: int
+    zero_point: int
+    bits: int
+    signed: bool
+
+    name: ClassVar[str] = "requantize"
+    header: ClassVar[str] = "elementwise.hpp"
+    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
+    ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("multiplier", constant=True))
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        x, multiplier = inputs
+        check_row_format(x.bits, "input")
+        check_row_format(self.bits, "output")
+        check_shift(self.shift)
+        if multiplier.shape != (x.channels,):
+            raise ValueError(f"the multiplier {multiplier.shape} must have one element for each of {x.channels} channels")
+        return Format(x.shape, self.bits, self.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        x, multiplier = inputs
+        return saturate(requantize(x, multiplier, self.shift) + self.zero_point, self.bits, self.signed)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        out = self.infer(inputs)
+        factor = constants[MULTIPLIER] * 2.0**-self.shift
+        zero_point = float(self.zero_point)
+
+        def run(activations: Sequence[Array]) -> Array:
+            rows = activations[0].reshape(-1, out.channels)
+            y = np.empty(rows.shape, dtype=np.float32)
+            scratch = Scratch()
+            for block in blocked(*rows.shape):
+                value = scratch.get("value", rows[block].shape, np.float64)
+                requantize_rows(rows[block], factor, zero_point, value)
+                np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")
+            return y.reshape(activations[0].shape)
+
+        return run
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        x = inputs[X]
+        scaled, low, high = requantized("scaled", x.minimum, x.maximum, constants[MULTIPLIER], self.shift)
+        return (
+            *scaled,
+            Register("zero point", 32, self.zero_point, self.zero_point),
+            Register("sum", 50, low + self.zero_point, high + self.zero_point),
+        )
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        extra = {
+            "multipliers": context.place("multiplier", constants[MULTIPLIER].astype(np.int32)),
+            "shift_a": self.shift,
+            "offset": self.zero_point,
+        }
+        return lower_elementwise(REQUANTIZE, inputs[:1], {}, self.infer(inputs), extra, context)
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return elementwise_cycles(values, architecture)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Those of the elementwise unit."""
+        return elementwise_resources(architecture)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        made = []
+        every = np.arange(1 << 16)
+        for name, shape, x_bits, x_signed, op in [
+            ("every signed word", (1024, 64), 16, True, cls(24, 0, 8, True)),
+            ("every unsigned word", (512, 128), 16, False, cls(25, -128, 8, True)),
+            ("bytes", (7, 50), 8, True, cls(16, 3, 8, False)),
+            ("widen", (2, 3, 130), 8, False, cls(9, -1000, 16, True)),
+            ("shift zero", (1, 5), 6, True, cls(0, 0, 16, True)),
+        ]:
+            x = Format(shape, x_bits, x_signed)
+            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            if name.startswith("every"):
+                data = (every + x.minimum).reshape(1, *shape)
+            multiplier = rng.integers(1 << 14, 1 << 17, size=x.channels)
+            multiplier[1::3] *= -1
+            formats = (x, Format((x.channels,), 32, True))
+            made.append(Case(name, op, formats, (data, multiplier), frozenset({MULTIPLIER})))
+        return made

@@ -1,0 +1,105 @@
+"""The same elements in the same order under another shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import ROW_ELEMENTS, Architecture
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+
+
+@register
+@dataclass(frozen=True)
+class Reshape(Operator):
+    """Input ``x``; output of ``shape``, which has as many elements."""
+
+    shape: tuple[int, ...]
+
+    name: ClassVar[str] = "reshape"
+    header: ClassVar[str] = "move.hpp"
+    instruction: ClassVar[InstructionLayout] = MOVE
+    ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        x = inputs[0]
+        if any(size < 1 for size in self.shape) or math.prod(self.shape) != math.prod(x.shape):
+            raise ValueError(f"the shape {self.shape} must have the {math.prod(x.shape)} elements of {x.shape}")
+        return Format(self.shape, x.bits, x.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        return inputs[0].reshape(inputs[0].shape[0], *self.shape)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        return lambda activations: activations[0].reshape(activations[0].shape[0], *self.shape)
+
+    def view(self, inputs: Sequence[Format]) -> int | None:
+        """Rows of the same length, or without padding on both sides."""
+        x, out = inputs[0].channels, self.infer(inputs).channels
+        return 0 if x == out or (x % ROW_ELEMENTS == 0 and out % ROW_ELEMENTS == 0) else None
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        return ()
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        return {}
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        x, out = inputs[0], self.infer(inputs)
+        context.require(not constants, "the input is a constant: fold the reshape")
+        loops = list(zip(x.shape, strides(x), strict=True))
+        target = Target(context.output_address(), out, out.rows, out.channels)
+        return [move(Source(context.address(0), False), loops, target, context.architecture)]
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return move_cycles(values, architecture)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Those of the move unit."""
+        return move_resources()
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        made = []
+        for shape, new, bits, signed in [
+            ((49, 96), (49, 3, 32), 8, True),
+            ((3, 7, 20), (3, 140), 16, True),
+            ((5, 64), (320,), 8, False),
+            ((6, 10), (4, 15), 8, False),
+            ((33,), (33, 1), 8, True),
+            ((2, 3, 4, 5), (120,), 16, False),
+            ((1, 70), (70,), 32, False),
+            ((4, 128), (8, 64), 16, True),
+            ((4, 32), (8, 16), 16, True),
+        ]:
+            x = Format(shape, bits, signed)
+            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            made.append(Case(f"{shape} to {new}", cls(new), (x,), (data,), frozenset()))
+        return made

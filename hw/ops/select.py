@@ -1,0 +1,125 @@
+"""A slice of one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeflow.hw.architecture import ROW_ELEMENTS, Architecture, storage_bytes
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    register,
+)
+from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+
+
+@register
+@dataclass(frozen=True)
+class Select(Operator):
+    """Input ``x``; output ``x[..., start:stop, ...]`` along ``axis``, which ``squeeze`` drops (then ``stop`` is ``start + 1``)."""
+
+    axis: int
+    start: int
+    stop: int
+    squeeze: bool
+
+    name: ClassVar[str] = "select"
+    header: ClassVar[str] = "move.hpp"
+    instruction: ClassVar[InstructionLayout] = MOVE
+    ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        x = inputs[0]
+        if not 0 <= self.axis < len(x.shape):
+            raise ValueError(f"axis must lie between 0 and {len(x.shape) - 1}, not {self.axis}")
+        if not 0 <= self.start < self.stop <= x.shape[self.axis]:
+            raise ValueError(f"the slice {self.start}:{self.stop} must lie inside axis {self.axis} of {x.shape} and not be empty")
+        if self.squeeze and self.stop != self.start + 1:
+            raise ValueError(f"only a slice of one element can lose its axis, not {self.start}:{self.stop}")
+        kept = () if self.squeeze else (self.stop - self.start,)
+        return Format((*x.shape[: self.axis], *kept, *x.shape[self.axis + 1 :]), x.bits, x.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        return self._slice(inputs[0])
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        return lambda activations: self._slice(activations[0])
+
+    def _slice(self, x: Array) -> Array:
+        axes = (slice(None),) * (self.axis + 1)
+        return x[(*axes, self.start if self.squeeze else slice(self.start, self.stop))]
+
+    def view(self, inputs: Sequence[Format]) -> int | None:
+        """Whole rows that lie together, or a line-aligned part of a single row."""
+        x = inputs[0]
+        if math.prod(x.shape[: self.axis]) != 1:
+            return None
+        first = self.start * strides(x)[self.axis]
+        lines, rest = divmod(first, ROW_ELEMENTS)
+        return None if rest else lines * storage_bytes(x.bits)
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        return ()
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        return {}
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        x, out = inputs[0], self.infer(inputs)
+        context.require(not constants, "the input is a constant: fold the selection")
+        steps = strides(x)
+        loops = [(self.stop - self.start if i == self.axis else size, steps[i]) for i, size in enumerate(x.shape)]
+        source = Source(context.address(0), False, self.start * steps[self.axis])
+        return [move(source, loops, Target(context.output_address(), out, out.rows, out.channels), context.architecture)]
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return move_cycles(values, architecture)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Those of the move unit."""
+        return move_resources()
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        made = []
+        for shape, bits, signed, op in [
+            ((50, 96), 16, True, cls(0, 0, 1, True)),
+            ((50, 96), 8, True, cls(0, 1, 50, False)),
+            ((5, 200), 8, True, cls(1, 64, 128, False)),
+            ((5, 200), 16, False, cls(1, 3, 90, False)),
+            ((5, 48), 8, False, cls(1, 16, 48, False)),
+            ((5, 9), 8, True, cls(1, 8, 9, True)),
+            ((4, 3, 20), 8, True, cls(1, 1, 3, False)),
+            ((4, 3, 20), 16, True, cls(1, 2, 3, True)),
+            ((2, 3, 4, 70), 8, True, cls(3, 69, 70, True)),
+            ((130,), 32, False, cls(0, 64, 67, False)),
+        ]:
+            x = Format(shape, bits, signed)
+            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            name = f"{op.start}:{op.stop} of axis {op.axis} of {shape}"
+            made.append(Case(name, op, (x,), (data,), frozenset()))
+        return made

@@ -1,0 +1,90 @@
+"""What the vector units have in common: checks of their formats, the ranges of requantized values, cycles and memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgeflow.hw.architecture import Architecture, ceil_div
+from edgeflow.hw.arithmetic import round_shift
+from edgeflow.hw.fast import BLOCK_ELEMENTS, blocked
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import LoweringContext, Register
+
+MEMORY_DEPTH = 6  # stages of a loop that moves words: address, read, unpack or pack, write
+ARITHMETIC_DEPTH = 12  # stages of a loop that requantizes: multiply, round, shift, saturate
+
+RAM_HALF_BITS = 18 * 1024  # half a RAMB36, used singly
+DISTRIBUTED_BITS = 1024  # a bank up to this size is made of LUTs
+
+
+def check_row_format(bits: int, what: str) -> None:
+    """ValueError unless ``bits`` is a width that rows of the vector units can have."""
+    if not 1 <= bits <= 16:
+        raise ValueError(f"the {what} must have 1 to 16 bits, not {bits}")
+
+
+def check_shift(shift: int) -> None:
+    """ValueError unless the 50-bit product can be shifted by ``shift``."""
+    if not 0 <= shift < 49:
+        raise ValueError(f"a shift must lie between 0 and 48, not {shift}")
+
+
+def require_channels(context: LoweringContext, channels: int) -> None:
+    """Refuse rows that are longer than the accelerator's row buffers."""
+    limit = context.architecture.max_channels
+    context.require(channels <= limit, f"rows of {channels} channels exceed the accelerator's {limit} (max_channels)")
+
+
+def value_range(format: Format, constant: IntArray | None) -> tuple[int, int]:
+    """Smallest and largest value of an operand: those of the constant, or of the format."""
+    if constant is None or constant.size == 0:
+        return format.minimum, format.maximum
+    return int(constant.min()), int(constant.max())
+
+
+def requantized(name: str, low: int, high: int, multiplier: IntArray | int, shift: int) -> tuple[list[Register], int, int]:
+    """Registers of ``rq(v, multiplier, shift)`` for ``low <= v <= high``, and the range of the result."""
+    m = np.asarray(multiplier, dtype=np.int64)
+    ends = np.stack([m * low, m * high])
+    least, most = int(ends.min(initial=0)), int(ends.max(initial=0))
+    half = 1 << (shift - 1) if shift else 0
+    registers = [
+        Register(f"{name} multiplier", 18, int(m.min(initial=0)), int(m.max(initial=0))),
+        Register(f"{name} product", 50, least, most + half),
+    ]
+    result = round_shift(np.array([least, most], dtype=np.int64), shift)
+    return registers, int(result[0]), int(result[1])
+
+
+def plane_blocks(planes: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of the first two axes of ``(planes, rows, columns)``, about ``BLOCK_ELEMENTS`` elements each."""
+    if rows * columns >= BLOCK_ELEMENTS:
+        for plane in range(planes):
+            for block in blocked(rows, columns):
+                yield slice(plane, plane + 1), block
+    else:
+        for block in blocked(planes, rows * columns):
+            yield block, slice(0, rows)
+
+
+def row_loop(count: int, element_bytes: int, architecture: Architecture) -> int:
+    """Cycles of one ``load_row`` or ``store_row``, or of ``load_int32`` with 4-byte elements: a word a cycle."""
+    return ceil_div(count * element_bytes, architecture.word_bytes) + MEMORY_DEPTH
+
+
+def vector_loop(count: int, architecture: Architecture) -> int:
+    """Cycles of one arithmetic loop over a row: ``vector`` elements a cycle."""
+    return ceil_div(count, architecture.vector) + ARITHMETIC_DEPTH
+
+
+def row_buffer_halves(architecture: Architecture, bits: int = 17) -> int:
+    """Halves of RAMB36 of one row buffer, which has a bank for every element that a word or a vector step touches at once."""
+    banks = max(architecture.vector, architecture.word_bytes)
+    return memory_halves(banks, ceil_div(architecture.max_channels, banks), bits)
+
+
+def memory_halves(banks: int, depth: int, bits: int) -> int:
+    """Halves of RAMB36 that ``banks`` memories of ``depth`` x ``bits`` take; banks up to one kilobit take none."""
+    return 0 if depth * bits <= DISTRIBUTED_BITS else banks * ceil_div(depth * bits, RAM_HALF_BITS)
