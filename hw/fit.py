@@ -67,8 +67,8 @@ def encoder_cycles(architecture: Architecture) -> float:
     """Cycles that a token takes in one layer of a standard encoder, to rank accelerators by (not a prediction for a model).
 
     The layer has D = max_channels / 4 channels, an MLP of 4 D, and attends to S = max_tokens: 12 D^2 products on the MAC array,
-    whose 9 D outputs come in tiles that fill and drain a pipeline; 2 S D products in the attention lanes, a head at a time; ten passes of
-    vector work; and the weights, loaded once for 32 tokens, with ten rows of activations through one AXI port.
+    whose 9 D outputs come in tiles that fill and drain a pipeline; 2 S D products in the attention lanes, a head at a time; ten
+    passes of vector work; and the weights, loaded once for 32 tokens, with ten rows of activations through one AXI port.
     """
     a = architecture
     channels, tokens = a.max_channels / 4, a.max_tokens
