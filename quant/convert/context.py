@@ -1,0 +1,145 @@
+"""What converters share: the plan, the graph being built, and integer operands in the format that an operator wants."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.graph import IntArray, QType
+from edgeflow.quant.builder import Correspondence, GraphBuilder
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.float_graph import FloatGraph, origin
+from edgeflow.quant.observe import Statistics
+from edgeflow.quant.plan import Interpretation, Plan
+
+
+class Context:
+    """State of one conversion."""
+
+    def __init__(
+        self, graph: FloatGraph, statistics: dict[str, Statistics], config: QuantizationConfig, plan: Plan, builder: GraphBuilder
+    ) -> None:
+        self.graph = graph
+        self.statistics = statistics
+        self.config = config
+        self.plan = plan
+        self.builder = builder
+        self._tensors: dict[str, str] = {}
+        self._channels: dict[str, NDArray[np.int64]] = {}
+        self._copies: dict[tuple[str, QType], str] = {}
+        self.warnings: list[str] = []
+
+    def set(self, value: str, tensor: str, channels: NDArray[np.int64] | None = None) -> None:
+        """The integer tensor that carries a float value, and where the value's channels stand in it if heads are padded."""
+        self._tensors[value] = tensor
+        if channels is not None:
+            self._channels[value] = channels
+        if value in self.statistics:
+            self.builder.stands_for(tensor, Correspondence(value, channels, self.plan.chosen(value).offset))
+
+    def tensor(self, value: str) -> str:
+        """The integer tensor of a value."""
+        if value not in self._tensors:
+            raise UnsupportedError(
+                f"{value}: a constant cannot be the operand of a linear layer, attention or normalization; fold it"
+            )
+        return self._tensors[value]
+
+    def channels(self, value: str) -> NDArray[np.int64] | None:
+        """Where the channels of a value stand in its integer tensor; None where they are the same."""
+        return self._channels.get(value)
+
+    def qtype(self, tensor: str) -> QType:
+        """The format of an integer tensor."""
+        return self.builder.tensors[tensor].qtype
+
+    def constant(self, value: str, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+        """A constant operand beside an activation of per-sample ``shape``, without its batch axis; None for an activation."""
+        array = self.graph.constant(value)
+        if array is None:
+            return None
+        while array.ndim > len(shape) or (array.ndim == len(shape) > 1 and array.shape[0] == 1 and shape[0] != 1):
+            array = array.reshape(array.shape[1:])
+        return array.astype(np.float64)
+
+    # Operands
+
+    def narrow(self, value: str, node: ir.Node) -> tuple[str, Interpretation]:
+        """An 8-bit tensor of a value, for a linear layer, and what it stands for in the model's channels: the value's own tensor,
+        or a copy with a scale per channel."""
+        tensor = self.tensor(value)
+        if self.qtype(tensor).bits <= 8:
+            return tensor, self.plan.chosen(value)
+        qtype = self.plan.narrow(value)
+        return self.copy(value, qtype, f"{value}/narrow", node), Interpretation(qtype)
+
+    def stream(self, value: str, node: ir.Node) -> str:
+        """A tensor of a value with one scale and no zero point."""
+        tensor = self.tensor(value)
+        qtype = self.qtype(tensor)
+        if isinstance(qtype.scale, float) and qtype.zero_point == 0:
+            return tensor
+        return self.copy(value, self.plan.stream(value), f"{value}/stream", node)
+
+    def copy(self, value: str, qtype: QType, name: str, node: ir.Node) -> str:
+        """A value in another format, by a requantize node; made once for all readers."""
+        if self.plan.chosen(value).offset is not None:
+            raise AssertionError(f"{value}: a tensor with an offset per channel has no readers but those that fold it")
+        if (value, qtype) not in self._copies:
+            self._copies[value, qtype] = self.requantize(self.tensor(value), qtype, name, origin(node))
+            self.builder.stands_for(self._copies[value, qtype], Correspondence(value))
+        return self._copies[value, qtype]
+
+    def requantize(self, tensor: str, qtype: QType, name: str, where: str, factor: NDArray[np.float64] | float = 1.0) -> str:
+        """A requantize node: the tensor times ``factor`` (a number, or one per channel) in another format."""
+        source = self.builder.tensors[tensor]
+        ratio = np.broadcast_to(source.qtype.scales * factor / qtype.scales, (source.shape[-1],)).astype(np.float64)
+        multiplier, shift = dyadic(ratio, self.config.multiplier_bits)
+        zero_point = qtype.zero_point
+        if source.qtype.zero_point:
+            shifts = np.floor(source.qtype.zero_point * ratio + 0.5)
+            if np.ptp(shifts):
+                raise UnsupportedError(f"{where}: a tensor with a zero point cannot get a scale per channel")
+            zero_point -= int(shifts[0])
+        constant = self.builder.constant(f"{name}/multiplier", multiplier, 32)
+        return self.builder.node("requantize", [tensor, constant], name, qtype, where, {"shift": shift, "zero_point": zero_point})
+
+    def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str) -> str:
+        """A stream operand that may be a constant, which is quantized on its own wide scale."""
+        array = self.constant(value, shape)
+        if array is None:
+            return self.stream(value, node)
+        if array.ndim == 0 or array.shape[-1] != shape[-1]:
+            array = np.broadcast_to(array, shape if array.ndim > 1 else shape[-1:])
+        bits = self.config.residual_bits
+        scale = max(float(np.abs(array).max(initial=0.0)), 1e-12) / ((1 << (bits - 1)) - 1)
+        qtype = QType(bits, True, scale)
+        tensor = self.builder.constant(name, qtype.quantize(array), bits, rows=True)
+        self.retype(tensor, qtype)
+        return tensor
+
+    def mask(self, value: str, name: str) -> str:
+        """A key mask: an input of the model, or a constant of zeros and ones."""
+        array = self.graph.constant(value)
+        if array is None:
+            return self.tensor(value)
+        return self.builder.constant(name, (array.reshape(-1) != 0).astype(np.int64), 8, signed=False, rows=True)
+
+    def retype(self, tensor: str, qtype: QType) -> None:
+        """Give a constant its interpretation."""
+        old = self.builder.tensors[tensor]
+        self.builder.tensors[tensor] = type(old)(old.shape, qtype, old.layout, old.limit)
+
+
+def ratio(source: QType, target: QType, bits: int) -> tuple[int, int]:
+    """Multiplier and shift that take integers of one uniform format to another."""
+    multiplier, shift = dyadic(float(source.scales) / float(target.scales), bits)
+    return int(multiplier), shift
+
+
+def as_words(values: NDArray[np.float64]) -> IntArray:
+    """Real numbers rounded half up to integers."""
+    return np.floor(values + 0.5).astype(np.int64)

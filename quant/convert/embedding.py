@@ -1,0 +1,28 @@
+"""Embedding tables: int8 rows with a multiplier each."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.quant.convert.context import Context, as_words
+from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+
+ROW_LIMIT = 127
+
+
+def convert_embedding(node: ir.Node, context: Context) -> None:
+    """A gather of table rows by token id, onto the wide grid of its output."""
+    ids, output, where = required_input(node, 0), output_name(node), origin(node)
+    if context.graph.constant(ids) is not None or ids not in context.graph.inputs:
+        raise UnsupportedError(f"{where}: token ids must be an input of the model, not computed")
+    out = context.plan.qtype(output)
+    table = parameter(context.graph, node, 1)
+    scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT
+    multiplier, shift = dyadic(scale / float(out.scales), context.config.multiplier_bits)
+    rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), context.config.weight_bits)
+    multipliers = context.builder.constant(f"{output}/multiplier", multiplier, 32)
+    inputs = [context.tensor(ids), rows, multipliers]
+    context.set(output, context.builder.node("embedding", inputs, output, out, where, {"shift": shift}))

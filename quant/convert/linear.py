@@ -1,0 +1,260 @@
+"""Linear layers: weights, biases and multipliers, with the activation function or the addition that the layer absorbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.graph import Attribute, IntArray, QType
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.convert.context import Context, as_words, ratio
+from edgeflow.quant.convert.unary import index_range, table_entries, unary_function
+from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+from edgeflow.quant.plan import Interpretation
+
+WEIGHT_LIMIT = 127
+BIAS_LIMIT = 1 << 29
+RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
+WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearParameters:
+    """Integer parameters: ``weight (N, K)``, ``bias`` and ``multiplier (N,)``, ``shift``."""
+
+    weight: IntArray
+    bias: IntArray
+    multiplier: IntArray
+    shift: int
+
+
+def linear_parameters(
+    weight: Real, bias: Real, x: Interpretation, moments: tuple[Real, Real], y: Interpretation, config: QuantizationConfig
+) -> LinearParameters:
+    """Quantize ``y = x . weight + bias``, ``weight (K, N)``, between integers with the given interpretations.
+
+    ``moments`` are the mean and the mean square of each input channel's real values. The input's scales are folded into the
+    weights before these are rounded, its zero point and offsets into the bias, and so are the output's. Each output channel's
+    weight scale is the largest weight, or with observer ``auto`` or ``mse`` the clipping with the least expected squared error of
+    the output. What rounding the weights adds to the mean of an output is taken off its bias (Nagel et al., arXiv 1906.04721,
+    section 4.2).
+    """
+    scale, zero_point = np.broadcast_to(y.qtype.scales, bias.shape), y.qtype.zero_point
+    x_scale = np.broadcast_to(x.qtype.scales, weight.shape[:1])
+    folded = np.ascontiguousarray((weight * x_scale[:, None]).T)
+    mean, square = moments
+    if x.offset is not None:
+        bias = bias + x.offset @ weight
+        square = square - 2 * x.offset * mean + x.offset**2
+        mean = mean - x.offset
+    if y.offset is not None:
+        bias = bias - y.offset
+    mean, square = mean / x_scale, square / x_scale**2
+    largest = np.abs(folded).max(axis=1, initial=0.0)
+    step = largest / WEIGHT_LIMIT
+    # A multiplier far below the others would lose its precision: such a channel gets coarser weights instead, which stay fine
+    # enough: counted in the output's integers its steps are still RATIO_SPREAD times below the largest. Nor may a bias outgrow
+    # its register.
+    floor = max(float((step / scale).max(initial=0.0)), 2.0**-30) / RATIO_SPREAD * scale
+    floor = np.maximum(floor, (np.abs(bias) + abs(zero_point) * scale) / BIAS_LIMIT)
+    step = np.maximum(step, floor)
+    if config.observer in ("auto", "mse"):
+        step = np.maximum(_clipped_steps(folded, step, square), floor)
+    quantized = np.clip(np.floor(folded / step[:, None] + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    corrected = bias - (quantized * step[:, None] - folded) @ mean
+    offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
+    multiplier, shift = dyadic(step / scale, config.multiplier_bits)
+    return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift)
+
+
+def _clipped_steps(folded: Real, step: Real, square: Real) -> Real:
+    """For each output channel the step, among fractions of ``step``, with the least squared error weighted by the input's power."""
+    weight, power = folded.astype(np.float32), square.astype(np.float32)
+    best, best_error = step.copy(), np.full(len(step), np.inf)
+    for fraction in WEIGHT_RATIOS:
+        candidate = step * fraction
+        size = candidate.astype(np.float32)[:, None]
+        q = weight / size
+        np.add(q, np.float32(0.5), out=q)
+        np.floor(q, out=q)
+        np.clip(q, -WEIGHT_LIMIT, WEIGHT_LIMIT, out=q)
+        q *= size
+        q -= weight
+        error = np.square(q, out=q) @ power
+        better = error < best_error
+        best[better], best_error[better] = candidate[better], error[better]
+    return best
+
+
+def convert_linear(node: ir.Node, context: Context) -> None:
+    """A linear layer or patch embedding that nothing absorbs."""
+    value = output_name(node)
+    if context.plan.fused_into(value) is not None:
+        return
+    made = context.plan.chosen(value)
+    use = context.graph.sole_use(value)
+    channels = None
+    if use is not None and use.node.op_type == "Attention":
+        channels = context.plan.head_padding(use.node)
+    inputs, attributes = _prepare(node, context, value, made, None, channels)
+    out = made.qtype
+    if channels is not None:
+        out = pad_qtype(out, channels, len(context.builder.constants[inputs[1]]))
+    context.set(value, context.builder.node("linear", inputs, value, out, origin(node), attributes), channels)
+
+
+def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> None:
+    """An elementwise function in the epilogue of the linear layer before it."""
+    before, value = output_name(linear), output_name(node)
+    out = context.plan.qtype(value)
+    function = unary_function(context.graph.model, node)
+    low, high = index_range(context.statistics[before], function, 8, out, context.config)
+    entries, scale, zero_point = table_entries(function, low, high, 8, out)
+    index = QType(8, True, scale, zero_point)
+    inputs, attributes = _prepare(linear, context, value, Interpretation(index), None, None)
+    table = context.builder.constant(f"{value}/table", entries, out.bits, out.signed)
+    attributes |= {"has_table": True}
+    context.set(value, context.builder.node("linear", [*inputs, table], value, out, origin(linear), attributes))
+
+
+def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
+    """An addition in the epilogue of the linear layer that makes one operand."""
+    before, value = output_name(linear), output_name(node)
+    out = context.plan.qtype(value)
+    other = next(name for i in range(2) if (name := required_input(node, i)) != before)
+    shape = context.statistics[value].shape
+    array = context.constant(other, shape)
+    if array is not None and array.size == max(array.shape, default=1) and array.shape[-1:] in ((), (1,), shape[-1:]):
+        inputs, attributes = _prepare(
+            linear, context, value, Interpretation(out), array, None
+        )  # the same for every row: part of the bias
+    else:
+        inputs, attributes = _prepare(linear, context, value, Interpretation(out), None, None)
+        residual = context.operand(other, shape, node, f"{value}/residual")
+        if residual in context.builder.constants and context.builder.tensors[residual].shape != shape:
+            raise AssertionError("a constant residual has the output's shape")
+        multiplier, shift = ratio(context.qtype(residual), out, context.config.multiplier_bits)
+        inputs.append(residual)
+        attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}
+    context.set(value, context.builder.node("linear", inputs, value, out, origin(linear), attributes))
+
+
+def _prepare(
+    node: ir.Node, context: Context, name: str, out: Interpretation, extra: Real | None, channels: NDArray[np.int64] | None
+) -> tuple[list[str], dict[str, Attribute]]:
+    """Inputs and attributes of the integer linear layer of ``node``; ``extra`` is added to its bias."""
+    source = required_input(node, 0)
+    weight, bias = parameter(context.graph, node, 1), parameter(context.graph, node, 2)
+    if extra is not None:
+        bias = bias + extra
+    if node.op_type == "PatchEmbed":
+        x = _patches(node, context, weight.shape[2:], name)
+        made = Interpretation(context.qtype(x))
+        weight = weight.reshape(len(weight), -1).T  # columns in the order (channel, ky, kx) of the patches
+        stats = context.statistics[source]
+        moments = (np.full(len(weight), stats.mean.mean()), np.full(len(weight), float(np.square(stats.rows).mean())))
+    else:
+        x, made = context.narrow(source, node)
+        stats = context.statistics[source]
+        moments = (stats.mean, np.square(stats.rows).mean(axis=0, dtype=np.float64))
+    found = linear_parameters(weight, bias, made, moments, out, context.config)
+    integers, offsets, multiplier = found.weight, found.bias, found.multiplier
+    positions = context.channels(source)
+    if positions is not None:
+        integers = np.zeros((len(found.weight), context.builder.tensors[x].shape[-1]), dtype=np.int64)
+        integers[:, positions] = found.weight
+    if channels is not None:
+        integers, offsets, multiplier = pad_outputs(integers, offsets, multiplier, channels)
+    build = context.builder
+    inputs = [
+        x,
+        build.constant(f"{name}/weight", integers, context.config.weight_bits),
+        build.constant(f"{name}/bias", offsets, 32),
+        build.constant(f"{name}/multiplier", multiplier, 32),
+    ]
+    return inputs, {
+        "shift": found.shift,
+        "has_table": False,
+        "has_residual": False,
+        "residual_multiplier": 0,
+        "residual_shift": 0,
+    }
+
+
+def _patches(node: ir.Node, context: Context, kernel: tuple[int, ...], name: str) -> str:
+    source = required_input(node, 0)
+    image = context.tensor(source)
+    if context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):
+        stats = context.statistics[source]
+        scale = float(stats.magnitude.max()) / WEIGHT_LIMIT or 1.0
+        image = context.copy(source, QType(8, True, scale), f"{source}/narrow", node)
+    attributes: dict[str, Attribute] = {"kernel_h": int(kernel[0]), "kernel_w": int(kernel[1])}
+    return context.builder.node("patches", [image], f"{name}/patches", context.qtype(image), origin(node), attributes)
+
+
+def pad_outputs(
+    weight: IntArray, bias: IntArray, multiplier: IntArray, channels: NDArray[np.int64]
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Spread output channels to ``channels``, with channels of zeros between."""
+    size = padded_size(channels)
+    wide = np.zeros((size, weight.shape[1]), dtype=np.int64)
+    wide_bias, wide_multiplier = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    wide[channels], wide_bias[channels], wide_multiplier[channels] = weight, bias, multiplier
+    return wide, wide_bias, wide_multiplier
+
+
+def padded_size(channels: NDArray[np.int64]) -> int:
+    """Channels of a tensor with padded heads (a multiple of 16 a head, the padding at each head's end)."""
+    return -(-(int(channels[-1]) + 1) // 16) * 16
+
+
+def pad_qtype(qtype: QType, channels: NDArray[np.int64], size: int) -> QType:
+    """A per-channel format with the scale 1 in padding channels."""
+    scales = np.ones(size)
+    scales[channels] = qtype.scales
+    return QType(qtype.bits, qtype.signed, tuple(map(float, scales)), qtype.zero_point)
+
+
+def identity(
+    context: Context,
+    tensor: str,
+    out: QType,
+    source: NDArray[np.int64],
+    target: NDArray[np.int64],
+    size: int,
+    name: str,
+    where: str,
+) -> str:
+    """A linear layer that carries channel ``source[i]`` of an 8-bit tensor to channel ``target[i]`` of ``size`` and requantizes it.
+
+    ``out`` is the format of the ``size`` output channels.
+    """
+    kind = context.builder.tensors[tensor]
+    weight = np.zeros((size, kind.shape[-1]), dtype=np.int64)
+    weight[target, source] = 1
+    x_scales = np.broadcast_to(kind.qtype.scales, (kind.shape[-1],))
+    out_scales = np.broadcast_to(out.scales, (size,))
+    factor = np.zeros(size)
+    factor[target] = x_scales[source] / out_scales[target]
+    multiplier, shift = dyadic(factor, context.config.multiplier_bits)
+    build = context.builder
+    inputs = [
+        tensor,
+        build.constant(f"{name}/weight", weight, context.config.weight_bits),
+        build.constant(f"{name}/bias", np.zeros(size, dtype=np.int64), 32),
+        build.constant(f"{name}/multiplier", multiplier, 32),
+    ]
+    attributes: dict[str, Attribute] = {
+        "shift": shift,
+        "has_table": False,
+        "has_residual": False,
+        "residual_multiplier": 0,
+        "residual_shift": 0,
+    }
+    return build.node("linear", inputs, name, out, where, attributes)

@@ -1,0 +1,41 @@
+"""Layer normalization and the final softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeflow.hw.ops.layernorm import layernorm_parameters
+from edgeflow.quant.convert.context import Context
+from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+
+
+def convert_layer_norm(node: ir.Node, context: Context) -> None:
+    """Normalization of a stream; the output's scales, one per channel where linear layers fold them, are in its affine part."""
+    output = output_name(node)
+    made = context.plan.chosen(output)
+    out, beta = made.qtype, parameter(context.graph, node, 2)
+    if made.offset is not None:
+        beta = beta - made.offset
+    stream = context.stream(required_input(node, 0), node)
+    source = context.builder.tensors[stream]
+    channels = source.shape[-1]
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    assert epsilon is not None
+    attributes, gain, offset, seed = layernorm_parameters(
+        parameter(context.graph, node, 1),
+        beta,
+        epsilon,
+        channels,
+        float(source.qtype.scales),
+        np.broadcast_to(out.scales, (channels,)),
+        source.qtype.bits,
+        out.bits,
+    )
+    inputs = [
+        stream,
+        context.builder.constant(f"{output}/gain", gain, 18),
+        context.builder.constant(f"{output}/offset", offset, 32),
+        context.builder.constant(f"{output}/seed", seed, 17),
+    ]
+    context.set(output, context.builder.node("layernorm", inputs, output, out, origin(node), attributes))

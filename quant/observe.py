@@ -1,0 +1,144 @@
+"""Calibration: what values every tensor of the float model takes on the calibration data.
+
+One pass over the data. Minimum, maximum and mean of every channel are exact; for the range search a random sample of rows of each
+tensor is kept, of a size that does not grow with the data. Tokens that the model's key mask excludes are left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.errors import CalibrationError
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.float_graph import FloatGraph, input_name, output_name
+from edgeflow.quant.session import FloatSession
+
+BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
+MAXIMUM_BATCH = 32
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was seen of one tensor, as rows of ``C`` channels.
+
+    ``shape`` is per sample. ``minimum``, ``maximum`` and ``mean`` (float64, ``(C,)``) are over all ``count`` rows; ``rows``
+    (float32, ``(n, C)``) is a random sample of them.
+    """
+
+    shape: tuple[int, ...]
+    count: int
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    rows: NDArray[np.float32]
+
+    @property
+    def magnitude(self) -> NDArray[np.float64]:
+        """Largest absolute value of each channel."""
+        return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
+
+
+class _Collector:
+    """Gathers the statistics of one tensor batch by batch."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        self.name = name
+        self.shape = shape
+        channels = shape[-1] if shape else 1
+        self.count = 0
+        self.minimum = np.full(channels, np.inf)
+        self.maximum = np.full(channels, -np.inf)
+        self.total = np.zeros(channels)
+        self.kept: list[NDArray[np.float32]] = []
+
+    def add(self, rows: Array, chosen: NDArray[np.int64]) -> None:
+        """Take ``rows (n, C)``; ``chosen`` are the numbers, in the whole calibration data, of the rows to keep."""
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise CalibrationError(
+                f"calibration: tensor {self.name!r} of the float model holds NaN or infinite values; check the model and the data"
+            )
+        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+        self.total += rows.mean(axis=0, dtype=np.float64 if len(rows) > 1 << 16 else np.float32) * np.float64(len(rows))
+        here = chosen[(chosen >= self.count) & (chosen < self.count + len(rows))] - self.count
+        self.kept.append(rows[here].astype(np.float32))
+        self.count += len(rows)
+
+    def statistics(self) -> Statistics:
+        """What was gathered."""
+        mean = self.total / self.count
+        return Statistics(self.shape, self.count, self.minimum, self.maximum, mean, np.concatenate(self.kept))
+
+
+def observe(
+    graph: FloatGraph, arrays: Mapping[str, Array], config: QuantizationConfig, progress: Progress | None = None
+) -> dict[str, Statistics]:
+    """Statistics of every floating-point activation by name, for checked calibration data.
+
+    Raises CalibrationError where the model produces NaN or infinite values.
+    """
+    samples = len(next(iter(arrays.values())))
+    computed = [output_name(node) for node in graph.nodes]
+    session = FloatSession(graph.model, computed)
+    valid = valid_tokens(graph, arrays)
+    collectors: dict[str, _Collector] = {}
+    chosen: dict[tuple[int, int], NDArray[np.int64]] = {}
+    start, batch = 0, 1
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while start < samples:
+            piece = slice(start, min(start + batch, samples))
+            inputs = {name: array[piece] for name, array in arrays.items()}
+            values = session.run(inputs) | inputs
+            here = None if valid is None else valid[piece]
+            work = []
+            for name, array in values.items():
+                if array.dtype.kind != "f":
+                    continue
+                shape = array.shape[1:]
+                collector = collectors.setdefault(name, _Collector(name, shape))
+                masked = here is not None and len(shape) >= 2 and shape[0] == here.shape[1]
+                rows = array[here] if masked and here is not None else array
+                total = int(valid.sum()) if masked and valid is not None else samples
+                total *= int(np.prod(shape[1:-1] if masked else shape[:-1], dtype=np.int64))
+                channels = shape[-1] if shape else 1
+                if (total, channels) not in chosen:
+                    chosen[total, channels] = _choose_rows(total, channels, config)
+                work.append((collector, rows.reshape(-1, channels), chosen[total, channels]))
+            for _ in pool.map(lambda task: task[0].add(task[1], task[2]), work):
+                pass
+            start = piece.stop
+            used = sum(array.nbytes for array in values.values()) // batch
+            batch = max(1, min(MAXIMUM_BATCH, BATCH_BYTES // max(used, 1)))
+            if progress is not None:
+                progress("calibrate", start, samples)
+    return {name: collector.statistics() for name, collector in collectors.items()}
+
+
+def _choose_rows(total: int, channels: int, config: QuantizationConfig) -> NDArray[np.int64]:
+    """Sorted numbers of the rows to keep, out of ``total``."""
+    keep = min(total, max(1, config.sample_values // channels))
+    rng = np.random.default_rng([config.seed, total, channels])
+    return np.sort(rng.choice(total, keep, replace=False))
+
+
+def valid_tokens(graph: FloatGraph, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
+    """Which tokens count, ``(samples, tokens)``: those of the one key mask that every attention and pooling node reads, if so."""
+    readers = {"Attention": 3, "MeanPool": 1}
+    masks = {input_name(node, readers[node.op_type]) for node in graph.nodes if node.op_type in readers}
+    if len(masks) != 1:
+        return None
+    name = masks.pop()
+    if name is None or name not in arrays:
+        return None
+    valid: NDArray[np.bool_] = arrays[name] != 0
+    return valid if valid.any() else None

@@ -1,0 +1,321 @@
+"""Which integer format every activation gets, and which nodes are fused, decided before any node is converted.
+
+A value that only linear layers read is narrow: 8 bits, with a scale per channel where its producer can provide one for nothing,
+since linear layers fold the scales of their input channels into their weights, and likewise an offset per channel into their bias
+(RepQ-ViT, arXiv 2212.08254). Operands of attention have the scales that attention wants. Everything else is the residual stream:
+wide, with one scale for the tensor and no zero point. Data movement keeps formats, so a value that is only moved takes the format
+of where it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.hw.graph import QType
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.float_graph import FloatGraph, input_name, output_name, required_input
+from edgeflow.quant.observe import Statistics
+from edgeflow.quant.ranges import (
+    TensorRange,
+    asymmetric,
+    channel_groups,
+    head_groups,
+    joined,
+    shifted,
+    stream_scale,
+    symmetric,
+    tensor_groups,
+)
+
+HEAD_MULTIPLE = 16  # channels of an attention head in the accelerator
+
+LINEAR = ("Linear", "PatchEmbed")
+MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
+UNARY = frozenset(
+    (
+        *("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "QuickGelu"),
+        *("Reciprocal", "Relu", "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh"),
+    )
+)
+
+
+class Demand(Enum):
+    """How a reader wants its operand."""
+
+    NARROW = "narrow"  # 8 bits, a scale per channel
+    NARROW_UNIFORM = "narrow uniform"  # 8 bits, one scale
+    ATTENTION = "attention"
+    STREAM = "stream"
+    CONTROL = "control"  # masks and token ids: integers by nature
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What an activation's integers stand for: ``(q - zero_point) * scale + offset``. ``offset (C,)`` is known to the readers of
+    a narrow tensor alone; None stands for zeros."""
+
+    qtype: QType
+    offset: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class AttentionFormats:
+    """Formats of an attention node's operands and output, for the channels of the model (head padding left out).
+
+    ``score_scale (heads,)`` is what one unit of an integer score stands for in the model's q . k; ``output_ratio (heads,)`` is the
+    output's scale over that of the values.
+    """
+
+    query: Interpretation
+    key: Interpretation
+    value: Interpretation
+    output: Interpretation
+    score_scale: NDArray[np.float64]
+    output_ratio: NDArray[np.float64]
+
+
+class Plan:
+    """Formats, fusions and channel layouts of one network."""
+
+    def __init__(self, graph: FloatGraph, statistics: Mapping[str, Statistics], config: QuantizationConfig) -> None:
+        self.graph = graph
+        self.statistics = statistics
+        self.config = config
+        self.ranges: dict[str, TensorRange] = {}
+        self._chosen: dict[str, Interpretation] = {}
+        self._attention: dict[str, AttentionFormats] = {}
+        self._fused = self._find_fusions()
+
+    # Fusions
+
+    def fused_into(self, name: str) -> ir.Node | None:
+        """The activation or addition that absorbs the linear layer which makes ``name``."""
+        return self._fused.get(name)
+
+    def fused_linear(self, node: ir.Node) -> ir.Node | None:
+        """The linear layer that ``node`` absorbs."""
+        for value in node.inputs:
+            if value is not None and self._fused.get(str(value.name)) is node:
+                return self.graph.producers[str(value.name)]
+        return None
+
+    def _find_fusions(self) -> dict[str, ir.Node]:
+        fused: dict[str, ir.Node] = {}
+        order = {node: i for i, node in enumerate(self.graph.nodes)}
+        for node in self.graph.nodes:
+            if node.op_type not in UNARY and node.op_type != "Add":
+                continue
+            made = [name for i in range(len(node.inputs)) if (name := input_name(node, i)) and self._absorbable(name)]
+            if node.op_type == "Add" and len({str(v.name) for v in node.inputs if v is not None}) < 2:
+                continue
+            made = [name for name in made if self.statistics[name].shape == self.statistics[output_name(node)].shape]
+            if made:
+                fused[max(made, key=lambda name: order[self.graph.producers[name]])] = node
+        return fused
+
+    def _absorbable(self, name: str) -> bool:
+        producer = self.graph.producers.get(name)
+        return producer is not None and producer.op_type in LINEAR and self.graph.sole_use(name) is not None
+
+    # Formats
+
+    def chosen(self, name: str) -> Interpretation:
+        """What the integers of an activation stand for, for the model's own channels."""
+        if name not in self._chosen:
+            self._chosen[name] = self._decide(name)
+        return self._chosen[name]
+
+    def qtype(self, name: str) -> QType:
+        """The format of an activation, for the model's own channels."""
+        return self.chosen(name).qtype
+
+    def narrow(self, name: str) -> QType:
+        """An 8-bit format with a scale per channel, for the narrow copy of a wide value."""
+        stats = self.statistics[name]
+        chosen = symmetric(stats, self.config.activation_bits, channel_groups(len(stats.mean)), self.config)
+        qtype = self._qtype8(chosen.scale)
+        self._record(f"{name}/narrow", name, Interpretation(qtype), "channel", chosen.method)
+        return qtype
+
+    def stream(self, name: str) -> QType:
+        """The wide format of a value."""
+        stats, bits = self.statistics[name], self.config.residual_bits
+        qtype = QType(bits, True, stream_scale(stats, bits, self.config.residual_headroom))
+        self._record(name, name, Interpretation(qtype), "tensor", "minmax")
+        return qtype
+
+    def demands(self, name: str) -> set[Demand]:
+        """What the readers of a value want, looking through data movement."""
+        found = {Demand.STREAM} if name in self.graph.outputs else set()
+        for use in self.graph.uses_of(name):
+            op = use.node.op_type
+            if op in MOVES:
+                behind = self.demands(output_name(use.node))
+                if op != "SelectTokens":
+                    behind = {Demand.NARROW_UNIFORM if d is Demand.NARROW else d for d in behind}
+                # Attention folds scales into its own operands only.
+                found |= {Demand.STREAM if d is Demand.ATTENTION else d for d in behind}
+            elif op == "Linear":
+                found.add(Demand.NARROW)
+            elif op == "PatchEmbed":
+                found.add(Demand.NARROW_UNIFORM)
+            elif op == "Attention":
+                found.add(Demand.ATTENTION if use.index < 3 else Demand.CONTROL)
+            elif (op == "MeanPool" and use.index == 1) or op == "Embedding":
+                found.add(Demand.CONTROL)
+            else:
+                found.add(Demand.STREAM)
+        return found
+
+    def _decide(self, name: str) -> Interpretation:
+        use = self.graph.sole_use(name)
+        if use is not None and use.node.op_type in MOVES:
+            return self.chosen(output_name(use.node))
+        source, uniform = self._source(name)
+        producer = self.graph.producers.get(source)
+        op = "input" if producer is None else producer.op_type
+        if producer is not None and op in (*MOVES, "SelectChannels") and op != "Concat":
+            return self.chosen(required_input(producer, 0))  # a shared value that is moved: the move keeps its format
+        if producer is not None and op == "Attention":
+            return self.attention(producer).output
+        demands = self.demands(name)
+        if use is not None and demands == {Demand.ATTENTION} and self._own(name):
+            formats = self.attention(use.node)
+            return (formats.query, formats.key, formats.value)[use.index]
+        if demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
+            if op in UNARY or op == "input":
+                return Interpretation(self._asymmetric(name))
+            if op in ("Linear", "PatchEmbed", "LayerNormalization"):
+                return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
+        return Interpretation(self.stream(name))
+
+    def _source(self, name: str) -> tuple[str, bool]:
+        """Where a moved value comes from, and whether the way there needs one scale for the tensor."""
+        uniform = False
+        while True:
+            node = self.graph.producers.get(name)
+            if node is None or node.op_type not in MOVES:
+                return name, uniform
+            uniform |= node.op_type != "SelectTokens"
+            before = required_input(node, 0)
+            if node.op_type == "Concat" or self.graph.sole_use(before) is None:
+                return name, uniform
+            name = before
+
+    # Attention
+
+    def attention(self, node: ir.Node) -> AttentionFormats:
+        """Formats around an attention node.
+
+        Query and key channels are equalised: channel d of the queries is divided by, and of the keys multiplied with,
+        sqrt(max|q_d| / max|k_d|), which leaves every product as it is; then one scale a head serves both. Keys are centred: an
+        offset of all keys adds the same to every score of a query, which softmax does not see. Values have a scale and an offset
+        per channel, which the output keeps, its scale times one ratio a head, for the projection to fold; where something else
+        than linear layers reads the output, values have one scale a head and the output one scale.
+        """
+        key = output_name(node)
+        if key not in self._attention:
+            self._attention[key] = self._attention_formats(node)
+        return self._attention[key]
+
+    def _attention_formats(self, node: ir.Node) -> AttentionFormats:
+        q, k, v = (required_input(node, i) for i in range(3))
+        heads = node.attributes.get_int("heads")
+        assert heads is not None
+        q_stats, k_stats, v_stats = (self.statistics[name] for name in (q, k, v))
+        channels = q_stats.shape[-1]
+        groups = head_groups(channels, heads)
+        k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) else None
+        centred = shifted(k_stats, k_offset, None)
+        q_max, k_max = (np.maximum(s.magnitude, 1e-6 * max(s.magnitude.max(), 1e-6)) for s in (q_stats, centred))
+        balance = np.sqrt(q_max / k_max)
+        both = joined(shifted(q_stats, None, 1.0 / balance), shifted(centred, None, balance))
+        chosen = symmetric(both, self.config.activation_bits, groups, self.config)
+        scale = chosen.scale[groups]
+        query = Interpretation(self._qtype8(scale * balance))
+        key = Interpretation(self._qtype8(scale / balance), k_offset)
+        self._record(q, q, query, "head", chosen.method)
+        self._record(k, k, key, "head", chosen.method)
+
+        output = output_name(node)
+        if self.demands(output) <= {Demand.NARROW}:
+            value = self._per_channel(v, centre=self._own(v))
+            v_scale = value.qtype.scales
+            relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), 8, groups, self.config)
+            ratio = relative.scale
+            out = Interpretation(self._qtype8(v_scale * ratio[groups]), value.offset)
+            self._record(output, output, out, "channel", relative.method)
+        else:
+            v_range = symmetric(v_stats, self.config.activation_bits, groups, self.config)
+            value = Interpretation(self._qtype8(v_range.scale[groups]))
+            self._record(v, v, value, "head", v_range.method)
+            out = Interpretation(self.stream(output))
+            ratio = float(out.qtype.scales) / v_range.scale
+        return AttentionFormats(query, key, value, out, chosen.scale**2, ratio)
+
+    def _own(self, name: str) -> bool:
+        """Whether a linear layer makes an attention operand for that alone: it then provides any scales and offsets."""
+        producer = self.graph.producers.get(name)
+        return producer is not None and producer.op_type == "Linear" and self.graph.sole_use(name) is not None
+
+    def head_padding(self, node: ir.Node) -> NDArray[np.int64] | None:
+        """Where the model's channels stand among the channels of an attention node whose heads are padded; None where none is."""
+        heads = node.attributes.get_int("heads")
+        assert heads is not None
+        size = self.statistics[required_input(node, 0)].shape[-1] // heads
+        padded = -(-size // HEAD_MULTIPLE) * HEAD_MULTIPLE
+        if padded == size:
+            return None
+        return (np.arange(heads)[:, None] * padded + np.arange(size)).reshape(-1)
+
+    # Ranges
+
+    def _per_channel(self, name: str, centre: bool = True) -> Interpretation:
+        """Narrow with a scale and, if ``centre``, an offset per channel."""
+        stats = self.statistics[name]
+        groups = channel_groups(len(stats.mean))
+        offset = (stats.minimum + stats.maximum) / 2 if centre else None
+        chosen = symmetric(shifted(stats, offset, None), self.config.activation_bits, groups, self.config)
+        made = Interpretation(self._qtype8(chosen.scale), offset)
+        self._record(name, name, made, "channel", chosen.method)
+        return made
+
+    def _uniform(self, name: str) -> Interpretation:
+        """Narrow with one scale."""
+        stats = self.statistics[name]
+        chosen = symmetric(stats, self.config.activation_bits, tensor_groups(len(stats.mean)), self.config)
+        made = Interpretation(QType(self.config.activation_bits, True, float(chosen.scale[0])))
+        self._record(name, name, made, "tensor", chosen.method)
+        return made
+
+    def _asymmetric(self, name: str) -> QType:
+        chosen = asymmetric(self.statistics[name], self.config.activation_bits, self.config)
+        qtype = QType(self.config.activation_bits, True, chosen.scale, chosen.zero_point)
+        if name in self.graph.inputs and qtype.zero_point == qtype.minimum:
+            qtype = QType(self.config.activation_bits, False, chosen.scale)  # pixels: what the host holds already
+        self._record(name, name, Interpretation(qtype), "tensor", chosen.method)
+        return qtype
+
+    def _qtype8(self, scale: NDArray[np.float64]) -> QType:
+        return QType(self.config.activation_bits, True, tuple(map(float, scale)))
+
+    def _record(self, key: str, name: str, made: Interpretation, granularity: str, method: str) -> None:
+        stats, qtype = self.statistics[name], made.qtype
+        offset = 0.0 if made.offset is None else made.offset
+        low, high = (qtype.dequantize(np.array([end])) + offset for end in (qtype.minimum, qtype.maximum))
+        self.ranges[key] = TensorRange(
+            name=key,
+            bits=qtype.bits,
+            granularity=granularity,
+            method=method,
+            minimum=float(stats.minimum.min()),
+            maximum=float(stats.maximum.max()),
+            clip_low=float(low.min()),
+            clip_high=float(high.max()),
+        )

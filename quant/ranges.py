@@ -1,0 +1,210 @@
+"""Choosing the range that an integer format covers, from calibration statistics.
+
+A symmetric range has one scale for every group of channels (a tensor, an attention head, a channel) and no zero point; an
+asymmetric one has a scale and a zero point for the whole tensor. Errors are squared differences between the real values and what
+their integers stand for, saturation included, averaged over the sampled rows and, by their true weight, the extremes that the
+sample may have missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.observe import Statistics
+
+RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3)
+TINY = 1e-12  # a range below this holds nothing but zeros
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SymmetricRange:
+    """``scale`` is one number for each group; ``error`` the mean squared error of a value."""
+
+    scale: Real
+    method: str
+    error: float
+
+
+@dataclass(frozen=True)
+class AsymmetricRange:
+    """Real value of ``q`` is ``(q - zero_point) * scale`` for signed ``q``."""
+
+    scale: float
+    zero_point: int
+    method: str
+    error: float
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """One line of the report: what was seen of a tensor and what its format covers.
+
+    ``clip_low`` and ``clip_high`` are the least and the largest real value that the integers stand for (over all channels),
+    ``error`` is the mean squared error on the calibration sample; ``granularity`` is tensor, head or channel.
+    """
+
+    name: str
+    bits: int
+    granularity: str
+    method: str
+    minimum: float
+    maximum: float
+    clip_low: float
+    clip_high: float
+
+
+def tensor_groups(channels: int) -> NDArray[np.int64]:
+    """All channels in one group."""
+    return np.zeros(channels, dtype=np.int64)
+
+
+def channel_groups(channels: int) -> NDArray[np.int64]:
+    """Every channel its own group."""
+    return np.arange(channels, dtype=np.int64)
+
+
+def head_groups(channels: int, heads: int) -> NDArray[np.int64]:
+    """Channels of one attention head in one group."""
+    return np.repeat(np.arange(heads, dtype=np.int64), channels // heads)
+
+
+def shifted(stats: Statistics, offset: Real | None, factor: Real | None) -> Statistics:
+    """Statistics of ``(x - offset) * factor`` per channel; ``factor`` is positive, None leaves a step out."""
+    if offset is not None:
+        rows = stats.rows - offset.astype(np.float32)
+        stats = replace(stats, minimum=stats.minimum - offset, maximum=stats.maximum - offset, mean=stats.mean - offset, rows=rows)
+    if factor is not None:
+        rows = stats.rows * factor.astype(np.float32)
+        stats = replace(stats, minimum=stats.minimum * factor, maximum=stats.maximum * factor, mean=stats.mean * factor, rows=rows)
+    return stats
+
+
+def joined(a: Statistics, b: Statistics) -> Statistics:
+    """Statistics of two tensors of the same channels seen as one."""
+    count = a.count + b.count
+    return Statistics(
+        shape=a.shape,
+        count=count,
+        minimum=np.minimum(a.minimum, b.minimum),
+        maximum=np.maximum(a.maximum, b.maximum),
+        mean=(a.mean * a.count + b.mean * b.count) / count,
+        rows=np.concatenate([a.rows, b.rows]),
+    )
+
+
+def stream_scale(stats: Statistics, bits: int, headroom: float) -> float:
+    """Scale of a wide symmetric tensor: the largest absolute value seen, times the headroom for values not seen."""
+    return max(float(stats.magnitude.max()) * headroom, TINY) / ((1 << (bits - 1)) - 1)
+
+
+def symmetric(stats: Statistics, bits: int, groups: NDArray[np.int64], config: QuantizationConfig) -> SymmetricRange:
+    """A scale for each group of channels; ``groups`` names the group of every channel, numbered from 0."""
+    limit = (1 << (bits - 1)) - 1
+    count = int(groups.max()) + 1
+    whole = _group_maximum(stats.magnitude, groups, count)
+    candidates: dict[str, Real] = {}
+    if config.observer in ("auto", "minmax"):
+        candidates["minmax"] = whole
+    if config.observer in ("auto", "percentile"):
+        candidates["percentile"] = _percentiles(stats, groups, count, config.percentile)
+    if config.observer in ("auto", "mse"):
+        candidates["mse"] = _least_error(stats, groups, whole, limit)
+    best: SymmetricRange | None = None
+    for method, clip in candidates.items():
+        scale = np.maximum(clip, TINY) / limit
+        error = float(_symmetric_error(stats, scale[groups], limit).mean())
+        if best is None or error < best.error:
+            best = SymmetricRange(scale, method, error)
+    assert best is not None
+    return best
+
+
+def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> AsymmetricRange:
+    """One scale and zero point for the whole tensor; 0.0 is represented exactly."""
+    low, high = min(float(stats.minimum.min()), 0.0), max(float(stats.maximum.max()), 0.0)
+    candidates: dict[str, list[tuple[float, float]]] = {}
+    if config.observer in ("auto", "minmax"):
+        candidates["minmax"] = [(low, high)]
+    if config.observer in ("auto", "percentile"):
+        tail = 100.0 - config.percentile
+        ends = np.percentile(stats.rows, [tail, config.percentile])
+        candidates["percentile"] = [(min(float(ends[0]), 0.0), max(float(ends[1]), 0.0))]
+    if config.observer in ("auto", "mse"):
+        candidates["mse"] = [(low * a, high * b) for a in RATIOS[::2] for b in RATIOS[::2]]
+    best: AsymmetricRange | None = None
+    for method, ends_list in candidates.items():
+        for a, b in ends_list:
+            scale, zero_point = affine(a, b, bits)
+            error = _asymmetric_error(stats, scale, zero_point, bits)
+            if best is None or error < best.error:
+                best = AsymmetricRange(scale, zero_point, method, error)
+    assert best is not None
+    return best
+
+
+def affine(low: float, high: float, bits: int) -> tuple[float, int]:
+    """Scale and zero point of a signed format that covers ``[low, high]``, which contains 0."""
+    steps = (1 << bits) - 1
+    scale = max(high - low, TINY) / steps
+    zero_point = int(np.floor(-low / scale + 0.5)) - (1 << (bits - 1))
+    return scale, zero_point
+
+
+def _group_maximum(values: Real, groups: NDArray[np.int64], count: int) -> Real:
+    result = np.zeros(count)
+    np.maximum.at(result, groups, values)
+    return result
+
+
+def _percentiles(stats: Statistics, groups: NDArray[np.int64], count: int, percentile: float) -> Real:
+    magnitudes = np.abs(stats.rows)
+    if count == len(groups):
+        return np.percentile(magnitudes, percentile, axis=0).astype(np.float64)[np.argsort(groups)]
+    return np.array([np.percentile(magnitudes[:, groups == g], percentile) for g in range(count)])
+
+
+def _least_error(stats: Statistics, groups: NDArray[np.int64], whole: Real, limit: int) -> Real:
+    best_error = np.full(len(whole), np.inf)
+    best = whole.copy()
+    for ratio in RATIOS:
+        clip = whole * ratio
+        by_channel = _symmetric_error(stats, (np.maximum(clip, TINY) / limit)[groups], limit)
+        error = np.bincount(groups, weights=by_channel, minlength=len(whole))
+        better = error < best_error
+        best_error[better], best[better] = error[better], clip[better]
+    return best
+
+
+def _symmetric_error(stats: Statistics, scale: Real, limit: int) -> Real:
+    """Mean squared error of each channel."""
+    step = scale.astype(np.float32)
+    q = stats.rows / step
+    np.add(q, np.float32(0.5), out=q)
+    np.floor(q, out=q)
+    np.clip(q, -limit - 1, limit, out=q)
+    q *= step
+    q -= stats.rows
+    inside = np.einsum("nc,nc->c", q, q, dtype=np.float64) / len(stats.rows)
+    over = np.maximum(stats.maximum - limit * scale, 0.0) ** 2 + np.maximum(-(limit + 1) * scale - stats.minimum, 0.0) ** 2
+    return np.asarray(inside + over / stats.count, dtype=np.float64)
+
+
+def _asymmetric_error(stats: Statistics, scale: float, zero_point: int, bits: int) -> float:
+    half = 1 << (bits - 1)
+    rows = stats.rows.reshape(-1)[: 1 << 16]
+    q = rows * np.float32(1.0 / scale)
+    np.add(q, np.float32(0.5), out=q)
+    np.floor(q, out=q)
+    np.clip(q, -half - zero_point, half - 1 - zero_point, out=q)
+    q *= np.float32(scale)
+    q -= rows
+    inside = float(np.dot(q, q)) / max(rows.size, 1)
+    low, high = (-half - zero_point) * scale, (half - 1 - zero_point) * scale
+    over = np.maximum(stats.maximum - high, 0.0) ** 2 + np.maximum(low - stats.minimum, 0.0) ** 2
+    return inside + float(over.mean()) / stats.count
