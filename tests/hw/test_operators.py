@@ -18,8 +18,8 @@ MUTATIONS = {
     "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
     "linear.hpp": ("y = table[index + 128];", "y = table[index + 127];"),
     "elementwise.hpp": ("const Product sum = scaled + added;", "const Product sum = scaled - added;"),
-    "table.hpp": ("index = x[c] - minimum;", "index = x[c] + minimum;"),
-    "embedding.hpp": ("known / INTEGERS];", "t / INTEGERS];"),
+    "table.hpp": ("entries[lane][e] = entry;", "entries[lane][ins.entries - 1 - e] = entry;"),
+    "embedding.hpp": ("ins.vocabulary ? id : ins.vocabulary - 1;", "ins.vocabulary ? id : 0;"),
     "pool.hpp": ("(counted >> 1)", "(counted >> 2)"),
     "move.hpp": ("if (position % WORD_BYTES != 0) {", "if (position % WORD_BYTES == 0) {"),
 }
