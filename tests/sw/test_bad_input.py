@@ -1,0 +1,473 @@
+"""Whatever is wrong with the input: one clear line, exit status 2, nothing half-written, an existing good build untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeflow.hw.errors import CalibrationError, OutputError
+from edgeflow.sw import build as build_module
+from edgeflow.sw import pipeline
+from edgeflow.sw.data import read_npz, write_npz
+
+if TYPE_CHECKING:
+    from conftest import Terminal, Tiny
+
+
+class Compile:
+    """``edgeflow compile`` into the workplace's good build, with one thing made wrong."""
+
+    def __init__(self, terminal: Terminal, tiny: Tiny, workplace: Path) -> None:
+        self.terminal, self.tiny, self.workplace = terminal, tiny, workplace
+
+    def refused(self, *, model: Path | None = None, calib: Path | None = None, options: tuple[object, ...] = ()) -> str:
+        """The message of the refusal."""
+        given = (model or self.tiny.model, "--calib", calib or self.tiny.calibration, "-o", self.workplace / "build")
+        before = sorted(p.name for p in self.workplace.iterdir())
+        message = self.terminal.refused("compile", *given, *options)
+        assert sorted(p.name for p in self.workplace.iterdir()) == before
+        return message
+
+    def model(self, change: object) -> Path:
+        """The tiny model with ``change`` applied to its proto, as a file outside the workplace's build."""
+        proto = onnx.load(self.tiny.model)
+        assert callable(change)
+        change(proto)
+        onnx.save(proto, self.workplace / "changed.onnx")
+        return self.workplace / "changed.onnx"
+
+    def data(self, **arrays: np.ndarray) -> Path:
+        """A file of calibration data."""
+        np.savez(self.workplace / "data.npz", **arrays)
+        return self.workplace / "data.npz"
+
+    def tokens(self) -> np.ndarray:
+        """Good calibration data."""
+        with np.load(self.tiny.calibration) as archive:
+            tokens: np.ndarray = archive["tokens"]
+        return tokens
+
+
+@pytest.fixture
+def attempt(terminal: Terminal, tiny: Tiny, workplace: Path) -> Compile:
+    """A compilation that goes wrong."""
+    return Compile(terminal, tiny, workplace)
+
+
+def says(message: str, *parts: str) -> None:
+    missing = [part for part in parts if part not in message]
+    assert not missing, message
+
+
+# The model file
+
+
+def test_a_model_that_is_not_there(attempt: Compile) -> None:
+    says(attempt.refused(model=Path("nowhere.onnx")), "nowhere.onnx")
+
+
+def test_a_model_that_is_a_folder(attempt: Compile) -> None:
+    says(attempt.refused(model=attempt.workplace), str(attempt.workplace))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(64), b"this is a text file, not a model\n", bytes(range(256)) * 4]
+)
+def test_a_file_that_is_not_onnx(attempt: Compile, content: bytes) -> None:
+    file = attempt.workplace / "model.onnx"
+    file.write_bytes(content)
+    says(attempt.refused(model=file), "model.onnx", "ONNX")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.999])
+def test_a_truncated_model(attempt: Compile, share: float) -> None:
+    whole = attempt.tiny.model.read_bytes()
+    file = attempt.workplace / "model.onnx"
+    file.write_bytes(whole[: int(share * len(whole))])
+    says(attempt.refused(model=file), "model.onnx")
+
+
+def test_every_unsupported_operator_is_listed(attempt: Compile) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        old, proto.graph.node[-1].output[0] = proto.graph.node[-1].output[0], "before"
+        proto.graph.node.append(helper.make_node("CumSum", ["before", "axis"], ["summed"], name="running_sum"))
+        proto.graph.node.append(helper.make_node("Det", ["square"], ["area"], name="area_node"))
+        proto.graph.node.insert(0, helper.make_node("Reshape", ["tokens", "square_shape"], ["square"], name="to_square"))
+        proto.graph.node.append(helper.make_node("TopK", ["summed", "four"], [old, "places"], name="largest", axis=1))
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(1), "axis"))
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([0, 4, 4, 5]), "square_shape"))
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([4]), "four"))
+        proto.graph.output.append(helper.make_tensor_value_info("area", TensorProto.FLOAT, ["batch", 4]))
+
+    says(attempt.refused(model=attempt.model(change)), "running_sum", "CumSum", "area_node", "Det", "largest", "TopK")
+
+
+def test_an_operator_that_onnx_does_not_define(attempt: Compile) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        proto.graph.node[3].op_type = "Frobnicate"
+
+    says(attempt.refused(model=attempt.model(change)), "Frobnicate", "changed.onnx")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite(attempt: Compile, value: float) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        weight = next(t for t in proto.graph.initializer if t.name == "expand_weight")
+        array = numpy_helper.to_array(weight).copy()
+        array[3, 5] = value
+        weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+
+    says(attempt.refused(model=attempt.model(change)), "expand_weight", "NaN")
+
+
+def external(attempt: Compile, location: str) -> Path:
+    def change(proto: onnx.ModelProto) -> None:
+        weight = next(t for t in proto.graph.initializer if t.name == "expand_weight")
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value=location)
+
+    proto = onnx.load(attempt.tiny.model)
+    change(proto)
+    folder = attempt.workplace / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+    (attempt.workplace / "weights.bin").write_bytes(bytes(1 << 16))
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "missing.bin", "link.bin"])
+def test_external_data_outside_the_models_folder(attempt: Compile, location: str) -> None:
+    model = external(attempt, location)
+    (model.parent / "link.bin").symlink_to(attempt.workplace / "weights.bin")
+    says(attempt.refused(model=model), "expand_weight", location)
+
+
+def test_external_data_inside_the_models_folder_is_read(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    proto = onnx.load(tiny.model)
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    assert (tmp_path / "m.bin").stat().st_size > 0
+    assert terminal.run("-q", "compile", tmp_path / "m.onnx", "--calib", tiny.calibration, "-o", tmp_path / "made").status == 0
+
+
+def test_a_dimension_without_a_size(attempt: Compile) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "features"
+
+    model = attempt.model(change)
+    (attempt.workplace / "none").mkdir()
+    message = attempt.terminal.refused("compile", model, "-o", attempt.workplace / "none" / "made")
+    says(message, "features", "--dim features=")
+    assert not list((attempt.workplace / "none").iterdir())
+
+
+def test_a_dimension_that_the_model_does_not_have(attempt: Compile) -> None:
+    says(attempt.refused(options=("--dim", "sequnce=5")), "sequnce")
+
+
+# Calibration data
+
+
+def test_data_that_is_not_there(attempt: Compile) -> None:
+    says(attempt.refused(calib=Path("nowhere.npz")), "nowhere.npz", "does not exist")
+
+
+def test_data_that_is_a_folder(attempt: Compile) -> None:
+    says(attempt.refused(calib=attempt.workplace), "is a folder")
+
+
+@pytest.mark.parametrize("content", [b"", b"tokens,1,2,3\n", b"\x93NUMPY\x01\x00"])
+def test_data_that_is_not_an_npz(attempt: Compile, content: bytes) -> None:
+    file = attempt.workplace / "data.npz"
+    file.write_bytes(content)
+    says(attempt.refused(calib=file), "data.npz", "is not an .npz file")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_truncated_data(attempt: Compile, share: float) -> None:
+    whole = attempt.tiny.calibration.read_bytes()
+    file = attempt.workplace / "data.npz"
+    file.write_bytes(whole[: int(share * len(whole))])
+    says(attempt.refused(calib=file), "data.npz", "truncated or damaged")
+
+
+def test_damaged_data(attempt: Compile) -> None:
+    whole = bytearray(attempt.tiny.calibration.read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    file = attempt.workplace / "data.npz"
+    file.write_bytes(whole)
+    says(attempt.refused(calib=file), "data.npz", "truncated or damaged")
+
+
+def test_pickled_data_is_never_unpickled(attempt: Compile) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(attempt.workplace / "sprung"),)
+
+    says(attempt.refused(calib=attempt.data(tokens=np.array([Trap()], dtype=object))), "'tokens'", "Python objects")
+    assert not (attempt.workplace / "sprung").exists()
+
+
+def test_data_that_is_text(attempt: Compile) -> None:
+    says(attempt.refused(calib=attempt.data(tokens=np.array(["a", "b"]))), "'tokens'", "<U1")
+
+
+def test_data_without_arrays(attempt: Compile) -> None:
+    says(attempt.refused(calib=attempt.data()), "holds no arrays")
+
+
+def test_a_member_that_is_no_array(attempt: Compile) -> None:
+    with zipfile.ZipFile(attempt.workplace / "data.npz", "w") as archive:
+        archive.writestr("tokens.npy", b"\x93NUMPY\x01\x00\x02\x00xx")
+    says(attempt.refused(calib=attempt.workplace / "data.npz"), "'tokens'")
+
+
+def test_a_missing_key_names_what_the_model_expects(attempt: Compile) -> None:
+    says(attempt.refused(calib=attempt.data(token=attempt.tokens())), "'token'", "tokens: float32 (samples, 5, 16)")
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (16,), (8, 5, 15), (8, 4, 16), (8, 5, 16, 1), (0, 5, 16)])
+def test_a_wrong_shape(attempt: Compile, shape: tuple[int, ...]) -> None:
+    data = attempt.data(tokens=np.zeros(shape, dtype=np.float32))
+    says(attempt.refused(calib=data), "'tokens'")
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "complex64"])
+def test_a_wrong_type(attempt: Compile, dtype: str) -> None:
+    says(attempt.refused(calib=attempt.data(tokens=attempt.tokens().astype(dtype))), "'tokens'", dtype)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite(attempt: Compile, value: float) -> None:
+    tokens = attempt.tokens()
+    tokens[3, 2, 1] = value
+    says(attempt.refused(calib=attempt.data(tokens=tokens)), "'tokens'", "(3, 2, 1)", "finite")
+
+
+# Board, overlay, output
+
+
+def test_an_unknown_board(attempt: Compile) -> None:
+    says(attempt.refused(options=("--board", "kv261")), "'kv261'", "did you mean kv260")
+
+
+def test_a_board_file_that_is_none(attempt: Compile) -> None:
+    (attempt.workplace / "board.toml").write_text("name = ")
+    says(attempt.refused(options=("--board", attempt.workplace / "board.toml")), "board.toml")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"architecture": {"pi": 3}}', None])
+def test_an_overlay_that_is_none(attempt: Compile, content: str | None) -> None:
+    if content is not None:
+        (attempt.workplace / "overlay.json").write_text(content)
+    says(attempt.refused(options=("--overlay", attempt.workplace / "overlay.json")), "overlay.json")
+
+
+def test_an_overlay_that_is_too_small(attempt: Compile) -> None:
+    overlay = json.loads((attempt.workplace / "build" / "overlay.json").read_text())
+    overlay["architecture"]["units"] = [u for u in overlay["architecture"]["units"] if u != "attention"]
+    overlay["instructions"] = [i for i in overlay["instructions"] if i["name"] != "attention"]
+    (attempt.workplace / "small.json").write_text(json.dumps(overlay))
+    says(attempt.refused(options=("--overlay", attempt.workplace / "small.json")), "attention")
+
+
+@pytest.mark.parametrize("clock", ["0", "-5", "nan", "inf"])
+def test_a_clock_that_is_none(attempt: Compile, clock: str) -> None:
+    says(attempt.refused(options=("--clock", clock)), "clock")
+
+
+def compile_into(terminal: Terminal, tiny: Tiny, target: Path) -> str:
+    return terminal.refused("compile", tiny.model, "--calib", tiny.calibration, "-o", target)
+
+
+def test_an_output_folder_that_is_not_ours(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
+    says(compile_into(terminal, tiny, tmp_path / "thesis"), "thesis", "not an EdgeFlow build", "-o")
+    assert (tmp_path / "thesis" / "chapter1.txt").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_an_output_that_is_a_file(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("keep")
+    says(compile_into(terminal, tiny, tmp_path / "notes"), "notes", "not a folder")
+    says(compile_into(terminal, tiny, tmp_path / "notes" / "build"), "notes", "cannot be written")
+    assert (tmp_path / "notes").read_text() == "keep"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc, which nobody can write to")
+def test_an_output_that_is_not_writable(terminal: Terminal, tiny: Tiny) -> None:
+    says(compile_into(terminal, tiny, Path("/proc/edgeflow/build")), "/proc/edgeflow/build", "cannot be written")
+
+
+def test_a_failure_leaves_no_new_folders(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    terminal.refused("compile", tmp_path / "bad.onnx", "-o", tmp_path / "new" / "deep" / "build")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.onnx"]
+
+
+def test_an_empty_folder_and_an_old_build_are_replaced(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    for board in ("kv260", "zcu102"):
+        options = ("--calib", tiny.calibration, "--board", board, "-o", tmp_path / "build")
+        assert terminal.run("-q", "compile", tiny.model, *options).status == 0
+        assert json.loads((tmp_path / "build" / "manifest.json").read_text())["board"] == board
+        assert [p.name for p in tmp_path.iterdir()] == ["build"]
+
+
+def test_a_link_to_a_build_is_followed(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        assert terminal.run("-q", "compile", tiny.model, "--calib", tiny.calibration, "-o", tmp_path / "link").status == 0
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real" / "manifest.json").is_file()
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+
+
+# Builds and data of the other commands
+
+
+def test_a_build_that_is_none(terminal: Terminal, tmp_path: Path) -> None:
+    for command in (("verify",), ("cycles",), ("report",), ("simulate", "--inputs", "x.npz", "--outputs", "y.npz")):
+        says(terminal.refused(*command, tmp_path / "nowhere"), "nowhere")
+        says(terminal.refused(*command, tmp_path), "not an EdgeFlow build")
+
+
+@pytest.mark.parametrize("name", ["program.bin", "weights.bin", "golden.npz", "integer_graph.npz"])
+def test_a_build_that_was_changed(terminal: Terminal, tiny_build: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny_build, tmp_path / "build")
+    content = bytearray((tmp_path / "build" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "build" / name).write_bytes(content)
+    says(terminal.refused("verify", tmp_path / "build"), name, "compile the model again")
+    (tmp_path / "build" / name).unlink()
+    says(terminal.refused("verify", tmp_path / "build"), name, "compile the model again")
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "report.json", "memory_map.json", "overlay.json", "integer_graph.json", "board.toml"]
+)
+def test_a_build_whose_documents_are_damaged(terminal: Terminal, tiny_build: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny_build, tmp_path / "build")
+    text = (tmp_path / "build" / name).read_text()
+    for damaged in (text[: len(text) // 2], "", "{}"):
+        (tmp_path / "build" / name).write_text(damaged)
+        terminal.refused("verify", tmp_path / "build")
+        terminal.refused("report", tmp_path / "build")
+
+
+def test_simulate_refuses_wrong_inputs_and_outputs(terminal: Terminal, tiny: Tiny, workplace: Path) -> None:
+    build = workplace / "build"
+    np.savez(workplace / "wrong.npz", tokens=np.zeros((2, 5, 9), dtype=np.float32))
+    outputs = ("--outputs", workplace / "y.npz")
+    says(terminal.refused("simulate", build, "--inputs", workplace / "wrong.npz", *outputs), "'tokens'", "(samples, 5, 16)")
+    says(terminal.refused("simulate", build, "--inputs", workplace / "none.npz", *outputs), "none.npz")
+    says(terminal.refused("verify", build, "--inputs", workplace / "wrong.npz"), "'tokens'", "(samples, 5, 16)")
+    inputs = ("simulate", build, "--inputs", tiny.calibration)
+    says(terminal.refused(*inputs, "--outputs", workplace / "no" / "y.npz"), "cannot be written")
+    says(terminal.refused(*inputs, "--outputs", workplace), "is a folder")
+    says(terminal.refused(*inputs, "--labels", "label"), "'label'", "tokens")
+    says(terminal.refused(*inputs, "--labels", "tokens"), "'tokens'", "(samples,)")
+    says(terminal.refused("cycles", build, "--trace", workplace / "no" / "t.json"), "cannot be written")
+    assert sorted(p.name for p in workplace.iterdir()) == ["build", "wrong.npz"]
+
+
+def test_verify_without_a_compiler(terminal: Terminal, tiny_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    says(terminal.refused("verify", tiny_build), "no-such-compiler", "install g++")
+
+
+def test_npz_files_round_trip_whole_or_not_at_all(tmp_path: Path) -> None:
+    arrays = {"a/b": np.arange(6, dtype=np.int16).reshape(2, 3), "c": np.float64(1.5), "d": np.zeros((0, 2), dtype=bool)}
+    write_npz(tmp_path / "x.npz", {name: np.asarray(value) for name, value in arrays.items()})
+    found = read_npz(tmp_path / "x.npz")
+    assert found.keys() == arrays.keys()
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == np.asarray(value).dtype
+    before = (tmp_path / "x.npz").read_bytes()
+    with pytest.raises(ValueError, match="Object arrays"):
+        write_npz(tmp_path / "x.npz", {"good": np.zeros(3), "bad": np.array([object()])})
+    assert (tmp_path / "x.npz").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+    with pytest.raises(OutputError, match="is not a folder"):
+        write_npz(tmp_path / "x.npz" / "y.npz", {"a": np.zeros(1)})
+    with pytest.raises(CalibrationError, match="does not exist"):
+        read_npz(tmp_path / "y.npz")
+
+
+# Interruption
+
+INTERRUPT_AT = """
+import os, signal, sys
+import edgeflow.sw.pipeline as pipeline
+from edgeflow.sw.cli import main
+when, where = sys.argv[1:3]
+def wrap(name, step):
+    def stepped(state):
+        if (name, "before") == (when, where):
+            os.kill(os.getpid(), signal.SIGINT)
+        step(state)
+        if (name, "after") == (when, where):
+            os.kill(os.getpid(), signal.SIGINT)
+    return stepped
+pipeline.STEPS = tuple((name, wrap(name, step)) for name, step in pipeline.STEPS)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(("step", "where"), [*((name, "before") for name, _ in pipeline.STEPS), (pipeline.STEPS[-1][0], "after")])
+def test_ctrl_c_at_any_step_leaves_the_old_build(tiny: Tiny, workplace: Path, step: str, where: str) -> None:
+    options = ["compile", str(tiny.model), "--board", "zcu102", "-o", str(workplace / "build")]
+    command = [sys.executable, "-c", INTERRUPT_AT, step, where, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+    assert [p.name for p in workplace.iterdir()] == ["build"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
+def test_ctrl_c_in_the_middle_of_the_real_command(tiny: Tiny, workplace: Path, delay: float) -> None:
+    np.savez(workplace / "data.npz", tokens=np.random.default_rng(0).normal(size=(20_000, 5, 16)).astype(np.float32))
+    command = [sys.executable, "-m", "edgeflow.sw.cli", "compile", str(tiny.model), "--calib", str(workplace / "data.npz")]
+    child = subprocess.Popen([*command, "-o", str(workplace / "build")], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(workplace.glob(".edgeflow-*")):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(delay)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=60)[1] == "error: interrupted\n"
+    assert child.returncode == 130
+    assert sorted(p.name for p in workplace.iterdir()) == ["build", "data.npz"]
+
+
+def test_ctrl_c_waits_while_a_build_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = build_module._exchange
+
+    def interrupted(work: Path, target: Path) -> None:
+        killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+        killer.start()
+        killer.join()
+        exchange(work, target)
+
+    monkeypatch.setattr(build_module, "_exchange", interrupted)
+    with pytest.raises(KeyboardInterrupt), build_module.new_build(tmp_path / "build") as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert (tmp_path / "build" / "manifest.json").read_text() == "{}"
+    assert [p.name for p in tmp_path.iterdir()] == ["build"]

@@ -1,0 +1,303 @@
+"""The command line: every command on a real build, its JSON, its exit statuses and its manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import edgeflow
+from edgeflow.sw import cli, doctor
+
+if TYPE_CHECKING:
+    from conftest import Terminal, Tiny
+
+COMMANDS = ("compile", "verify", "simulate", "cycles", "report", "boards", "doctor")
+HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pydantic", "jinja2", "matplotlib")
+
+
+def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgeflow.sw.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def document(terminal: Terminal, *arguments: object, status: int = 0) -> dict[str, Any]:
+    """The one JSON document that a command writes with --json."""
+    outcome = terminal.run("--json", *arguments)
+    assert outcome.status == status, outcome.err
+    found: dict[str, Any] = json.loads(outcome.out)
+    return found
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from edgeflow.sw.cli import main; status = main(['--help']);"
+        f"print('LOADED', status, [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED 0 []"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_importing_edgeflow_loads_no_torch() -> None:
+    program = f"import sys, edgeflow; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(terminal: Terminal, command: str) -> None:
+    outcome = terminal.run(command, "--help")
+    assert outcome.status == 0
+    assert outcome.out.startswith(f"Usage: edgeflow {command}")
+    assert outcome.err == ""
+
+
+def test_no_arguments_is_help(terminal: Terminal) -> None:
+    assert terminal.run() == terminal.run("--help")
+
+
+def test_version(terminal: Terminal) -> None:
+    from importlib import metadata
+
+    assert terminal.run("--version").out == f"edgeflow {metadata.version('edgeflow')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("compil",), ("'compil'", "Did you mean 'compile'", "edgeflow --help")),
+        (("boards", "--jsn"), ("--jsn", "edgeflow boards --help")),
+        (("compile", "m.onnx", "--bord", "kv260"), ("--bord", "--board", "edgeflow compile --help")),
+        (("compile",), ("'MODEL'", "edgeflow compile --help")),
+        (("compile", "m.onnx", "--clock", "fast"), ("--clock", "number")),
+        (("compile", "m.onnx", "--observer", "median"), ("--observer", "minmax", "percentile", "mse")),
+        (("compile", "m.onnx", "--seed", "-1"), ("--seed", "0")),
+        (("verify", "build", "extra"), ("extra", "edgeflow verify --help")),
+        (("simulate", "build"), ("--inputs", "edgeflow simulate --help")),
+        (("simulate", "build", "--inputs"), ("--inputs",)),
+        (("simulate", "build", "--inputs", "x.npz"), ("--outputs", "--labels")),
+        (("simulate", "build", "--inputs", "x.npz", "--outputs", "y.npz", "--exact"), ("--exact", "--engine csim")),
+        (("verify", "build", "--samples", "0"), ("--samples", "1")),
+        (("compile", "m.onnx", "--dim", "sequence"), ("--dim", "'sequence'", "--dim sequence=128")),
+        (("compile", "m.onnx", "--dim", "sequence=0"), ("--dim", "'sequence=0'", "positive")),
+        (("compile", "m.onnx", "--overlay", "overlay.json", "--clock", "100"), ("--overlay", "--clock")),
+    ],
+)
+def test_a_usage_error_is_one_line_with_a_hint(terminal: Terminal, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    message = terminal.refused(*arguments)
+    assert all(part in message for part in parts), message
+
+
+def test_errors_are_json_too(terminal: Terminal) -> None:
+    outcome = terminal.run("report", "nowhere", "--json")
+    assert outcome.status == 2
+    error = json.loads(outcome.out)["error"]
+    assert error == {"type": "InputError", "message": outcome.err.removeprefix("error: ").rstrip("\n"), "exit_status": 2}
+
+
+def test_compile_sums_up_what_it_made(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    outcome = terminal.run("compile", tiny.model, "--calib", tiny.calibration, "-o", tmp_path / "made")
+    assert (outcome.status, outcome.err) == (0, "")
+    for part in ("tiny.onnx", "kv260", "multiply-adds", "predicted", "SQNR", "report.html"):
+        assert part in outcome.out
+    assert "random" not in outcome.out
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
+
+
+def test_compile_honours_its_options(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    options = ("--board", "PYNQ-Z2", "--clock", "75", "--observer", "minmax", "--seed", "3", "-o", tmp_path / "made")
+    found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
+    assert (found["board"], found["clock_mhz"], found["build"]) == ("pynq-z2", 75, str(tmp_path / "made"))
+    manifest = edgeflow.open_build(tmp_path / "made").manifest
+    assert (manifest["quantization"]["observer"], manifest["seed"], manifest["board"]) == ("minmax", 3, "pynq-z2")
+
+
+def test_compile_without_data_says_that_accuracy_means_nothing(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    outcome = terminal.run("compile", tiny.model, "-o", tmp_path / "made")
+    assert outcome.status == 0
+    assert "mean nothing" in outcome.out
+
+
+def test_compile_for_an_existing_overlay(terminal: Terminal, tiny: Tiny, tiny_build: Path, tmp_path: Path) -> None:
+    options = ("--calib", tiny.calibration, "--overlay", tiny_build / "overlay.json", "-o", tmp_path / "made")
+    assert terminal.run("-q", "compile", tiny.model, *options).status == 0
+    assert (tmp_path / "made" / "program.bin").read_bytes() == (tiny_build / "program.bin").read_bytes()
+
+
+def test_quiet_says_nothing(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    outcome = terminal.run("compile", tiny.model, "--calib", tiny.calibration, "-o", tmp_path / "made", "--quiet")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_verify_compares_every_tensor(terminal: Terminal, tiny_build: Path) -> None:
+    found = document(terminal, "verify", tiny_build)
+    graph = edgeflow.open_build(tiny_build).graph
+    assert found["passed"] is True
+    assert found["differing"] == 0
+    assert found["samples"] == 8
+    assert [t["name"] for t in found["tensors"]] == [*graph.inputs, *(node.output for node in graph.nodes)]
+    assert found["words"] == sum(t["words"] for t in found["tensors"])
+    assert all(t["words"] for t in found["tensors"])
+
+
+def test_verify_takes_inputs_of_ones_own(terminal: Terminal, tiny: Tiny, tiny_build: Path) -> None:
+    outcome = terminal.run("verify", tiny_build, "--inputs", tiny.calibration, "--samples", "3")
+    assert outcome.status == 0
+    assert "passed" in outcome.out
+    assert document(terminal, "verify", tiny_build, "--inputs", tiny.calibration, "--samples", "3")["samples"] == 3
+
+
+def test_verify_fails_with_status_1_when_the_hardware_computes_something_else(
+    terminal: Terminal, tiny_build: Path, tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    shutil.copytree(tiny_build, build)
+    header = next(build.rglob("requantize.hpp"))
+    text = header.read_text()
+    assert "- 1)" in text
+    header.write_text(text.replace("- 1)", "- 2)"))  # rounds at a quarter instead of a half
+    outcome = terminal.run("verify", build)
+    assert outcome.status == 1
+    assert "FAILED" in outcome.out
+    assert "first difference" in outcome.out
+    found = document(terminal, "verify", build, status=1)
+    assert found["passed"] is False
+    assert found["differing"] > 0
+
+
+def test_simulate_writes_the_outputs_of_both_engines(terminal: Terminal, tiny: Tiny, tiny_build: Path, tmp_path: Path) -> None:
+    with np.load(tiny.calibration) as archive:
+        inputs = dict(archive)
+    results = {}
+    for engine in ("numpy", "csim"):
+        file = tmp_path / f"{engine}.npz"
+        options = ("--inputs", tiny.calibration, "--outputs", file, "--engine", engine)
+        found = document(terminal, "simulate", tiny_build, *options)
+        assert found["outputs"] == {"logits": {"shape": [16, 4]}}
+        with np.load(file) as archive:
+            results[engine] = archive["logits"]
+    expected = edgeflow.simulate(edgeflow.open_build(tiny_build), inputs)["logits"]
+    np.testing.assert_array_equal(results["numpy"], expected)
+    np.testing.assert_array_equal(results["csim"], expected)
+    assert {p.name for p in tmp_path.iterdir()} == {"numpy.npz", "csim.npz"}
+
+
+def test_simulate_scores_labels(terminal: Terminal, tiny: Tiny, tiny_build: Path, tmp_path: Path) -> None:
+    with np.load(tiny.calibration) as archive:
+        inputs = dict(archive)
+    classes = edgeflow.simulate(tiny_build, inputs)["logits"].argmax(axis=1)
+    labels = classes.copy()
+    labels[:4] = (labels[:4] + 1) % 4
+    np.savez(tmp_path / "labelled.npz", label=labels, **inputs)
+    options = ("--inputs", tmp_path / "labelled.npz", "--labels", "label")
+    assert document(terminal, "simulate", tiny_build, *options)["top1_accuracy"] == 0.75
+    assert "75.00 %" in terminal.run("simulate", tiny_build, *options).out
+    assert document(terminal, "verify", tiny_build, *options)["passed"] is True
+
+
+def test_cycles_add_up_and_leave_a_trace(terminal: Terminal, tiny_build: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    found = document(terminal, "cycles", tiny_build, "--trace", trace)
+    assert found["cycles"] == sum(layer["cycles"] for layer in found["layers"]) == sum(found["units"].values())
+    assert found["cycles"] == edgeflow.open_build(tiny_build).report["cycles"]
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert sum(e["args"]["cycles"] for e in events) == found["cycles"]
+    text = terminal.run("cycles", tiny_build).out
+    assert f"{found['cycles']:,} (predicted" in text
+
+
+def test_cycles_at_another_clock(terminal: Terminal, tiny_build: Path) -> None:
+    slow, fast = (document(terminal, "cycles", tiny_build, "--clock", mhz) for mhz in (100, 200))
+    assert slow["latency_ms"] == pytest.approx(slow["cycles"] / 100e3)
+    assert slow["latency_ms"] > fast["latency_ms"]
+
+
+def test_report_is_the_file_and_lists_layers(terminal: Terminal, tiny_build: Path) -> None:
+    stored = json.loads((tiny_build / "report.json").read_text())
+    assert document(terminal, "report", tiny_build) == stored
+    text = terminal.run("report", tiny_build, "--layers").out
+    assert all(layer["name"] in text for layer in stored["layers"])
+
+
+def test_boards(terminal: Terminal) -> None:
+    found = document(terminal, "boards")["boards"]
+    assert [b["name"] for b in found] == list(edgeflow.boards())
+    text = terminal.run("--quiet", "boards").out
+    assert all(b["name"] in text and b["part"] in text for b in found)
+    one = terminal.run("boards", "kv260").out
+    assert "1,248" in one
+    assert "source" in one
+
+
+def test_doctor_finds_what_is_here(terminal: Terminal) -> None:
+    outcome = terminal.run("doctor")
+    assert outcome.status == 0
+    findings = {f["name"]: f for f in document(terminal, "doctor")["findings"]}
+    assert findings["numpy"]["detail"] == np.__version__
+    assert findings["C++ compiler"]["found"]
+
+
+def test_doctor_fails_only_on_what_is_required(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    found = document(terminal, "doctor")
+    assert found["healthy"] is True
+    assert not next(f for f in found["findings"] if f["name"] == "C++ compiler")["found"]
+    monkeypatch.setattr(doctor, "REQUIRED", ("edgeflow-part-that-is-not-there",))
+    assert document(terminal, "doctor", status=1)["healthy"] is False
+    assert "MISSING" in terminal.run("doctor").out
+
+
+def test_an_unexpected_error_is_one_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the\nflux is out of phase")
+
+    monkeypatch.setattr(edgeflow, "open_build", fail)
+    outcome = terminal.run("report", "build")
+    assert outcome.status == cli.INTERNAL
+    assert outcome.err.count("\n") == 1
+    for part in ("internal error", "RuntimeError", "flux is out of phase", "report", "EDGEFLOW_DEBUG=1"):
+        assert part in outcome.err
+    monkeypatch.setenv("EDGEFLOW_DEBUG", "1")
+    assert "Traceback" in terminal.run("report", "build").err
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        command = [sys.executable, "-m", "edgeflow.sw.cli", "boards"]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_is_one_line(tmp_path: Path, number: signal.Signals, status: int, word: str) -> None:
+    program = (
+        "import sys, time, edgeflow; from pathlib import Path; from edgeflow.sw.cli import main\n"
+        f"edgeflow.open_build = lambda folder: (Path({str(tmp_path / 'ready')!r}).touch(), time.sleep(60))\n"
+        "sys.exit(main(['report', 'build']))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(number)
+    assert child.communicate(timeout=60)[1] == f"error: {word}\n"
+    assert child.returncode == status
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = process("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert process("boards", "nothing").returncode == 2
