@@ -75,6 +75,8 @@ class Table(Operator):
             raise ValueError(f"the input of a table must have at most {MAXIMUM_BITS} bits, not {x.bits}")
         if entries.shape != (1 << x.bits,):
             raise ValueError(f"the table {entries.shape} must have an entry for each of the {1 << x.bits} input values")
+        if (entries.bits, entries.signed) != (self.bits, self.signed):
+            raise ValueError(f"the table's format must be the output's {self.bits} bits, signed or not as that is")
         if self.minimum != x.minimum:
             raise ValueError(f"the table must start at the input's smallest value {x.minimum}, not {self.minimum}")
         return Format(x.shape, self.bits, self.signed)
@@ -99,11 +101,8 @@ class Table(Operator):
         return run
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        out, entries = self.infer(inputs), constants[ENTRIES]
-        low, high = int(entries.min()), int(entries.max())
-        if low < out.minimum or high > out.maximum:
-            raise ValueError(f"table entries [{low}, {high}] leave the output's {out.bits} bits")
-        return (Register("table entry", 17, low, high),)
+        entries = constants[ENTRIES]
+        return (Register("table entry", self.bits + (not self.signed), int(entries.min()), int(entries.max())),)
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
