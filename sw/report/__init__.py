@@ -1,0 +1,32 @@
+"""The report of a build: ``report.json`` (schema in :mod:`.schema`) and ``report.html``, made from nothing but the former."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeflow.hw.errors import InputError
+from edgeflow.sw.report.document import ReportInputs, build
+from edgeflow.sw.report.html import render
+from edgeflow.sw.report.schema import Report
+
+__all__ = ["Report", "ReportInputs", "build", "read_report", "render", "write_report"]
+
+
+def write_report(folder: Path, inputs: ReportInputs) -> Report:
+    """Write ``report.json`` and ``report.html`` into a folder."""
+    report = build(inputs)
+    (folder / "report.json").write_text(json.dumps(report.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
+    (folder / "report.html").write_text(render(report), encoding="utf-8")
+    return report
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a build folder; InputError if it is missing or of another version."""
+    path = folder / "report.json"
+    try:
+        return Report.model_validate_json(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): compile the model again") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a report of this EdgeFlow version: compile the model again") from error

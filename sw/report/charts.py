@@ -1,0 +1,178 @@
+"""The charts of ``report.html`` as inline SVG, drawn from the report document. Colours are classes that the style sheet defines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from markupsafe import Markup
+
+from edgeflow.sw.report.schema import Layer, Memory, Range, Report
+from edgeflow.sw.report.svg import Axis, drawing, round_step, si, size, tag, thousands, tooltip
+
+WIDTH = 960
+LEFT, RIGHT = 62, 10  # margins for the labels of the vertical axis, and none
+COLOURS = 7  # classes c0 to c6; units beyond share the last
+
+
+def unit_colours(report: Report) -> dict[str, str]:
+    """A colour class for every unit, the busiest first."""
+    return {u.unit: f"c{min(i, COLOURS - 1)}" for i, u in enumerate(report.unit_cycles)}
+
+
+def layer_chart(report: Report) -> Markup:
+    """Two panels over the layers in order of execution: cycles as columns, signal-to-noise ratio as dots."""
+    layers, colours = report.layers, unit_colours(report)
+    x = Axis(0, len(layers), LEFT, WIDTH - RIGHT)
+    cycles, sqnr = (24, 190), (238, 380)
+    parts = [
+        *_panel("cycles", _cycle_axis(layers, *cycles), cycles[0]),
+        *_panel("SQNR, dB", _sqnr_axis(layers, *sqnr), sqnr[0]),
+        *_layer_ticks(x, len(layers), sqnr[1]),
+    ]
+    y, z = _cycle_axis(layers, *cycles), _sqnr_axis(layers, *sqnr)
+    slot = x(1) - x(0)
+    for i, layer in enumerate(layers):
+        colour = colours.get(layer.unit, "none")
+        ratio = f"SQNR {layer.sqnr_db:.1f} dB" if layer.sqnr_db is not None else f"SQNR: {layer.sqnr_note}"
+        share = layer.cycles / max(report.cycles, 1)
+        marks = [
+            tooltip(f"{i}  {layer.name}", f"{layer.op}, {thousands(layer.cycles)} cycles ({share:.1%})", ratio),
+            tag("rect", x=x(i), y=cycles[0], width=slot, height=sqnr[1] - cycles[0], class_="hover"),
+        ]
+        if layer.cycles:
+            width = min(max(slot * 0.72, 1.2), 30.0)
+            top = min(y(layer.cycles), cycles[1] - 1.0)
+            marks.append(tag("rect", x=x(i + 0.5) - width / 2, y=top, width=width, height=cycles[1] - top, rx=1, class_=colour))
+        radius = min(max(slot * 0.28, 1.8), 4.5)
+        if layer.sqnr_db is not None:
+            marks.append(tag("circle", cx=x(i + 0.5), cy=z(max(layer.sqnr_db, z.low)), r=radius, class_=colour))
+        elif layer.sqnr_note is not None and layer.sqnr_note.startswith("exact"):
+            marks.append(tag("circle", cx=x(i + 0.5), cy=float(sqnr[0]), r=radius, class_="hollow"))
+        parts.append(tag("a", *marks, href=f"#layer-{i}"))
+    return drawing(WIDTH, sqnr[1] + 34, "Cycles and signal-to-quantization-noise ratio of every layer", *parts)
+
+
+def _cycle_axis(layers: Sequence[Layer], top: int, bottom: int) -> Axis:
+    highest = max((layer.cycles for layer in layers), default=1) or 1
+    step = round_step(highest / 4)
+    return Axis(0, math.ceil(highest / step) * step, bottom, top)
+
+
+def _sqnr_axis(layers: Sequence[Layer], top: int, bottom: int) -> Axis:
+    known = [layer.sqnr_db for layer in layers if layer.sqnr_db is not None]
+    low, high = math.floor(min(known, default=0) / 10) * 10, math.ceil(max(known, default=40) / 10) * 10
+    return Axis(low, max(high, low + 10), bottom, top)
+
+
+def _panel(title: str, y: Axis, top: int) -> Iterator[Markup]:
+    yield tag("text", title, x=0, y=top - 10, class_="title")
+    for value in y.ticks(4):
+        yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid")
+        yield tag("text", si(value), x=LEFT - 8, y=y(value) + 4, text_anchor="end")
+
+
+def _layer_ticks(x: Axis, count: int, bottom: int) -> Iterator[Markup]:
+    step = max(1, int(round_step(max(count, 1) / 20)))
+    for i in range(0, count, step):
+        yield tag("text", str(i), x=x(i + 0.5), y=bottom + 16, text_anchor="middle")
+    yield tag("text", "layer, in order of execution", x=(LEFT + WIDTH - RIGHT) / 2, y=bottom + 32, text_anchor="middle")
+
+
+def range_chart(ranges: Sequence[Range]) -> Markup:
+    """For every tensor the values seen (bar) and the values that its integers cover (band), on an area-sine scale."""
+    top, bottom = 24, 270
+    largest = max((max(abs(r.minimum), abs(r.maximum), abs(r.clip_low), abs(r.clip_high)) for r in ranges), default=1.0) or 1.0
+    unit = 10.0 ** (math.floor(math.log10(largest)) - 1)  # linear up to about here, logarithmic beyond
+    lowest = min((min(r.minimum, r.clip_low, -unit) for r in ranges), default=-1.0)
+    y = Axis(math.asinh(lowest / unit) - 0.2, math.asinh(largest / unit) + 0.2, bottom, top)
+
+    def place(value: float) -> float:
+        return y(math.asinh(value / unit))
+
+    x = Axis(0, max(len(ranges), 1), LEFT, WIDTH - RIGHT)
+    slot = x(1) - x(0)
+    parts: list[Markup] = [tag("text", "real value", x=0, y=top - 10, class_="title")]
+    for value in _decades(unit, lowest, largest):
+        kind = "axis" if value == 0 else "grid"
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=place(value), y2=place(value), class_=kind))
+        parts.append(tag("text", f"{value:g}".replace("-", "\u2212"), x=LEFT - 8, y=place(value) + 4, text_anchor="end"))
+    band, bar = min(slot * 0.84, 26.0), min(max(slot * 0.36, 1.2), 9.0)
+    for i, r in enumerate(ranges):
+        low, high = max(r.minimum, r.clip_low), min(r.maximum, r.clip_high)
+        pieces = [(r.clip_low, r.clip_high, band, "band"), (low, high, bar, "seen")]
+        pieces += [(r.clip_high, r.maximum, bar, "clipped")] if r.maximum > r.clip_high else []
+        pieces += [(r.minimum, r.clip_low, bar, "clipped")] if r.minimum < r.clip_low else []
+        marks = [
+            tooltip(
+                r.tensor,
+                f"seen {r.minimum:.4g} to {r.maximum:.4g}",
+                f"covered {r.clip_low:.4g} to {r.clip_high:.4g} in {r.bits} bits ({r.observer}, per {r.granularity})",
+            ),
+            tag("rect", x=x(i), y=top, width=slot, height=bottom - top, class_="hover"),
+        ]
+        for a, b, width, kind in pieces:
+            height = max(place(a) - place(b), 1.0)
+            marks.append(tag("rect", x=x(i + 0.5) - width / 2, y=place(b), width=width, height=height, class_=kind))
+        parts.append(tag("g", *marks))
+    label = tag("text", "tensor, in order of execution", x=(LEFT + WIDTH - RIGHT) / 2, y=bottom + 20, text_anchor="middle")
+    return drawing(WIDTH, bottom + 28, "Range of every quantized tensor: values seen and values covered", *parts, label)
+
+
+def _decades(unit: float, lowest: float, highest: float) -> list[float]:
+    found = [0.0]
+    value = unit
+    while value <= highest or value <= -lowest:
+        found += [value] if value <= highest else []
+        found += [-value] if value <= -lowest else []
+        value *= 10
+    return found
+
+
+def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
+    """Activations as rectangles: when they are alive (layers) and where they lie (bytes)."""
+    top, bottom = 24, 290
+    end = len(layers)
+    x = Axis(-1, end + 1, LEFT, WIDTH - RIGHT)
+    y = Axis(0, max(memory.activation_bytes, 1), bottom, top)
+    parts: list[Markup] = [tag("text", "address", x=0, y=top - 10, class_="title")]
+    step = 2 ** math.ceil(math.log2(max(memory.activation_bytes, 4) / 5))
+    for value in range(0, memory.activation_bytes + 1, step):
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid"))
+        parts.append(tag("text", size(value) if value else "0", x=LEFT - 8, y=y(value) + 4, text_anchor="end"))
+    for p in memory.placements:
+        if p.view_of is not None:
+            continue
+        left, right = x(p.first_layer), x(p.last_layer + 1)
+        height = y(p.start_byte) - y(p.start_byte + p.bytes)
+        kind = "c0" if p.bits <= 8 else "c1" if p.bits <= 16 else "c2"
+        when = f"layers {max(p.first_layer, 0)} to {min(p.last_layer, end - 1)}"
+        parts.append(
+            tag(
+                "rect",
+                tooltip(p.tensor, f"{size(p.bytes)} at byte {thousands(p.start_byte)}, {p.bits} bits", when),
+                x=left + 0.5,
+                y=y(p.start_byte + p.bytes) + 0.5,
+                width=max(right - left - 1, 0.8),
+                height=max(height - 1, 0.8),
+                class_=f"{kind} block",
+            )
+        )
+    ticks = max(1, int(round_step(max(end, 1) / 20)))
+    for i in range(0, end, ticks):
+        parts.append(tag("text", str(i), x=x(i + 0.5), y=bottom + 16, text_anchor="middle"))
+    parts.append(tag("text", "layer", x=(LEFT + WIDTH - RIGHT) / 2, y=bottom + 32, text_anchor="middle"))
+    return drawing(WIDTH, bottom + 38, "Activation memory: lifetime and address of every tensor", *parts)
+
+
+def tightest(report: Report) -> list[Mapping[str, object]]:
+    """For every kind of intermediate: its width, the most bits that any layer needs, and that layer."""
+    found: dict[tuple[str, int], tuple[int, str]] = {}
+    for r in report.proof:
+        key = (r.intermediate, r.width_bits)
+        if key not in found or r.needed_bits > found[key][0]:
+            found[key] = (r.needed_bits, r.layer)
+    return [
+        {"name": name, "width": width, "needed": needed, "layer": layer}
+        for (name, width), (needed, layer) in sorted(found.items(), key=lambda item: (-item[0][1], item[0][0]))
+    ]

@@ -1,0 +1,295 @@
+"""Builds the report document (``report.json``) from what the pipeline has made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Protocol
+
+from edgeflow.hw.architecture import LINE_BYTES
+from edgeflow.hw.boards import Board
+from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
+from edgeflow.hw.fit import SHARE, known_resources, unit_resources
+from edgeflow.hw.graph import Graph, Node
+from edgeflow.hw.ops import operator
+from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Program
+from edgeflow.quant.ranges import TensorRange
+from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles
+from edgeflow.sw.report import schema
+
+VERSION = 1
+
+UNITS = {
+    "clock_mhz": "MHz, a target",
+    "macs": "multiply-accumulates for one sample",
+    "cycles": "clock cycles for one sample, predicted",
+    "latency_ms": "milliseconds for one sample, predicted",
+    "fps": "samples per second, predicted",
+    "mac_utilization": "useful multiply-accumulates over cycles x PI x PO, 0 to 1",
+    "instructions": "descriptors in the program",
+    "resources": "FPGA primitives: DSP slices, look-up tables, flip-flops, 36-kbit block memories, UltraRAM blocks; estimated",
+    "sqnr_db": "decibels of signal power over quantization error power",
+    "top1_agreement": "share of samples whose largest class equals the float model's, 0 to 1",
+    "samples": "samples",
+    "bits": "bits of one integer, the sign included",
+    "bytes": "bytes",
+    "minimum, maximum, clip_low, clip_high in ranges": "real values",
+    "minimum, maximum in proof": "integers",
+    "first_layer, last_layer": "index into layers; -1 before the first, the number of layers after the last",
+    "ddr_gb_s": "10^9 bytes per second, peak",
+    "timings_s": "seconds of the compiler's steps on the machine that ran it",
+}
+
+
+class Accuracy(Protocol):
+    """What the report needs of :class:`edgeflow.sw.accuracy.Accuracy`."""
+
+    @property
+    def samples(self) -> int:
+        """Samples compared."""
+
+    @property
+    def sqnr_db(self) -> Mapping[str, float]:
+        """dB by network output."""
+
+    @property
+    def top1_agreement(self) -> float | None:
+        """Share of equal largest classes; None where no output is a vector of classes."""
+
+    @property
+    def layers(self) -> Mapping[str, float]:
+        """dB by integer tensor."""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What the report is made of. ``samples``: of calibration data; ``timings``: seconds by pipeline step."""
+
+    model: str
+    board: Board
+    clock_mhz: float
+    graph: Graph
+    program: Program
+    cycles: CycleReport
+    ranges: Mapping[str, TensorRange]
+    accuracy: Accuracy
+    random_data: bool
+    samples: int
+    warnings: Sequence[str]
+    timings: Mapping[str, float]
+
+
+def build(inputs: ReportInputs) -> schema.Report:
+    """The report document, validated."""
+    cycles, program, board = inputs.cycles, inputs.program, inputs.board
+    resources = _resources(inputs)
+    return schema.Report(
+        version=VERSION,
+        edgeflow=metadata.version("edgeflow"),
+        model=inputs.model,
+        board=board.name,
+        clock_mhz=float(inputs.clock_mhz),
+        macs=cycles.macs,
+        cycles=cycles.cycles,
+        latency_ms=cycles.latency_ms,
+        fps=cycles.fps,
+        mac_utilization=cycles.mac_utilization,
+        instructions=len(program.steps),
+        resources=resources,
+        unit_resources=[
+            schema.UnitResources(unit=name, **{n: _number(getattr(r, n)) for n in RESOURCE_NAMES})
+            for name, r in unit_resources(program.architecture).items()
+        ],
+        calibration=schema.Calibration(data="random" if inputs.random_data else "user", samples=inputs.samples),
+        accuracy=_accuracy(inputs),
+        layers=[_layer(inputs, node, layer) for node, layer in zip(inputs.graph.nodes, cycles.layers, strict=True)],
+        unit_cycles=_unit_cycles(cycles),
+        ranges=[
+            schema.Range(
+                tensor=r.name,
+                bits=r.bits,
+                granularity=r.granularity,
+                observer=r.method,
+                minimum=float(r.minimum),
+                maximum=float(r.maximum),
+                clip_low=float(r.clip_low),
+                clip_high=float(r.clip_high),
+            )
+            for r in inputs.ranges.values()
+        ],
+        proof=_proof(inputs.graph),
+        memory=_memory(program, len(inputs.graph.nodes)),
+        device=schema.Device(
+            title=board.title,
+            part=board.part,
+            family=board.family,
+            ddr_gb_s=board.ddr_gb_s,
+            axi_ports=board.axi_ports,
+            axi_bits=board.axi_bits,
+        ),
+        accelerator=schema.Accelerator(
+            **program.architecture.model_dump(exclude={"clock_mhz", "units"}), units=list(program.architecture.units)
+        ),
+        timings_s={name: float(seconds) for name, seconds in inputs.timings.items()},
+        warnings=[*inputs.warnings, *_own_warnings(inputs, resources)],
+        assumptions=list(ASSUMPTIONS),
+        units=UNITS,
+    )
+
+
+def _number(count: Count) -> int | None:
+    return None if isinstance(count, Unknown) else count
+
+
+def _resources(inputs: ReportInputs) -> schema.ResourceTable:
+    units, known = unit_resources(inputs.program.architecture), known_resources(inputs.program.architecture)
+    table = {}
+    for name, available in inputs.board.resources.items():
+        reasons: dict[str, list[str]] = {}
+        for unit, resources in units.items():
+            count = getattr(resources, name)
+            if isinstance(count, Unknown):
+                reasons.setdefault(count.reason, []).append(unit)
+        reason = "; ".join(f"{why} ({', '.join(who)})" for why, who in reasons.items()) or None
+        used = None if reason else known[name]
+        table[name] = schema.Resource(used=used, available=available, known=known[name], reason=reason)
+    return schema.ResourceTable(**table)
+
+
+def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list[str]:
+    found = []
+    if inputs.random_data:
+        found.append(
+            "No calibration data was given: ranges were chosen on seeded random inputs, so the accuracy figures mean nothing; "
+            "pass --calib with real samples."
+        )
+    unknown = []
+    for name, r in resources:
+        if r.known > r.available:
+            found.append(f"The accelerator takes {r.known} {name}, the board has {r.available}: it does not fit.")
+        elif r.known > SHARE * r.available:
+            found.append(f"The accelerator takes {r.known} of {r.available} {name}, more than {SHARE:.0%}: routing may fail.")
+        if r.used is None:
+            unknown.append(name)
+    if unknown:
+        found.append(f"Not known before synthesis: {', '.join(unknown)}. Whether they fit the board has not been checked.")
+    return found
+
+
+def _ratio(value: float | None, missing: str) -> tuple[float | None, str | None]:
+    """A ratio in dB as JSON can hold it, with a note where it is not a finite number."""
+    if value is None:
+        return None, missing
+    if value == math.inf:
+        return None, "exact: no quantization error"
+    if not math.isfinite(value):
+        return None, "the float signal is zero"
+    return float(value), None
+
+
+def _accuracy(inputs: ReportInputs) -> schema.AccuracyTable:
+    accuracy = inputs.accuracy
+    outputs = []
+    for name, value in accuracy.sqnr_db.items():
+        ratio, note = _ratio(value, "not compared")
+        outputs.append(schema.OutputAccuracy(name=name, sqnr_db=ratio, note=note))
+    finite = [o.sqnr_db for o in outputs if o.sqnr_db is not None]
+    return schema.AccuracyTable(
+        sqnr_db=min(finite, default=None),
+        top1_agreement=accuracy.top1_agreement,
+        samples=accuracy.samples,
+        meaningful=not inputs.random_data,
+        note="computed on random data: means nothing for the trained model" if inputs.random_data else None,
+        outputs=outputs,
+    )
+
+
+def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles) -> schema.Layer:
+    graph, cycles = inputs.graph, inputs.cycles
+    ratio, note = _ratio(inputs.accuracy.layers.get(node.output), "no tensor of the float model corresponds")
+    return schema.Layer(
+        name=layer.name,
+        tensor=layer.output,
+        op=layer.op,
+        unit=operator(node).instruction.name if layer.instructions else "view",
+        shape=list(graph.tensors[node.output].shape),
+        macs=layer.macs,
+        cycles=layer.cycles,
+        compute_cycles=layer.compute,
+        memory_cycles=layer.memory,
+        wait_cycles=layer.wait,
+        mac_utilization=layer.macs / (layer.cycles * cycles.mac_units) if layer.macs and layer.cycles else None,
+        instructions=layer.instructions,
+        weight_bits=_weight_bits(graph, node),
+        activation_bits=graph.tensors[node.output].qtype.bits,
+        weight_bytes=layer.traffic.weights,
+        traffic_bytes=layer.traffic.total,
+        sqnr_db=ratio,
+        sqnr_note=note,
+    )
+
+
+def _weight_bits(graph: Graph, node: Node) -> int | None:
+    """Bits of the layer's largest constant matrix; one that a port always takes (a weight) before one that it may take."""
+    ports = operator(node).ports
+    found = []
+    for i, value in graph.node_constants(node).items():
+        if value.ndim >= 2:
+            always = i < len(ports) and ports[i].constant
+            found.append((always, value.size, graph.tensors[node.inputs[i]].qtype.bits))
+    return max(found)[2] if found else None
+
+
+def _unit_cycles(cycles: CycleReport) -> list[schema.UnitCycles]:
+    parts = cycles.parts()
+    counts: dict[str, int] = {}
+    for i in cycles.instructions:
+        counts[i.unit] = counts.get(i.unit, 0) + 1
+    return [
+        schema.UnitCycles(unit=name, cycles=total, instructions=counts[name], parts={p: n for p, n in parts[name].items() if n})
+        for name, total in cycles.by_unit().items()
+    ]
+
+
+def _proof(graph: Graph) -> list[schema.RegisterProof]:
+    found = []
+    for node in graph.nodes:
+        for r in operator(node).registers(graph.formats(node), graph.node_constants(node)):
+            needed = 1 + max((-1 - r.minimum).bit_length() if r.minimum < 0 else 0, r.maximum.bit_length() if r.maximum > 0 else 0)
+            found.append(
+                schema.RegisterProof(
+                    layer=node.origin,
+                    tensor=node.output,
+                    intermediate=r.name,
+                    width_bits=r.bits,
+                    needed_bits=needed,
+                    minimum=r.minimum,
+                    maximum=r.maximum,
+                )
+            )
+    return found
+
+
+def _memory(program: Program, layers: int) -> schema.Memory:
+    owned = [a for a in program.allocations if a.view_of is None]
+    live = [sum(a.lines for a in owned if a.first <= i <= a.last) for i in range(-1, layers + 1)]
+    return schema.Memory(
+        activation_bytes=program.activation_lines * LINE_BYTES,
+        peak_live_bytes=max(live) * LINE_BYTES,
+        weight_bytes=len(program.weights),
+        program_bytes=HEADER_BYTES + DESCRIPTOR_BYTES * len(program.steps),
+        placements=[
+            schema.Placement(
+                tensor=a.tensor,
+                start_byte=a.line * LINE_BYTES,
+                bytes=a.lines * LINE_BYTES,
+                bits=a.bits,
+                first_layer=a.first,
+                last_layer=a.last,
+                view_of=a.view_of,
+            )
+            for a in program.allocations
+        ],
+    )

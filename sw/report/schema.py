@@ -1,0 +1,210 @@
+"""The schema of ``report.json``: what every key means is written beside it, and explained in ``docs/report.md``.
+
+Figures that nobody has established are ``null`` and come with a reason; they are never 0.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Natural = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Resource(Strict):
+    """One kind of FPGA primitive. ``used`` is null while a unit's count is unknown: ``known`` is the sum of the others."""
+
+    used: Natural | None
+    available: Natural
+    known: Natural
+    reason: str | None
+
+
+class ResourceTable(Strict):
+    """Primitives of the whole accelerator on the board's device."""
+
+    dsp: Resource
+    lut: Resource
+    ff: Resource
+    bram36: Resource
+    uram: Resource
+
+
+class UnitResources(Strict):
+    """Primitives of one unit; null where unknown."""
+
+    unit: str
+    dsp: Natural | None
+    lut: Natural | None
+    ff: Natural | None
+    bram36: Natural | None
+    uram: Natural | None
+
+
+class Device(Strict):
+    """The board: its FPGA and memory."""
+
+    title: str
+    part: str
+    family: str
+    ddr_gb_s: Finite
+    axi_ports: Natural
+    axi_bits: Natural
+
+
+class Accelerator(Strict):
+    """Static sizes of the overlay."""
+
+    pi: Natural
+    po: Natural
+    lanes: Natural
+    vector: Natural
+    axi_bits: Natural
+    max_channels: Natural
+    max_tokens: Natural
+    max_head: Natural
+    units: list[str]
+
+
+class Calibration(Strict):
+    """The data that ranges were chosen with: the user's, or seeded random numbers."""
+
+    data: Literal["user", "random"]
+    samples: Natural
+
+
+class OutputAccuracy(Strict):
+    """One output of the network; ``sqnr_db`` null with a note where the ratio is not a finite number."""
+
+    name: str
+    sqnr_db: Finite | None
+    note: str | None
+
+
+class AccuracyTable(Strict):
+    """Integer network against float model. ``sqnr_db`` is the worst output's. ``meaningful`` is false on random data."""
+
+    sqnr_db: Finite | None
+    top1_agreement: Annotated[float, Field(ge=0, le=1)] | None
+    samples: Natural
+    meaningful: bool
+    note: str | None
+    outputs: list[OutputAccuracy]
+
+
+class Layer(Strict):
+    """A node of the integer graph, in order of execution. ``name`` is the model's own node; ``tensor`` what the layer computes."""
+
+    name: str
+    tensor: str
+    op: str
+    unit: str
+    shape: list[Natural]
+    macs: Natural
+    cycles: Natural
+    compute_cycles: Natural
+    memory_cycles: Natural
+    wait_cycles: Natural
+    mac_utilization: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    instructions: Natural
+    weight_bits: Natural | None
+    activation_bits: Natural
+    weight_bytes: Natural
+    traffic_bytes: Natural
+    sqnr_db: Finite | None
+    sqnr_note: str | None
+
+
+class UnitCycles(Strict):
+    """Time of one unit, divided among its loop nests, descriptor fetches and waits for memory."""
+
+    unit: str
+    cycles: Natural
+    instructions: Natural
+    parts: dict[str, Natural]
+
+
+class Range(Strict):
+    """What calibration saw of a tensor (real values) and what its integers can stand for."""
+
+    tensor: str
+    bits: Natural
+    granularity: str
+    observer: str
+    minimum: Finite
+    maximum: Finite
+    clip_low: Finite
+    clip_high: Finite
+
+
+class RegisterProof(Strict):
+    """An intermediate of the C++: the exact worst case over all inputs against its width. ``needed_bits`` includes the sign."""
+
+    layer: str
+    tensor: str
+    intermediate: str
+    width_bits: Natural
+    needed_bits: Natural
+    minimum: int
+    maximum: int
+
+
+class Placement(Strict):
+    """An activation in memory; it is alive from the first to the last layer (inclusive; -1: before the first)."""
+
+    tensor: str
+    start_byte: Natural
+    bytes: Natural
+    bits: Natural
+    first_layer: int
+    last_layer: int
+    view_of: str | None
+
+
+class Memory(Strict):
+    """The accelerator's DDR: activations, weight image, program. ``peak_live_bytes``: most that is alive in one layer."""
+
+    activation_bytes: Natural
+    peak_live_bytes: Natural
+    weight_bytes: Natural
+    program_bytes: Natural
+    placements: list[Placement]
+
+
+class Report(Strict):
+    """``report.json``."""
+
+    version: Literal[1]
+    edgeflow: str
+    model: str
+    board: str
+    clock_mhz: Finite
+    macs: Natural
+    cycles: Natural
+    latency_ms: Finite
+    fps: Finite
+    mac_utilization: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    instructions: Natural
+    resources: ResourceTable
+    unit_resources: list[UnitResources]
+    calibration: Calibration
+    accuracy: AccuracyTable
+    layers: list[Layer]
+    unit_cycles: list[UnitCycles]
+    ranges: list[Range]
+    proof: list[RegisterProof]
+    memory: Memory
+    device: Device
+    accelerator: Accelerator
+    timings_s: dict[str, Finite]
+    warnings: list[str]
+    assumptions: list[str]
+    units: dict[str, str]
