@@ -29,7 +29,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
         ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
         ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
-        ("SQNR of outputs", _decibels(accuracy["sqnr_db"])),
+        ("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})),
     ]
     if accuracy["top1_agreement"] is not None:
         rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))

@@ -226,6 +226,10 @@ class Attention(Operator):
     def macs(self, inputs: Sequence[Format]) -> int:
         return 2 * inputs[Q].rows * inputs[K].rows * inputs[Q].channels
 
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        channels = inputs[Q].channels
+        return {"max_channels": channels, "max_tokens": inputs[K].shape[0], "max_head": channels // self.heads}
+
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         out, a = self.infer(inputs), context.architecture
         dh, keys = out.channels // self.heads, inputs[K].shape[0]

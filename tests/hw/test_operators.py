@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from operator_harness import ARCHITECTURES, Built, build, case_graph, fast, operator_cases, reference
 
+from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.ops import registry
 from edgeflow.hw.verify import verify_graph
 
@@ -70,6 +71,13 @@ class TestOperator:
     def test_exact_cpp_equals_reference(self, name: str, exact_overlay: Built) -> None:
         for case in operator_cases(name):
             np.testing.assert_array_equal(exact_overlay.run(case), reference(case), err_msg=f"{name}: {case.name}")
+
+    def test_demands_suffice(self, name: str) -> None:
+        from edgeflow.sw.lowering import demands, lower, units
+
+        for case in operator_cases(name):
+            graph = case_graph(case)
+            lower(graph, Architecture(**demands(graph), units=units(graph)))
 
     def test_costs_are_stated(self, name: str) -> None:
         from edgeflow.sw.lowering import lower

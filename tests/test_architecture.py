@@ -1,0 +1,75 @@
+"""The shape of the code base itself: import direction, light imports, nothing torch-bound at the top."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLOWED = {
+    "hw": {"hw"},
+    "sim": {"hw", "sim"},
+    "quant": {"hw", "sim", "quant"},
+    "sw": {"hw", "sim", "quant", "sw"},
+    "models": {"hw", "models"},
+}
+HEAVY = {"torch", "brevitas", "hls4ml", "pynq", "dask", "transformers"}
+TORCH_ROOMS = {"models"}
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "edgeflow"}
+    return names
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_dependencies_point_one_way(room: str) -> None:
+    files = modules(room)
+    assert files
+    for path in files:
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "edgeflow" and len(parts) > 1 and parts[1] in ALLOWED:
+                assert parts[1] in ALLOWED[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))
+def test_extras_are_imported_only_where_they_are_used(room: str) -> None:
+    for path in modules(room):
+        found = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
+        assert not found, f"{path.relative_to(ROOT)} imports {found} at its top"
+
+
+def test_import_needs_no_torch_and_little_else() -> None:
+    code = "import sys, edgeflow; print(*sorted({'torch', 'onnx', 'onnxruntime', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_public_names_exist() -> None:
+    import edgeflow
+
+    assert sorted(edgeflow.__all__) == list(edgeflow.__all__)
+    for name in edgeflow.__all__:
+        assert getattr(edgeflow, name) is not None
+
+
+def test_modules_stay_short() -> None:
+    long = {str(p.relative_to(ROOT)): n for room in ALLOWED for p in modules(room) if (n := len(p.read_text().splitlines())) > 600}
+    assert not long
