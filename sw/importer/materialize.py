@@ -152,6 +152,8 @@ def spread_constants(model: ir.Model) -> None:
         if node.domain != "" or node.op_type not in ("Add", "Mul", "Concat"):
             continue
         rank = len(shape_of(node.outputs[0]))
+        if node.op_type == "Concat":
+            _join_constants(node)
         for position, value in enumerate(node.inputs):
             array = constant(value)
             if array is None:
@@ -166,6 +168,21 @@ def spread_constants(model: ir.Model) -> None:
                 node.replace_input_with(position, initializer(kept))
             elif array.size == 1:
                 node.replace_input_with(position, initializer(array.reshape(())))
+
+
+def _join_constants(node: ir.Node) -> None:
+    """Join neighbouring constants of a Concat (the class and the distillation token of DeiT)."""
+    axis = node.attributes.get_int("axis", 1)
+    operands: list[ir.Value | None] = []
+    for value in node.inputs:
+        before, array = constant(operands[-1]) if operands else None, constant(value)
+        if before is not None and array is not None:
+            operands[-1] = initializer(np.concatenate([before, array], axis=axis))
+        else:
+            operands.append(value)
+    for position in range(len(node.inputs)):
+        node.replace_input_with(position, operands[position] if position < len(operands) else None)
+    node.resize_inputs(len(operands))
 
 
 def _constant_tokens(graph: ir.Graph, node: ir.Node, position: int, array: Array) -> None:
