@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.architecture import Architecture, ceil_div
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
@@ -67,15 +67,17 @@ def encoder_cycles(architecture: Architecture) -> float:
     """Cycles that a token takes in one layer of a standard encoder, to rank accelerators by (not a prediction for a model).
 
     The layer has D = max_channels / 4 channels, an MLP of 4 D, and attends to S = max_tokens: 12 D^2 products on the MAC array,
-    whose 9 D outputs come in tiles that fill and drain a pipeline; 2 S D products in the attention lanes, a head at a time; ten
-    passes of vector work; and the weights, loaded once for 32 tokens, with ten rows of activations through one AXI port.
+    whose 9 D outputs come in tiles that fill and drain two pipelines of about 12 stages; 2 S D products in the attention lanes, a
+    head at a time; ten passes of vector work. One AXI port carries the weights, once for every 32 tokens, and 35 D bytes of
+    activations: inputs (9 D) and outputs (11 D, some of 16 bit) of the linear layers, residuals (4 D), the rest for normalization
+    and attention.
     """
     a = architecture
     channels, tokens = a.max_channels / 4, a.max_tokens
     array = 12 * channels**2 / (a.pi * a.po) + 9 * channels / a.po * 24
     attention = 2 * tokens * channels / (a.max_head * a.lanes) if "attention" in a.units else 0.0
-    loads = (12 * channels**2 / 32 + 10 * channels) / a.word_bytes
-    return array + attention + 10 * channels / a.vector + loads
+    weights = 12 * channels**2 * ceil_div(tokens, 32) / tokens
+    return array + attention + 10 * channels / a.vector + (weights + 35 * channels) / a.word_bytes
 
 
 def _excess(architecture: Architecture, board: Board) -> dict[str, tuple[int, int]]:

@@ -33,7 +33,7 @@ def layer_chart(report: Report) -> Markup:
     y, z = _cycle_axis(layers, *cycles), _sqnr_axis(layers, *sqnr)
     slot = x(1) - x(0)
     for i, layer in enumerate(layers):
-        colour = colours.get(layer.unit, "none")
+        colour = colours.get(layer.unit, "hollow")
         ratio = f"SQNR {layer.sqnr_db:.1f} dB" if layer.sqnr_db is not None else f"SQNR: {layer.sqnr_note}"
         share = layer.cycles / max(report.cycles, 1)
         marks = [
@@ -129,6 +129,11 @@ def _decades(unit: float, lowest: float, highest: float) -> list[float]:
     return found
 
 
+def storage_class(bits: int) -> str:
+    """The colour class of a tensor by the size of its elements in memory: darker is wider."""
+    return "m0" if bits <= 8 else "m1" if bits <= 16 else "m2"
+
+
 def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
     """Activations as rectangles: when they are alive (layers) and where they lie (bytes)."""
     top, bottom = 24, 290
@@ -145,7 +150,7 @@ def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
             continue
         left, right = x(p.first_layer), x(p.last_layer + 1)
         height = y(p.start_byte) - y(p.start_byte + p.bytes)
-        kind = "c0" if p.bits <= 8 else "c1" if p.bits <= 16 else "c2"
+        kind = storage_class(p.bits)
         when = f"layers {max(p.first_layer, 0)} to {min(p.last_layer, end - 1)}"
         parts.append(
             tag(

@@ -168,11 +168,11 @@ def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list
     unknown = []
     for name, r in resources:
         if r.known > r.available:
-            found.append(f"The accelerator takes {r.known} {name}, the board has {r.available}: it does not fit.")
+            found.append(f"The accelerator takes {r.known} {name.upper()}, the board has {r.available}: it does not fit.")
         elif r.known > SHARE * r.available:
-            found.append(f"The accelerator takes {r.known} of {r.available} {name}, more than {SHARE:.0%}: routing may fail.")
+            found.append(f"The accelerator takes {r.known} of {r.available} {name.upper()}, more than {SHARE:.0%}: hard to route.")
         if r.used is None:
-            unknown.append(name)
+            unknown.append(name.upper())
     if unknown:
         found.append(f"Not known before synthesis: {', '.join(unknown)}. Whether they fit the board has not been checked.")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import jinja2
@@ -40,7 +41,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"si": svg.si, "size": svg.size, "thousands": svg.thousands}
+    environment.filters |= {"si": svg.si, "size": svg.size, "thousands": svg.thousands, "breakable": svg.breakable}
     style = (Path(__file__).resolve().parent / "report.css").read_text()
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -50,6 +51,8 @@ def render(report: Report) -> str:
         layer_chart=charts.layer_chart(report),
         range_chart=charts.range_chart(report.ranges),
         memory_chart=charts.memory_chart(report.memory, report.layers),
+        storage={charts.storage_class(p.bits) for p in report.memory.placements},
+        repeated={name for name, count in Counter(layer.name for layer in report.layers).items() if count > 1},
         tightest=charts.tightest(report),
         slowest=max((layer.cycles for layer in report.layers), default=1) or 1,
         resource_names={"dsp": "DSP", "bram36": "BRAM36", "uram": "URAM", "lut": "LUT", "ff": "FF"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -58,7 +59,7 @@ def round_step(raw: float) -> float:
 
 def si(value: float) -> str:
     """A number with three digits and k, M, G."""
-    for factor, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for factor, suffix in ((1e9, "\u00a0G"), (1e6, "\u00a0M"), (1e3, "\u00a0k")):
         if abs(value) >= factor:
             return f"{value / factor:.3g}{suffix}"
     return f"{value:.3g}"
@@ -68,10 +69,15 @@ def size(count: int) -> str:
     """Bytes in binary multiples."""
     for factor, suffix in ((1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= factor:
-            return f"{count / factor:.3g} {suffix}"
-    return f"{count} bytes"
+            return f"{count / factor:.3g}\u00a0{suffix}"
+    return f"{count}\u00a0bytes"
 
 
 def thousands(value: int) -> str:
     """An integer in groups of three digits, which do not break."""
     return f"{value:,}".replace(",", "\u202f")
+
+
+def breakable(name: str) -> Markup:
+    """A name that may break after its separators."""
+    return Markup(re.sub(r"([/._])(?=.)", r"\1<wbr>", str(escape(name))))
