@@ -172,7 +172,7 @@ class Operator(ABC):
 
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         """Smallest ``max_channels``, ``max_tokens`` and ``max_head`` of an accelerator that can run it (those that matter)."""
-        return {"max_channels": max(self.infer(inputs).channels, *(f.channels for f in inputs if len(f.shape) > 1))}
+        return {"max_channels": max([self.infer(inputs).channels, *(f.channels for f in inputs if len(f.shape) > 1)])}
 
     @classmethod
     @abstractmethod
