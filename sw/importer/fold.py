@@ -129,14 +129,14 @@ def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
         for output in inner.outputs:
             output.name = f"{node.name}.{output.name}"
     graph.insert_before(node, nodes)
-    ir.convenience.replace_all_uses_with(node.outputs, outputs, replace_graph_outputs=False)
     for position, value in enumerate(graph.outputs):
         if value in node.outputs:
             kept = ir.node("Identity", [outputs[list(node.outputs).index(value)]], name=f"{node.name}.output")
             kept.metadata_props.update(node.metadata_props)
             graph.insert_before(node, kept)
-            kept.outputs[0].name = value.name
+            kept.outputs[0].name, value.name = value.name, f"{value.name}.replaced"
             graph.outputs[position] = kept.outputs[0]
+    ir.convenience.replace_all_uses_with(node.outputs, outputs)
     graph.remove(node, safe=True)
 
 

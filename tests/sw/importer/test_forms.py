@@ -1,0 +1,322 @@
+"""Forms that the exporters of the zoo do not write: old operator sets, odd layouts, fused operators."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from graphs import Graph, layer_norm_11, normal
+from onnx import TensorProto
+
+from edgeflow.sw.importer import agreement, import_model, run, session, to_proto
+
+
+def check(path: Path, inputs: dict[str, Any], **options: Any) -> tuple[ir.Model, Counter[str]]:
+    """Import, compare with the original, return the model and its operator counts."""
+    model = import_model(path, **options)
+    worst = agreement(path, model, inputs)
+    assert max(worst.values()) < 1e-5, worst
+    return model, Counter(node.op_type for node in model.graph)
+
+
+@pytest.mark.parametrize("spelling", ["pow-div", "mul-div", "twice-div", "mul-reciprocal", "pow-rsqrt"])
+def test_layer_norm_of_opset_11(spelling: str, tmp_path: Path) -> None:
+    g = Graph(11)
+    x = g.input("x", ["n", 5, 8])
+    g.output(layer_norm_11(g, x, 8, spelling))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"LayerNormalization": 1}
+
+
+def test_encoder_of_opset_11(tmp_path: Path) -> None:
+    """Attribute axes, Split with sizes as attribute, Softmax that flattens, Gemm on flattened tokens."""
+    g = Graph(11)
+    x = g.input("x", ["n", 6, 8])
+    y = layer_norm_11(g, x, 8)
+    flat = g.node("Reshape", y, g.constant(np.array([-1, 8])))
+    qkv = g.node("Reshape", g.node("Gemm", flat, g.weight(24, 8), g.weight(24), transB=1), g.constant(np.array([-1, 6, 24])))
+    q, k, v = (
+        g.node("Transpose", g.node("Reshape", part, g.constant(np.array([0, 6, 2, 4]))), perm=[0, 2, 1, 3])
+        for part in g.node("Split", qkv, outputs=3, axis=2, split=[8, 8, 8])
+    )
+    scores = g.node("Div", g.node("MatMul", q, g.node("Transpose", k, perm=[0, 1, 3, 2])), g.constant(np.float32(2)))
+    context = g.node("MatMul", g.node("Softmax", scores, axis=3), v)
+    merged = g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([-1, 8])))
+    projected = g.node("Gemm", merged, g.weight(8, 8), g.weight(8), alpha=0.5, beta=2.0)
+    x = g.node("Add", x, g.node("Reshape", projected, g.constant(np.array([-1, 6, 8]))))
+    first = g.node("Squeeze", g.node("Slice", x, *(g.constant(np.array([n])) for n in (0, 1, 1))), axes=[1])
+    g.output(g.node("Softmax", first))
+    model, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
+    assert counts == {"LayerNormalization": 1, "Linear": 4, "Attention": 1, "Add": 1, "SelectTokens": 1, "Softmax": 1}
+    attention = next(node for node in model.graph if node.op_type == "Attention")
+    assert attention.attributes["scale"].as_float() == 0.5
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("3hd")))
+def test_any_order_of_heads_in_one_qkv(order: tuple[str, ...], tmp_path: Path) -> None:
+    """One qkv Linear whose columns are laid out as any order of (q k v, head, feature): only the weights change."""
+    heads, size, tokens = 2, 4, 5
+    sizes = {"3": 3, "h": heads, "d": size}
+    g = Graph(17)
+    x = g.input("x", ["n", tokens, 8])
+    qkv = g.node("Add", g.node("MatMul", x, g.weight(8, 24)), g.weight(24))
+    split = g.node("Reshape", qkv, g.constant(np.array([-1, tokens, *(sizes[axis] for axis in order)])))
+    perm = [2 + order.index("3"), 0, 2 + order.index("h"), 1, 2 + order.index("d")]
+    parts = g.node("Transpose", split, perm=perm)
+    q, k, v = (g.node("Gather", parts, g.constant(np.array(part)), axis=0) for part in range(3))
+    p = g.node("Softmax", g.node("MatMul", q, g.node("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    # The context goes back feature-major: the permutation must end up in the rows of the last weight.
+    context = g.node("Transpose", g.node("MatMul", p, v), perm=[0, 2, 3, 1])
+    g.output(g.node("MatMul", g.node("Reshape", context, g.constant(np.array([0, 0, -1]))), g.weight(8, 8)))
+    _, counts = check(g.save(tmp_path), {"x": normal((2, tokens, 8))})
+    assert counts == {"Linear": 4, "Attention": 1}
+
+
+def test_heads_folded_into_the_batch(tmp_path: Path) -> None:
+    g = Graph(13)
+    x = g.input("x", ["n", 5, 8])
+
+    def heads(y: str) -> Any:
+        apart = g.node("Transpose", g.node("Reshape", y, g.constant(np.array([-1, 5, 2, 4]))), perm=[0, 2, 1, 3])
+        return g.node("Reshape", apart, g.constant(np.array([-1, 5, 4])))
+
+    q, k, v = (heads(g.node("MatMul", x, g.weight(8, 8))) for _ in range(3))
+    scores = g.node("MatMul", g.node("Mul", q, g.constant(np.float32(0.5))), g.node("Transpose", k, perm=[0, 2, 1]))
+    context = g.node("Reshape", g.node("MatMul", g.node("Softmax", scores, axis=-1), v), g.constant(np.array([-1, 2, 5, 4])))
+    g.output(g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([0, 0, 8]))))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"Linear": 3, "Attention": 1}
+
+
+def test_attention_with_einsum(tmp_path: Path) -> None:
+    g = Graph(13)
+    x = g.input("x", ["n", 5, 8])
+
+    def heads(y: str) -> Any:
+        return g.node("Reshape", y, g.constant(np.array([0, 5, 2, 4])))
+
+    q, k, v = (heads(g.node("Einsum", x, g.weight(8, 8), equation="bnk,ko->bno")) for _ in range(3))
+    p = g.node("Softmax", g.node("Einsum", q, k, equation="bihd,bjhd->bhij"), axis=-1)
+    context = g.node("Einsum", p, v, equation="bhij,bjhd->bihd")
+    g.output(g.node("Reshape", context, g.constant(np.array([0, 0, 8]))))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"Linear": 3, "Attention": 1}
+
+
+def _keys_mask(g: Graph, mask: str, spelling: str) -> tuple[str, str]:
+    """Role and value of a (n, keys) float mask written in several ways."""
+    wide = g.node("Unsqueeze", mask, g.constant(np.array([1, 2])))
+    if spelling == "subtract":
+        return "add", g.node("Mul", g.node("Sub", g.constant(np.float32(1)), wide), g.constant(np.float32(-3e38)))
+    if spelling == "where":
+        kept = g.node("Cast", wide, to=TensorProto.BOOL)
+        return "add", g.node("Where", kept, g.constant(np.float32(0)), g.constant(np.float32(-np.inf)))
+    if spelling == "expanded":
+        kept = g.node("Equal", wide, g.constant(np.float32(0)))
+        spread = g.node("Expand", kept, g.constant(np.array([1, 2, 5, 5])))
+        return "drop", spread
+    return "keep", g.node("Greater", wide, g.constant(np.float32(0.5)))
+
+
+@pytest.mark.parametrize("spelling", ["subtract", "where", "expanded", "greater"])
+def test_padding_masks_are_found_by_probing(spelling: str, tmp_path: Path) -> None:
+    g = Graph(17)
+    x, mask = g.input("x", ["n", 5, 8]), g.input("mask", ["n", 5])
+    q, k, v = (
+        g.node("Transpose", g.node("Reshape", g.node("MatMul", x, g.weight(8, 8)), g.constant(np.array([0, 5, 2, 4]))), perm=[0, 2, 1, 3])
+        for _ in range(3)
+    )
+    scores = g.node("MatMul", q, g.node("Transpose", k, perm=[0, 1, 3, 2]))
+    role, value = _keys_mask(g, mask, spelling)
+    low = g.constant(np.float32(-1e9))
+    if role == "add":
+        scores = g.node("Add", scores, value)
+    else:
+        scores = g.node("Where", value, *((scores, low) if role == "keep" else (low, scores)))
+    context = g.node("MatMul", g.node("Softmax", scores, axis=-1), v)
+    g.output(g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([0, 0, 8]))))
+    weights = np.ones((3, 5), np.float32)
+    weights[0, 3:], weights[2, 1] = 0, 0
+    model, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8)), "mask": weights})
+    assert counts == {"Linear": 3, "Attention": 1}
+    attention = next(node for node in model.graph if node.op_type == "Attention")
+    assert [value.name for value in attention.inputs if value is not None][3] == "mask"
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_fused_onnx_attention_with_grouped_keys(rank: int, tmp_path: Path) -> None:
+    g = Graph(23)
+    x = g.input("x", ["n", 5, 8])
+    q, k, v = (g.node("MatMul", x, g.weight(8, width)) for width in (8, 4, 4))
+    if rank == 3:
+        y = g.node("Attention", q, k, v, q_num_heads=2, kv_num_heads=1, scale=0.3)
+    else:
+        parts = [
+            g.node("Transpose", g.node("Reshape", part, g.constant(np.array([0, 5, heads, 4]))), perm=[0, 2, 1, 3])
+            for part, heads in ((q, 2), (k, 1), (v, 1))
+        ]
+        fused = g.node("Transpose", g.node("Attention", *parts), perm=[0, 2, 1, 3])
+        y = g.node("Reshape", fused, g.constant(np.array([0, 0, 8])))
+    g.output(y)
+    model, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"Linear": 3, "Attention": 1}
+    attention = next(node for node in model.graph if node.op_type == "Attention")
+    np.testing.assert_allclose(attention.attributes["scale"].as_float(), 0.3 if rank == 3 else 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_microsoft_attention(masked: bool, tmp_path: Path) -> None:
+    g = Graph(17)
+    x = g.input("x", ["n", 5, 8])
+    inputs: dict[str, Any] = {"x": normal((3, 5, 8))}
+    q, k, v = (g.node("MatMul", x, g.weight(8, 8)) for _ in range(3))
+    extra = [g.weight(24)]
+    if masked:
+        extra.append(g.input("mask", ["n", 5], TensorProto.INT32))
+        inputs["mask"] = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 1, 0, 1]], np.int32)
+    g.output(g.node("MultiHeadAttention", q, k, v, *extra, num_heads=2, domain="com.microsoft"))
+    _, counts = check(g.save(tmp_path), inputs)
+    assert counts == {"Linear": 3, "Attention": 1}
+
+
+def _activations() -> dict[str, Any]:
+    def half(g: Graph, x: str, gate: str) -> str:
+        return g.node("Mul", g.node("Mul", x, gate), g.constant(np.float32(0.5)))  # type: ignore[no-any-return]
+
+    def erf_gate(g: Graph, x: str) -> str:
+        inner = g.node("Erf", g.node("Mul", x, g.constant(np.float32(math.sqrt(0.5)))))
+        return g.node("Add", g.constant(np.float32(1)), inner)  # type: ignore[no-any-return]
+
+    def cubic(g: Graph, x: str, by_pow: bool) -> str:
+        square = g.node("Mul", x, x)
+        cube = g.node("Pow", x, g.constant(np.float32(3))) if by_pow else g.node("Mul", square, x)
+        inner = g.node("Add", x, g.node("Mul", cube, g.constant(np.float32(0.044715))))
+        gate = g.node("Tanh", g.node("Mul", inner, g.constant(np.float32(math.sqrt(2 / math.pi)))))
+        return half(g, x, g.node("Add", gate, g.constant(np.float32(1))))
+
+    def factored(g: Graph, x: str) -> str:
+        """x * (a + b x^2), as some optimizers write the argument of tanh."""
+        a, b = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+        slope = g.node("Add", g.node("Mul", g.node("Mul", x, x), g.constant(np.float32(b))), g.constant(np.float32(a)))
+        gate = g.node("Add", g.node("Tanh", g.node("Mul", slope, x)), g.constant(np.float32(1)))
+        return g.node("Mul", g.node("Mul", x, g.constant(np.float32(0.5))), gate)  # type: ignore[no-any-return]
+
+    def hard(g: Graph, x: str) -> str:
+        clipped = g.node("Clip", g.node("Add", x, g.constant(np.float32(3))), g.constant(np.float32(0)), g.constant(np.float32(6)))
+        return g.node("Div", g.node("Mul", x, clipped), g.constant(np.float32(6)))  # type: ignore[no-any-return]
+
+    return {
+        "erf, half last": (lambda g, x: half(g, x, erf_gate(g, x)), "Gelu"),
+        "erf, half first": (lambda g, x: g.node("Mul", g.node("Mul", g.constant(np.float32(0.5)), x), erf_gate(g, x)), "Gelu"),
+        "erf, halved gate": (lambda g, x: g.node("Mul", x, g.node("Mul", g.constant(np.float32(0.5)), erf_gate(g, x))), "Gelu"),
+        "tanh, cube by Pow": (lambda g, x: cubic(g, x, True), "Gelu"),
+        "tanh, cube by Mul": (lambda g, x: cubic(g, x, False), "Gelu"),
+        "tanh, factored": (factored, "Gelu"),
+        "silu": (lambda g, x: g.node("Mul", g.node("Sigmoid", x), x), "Silu"),
+        "quick": (lambda g, x: g.node("Mul", x, g.node("Sigmoid", g.node("Mul", g.constant(np.float32(1.702)), x))), "QuickGelu"),
+        "hard": (hard, "HardSwish"),
+        "softplus": (lambda g, x: g.node("Softplus", x), "Softplus"),
+    }
+
+
+@pytest.mark.parametrize("name", list(_activations()))
+def test_activation_spellings(name: str, tmp_path: Path) -> None:
+    build, operator = _activations()[name]
+    g = Graph(14)
+    x = g.node("MatMul", g.input("x", ["n", 5, 8]), g.weight(8, 8))
+    g.output(build(g, x))
+    _, counts = check(g.save(tmp_path), {"x": 3 * normal((3, 5, 8))})
+    assert counts == {"Linear": 1, operator: 1}
+
+
+def test_steeper_silu_is_scaled_silu(tmp_path: Path) -> None:
+    g = Graph(14)
+    x = g.input("x", ["n", 8])
+    g.output(g.node("Mul", x, g.node("Sigmoid", g.node("Mul", x, g.constant(np.float32(2))))))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 8))})
+    assert counts == {"Mul": 2, "Silu": 1}
+
+
+def test_data_movement_that_stays(tmp_path: Path) -> None:
+    """Token mixing needs real transposes; slices of tokens and channels become selections."""
+    g = Graph(17)
+    x = g.input("x", ["n", 6, 8])
+    mixed = g.node("Transpose", g.node("MatMul", g.node("Transpose", x, perm=[0, 2, 1]), g.weight(6, 6)), perm=[0, 2, 1])
+    y = g.node("Relu", g.node("Add", x, mixed))
+    tokens = g.node("Slice", y, *(g.constant(np.array([n])) for n in (1, 5, 1)))
+    channels = g.node("Slice", y, *(g.constant(np.array([n])) for n in (2, 6, 2)))
+    g.output(g.node("MatMul", g.node("Reshape", tokens, g.constant(np.array([0, -1]))), g.weight(32, 3)))
+    g.output(g.node("Sigmoid", channels))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
+    assert counts == {"Transpose": 2, "Linear": 2, "Add": 1, "Relu": 1, "SelectTokens": 1, "Reshape": 1, "SelectChannels": 1, "Sigmoid": 1}
+
+
+def test_channel_slices_of_a_linear_split_its_weight(tmp_path: Path) -> None:
+    g = Graph(17)
+    wide = g.node("MatMul", g.input("x", ["n", 5, 8]), g.weight(8, 12))
+    left, right = g.node("Split", wide, g.constant(np.array([6, 6])), outputs=2, axis=-1)
+    g.output(g.node("Mul", left, g.node("Sigmoid", right)))
+    model, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"Linear": 2, "Sigmoid": 1, "Mul": 1}
+    assert {tuple(node.inputs[1].shape or ()) for node in model.graph if node.op_type == "Linear" and node.inputs[1]} == {(8, 6)}
+
+
+def test_symbolic_dimensions_are_bound_by_option_or_data(tmp_path: Path) -> None:
+    g = Graph(17)
+    x = g.input("x", ["n", "tokens", 8])
+    g.output(g.node("ReduceMean", g.node("MatMul", x, g.weight(8, 4)), axes=[1], keepdims=0))
+    path = g.save(tmp_path)
+    for options in ({"dims": {"tokens": 7}}, {"shapes": {"x": (64, 7, 8)}}):
+        model, counts = check(path, {"x": normal((3, 7, 8))}, **options)
+        assert counts == {"Linear": 1, "MeanPool": 1}
+        assert [str(size) for size in model.graph.inputs[0].shape or ()] == ["batch", "7", "8"]
+
+
+def test_symbolic_batch_with_reshapes_to_one(tmp_path: Path) -> None:
+    g = Graph(17)
+    y = g.node("Reshape", g.node("MatMul", g.input("x", ["n", 5, 8]), g.weight(8, 4)), g.constant(np.array([1, 20])))
+    g.output(g.node("MatMul", y, g.weight(20, 3)))
+    path = g.save(tmp_path)
+    model, counts = check(path, {"x": normal((1, 5, 8))})
+    assert counts == {"Linear": 2, "Reshape": 1}
+    three = run(session(model), {"x": normal((3, 5, 8))})
+    assert next(iter(three.values())).shape == (3, 3)
+
+
+def test_external_data_beside_the_model(tmp_path: Path) -> None:
+    g = Graph(17)
+    g.output(g.node("MatMul", g.input("x", ["n", 8]), g.weight(8, 64)))
+    path = tmp_path / "model.onnx"
+    onnx.save(g.model(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    check(path, {"x": normal((3, 8))})
+
+
+def test_constant_branch_is_taken(tmp_path: Path) -> None:
+    """An If on a shape, as the script exporter writes squeezes of unknown axes."""
+    g = Graph(17)
+    x = g.input("x", ["n", 5, 8])
+    y = g.node("MatMul", x, g.weight(8, 4))
+    length = g.node("Gather", g.node("Shape", y), g.constant(np.array(1)), axis=0)
+    condition = g.node("Equal", length, g.constant(np.array(1)))
+    then = onnx.helper.make_graph(
+        [onnx.helper.make_node("Neg", [y], ["a"], name="neg")], "then", [], [onnx.helper.make_tensor_value_info("a", 1, None)]
+    )
+    other = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", [y], ["b"], name="relu")], "else", [], [onnx.helper.make_tensor_value_info("b", 1, None)]
+    )
+    g.output(g.node("If", condition, then_branch=then, else_branch=other))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"Linear": 1, "Relu": 1}
+
+
+def test_canonical_models_are_valid_onnx(tmp_path: Path) -> None:
+    g = Graph(11)
+    g.output(layer_norm_11(g, g.input("x", ["n", 5, 8]), 8))
+    onnx.checker.check_model(to_proto(import_model(g.save(tmp_path))), full_check=True)
