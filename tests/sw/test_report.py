@@ -1,0 +1,304 @@
+"""The report: its schema, its sums, and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from pydantic import ValidationError
+from small_network import small_network
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.boards import load_board
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.ops import operator
+from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
+from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.ranges import TensorRange
+from edgeflow.sim.cycles import estimate
+from edgeflow.sw.lowering import lower, units
+from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    samples: int
+    sqnr_db: dict[str, float]
+    top1_agreement: float | None
+    layers: dict[str, float]
+
+
+RANGES = (
+    TensorRange("image", 8, "tensor", "minmax", -1.0, 1.0, -1.0, 1.0),
+    TensorRange("<odd & name>", 16, "channel", "percentile", -300.0, 12.5, -250.0, 20.0),
+)
+
+
+def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
+    graph, board = small_network(blocks), load_board("kv260")
+    verify_graph(graph)
+    architecture = Architecture(units=units(graph), max_channels=128, clock_mhz=200.0)
+    program = lower(graph, architecture)
+    layers = {node.output: 40.0 - i for i, node in enumerate(graph.nodes)}
+    made = ReportInputs(
+        model="small.onnx",
+        board=board,
+        clock_mhz=200.0,
+        graph=graph,
+        program=program,
+        cycles=estimate(program, graph, board, 200.0),
+        ranges={r.name: r for r in RANGES},
+        accuracy=Accuracy(16, {"logits": 38.5}, 0.9375, layers),
+        random_data=False,
+        samples=64,
+        warnings=("the model has <two> heads",),
+        timings={"import": 0.25, "quantize": 1.5},
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def test_design_keys_have_figures() -> None:
+    given = inputs()
+    document = json.loads(build(given).model_dump_json())
+    assert (document["model"], document["board"], document["clock_mhz"]) == ("small.onnx", "kv260", 200.0)
+    assert document["macs"] == given.cycles.macs
+    assert document["cycles"] == given.cycles.cycles
+    assert document["latency_ms"] == given.cycles.latency_ms
+    assert document["fps"] == given.cycles.fps
+    assert document["mac_utilization"] == given.cycles.mac_utilization
+    assert document["accuracy"]["sqnr_db"] == 38.5
+    assert document["accuracy"]["top1_agreement"] == 0.9375
+    assert set(document["resources"]) == {"dsp", "lut", "ff", "bram36", "uram"}
+    first = document["layers"][0]
+    assert {k: first[k] for k in ("name", "op", "macs", "weight_bits", "activation_bits", "sqnr_db")} == {
+        "name": "/fc1.0/MatMul",
+        "op": "linear",
+        "macs": 9 * 32 * 80,
+        "weight_bits": 8,
+        "activation_bits": 8,
+        "sqnr_db": 40.0,
+    }
+
+
+def test_sums_agree() -> None:
+    report = build(inputs())
+    assert report.cycles == sum(layer.cycles for layer in report.layers) == sum(u.cycles for u in report.unit_cycles)
+    assert report.macs == sum(layer.macs for layer in report.layers)
+    assert report.instructions == sum(layer.instructions for layer in report.layers)
+    for u in report.unit_cycles:
+        assert sum(u.parts.values()) == u.cycles
+    for name, total in report.resources:
+        parts = [getattr(u, name) for u in report.unit_resources]
+        assert total.known == sum(p for p in parts if p is not None)
+        assert total.used == (None if None in parts else total.known)
+        assert (total.reason is None) == (total.used is not None)
+
+
+def test_every_layer_and_register_is_there() -> None:
+    given = inputs()
+    report, graph = build(given), given.graph
+    assert [layer.tensor for layer in report.layers] == [node.output for node in graph.nodes]
+    assert next(layer for layer in report.layers if layer.tensor == "token").unit == "view"
+    expected = [
+        (node.output, r.name, r.bits, r.minimum, r.maximum)
+        for node in graph.nodes
+        for r in operator(node).registers(graph.formats(node), graph.node_constants(node))
+    ]
+    assert [(r.tensor, r.intermediate, r.width_bits, r.minimum, r.maximum) for r in report.proof] == expected
+    for r in report.proof:
+        assert -(1 << (r.needed_bits - 1)) <= r.minimum <= r.maximum < 1 << (r.needed_bits - 1)
+        tight = r.needed_bits - 2
+        assert r.needed_bits == 1 or r.minimum < -(1 << tight) or r.maximum >= 1 << tight
+
+
+def test_memory_is_the_program_s() -> None:
+    given = inputs()
+    memory = build(given).memory
+    assert memory.activation_bytes == max(p.start_byte + p.bytes for p in memory.placements)
+    assert 0 < memory.peak_live_bytes <= memory.activation_bytes
+    assert memory.weight_bytes == len(given.program.weights)
+    assert memory.program_bytes == HEADER_BYTES + DESCRIPTOR_BYTES * len(given.program.steps)
+    assert {p.tensor for p in memory.placements} == {"image", *(node.output for node in given.graph.nodes)}
+
+
+def test_unknown_resources_are_null_with_a_reason() -> None:
+    report = build(inputs())
+    assert report.resources.lut.used is None
+    assert "linear" in (report.resources.lut.reason or "")
+    assert any("LUT, FF" in text for text in report.warnings)
+    assert report.resources.dsp.used == sum(u.dsp or 0 for u in report.unit_resources)
+
+
+def test_an_accelerator_too_large_for_the_board_is_a_warning() -> None:
+    board = load_board("kv260")
+    assert any("does not fit" in w for w in build(inputs(board=board.model_copy(update={"dsp": 100}))).warnings)
+    used = build(inputs()).resources.dsp.used
+    assert used is not None
+    assert any("hard to route" in w for w in build(inputs(board=board.model_copy(update={"dsp": used + 1}))).warnings)
+
+
+def test_random_data_is_said_to_mean_nothing() -> None:
+    report = build(inputs(random_data=True))
+    assert (report.calibration.data, report.accuracy.meaningful) == ("random", False)
+    assert "means nothing" in (report.accuracy.note or "")
+    assert any("--calib" in text for text in report.warnings)
+    assert "random data" in render(report)
+    assert "random data" not in render(build(inputs()))
+
+
+def test_ratios_that_are_no_numbers_are_null_with_a_note() -> None:
+    accuracy = Accuracy(4, {"a": math.inf, "b": math.nan, "c": 12.0}, None, {"token": math.inf})
+    report = build(inputs(accuracy=accuracy))
+    assert [(o.sqnr_db, o.note) for o in report.accuracy.outputs] == [
+        (None, "exact: no quantization error"),
+        (None, "the float signal is zero"),
+        (12.0, None),
+    ]
+    assert report.accuracy.sqnr_db == 12.0
+    assert report.accuracy.top1_agreement is None
+    assert {layer.tensor: layer.sqnr_note for layer in report.layers}["token"] == "exact: no quantization error"
+    assert report.layers[0].sqnr_note == "no tensor of the float model corresponds"
+    assert "Top-1 agreement" not in render(report)
+
+
+def numbers(value: Any, key: str) -> set[str]:
+    """The keys under which a document has numbers; figures by step or loop nest count as those of the dictionary."""
+    if isinstance(value, dict):
+        return {n for name, child in value.items() for n in numbers(child, key if key in ("parts", "timings_s") else name)}
+    if isinstance(value, list):
+        return {n for child in value for n in numbers(child, key)}
+    return {key} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+
+def test_every_number_has_a_unit() -> None:
+    document = json.loads(build(inputs()).model_dump_json())
+    assert numbers(document, "") - {"version"} == set(document["units"]) - {"lut", "ff"}  # unknown so far
+
+
+def test_files_are_written_and_read_back(tmp_path: Path) -> None:
+    report = write_report(tmp_path, inputs())
+    assert read_report(tmp_path) == report
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(report)
+
+
+def test_a_wrong_report_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"report\.json cannot be read"):
+        read_report(tmp_path)
+    document = json.loads(build(inputs()).model_dump_json())
+    (tmp_path / "report.json").write_text(json.dumps({**document, "version": 2}))
+    with pytest.raises(InputError, match="compile the model again"):
+        read_report(tmp_path)
+
+
+def test_the_schema_refuses_what_it_does_not_know() -> None:
+    document = json.loads(build(inputs()).model_dump_json())
+    with pytest.raises(ValidationError, match="surprise"):
+        Report.model_validate_json(json.dumps({**document, "surprise": 1}))
+    with pytest.raises(ValidationError, match="cycles"):
+        Report.model_validate_json(json.dumps({**document, "cycles": -1}))
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, its ids, and checks that elements close in order."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr", "wbr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src", "srcset", "action", "data", "xlink:href", "poster"):
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 12])
+def test_the_page_stands_alone(blocks: int) -> None:
+    report = build(inputs(blocks))
+    text = render(report)
+    page = Page(text)
+    assert not page.open
+    assert not re.search(r"https?:|url\(|@import|<link|<iframe|<img", text)
+    assert set(page.references) <= {f"#{name}" for name in page.ids}
+    assert len(set(page.ids)) == len(page.ids)
+    assert {f"layer-{i}" for i in range(len(report.layers))} <= set(page.ids)
+    assert page.tags.count("script") == 1
+    assert len(text) < 1_500_000
+
+
+def test_every_layer_range_and_warning_is_on_the_page() -> None:
+    report = build(inputs())
+    text = html.unescape(re.sub("<wbr>", "", render(report)))
+    for layer in report.layers:
+        assert f'<td class="name" title="computes {layer.tensor}">{layer.name}' in text
+    for name in (*(r.tensor for r in report.ranges), *report.warnings, *report.assumptions):
+        assert name in text
+    assert f"{report.cycles:,}".replace(",", "\u202f") in text
+
+
+def test_names_from_the_model_are_escaped() -> None:
+    text = render(build(inputs(model="<script>alert(1)</script>.onnx")))
+    assert "<script>alert" not in text
+    assert "<odd & name>" not in text
+    assert "&lt;odd &amp; name&gt;" in text
+
+
+def test_charts_are_valid_drawings_with_a_mark_for_every_layer() -> None:
+    report = build(inputs(3))
+    drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", render(report), re.DOTALL)]
+    assert len(drawings) == 3
+    layers, memory, ranges = drawings
+    assert [a.get("href") for a in layers.iter("a")] == [f"#layer-{i}" for i in range(len(report.layers))]
+    assert len(list(ranges.iter("g"))) == len(report.ranges)
+    blocks = [r for r in memory.iter("rect") if "block" in r.get("class", "")]
+    assert len(blocks) == sum(p.view_of is None for p in report.memory.placements)
+    for drawing in drawings:
+        width, height = (float(n) for n in drawing.get("viewBox", "").split()[2:])
+        for rect in drawing.iter("rect"):
+            x, y, w, h = (float(rect.get(name, "nan")) for name in ("x", "y", "width", "height"))
+            assert 0 <= x <= x + w <= width + 0.2
+            assert 0 <= y <= y + h <= height + 0.2
+            assert w > 0
+            assert h > 0
+
+
+def test_columns_are_as_high_as_their_cycles() -> None:
+    report = build(inputs())
+    drawing = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", render(report), re.DOTALL)[0])
+    heights = {}
+    for a, layer in zip(drawing.iter("a"), report.layers, strict=True):
+        columns = [r for r in a.iter("rect") if r.get("class") != "hover"]
+        assert len(columns) == (layer.cycles > 0)
+        for column in columns:
+            heights[layer.cycles] = float(column.get("height", "nan"))
+    largest = max(heights)
+    for cycles, height in heights.items():
+        assert height == pytest.approx(heights[largest] * cycles / largest, abs=0.11)  # coordinates have one decimal
