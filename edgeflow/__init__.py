@@ -142,7 +142,7 @@ def compile(
         config=config or quantization(),
         dims=dims or {},
         architecture=None if overlay is None else read_overlay(overlay),
-        clock_mhz=clock_mhz or found.clock_mhz,
+        clock_mhz=_clock(clock_mhz, found.clock_mhz),
         seed=seed,
     )
     return pipeline.run(request, progress or _silent)
@@ -192,7 +192,7 @@ def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleR
     from edgeflow.sim.cycles import estimate
 
     opened = _build(build)
-    return estimate(opened.program, opened.graph, opened.board, clock_mhz or opened.manifest["clock_mhz"])
+    return estimate(opened.program, opened.graph, opened.board, _clock(clock_mhz, opened.manifest["clock_mhz"]))
 
 
 def boards() -> tuple[str, ...]:
@@ -219,6 +219,14 @@ def _arrays(data: Arrays | PathLike) -> Arrays:
 
         return read_npz(Path(data))
     return data
+
+
+def _clock(asked: float | None, usual: float) -> float:
+    if asked is None:
+        return usual
+    if not 0 < asked < float("inf"):
+        raise InputError(f"clock {asked:g} MHz is not possible: give a positive number of MHz, such as {usual:g}")
+    return asked
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -26,6 +26,7 @@ from edgeflow.hw.program import Program
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".edgeflow-"
+READ_BACK = (".bin", ".json", ".npz", ".onnx")  # files that other commands read and that must be as they were written
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,14 @@ def open_build(folder: str | os.PathLike[str]) -> Build:
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote")
     build = Build(path)
-    for name, digest in build.manifest["files"].items():
+    files = build.manifest.get("files")
+    if not isinstance(files, dict):
+        raise InputError(f"{path / MANIFEST} is damaged: compile the model again")
+    for name, digest in files.items():
         file = path / name
         if not file.is_file():
             raise InputError(f"build {path} lacks {name}: compile the model again")
-        if file.suffix in (".bin", ".npz") and hash_file(file) != digest:
+        if file.parent == path and file.suffix in READ_BACK and hash_file(file) != digest:
             raise InputError(f"build {path}: {name} was changed after compilation: compile the model again")
     return build
 
@@ -92,6 +96,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): compile the model again") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} is damaged: compile the model again")
     return document
 
 

@@ -33,7 +33,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     ]
     if accuracy["top1_agreement"] is not None:
         rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
-    if report["data"] == "random":
+    if not accuracy["meaningful"]:
         rows.append(("calibration", "random data: the accuracy figures mean nothing; give --calib DATA.npz"))
     rows += [("warning", text) for text in report["warnings"]]
     rows.append(("report", str(folder / "report.html")))
@@ -120,7 +120,7 @@ def board_figures(board: Board) -> tuple[tuple[str, ...], list[tuple[str, ...]],
 
 def _resource(name: str, resource: Mapping[str, Any]) -> str:
     used = resource["used"]
-    return f"{'?' if used is None else f'{used:,}'} of {resource['available']:,} {name.upper()}"
+    return f"{name.upper()} {'unknown' if used is None else f'{used:,}'} of {resource['available']:,}"
 
 
 def _decibels(values: Mapping[str, float | None]) -> str:

@@ -109,9 +109,9 @@ def test_every_unsupported_operator_is_listed(attempt: Compile) -> None:
         proto.graph.node.insert(0, helper.make_node("Reshape", ["tokens", "square_shape"], ["square"], name="to_square"))
         proto.graph.node.append(helper.make_node("TopK", ["summed", "four"], [old, "places"], name="largest", axis=1))
         proto.graph.initializer.append(numpy_helper.from_array(np.array(1), "axis"))
-        proto.graph.initializer.append(numpy_helper.from_array(np.array([0, 4, 4, 5]), "square_shape"))
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([0, 5, 4, 4]), "square_shape"))
         proto.graph.initializer.append(numpy_helper.from_array(np.array([4]), "four"))
-        proto.graph.output.append(helper.make_tensor_value_info("area", TensorProto.FLOAT, ["batch", 4]))
+        proto.graph.output.append(helper.make_tensor_value_info("area", TensorProto.FLOAT, ["batch", 5]))
 
     says(attempt.refused(model=attempt.model(change)), "running_sum", "CumSum", "area_node", "Det", "largest", "TopK")
 
@@ -236,8 +236,16 @@ def test_a_member_that_is_no_array(attempt: Compile) -> None:
     says(attempt.refused(calib=attempt.workplace / "data.npz"), "'tokens'")
 
 
+def test_a_wrong_key_names_the_models_inputs(attempt: Compile) -> None:
+    says(attempt.refused(calib=attempt.data(token=attempt.tokens())), "'token'", "inputs are tokens")
+
+
 def test_a_missing_key_names_what_the_model_expects(attempt: Compile) -> None:
-    says(attempt.refused(calib=attempt.data(token=attempt.tokens())), "'token'", "tokens: float32 (samples, 5, 16)")
+    def change(proto: onnx.ModelProto) -> None:
+        next(n for n in proto.graph.node if n.name == "node_residual1").input[0] = "memory"
+        proto.graph.input.append(helper.make_tensor_value_info("memory", TensorProto.FLOAT, ["batch", 5, 16]))
+
+    says(attempt.refused(model=attempt.model(change)), "'memory' is missing", "memory: float32 (samples, 5, 16)")
 
 
 @pytest.mark.parametrize("shape", [(5, 16), (16,), (8, 5, 15), (8, 4, 16), (8, 5, 16, 1), (0, 5, 16)])
@@ -360,7 +368,7 @@ def test_a_build_that_was_changed(terminal: Terminal, tiny_build: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "report.json", "memory_map.json", "overlay.json", "integer_graph.json", "board.toml"]
+    "name", ["manifest.json", "report.json", "memory_map.json", "overlay.json", "integer_graph.json", "board.json"]
 )
 def test_a_build_whose_documents_are_damaged(terminal: Terminal, tiny_build: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(tiny_build, tmp_path / "build")

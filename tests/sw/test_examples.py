@@ -1,0 +1,54 @@
+"""The shipped example and the scripts that use it run as the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "fashion_mnist_vit"
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What examples/quickstart.py prints, and the folder where it ran."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "quickstart.py")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, folder
+
+
+def test_quickstart_compiles_verifies_and_reports(quickstart: tuple[str, Path]) -> None:
+    text, folder = quickstart
+    words = re.search(r"([\d,]+) words compared, 0 differ", text)
+    assert words
+    assert int(words[1].replace(",", "")) > 100_000
+    assert (folder / "build" / "quickstart" / "report.html").is_file()
+    assert [p.name for p in folder.rglob(".edgeflow-*")] == []
+
+
+def test_quickstart_is_as_accurate_as_the_float_model(quickstart: tuple[str, Path]) -> None:
+    found = re.search(r"top-1 on 1000 test images: ([\d.]+)%", quickstart[0])
+    assert found
+    recorded = json.loads((EXAMPLE / "metrics.json").read_text())["float_top1_on_test_npz"]
+    assert float(found[1]) >= 100 * recorded - 1.0  # ten of a thousand images
+
+
+def test_the_readme_shows_the_same_lines() -> None:
+    """The example in the README is quickstart.py up to its printing."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code
+    lines = [line for line in code[1].splitlines() if line.startswith(("build =", "verification =", "logits =", "cycles ="))]
+    script = (ROOT / "examples" / "quickstart.py").read_text().splitlines()
+    assert len(lines) == 4
+    assert all(line in script for line in lines)
+
+
+def test_the_example_is_small() -> None:
+    assert (EXAMPLE / "model.onnx").stat().st_size < 3_000_000
