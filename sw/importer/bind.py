@@ -57,9 +57,7 @@ def _dimensions(value: ir.Value) -> list[int | str | None]:
     return [] if value.shape is None else [entry if isinstance(entry, int) else entry.value for entry in value.shape]
 
 
-def _named_sizes(
-    inputs: Mapping[str, ir.Value], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, int]:
+def _named_sizes(inputs: Mapping[str, ir.Value], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     symbols = {entry for value in inputs.values() for entry in _dimensions(value) if isinstance(entry, str)}
     for name, size in dims.items():
         if name not in symbols:
@@ -75,14 +73,14 @@ def _named_sizes(
     return known
 
 
-def _one_shape(
-    name: str, value: ir.Value, given: tuple[int, ...] | None, known: Mapping[str, int], batch: int
-) -> tuple[int, ...]:
+def _one_shape(name: str, value: ir.Value, given: tuple[int, ...] | None, known: Mapping[str, int], batch: int) -> tuple[int, ...]:
     entries = _dimensions(value)
     if not entries:
         raise ModelError(f"input {name!r} is a scalar; its first axis must be the batch")
     if given is not None and len(given) != len(entries):
-        raise ModelError(f"input {name!r} has {len(entries)} axes in the model and {len(given)} in the data; give data of that rank")
+        raise ModelError(
+            f"input {name!r} has {len(entries)} axes in the model and {len(given)} in the data; give data of that rank"
+        )
     shape = [entries[0] if isinstance(entries[0], int) else batch]
     for axis, entry in enumerate(entries[1:], start=1):
         offered = None if given is None else given[axis]
@@ -95,7 +93,8 @@ def _one_shape(
         size = offered if size is None else size
         if size is None:
             label = entry if entry is not None else f"axis {axis}"
-            advice = f"give --dim {entry}=128 (or its size)" if entry is not None else "export the model with that axis named or fixed"
+            named = entry is not None
+            advice = f"give --dim {entry}=128 (or its size)" if named else "export the model with that axis named or fixed"
             raise ModelError(f"input {name!r}: the size of dimension {label!r} is not known; {advice}, or calibration data")
         if offered is not None and offered != size:
             raise ModelError(f"input {name!r}, axis {axis}: dimension {entry!r} is {size}, the data has {offered}")

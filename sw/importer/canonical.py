@@ -21,8 +21,8 @@ BATCH_NAME = "batch"
 class Operator:
     """One canonical operator: where it is defined, how many inputs it takes, which attributes it may carry.
 
-    ``constants`` lists the inputs that must be initializers; ``activations`` those that must be computed. An input in neither may be
-    both.
+    ``constants`` lists the inputs that must be initializers, ``activations`` those that must be computed; an input in neither
+    may be one or the other.
     """
 
     domain: str
@@ -33,7 +33,9 @@ class Operator:
     activations: tuple[int, ...] = (0,)
 
 
-def _own(inputs: tuple[int, int], attributes: str, description: str, constants: tuple[int, ...] = (), activations: int = 1) -> Operator:
+def _own(
+    inputs: tuple[int, int], attributes: str, description: str, constants: tuple[int, ...] = (), activations: int = 1
+) -> Operator:
     return Operator(DOMAIN, inputs, frozenset(attributes.split()), description, constants, tuple(range(activations)))
 
 
@@ -48,13 +50,13 @@ _TABLE: Mapping[str, Operator] = {
     "Linear": _own((3, 3), "", "x (batch, ..., K) times weight (K, N) plus bias (N,)", (1, 2)),
     "PatchEmbed": _own((3, 3), "kernel", "image (batch, C, H, W) by weight (D, C, kh, kw), stride = kernel, plus bias (D,): "
                        "(batch, tokens, D), tokens row by row", (1, 2)),
-    "Attention": _own((3, 4), "heads scale", "softmax(scale q k^T) v for each head; q, k, v (batch, tokens, heads * head size), "
+    "Attention": _own((3, 4), "heads scale", "softmax(scale q k^T) v by head; q, k, v (batch, tokens, heads * head size), "
                       "features head-major; mask (batch, keys), nonzero = attend", activations=3),
     "Embedding": _own((2, 2), "", "rows of table (V, D) at integer ids (batch, ...)", (1,)),
     "MeanPool": _own((1, 2), "", "mean over axis 1 of (batch, tokens, D); mask (batch, tokens), nonzero = counted"),
     "SelectTokens": _own((1, 1), "start stop squeeze", "tokens start to stop of axis 1; squeeze drops the axis of a single token"),
     "SelectChannels": _own((1, 1), "start stop", "channels start to stop of the last axis"),
-    "ConstantTokens": _own((2, 2), "", "constant tokens (1, ...) for every sample of x, of which only the batch size is read", (1,)),
+    "ConstantTokens": _own((2, 2), "", "constant tokens (1, ...) for every sample; of x only the batch size is read", (1,)),
     **{name: _own((1, 1), "", "elementwise") for name in OWN_UNARY},
     **{name: _standard((1, 1), _ATTRIBUTES.get(name, ""), "elementwise") for name in UNARY},
     "LayerNormalization": _standard((3, 3), "axis epsilon", "over the last axis, scale and bias (D,)", (1, 2)),
@@ -88,7 +90,7 @@ def verify_canonical(model: ir.Model) -> None:
             f"{node.metadata_props.get(ORIGIN, node.name)} ({node.metadata_props.get(ORIGIN_TYPE, node.op_type)}: {reason})"
             for node, reason in problems
         )
-        raise UnsupportedError(f"{len(problems)} unsupported node(s): {listed}")
+        raise UnsupportedError(f"{len(problems)} unsupported node(s): {listed}; export the model without them")
     if model.opset_imports.get("") != OPSET:
         raise ModelError(f"the canonical operator set version is {OPSET}, not {model.opset_imports.get('')}")
     for value in (*model.graph.inputs, *model.graph.outputs):

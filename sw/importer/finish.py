@@ -19,8 +19,8 @@ _KEPT = (ORIGIN, ORIGIN_TYPE, REFUSED)
 def symbolic_batch(model: ir.Model) -> None:
     """Give every activation whose first axis is the bound batch the symbolic first axis "batch".
 
-    That it is the batch, and not an axis of the same length, follows from the operators: all canonical ones act on samples apart, and
-    views were proven to by :func:`edgeflow.sw.importer.materialize.per_sample`.
+    That it is the batch, and not an axis of the same length, follows from the operators: all canonical ones act on samples
+    apart, and views were proven to by :func:`edgeflow.sw.importer.materialize.per_sample`.
     """
     graph = model.graph
     batch = batch_of(graph)

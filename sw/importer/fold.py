@@ -104,7 +104,7 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
         stuck = [node for node in flow if node.op_type != "If" or (node.inputs[0] is not None and reach.get(node.inputs[0]))]
         if stuck:
             listed = "; ".join(f"{node.name} ({node.op_type}: control flow that depends on the input)" for node in stuck)
-            raise UnsupportedError(f"{len(stuck)} unsupported node(s): {listed}")
+            raise UnsupportedError(f"{len(stuck)} unsupported node(s): {listed}; export the model without them")
         node = flow[0]
         condition = node.inputs[0]
         if condition is None:
@@ -177,9 +177,7 @@ def _shape_name(name: str) -> str:
 
 def _shapes_and_constants(model: ir.Model, shapes: Shapes, moving: list[str], needed: list[str]) -> dict[str, Array]:
     proto = to_proto(model)
-    proto.graph.node.extend(
-        onnx.helper.make_node("Shape", [name], [_shape_name(name)], name=_shape_name(name)) for name in moving
-    )
+    proto.graph.node.extend(onnx.helper.make_node("Shape", [name], [_shape_name(name)], name=_shape_name(name)) for name in moving)
     return run_sample(model, proto, shapes, [*needed, *(_shape_name(name) for name in moving)])
 
 

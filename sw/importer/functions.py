@@ -106,7 +106,7 @@ _MASKED = {
             never = Constant <value_float = -3.0e38> ()
             kept = Where (wide, scores, never)
             p = Softmax <axis = -1> (kept)"""),
-    "MeanPool": ("(x)", "(x, mask)", "axes = Constant <value_ints = [1]> ()\n            y = ReduceMean <keepdims = 0> (x, axes)", """
+    "MeanPool": ("(x)", "(x, mask)", _BODIES["MeanPool"].split("=> (y) {")[1].rsplit("}", 1)[0].strip(), """
             attend = Cast <to = 9> (mask)
             weight = Cast <to = 1> (attend)
             last = Constant <value_ints = [2]> ()

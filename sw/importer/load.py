@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import InlinePass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
@@ -44,8 +44,9 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         model.graph.sort()
     except (ValueError, KeyError, TypeError, OSError, onnx.checker.ValidationError, ir.passes.PassError) as error:
         raise ModelError(f"{file}: the model is inconsistent: {_first_line(error)}; export it again") from error
-    _check_weights(file, model)
     _name_nodes(model)
+    _check_operands(file, model)
+    _check_weights(file, model)
     _check_operators(file, model)
     return model
 
@@ -142,6 +143,13 @@ def _check_weights(file: Path, model: ir.Model) -> None:
             raise ModelError(f"{file}: initializer {name!r} holds NaN or infinity; train or export the model again")
 
 
+def _check_operands(file: Path, model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            if value is not None and value.producer() is None and value.const_value is None and not value.is_graph_input():
+                raise ModelError(f"{file}: node {node.name!r} reads {value.name!r}, which nothing computes; export the model again")
+
+
 def _name_nodes(model: ir.Model) -> None:
     """Give every node a name of its own and remember it, with the operator type, as its origin."""
     taken: set[str] = set()
@@ -170,4 +178,4 @@ def _check_operators(file: Path, model: ir.Model) -> None:
             domain = f" of domain {node.domain!r}" if node.domain else f" in operator set {version}"
             unknown.append(f"{node.name} ({node.op_type}: there is no such ONNX operator{domain})")
     if unknown:
-        raise UnsupportedError(f"{file}: {len(unknown)} unsupported node(s): {'; '.join(unknown)}")
+        raise UnsupportedError(f"{file}: {len(unknown)} unsupported node(s): {'; '.join(unknown)}; export the model without them")

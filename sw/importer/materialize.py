@@ -26,7 +26,7 @@ def per_sample(view: ir.Node, batch: int) -> Array | str:
         return "its first axis is not the batch"
     size = math.prod(sources[1:])
     index = index_of(view)
-    first = index[0]
+    first: Array = index[0]
     offsets = np.arange(batch).reshape(-1, *[1] * (index.ndim - 1)) * size
     if not np.array_equal(index, first[None] + offsets) or first.min(initial=0) < 0 or first.max(initial=0) >= size:
         return "it mixes samples of the batch"
@@ -89,8 +89,8 @@ def _select(chain: _Chain, index: Array, shape: tuple[int, ...]) -> Array:
         start, stop = int(tokens.min()), int(tokens.max()) + 1
         if (start, stop) != (0, sources[0]):
             squeeze = stop - start == 1 and shape == (width,)
-            cut = (width,) if squeeze else (stop - start, width)
-            chain.add("SelectTokens", DOMAIN, cut, "squeeze" if squeeze else "", start=start, stop=stop, squeeze=int(squeeze))
+            kept: tuple[int, ...] = (width,) if squeeze else (stop - start, width)
+            chain.add("SelectTokens", DOMAIN, kept, "squeeze" if squeeze else "", start=start, stop=stop, squeeze=int(squeeze))
             index = index - start * width
     channels = index % width
     start, stop = int(channels.min()), int(channels.max()) + 1
@@ -105,6 +105,9 @@ def materialize_views(model: ir.Model) -> None:
     """Replace every View by SelectTokens, SelectChannels, Reshape and Transpose; what has no such form keeps a reason."""
     graph = model.graph
     batch = batch_of(graph)
+    for node in list(graph):
+        if node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+            _identity_to_view(graph, node, node.inputs[0])
     for view in [node for node in graph if node.op_type == "View" and node.domain == DOMAIN]:
         index = per_sample(view, batch)
         if isinstance(index, str):
@@ -120,6 +123,19 @@ def materialize_views(model: ir.Model) -> None:
         chain.value.name = name
         ir.convenience.replace_all_uses_with(old, chain.value, replace_graph_outputs=True)
         graph.remove(view, safe=True)
+
+
+def _identity_to_view(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
+    """An Identity that is left makes one tensor two outputs, or an input an output: a view that moves nothing."""
+    view = ir.node("View", [source], domain=DOMAIN)
+    view.metadata_props.update(node.metadata_props)
+    old, new = node.outputs[0], view.outputs[0]
+    new.shape, new.type = source.shape, source.type
+    graph.insert_before(node, view)
+    name, old.name = old.name, None
+    new.name = name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
 
 
 def _build(view: ir.Node, index: Array, batch: int) -> _Chain | str:
@@ -138,7 +154,9 @@ def _build(view: ir.Node, index: Array, batch: int) -> _Chain | str:
         perm = [0, *(order.index(loop) + 1 for loop in range(len(loops)))]
         chain.add("Transpose", "", tuple(length for length, _ in loops), perm=perm)
     chain.reshape(shape)
-    return chain if chain.nodes else "it moves nothing but is an output beside its source"
+    if not chain.nodes:
+        chain.add("Reshape", "", shape, operands=(initializer(constant_shape(shape), "shape"),))
+    return chain
 
 
 def spread_constants(model: ir.Model) -> None:

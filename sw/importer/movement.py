@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def _tile(node: ir.Node, index: Array) -> Array:
     return np.tile(index, [int(number) for number in repeats])
 
 
-_MOVES = {
+_MOVES: dict[str, Callable[[ir.Node, Array], Array]] = {
     "Transpose": _transpose,
     "Slice": _slice,
     "Gather": _gather,

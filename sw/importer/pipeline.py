@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter.pattern import RewriteRuleSet
 
-from edgeflow.hw.errors import ModelError
+from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.finish import finish, readable_names, symbolic_batch
@@ -47,10 +47,22 @@ def import_model(
     ModelError, UnsupportedError
         One line saying what is wrong with the file, or listing every node that cannot be expressed.
     """
+    try:
+        return _import(path, dims, shapes)
+    except ModelError as error:
+        where = f"{os.fspath(path)}: "
+        if str(error).startswith(where):
+            raise
+        raise type(error)(where + str(error)) from error
+
+
+def _import(path: str | os.PathLike[str], dims: Mapping[str, int] | None, shapes: Mapping[str, tuple[int, ...]] | None) -> ir.Model:
     model = load(path)
     bound = bind_shapes(model, dims, shapes)
     try:
         _evaluate(model, bound)
+    except UnsupportedError:
+        raise
     except ModelError:
         # A model may declare a symbolic batch and yet hold reshapes to a batch of one.
         single = bind_shapes(model, dims, shapes, batch=1)

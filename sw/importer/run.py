@@ -116,10 +116,12 @@ def agreement(
     worst = {}
     for name, array in expected.items():
         other = actual.get(name)
-        same = other is not None and other.shape == array.shape and other.dtype == array.dtype
-        if not same or not np.array_equal(np.isfinite(array), np.isfinite(other)):
+        if other is None or other.shape != array.shape or other.dtype != array.dtype:
             worst[name] = float("inf")
             continue
-        difference = np.abs(np.nan_to_num(array.astype(np.float64)) - np.nan_to_num(np.asarray(other, np.float64)))
+        if not np.array_equal(np.isfinite(array), np.isfinite(other)):
+            worst[name] = float("inf")
+            continue
+        difference = np.abs(np.nan_to_num(array.astype(np.float64)) - np.nan_to_num(other.astype(np.float64)))
         worst[name] = float(difference.max(initial=0.0))
     return worst

@@ -53,7 +53,7 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         layer_norm.FusedLayerNorm.rule(),
         *(layer_norm.DecomposedLayerNorm.rule(op_type) for op_type in ("Div", "Mul")),
         mean_pool.MaskedMean.rule(),
-        mean_pool.ReduceMeanToMeanPool.rule(),
+        *(mean_pool.MeanToMeanPool.rule(op_type) for op_type in ("ReduceMean", "GlobalAveragePool")),
         scalar_forms.DivideByConstant.rule(),
         scalar_forms.SubtractConstant.rule(),
         scalar_forms.SubtractFromConstant.rule(),

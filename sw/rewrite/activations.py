@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, initializer, origin_of, produced_by, scalar, shape_of, typed
 
@@ -92,7 +92,7 @@ class _Product(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return op.Mul(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         users = list(context.root.outputs[0].uses())
         if len(users) == 1 and _multiplies_by_number(users[0].node):
             return self.refuse("the product goes on below")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import (
     DOMAIN,
@@ -119,7 +119,7 @@ class SoftmaxAttention(Rule):
     def pattern(self, op: Any, p: Any, v: Any) -> Any:
         return op.MatMul(p, v)
 
-    def check(self, context: Any, p: ir.Value, v: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, p: ir.Value, v: ir.Value) -> MatchResult:
         node = p.producer()
         while node is not None and node.op_type == "View" and node.domain == DOMAIN and _regroups(node):
             node = node.inputs[0].producer() if node.inputs[0] is not None else None
@@ -132,7 +132,7 @@ class SoftmaxAttention(Rule):
             return self.refuse(scores, node)
         return self._operands(context, scores, node, p, v)
 
-    def _operands(self, context: Any, scores: _Scores, softmax: ir.Node, p: ir.Value, v: ir.Value) -> pattern.MatchResult:
+    def _operands(self, context: Any, scores: _Scores, softmax: ir.Node, p: ir.Value, v: ir.Value) -> MatchResult:
         left, right = scores.product.inputs
         if left is None or right is None:
             raise AssertionError("a MatMul without two inputs")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.attention import key_mask
 from edgeflow.sw.rewrite.base import (
@@ -38,7 +38,7 @@ def _heads_of(value: ir.Value, heads: int) -> Array:
 class _Fused(Rule):
     """What the two fused forms share."""
 
-    def resolved(self, context: Any, values: tuple[ir.Value, ...], heads: tuple[int, int]) -> pattern.MatchResult:
+    def resolved(self, context: Any, values: tuple[ir.Value, ...], heads: tuple[int, int]) -> MatchResult:
         """Find the operands; ``heads`` counts those of the queries and those of keys and values."""
         if heads[0] % heads[1]:
             return self.refuse("the query heads do not divide among the key heads", context.root)
@@ -74,7 +74,7 @@ class OnnxAttention(_Fused):
     def pattern(self, op: Any, q: Any, k: Any, v: Any) -> Any:
         return op.Attention(q, k, v, _allow_other_inputs=True)
 
-    def check(self, context: Any, q: ir.Value, k: ir.Value, v: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, q: ir.Value, k: ir.Value, v: ir.Value) -> MatchResult:
         node = context.root
         if node.attributes.get_int("is_causal", 0) or node.attributes.get_float("softcap", 0.0):
             return self.refuse("it is causal or has a soft cap", node)
@@ -106,7 +106,7 @@ class MultiHeadAttention(_Fused):
     def pattern(self, op: Any, q: Any, k: Any, v: Any) -> Any:
         return op.MultiHeadAttention(q, k, v, _allow_other_inputs=True, _domain="com.microsoft")
 
-    def check(self, context: Any, q: ir.Value, k: ir.Value, v: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, q: ir.Value, k: ir.Value, v: ir.Value) -> MatchResult:
         node = context.root
         if any(value is None or len(shape_of(value)) != 3 for value in (q, k, v)):
             return self.refuse("its operands are not three 3-D tensors", node)

@@ -32,8 +32,10 @@ BATCH = "edgeflow.batch"
 _numbers = itertools.count()
 
 
-class _Anchored(pattern.RewriteRule):  # type: ignore[misc]
+class _Anchored(pattern.RewriteRule):
     """A rewrite rule that looks at the operator type of a node before anything else; most nodes are none of its business."""
+
+    anchor: str
 
     def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
         if node.op_type != self.anchor:
@@ -41,7 +43,7 @@ class _Anchored(pattern.RewriteRule):  # type: ignore[misc]
         return super().try_rewrite(model, graph_or_function, node, **options)
 
 
-class Rule(pattern.RewriteRuleClassBase):  # type: ignore[misc]
+class Rule(pattern.RewriteRuleClassBase):
     """Base of all rules. ``check`` returns :meth:`refuse` or a true ``MatchResult``; state found there is kept on ``self``."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Rule, origin_of, produced_by, shape_of
 from edgeflow.sw.rewrite.view import index_of, is_plain, make_view
@@ -17,7 +17,7 @@ class ComposeViews(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         return op.View(x, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value) -> MatchResult:
         above = produced_by(x, "View", DOMAIN)
         if above is None:
             return self.refuse("not a view of a view")
@@ -26,6 +26,8 @@ class ComposeViews(Rule):
 
     def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
         source = self.upper.inputs[0]
+        if source is None:
+            raise AssertionError("a View without input")
         shape = shape_of(self.lower.outputs[0])
         index = None
         if not is_plain(self.lower) and not is_plain(self.upper):
@@ -35,7 +37,7 @@ class ComposeViews(Rule):
         elif not is_plain(self.upper):
             index = index_of(self.upper)
         value = make_view(op, source, index, shape, origin_of(self.lower.outputs[0]))
-        return op.Identity(value) if value is source else value  # type: ignore[no-any-return]
+        return op.Identity(value) if value is source else value
 
 
 class IdentityView(Rule):
@@ -44,7 +46,7 @@ class IdentityView(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         return op.View(x, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value) -> MatchResult:
         if not is_plain(context.root) or shape_of(x) != shape_of(context.root.outputs[0]):
             return self.refuse("the view moves something")
         return self.accept()

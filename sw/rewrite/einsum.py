@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import Rule, constant, initializer, shape_of, typed
 from edgeflow.sw.rewrite.view import make_view
@@ -19,13 +19,14 @@ class EinsumToMatMul(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return op.Einsum(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         equation = context.root.attributes.get_string("equation", "").replace(" ", "")
         terms, arrow, result = equation.partition("->")
         first, comma, second = terms.partition(",")
         plain = all(part.isalpha() and len(set(part)) == len(part) for part in (first, second, result))
         if not arrow or not comma or not plain:
-            return self.refuse(f"equation {equation!r} is not a product of two tensors with explicit, distinct labels", context.root)
+            reason = f"equation {equation!r} is not a product of two tensors with explicit, distinct labels"
+            return self.refuse(reason, context.root)
         if constant(a) is not None:
             a, b, first, second = b, a, second, first
         shared = [label for label in first if label in second]
@@ -56,7 +57,7 @@ class EinsumToMatMul(Rule):
         index = np.arange(length(order)).reshape([sizes[label] for label in order])
         index = index.transpose([order.index(label) for label in self.result])
         value = make_view(op, product, index, index.shape)
-        return op.Identity(value) if value is left else value  # type: ignore[no-any-return]
+        return op.Identity(value) if value is left else value
 
     @staticmethod
     def _arranged(op: Any, value: ir.Value, labels: str, order: list[str], shape: tuple[int, ...]) -> ir.Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, shape_of, typed
 
@@ -16,7 +16,7 @@ class GatherToEmbedding(Rule):
     def pattern(self, op: Any, table: Any, ids: Any) -> Any:
         return op.Gather(table, ids)
 
-    def check(self, context: Any, table: ir.Value, ids: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, table: ir.Value, ids: ir.Value) -> MatchResult:
         array = constant(table)
         if array is None or constant(ids) is not None:
             return self.refuse("the indices depend on the input, but the data is not a constant table", context.root)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import (
     Rule,
@@ -97,7 +97,7 @@ class DecomposedLayerNorm(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         for centred, other in ((a, b),) if self.op_type == "Div" else ((a, b), (b, a)):
             x = _centred(centred)
             if x is None:
@@ -130,7 +130,7 @@ class FusedLayerNorm(Rule):
     def pattern(self, op: Any, x: Any, scale: Any) -> Any:
         return op.LayerNormalization(x, scale, _allow_other_inputs=True)
 
-    def check(self, context: Any, x: ir.Value, scale: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, scale: ir.Value) -> MatchResult:
         node = context.root
         shape = shape_of(x)
         axis = node.attributes.get_int("axis", -1)
@@ -164,7 +164,7 @@ class FoldIntoLayerNorm(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         for value, other in ((a, b), (b, a)):
             node = produced_by(value, "LayerNormalization")
             if node is None or consumers(value) != 1 or shape_of(value) != shape_of(context.root.outputs[0]):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Array, Rule, constant, consumers, origin_of, produced_by, shape_of
 from edgeflow.sw.rewrite.view import linear
@@ -18,7 +18,7 @@ class MatMulToLinear(Rule):
     def pattern(self, op: Any, x: Any, w: Any) -> Any:
         return op.MatMul(x, w)
 
-    def check(self, context: Any, x: ir.Value, w: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, w: ir.Value) -> MatchResult:
         if constant(x) is not None:
             return self.refuse("the constant matrix is on the left of the product", context.root)
         weight = constant(w)
@@ -43,7 +43,7 @@ class GemmToLinear(Rule):
     def pattern(self, op: Any, x: Any, b: Any) -> Any:
         return op.Gemm(x, b, _allow_other_inputs=True)
 
-    def check(self, context: Any, x: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, b: ir.Value) -> MatchResult:
         node = context.root
         weight = constant(b)
         if weight is None or constant(x) is not None:
@@ -87,7 +87,7 @@ class FoldIntoLinear(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         for value, other in ((a, b), (b, a)):
             node = produced_by(value, "Linear", DOMAIN)
             if node is None or consumers(value) != 1 or shape_of(value) != shape_of(context.root.outputs[0]):

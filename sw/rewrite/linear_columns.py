@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Array, Rule, constant, origin_of, produced_by, shape_of
 from edgeflow.sw.rewrite.view import index_of, is_plain, linear, make_view
@@ -32,7 +32,7 @@ class ColumnsOfLinear(Rule):
     def pattern(self, op: Any, y: Any) -> Any:
         return op.View(y, _domain=DOMAIN)
 
-    def check(self, context: Any, y: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, y: ir.Value) -> MatchResult:
         node = produced_by(y, "Linear", DOMAIN)
         if node is None or is_plain(context.root) or y.is_graph_output():
             return self.refuse("not a feature view of a Linear")
@@ -60,7 +60,7 @@ class RowsOfLinear(Rule):
     def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
         return op.Linear(x, w, b, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> MatchResult:
         node = produced_by(x, "View", DOMAIN)
         if node is None or is_plain(node) or node.inputs[0] is None:
             return self.refuse("not a Linear of a view that moves features")

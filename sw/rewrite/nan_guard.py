@@ -6,13 +6,28 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, shape_of
 
 _CONDITIONS = {
-    "IsNaN", "IsInf", "Equal", "Not", "ReduceMax", "ReduceMin", "ReduceSum", "Cast", "Greater", "GreaterOrEqual", "Or", "And",
-    "View", "Abs", "Identity", "Less", "LessOrEqual",
+    "IsNaN",
+    "IsInf",
+    "Equal",
+    "Not",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceSum",
+    "Cast",
+    "Greater",
+    "GreaterOrEqual",
+    "Or",
+    "And",
+    "View",
+    "Abs",
+    "Identity",
+    "Less",
+    "LessOrEqual",
 }
 
 
@@ -35,7 +50,7 @@ class NanGuard(Rule):
     def pattern(self, op: Any, condition: Any, a: Any, b: Any) -> Any:
         return op.Where(condition, a, b)
 
-    def check(self, context: Any, condition: ir.Value, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, condition: ir.Value, a: ir.Value, b: ir.Value) -> MatchResult:
         for zeros, kept in ((a, b), (b, a)):
             array = constant(zeros)
             if array is None or np.any(array != 0) or shape_of(kept) != shape_of(context.root.outputs[0]):

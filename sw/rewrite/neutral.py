@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import Rule, constant, shape_of
 
@@ -22,7 +22,7 @@ class Neutral(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         neutral = 0.0 if self.op_type == "Add" else 1.0
         for x, other in ((a, b), (b, a)):
             array = constant(other)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, initializer, shape_of, typed
 from edgeflow.sw.rewrite.view import make_view
@@ -19,7 +19,7 @@ class ConvToPatchEmbed(Rule):
     def pattern(self, op: Any, image: Any, weight: Any) -> Any:
         return op.Conv(image, weight, _allow_other_inputs=True)
 
-    def check(self, context: Any, image: ir.Value, weight: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, image: ir.Value, weight: ir.Value) -> MatchResult:
         node = context.root
         kernel = constant(weight)
         if kernel is None or kernel.ndim != 4:

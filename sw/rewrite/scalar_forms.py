@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import Rule, constant, consumers, initializer, produced_by, scalar, shape_of, typed
 
@@ -21,7 +21,7 @@ class DivideByConstant(Rule):
     def pattern(self, op: Any, x: Any, c: Any) -> Any:
         return op.Div(x, c)
 
-    def check(self, context: Any, x: ir.Value, c: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, c: ir.Value) -> MatchResult:
         divisor = constant(c)
         if divisor is None or not _is_float(x):
             return self.refuse("the divisor is not a float constant")
@@ -41,7 +41,7 @@ class SubtractConstant(Rule):
     def pattern(self, op: Any, x: Any, c: Any) -> Any:
         return op.Sub(x, c)
 
-    def check(self, context: Any, x: ir.Value, c: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, c: ir.Value) -> MatchResult:
         if constant(c) is None or not _is_float(x):
             return self.refuse("the subtrahend is not a float constant")
         return self.accept()
@@ -58,13 +58,13 @@ class SubtractFromConstant(Rule):
     def pattern(self, op: Any, c: Any, x: Any) -> Any:
         return op.Sub(c, x)
 
-    def check(self, context: Any, c: ir.Value, x: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, c: ir.Value, x: ir.Value) -> MatchResult:
         if constant(c) is None or not _is_float(x):
             return self.refuse("the minuend is not a float constant")
         return self.accept()
 
     def rewrite(self, op: Any, c: ir.Value, x: ir.Value) -> ir.Value:
-        negative = typed(op.Mul(x, initializer(np.float32(-1.0).reshape(()))), shape_of(x), x)
+        negative = typed(op.Mul(x, initializer(np.array(-1.0, np.float32))), shape_of(x), x)
         return typed(op.Add(negative, c), np.broadcast_shapes(shape_of(x), shape_of(c)), x)
 
 
@@ -74,13 +74,13 @@ class SubtractActivation(Rule):
     def pattern(self, op: Any, x: Any, y: Any) -> Any:
         return op.Sub(x, y)
 
-    def check(self, context: Any, x: ir.Value, y: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, y: ir.Value) -> MatchResult:
         if constant(x) is not None or constant(y) is not None or not _is_float(x) or shape_of(x) != shape_of(y):
             return self.refuse("not two float activations of equal shape")
         return self.accept()
 
     def rewrite(self, op: Any, x: ir.Value, y: ir.Value) -> ir.Value:
-        negative = typed(op.Mul(y, initializer(np.float32(-1.0).reshape(()))), shape_of(y), y)
+        negative = typed(op.Mul(y, initializer(np.array(-1.0, np.float32))), shape_of(y), y)
         return typed(op.Add(x, negative), shape_of(x), x)
 
 
@@ -90,11 +90,11 @@ class Negate(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         return op.Neg(x)
 
-    def check(self, context: Any, x: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value) -> MatchResult:
         return self.accept() if _is_float(x) else self.refuse("not float")
 
     def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
-        return typed(op.Mul(x, initializer(np.float32(-1.0).reshape(()))), shape_of(x), x)
+        return typed(op.Mul(x, initializer(np.array(-1.0, np.float32))), shape_of(x), x)
 
 
 class MergeNumbers(Rule):
@@ -103,7 +103,7 @@ class MergeNumbers(Rule):
     def pattern(self, op: Any, left: Any, right: Any) -> Any:
         return op.Mul(left, right)
 
-    def check(self, context: Any, left: ir.Value, right: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, left: ir.Value, right: ir.Value) -> MatchResult:
         for product, other in ((left, right), (right, left)):
             inner, number = produced_by(product, "Mul"), scalar(other)
             if inner is None or number is None or consumers(product) != 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.sw.rewrite.base import DOMAIN, Array, Rule, constant, initializer, produced_by, shape_of, shrink, typed
 from edgeflow.sw.rewrite.view import index_of, is_bijective, is_plain, make_view, row_index
@@ -29,7 +29,7 @@ class SinkBelowRowwise(Rule):
     def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(x, w, b, _domain=self.domain)
 
-    def check(self, context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> MatchResult:
         view = produced_by(x, "View", DOMAIN)
         if view is None or not is_bijective(view) or view.inputs[0] is None or len(shape_of(view.inputs[0])) < 2:
             return self.refuse("not applied to a view that takes everything once")
@@ -61,7 +61,7 @@ class SinkBelowUnary(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         return getattr(op, self.op_type)(x, _domain=self.domain)
 
-    def check(self, context: Any, x: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, x: ir.Value) -> MatchResult:
         view = produced_by(x, "View", DOMAIN)
         if view is None or not is_bijective(view):
             return self.refuse("not applied to a view that takes everything once")
@@ -93,7 +93,7 @@ class SinkBelowConstant(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         for x, other in ((a, b), (b, a)):
             view, array = produced_by(x, "View", DOMAIN), constant(other)
             if view is None or array is None or shape_of(x) != shape_of(context.root.outputs[0]):
@@ -127,7 +127,7 @@ class SinkBelowBinary(Rule):
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> pattern.MatchResult:
+    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
         first, second = produced_by(a, "View", DOMAIN), produced_by(b, "View", DOMAIN)
         if first is None or second is None or shape_of(a) != shape_of(b):
             return self.refuse("not two views of one shape")

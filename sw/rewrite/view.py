@@ -134,9 +134,7 @@ def _scaled(node: ir.Node) -> tuple[ir.Value, float] | None:
     return None
 
 
-def linear(
-    op: object, x: ir.Value, weight: Array, bias: Array, origin: dict[str, str] | None = None
-) -> ir.Value:
+def linear(op: object, x: ir.Value, weight: Array, bias: Array, origin: dict[str, str] | None = None) -> ir.Value:
     """``edgeflow::Linear`` of ``x`` (..., K) with weight (K, N) and bias (N,), float32."""
     value: ir.Value = op.Linear(  # type: ignore[attr-defined]
         x,

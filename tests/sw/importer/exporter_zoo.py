@@ -131,7 +131,8 @@ def modules() -> Any:
 
         def __init__(self, norm_first: bool, batch_first: bool) -> None:
             super().__init__()
-            layer = nn.TransformerEncoderLayer(DIM, HEADS, HIDDEN, batch_first=batch_first, norm_first=norm_first, activation="gelu")
+            order = {"batch_first": batch_first, "norm_first": norm_first}
+            layer = nn.TransformerEncoderLayer(DIM, HEADS, HIDDEN, activation="gelu", **order)
             self.encoder = nn.TransformerEncoder(layer, DEPTH, enable_nested_tensor=False)
             self.batch_first, self.head = batch_first, nn.Linear(DIM, 5)
 
@@ -251,7 +252,8 @@ def _cases() -> list[Case]:
                 continue
             cases.append(Case(f"hf{kind}-{attention}-{exporter}{opset}", lambda k=kind, a=attention: _hugging_face(k, a),
                               _image, exporter, opset, counts))  # fmt: skip
-    for attention, exporter, opset in (("eager", "script", 14), ("sdpa", "script", 17), ("eager", "dynamo", 18), ("sdpa", "dynamo", 23)):
+    written = (("eager", "script", 14), ("sdpa", "script", 17), ("eager", "dynamo", 18), ("sdpa", "dynamo", 23))
+    for attention, exporter, opset in written:
         cases.append(Case(f"bert-{attention}-{exporter}{opset}", lambda a=attention: _hugging_face("bert", a), _sentence,
                           exporter, opset, BERT))  # fmt: skip
     return cases

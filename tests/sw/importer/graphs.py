@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class Graph:
         names = [f"{op_type.lower()}{len(self.nodes)}_{position}" for position in range(outputs)]
         if domain:
             self.domains[domain] = 1
-        self.nodes.append(helper.make_node(op_type, list(inputs), names, name=f"{op_type}_{len(self.nodes)}", domain=domain, **attributes))
+        name = f"{op_type}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), names, name=name, domain=domain, **attributes))
         return names[0] if outputs == 1 else names
 
     def output(self, name: str) -> None:

@@ -129,9 +129,9 @@ def _keys_mask(g: Graph, mask: str, spelling: str) -> tuple[str, str]:
 def test_padding_masks_are_found_by_probing(spelling: str, tmp_path: Path) -> None:
     g = Graph(17)
     x, mask = g.input("x", ["n", 5, 8]), g.input("mask", ["n", 5])
+    split = g.constant(np.array([0, 5, 2, 4]))
     q, k, v = (
-        g.node("Transpose", g.node("Reshape", g.node("MatMul", x, g.weight(8, 8)), g.constant(np.array([0, 5, 2, 4]))), perm=[0, 2, 1, 3])
-        for _ in range(3)
+        g.node("Transpose", g.node("Reshape", g.node("MatMul", x, g.weight(8, 8)), split), perm=[0, 2, 1, 3]) for _ in range(3)
     )
     scores = g.node("MatMul", q, g.node("Transpose", k, perm=[0, 1, 3, 2]))
     role, value = _keys_mask(g, mask, spelling)
@@ -255,7 +255,8 @@ def test_data_movement_that_stays(tmp_path: Path) -> None:
     g.output(g.node("MatMul", g.node("Reshape", tokens, g.constant(np.array([0, -1]))), g.weight(32, 3)))
     g.output(g.node("Sigmoid", channels))
     _, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
-    assert counts == {"Transpose": 2, "Linear": 2, "Add": 1, "Relu": 1, "SelectTokens": 1, "Reshape": 1, "SelectChannels": 1, "Sigmoid": 1}
+    selected = {"SelectTokens": 1, "Reshape": 1, "SelectChannels": 1, "Sigmoid": 1}
+    assert counts == {"Transpose": 2, "Linear": 2, "Add": 1, "Relu": 1, **selected}
 
 
 def test_channel_slices_of_a_linear_split_its_weight(tmp_path: Path) -> None:
@@ -266,6 +267,31 @@ def test_channel_slices_of_a_linear_split_its_weight(tmp_path: Path) -> None:
     model, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
     assert counts == {"Linear": 2, "Sigmoid": 1, "Mul": 1}
     assert {tuple(node.inputs[1].shape or ()) for node in model.graph if node.op_type == "Linear" and node.inputs[1]} == {(8, 6)}
+
+
+@pytest.mark.parametrize("spelling", ["sequence first", "pooled map", "features by tokens"])
+def test_means_over_tokens_in_other_layouts(spelling: str, tmp_path: Path) -> None:
+    g = Graph(17)
+    y = g.node("MatMul", g.input("x", ["n", 6, 8]), g.weight(8, 4))
+    if spelling == "sequence first":
+        z = g.node("ReduceMean", g.node("Transpose", y, perm=[1, 0, 2]), axes=[0], keepdims=0)
+    elif spelling == "pooled map":
+        grid = g.node("Reshape", g.node("Transpose", y, perm=[0, 2, 1]), g.constant(np.array([0, 4, 2, 3])))
+        z = g.node("Flatten", g.node("GlobalAveragePool", grid))
+    else:
+        z = g.node("ReduceMean", g.node("Transpose", y, perm=[0, 2, 1]), axes=[-1], keepdims=0)
+    g.output(z)
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
+    assert counts == {"Linear": 1, "MeanPool": 1}
+
+
+def test_one_tensor_under_two_output_names(tmp_path: Path) -> None:
+    g = Graph(17)
+    y = g.node("Relu", g.input("x", ["n", 8]))
+    g.output(y)
+    g.output(g.node("Identity", y))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 8))})
+    assert counts == {"Relu": 1, "Reshape": 1}
 
 
 def test_symbolic_dimensions_are_bound_by_option_or_data(tmp_path: Path) -> None:
