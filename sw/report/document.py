@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Protocol
+from typing import Final, Protocol
 
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
@@ -19,7 +19,7 @@ from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles
 from edgeflow.sw.report import schema
 
-VERSION = 1
+VERSION: Final = 1
 
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
