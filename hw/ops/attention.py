@@ -47,6 +47,7 @@ from edgeflow.hw.ops.base import (
 HEAD_MULTIPLE = 16  # a head's channels fill whole AXI words
 STREAM_DEPTH = 24  # requantization, lookup, multiplication and the adder tree of a head
 DIVIDER_DEPTH = 50  # one quotient bit a stage
+SHORTEST_PIECE = 24  # keys of one exact float32 product in the fast kernel
 
 ATTENTION = InstructionLayout(
     "attention",
@@ -139,10 +140,12 @@ class Attention(Operator):
         heads, dh = self.heads, channels // self.heads
         low, high = self._scores(inputs)
         farthest, entries = high - low, constants[EXPONENT]
-        # Differences of scores and positions in the lookup are exact in float32 up to 2^24; so are the sums of weighted values.
+        # Differences of scores and positions in the lookup are exact in float32 up to 2^24; so are the sums of weighted values over
+        # `piece` keys. Too short a piece would waste the matrix product: then float64.
         score_type = np.float32 if 2 * farthest < FLOAT32_EXACT else np.float64
-        largest = keys * int(entries.max()) * inputs[V].magnitude
-        weight_type = np.float32 if largest <= FLOAT32_EXACT else np.float64
+        piece = min(keys, FLOAT32_EXACT // max(1, int(entries.max()) * inputs[V].magnitude))
+        narrow = piece >= min(keys, SHORTEST_PIECE) and keys * int(entries.max()) <= FLOAT32_EXACT
+        weight_type, piece = (np.float32, piece) if narrow else (np.float64, keys)
         lookups = [
             weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, farthest, weight_type)
             for m in constants[MULTIPLIER]
@@ -171,7 +174,7 @@ class Attention(Operator):
                     if attended.size == 0:
                         y[n] = 0.0
                         continue
-                weighted = scratch.get("weighted", (queries, channels), weight_type)
+                weighted = scratch.get("weighted", (queries, channels), weight_type if piece == keys else np.float64)
                 total = scratch.get("total", (heads, queries), weight_type)
                 for h, place in enumerate(places):
                     transposed = k[:, place].T
@@ -179,7 +182,13 @@ class Attention(Operator):
                         score = scratch.get("score", (block.stop - block.start, k.shape[0]), score_type)
                         np.matmul(q[block, place], transposed, out=score)
                         p = _weigh(score, lookups[h], zeros, scratch)
-                        np.matmul(p, v[:, place], out=weighted[block, place])
+                        if piece == keys:
+                            np.matmul(p, v[:, place], out=weighted[block, place])
+                        else:
+                            weighted[block, place] = sum(
+                                np.matmul(p[:, i : i + piece], v[i : i + piece, place]).astype(np.float64)
+                                for i in range(0, k.shape[0], piece)
+                            )
                         np.matmul(p, ones[: k.shape[0]], out=total[h, block])
                 scale = reciprocal_rows(total.astype(np.float64).T, numerator) * half_scale
                 value = scratch.get("value", (queries, heads, dh), np.float64)
@@ -309,6 +318,8 @@ class Attention(Operator):
             _case(rng, 5, 12, 1, 64, 6, 8, 16, "constant mask"),
             _case(rng, 6, 7, 2, 16, 0, 1, 8, "plain"),
             _case(rng, 4, 33, 2, 48, 10, 16, 16, "plain"),
+            _case(rng, 5, 150, 2, 16, 6, 10, 8, "mask"),
+            _case(rng, 3, 100, 1, 32, 6, 12, 8, "plain"),
             _case(rng, 3, 40, 2, 16, 4, 4, 4, "constant query"),
             _case(rng, 7, 10, 1, 16, 6, 8, 8, "constant memory"),
             _case(rng, 8, 16, 2, 64, 6, 8, 8, "corner"),
@@ -357,6 +368,8 @@ def _case(
         multiplier = np.zeros(heads, dtype=np.int64)
     output_shift = 22
     numerator = rng.integers(1 << 20, 1 << 23, size=heads) << max(bits - 9, 0)
+    if mode == "corner":
+        numerator[:] = 1 << 23
     inputs: list[IntArray] = [q, k, v, exponent_table(fraction, probability), multiplier, numerator]
     format += [Format((1 << fraction,), 16, False), Format((heads,), 32, True), Format((heads,), 32, True)]
     constants = {EXPONENT, MULTIPLIER, NUMERATOR}

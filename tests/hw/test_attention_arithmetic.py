@@ -1,0 +1,226 @@
+"""Accuracy and invariants of the arithmetic behind attention, layer normalization and softmax."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from operator_harness import case_graph, operator_cases
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arithmetic import dyadic, requantize
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.exponent import exponent_table, weight_lookup, weights
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.attention import Attention
+from edgeflow.hw.ops.base import Operator
+from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters, normalizer, reciprocal_root, reciprocal_root_seeds
+from edgeflow.hw.ops.softmax import Softmax, softmax_parameters
+from edgeflow.sw.lowering import lower
+
+RNG_SEED = 20240607
+
+
+def float_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+class TestExponent:
+    @pytest.mark.parametrize(("fraction", "probability"), [(0, 1), (6, 8), (4, 12), (10, 16)])
+    def test_weights_follow_the_definition_one_by_one(self, fraction: int, probability: int) -> None:
+        table = exponent_table(fraction, probability)
+        t = np.arange((probability + 3) << fraction)
+        expected = []
+        for value in t.tolist():
+            whole, entry = value >> fraction, int(table[value & ((1 << fraction) - 1)])
+            if whole == 0:
+                expected.append(entry)
+            else:
+                expected.append((entry + (1 << (whole - 1))) >> whole if whole <= probability else 0)
+        found = weights(t, table, fraction, probability)
+        np.testing.assert_array_equal(found, expected)
+        assert (np.diff(found) <= 0).all()
+
+    @pytest.mark.parametrize(("fraction", "probability"), [(6, 8), (10, 16)])
+    def test_weights_are_powers_of_two_within_one(self, fraction: int, probability: int) -> None:
+        t = np.arange((probability + 1) << fraction)
+        exact = ((1 << probability) - 1) * 2.0 ** (-t / 2.0**fraction)
+        assert np.abs(weights(t, exponent_table(fraction, probability), fraction, probability) - exact).max() <= 0.75
+
+    @pytest.mark.parametrize("multiplier", [0, 1, 3, 40_000, 131_071])
+    @pytest.mark.parametrize("shift", [0, 7, 20, 34])
+    def test_lookup_equals_the_definition(self, multiplier: int, shift: int) -> None:
+        table, farthest = exponent_table(6, 8), 1 << 21
+        lookup = weight_lookup(multiplier, shift, table, 6, 8, farthest, np.float32)
+        distance = np.unique(np.concatenate([np.arange(5_000), np.linspace(0, farthest, 20_000).astype(np.int64)]))
+        steps = distance if lookup.factor is None else np.floor(distance * lookup.factor + 0.5).astype(np.int64)
+        found = lookup.table[np.maximum(lookup.last - steps, 0)]
+        np.testing.assert_array_equal(found, weights(requantize(distance, multiplier, shift), table, 6, 8))
+
+
+class TestAttention:
+    @staticmethod
+    def make(mask: bool, probability: int = 8) -> tuple[Attention, list[IntArray], float, float]:
+        rng = np.random.default_rng(RNG_SEED)
+        heads, dh, keys = 3, 32, 129
+        q, k, v = (
+            np.clip(np.floor(rng.normal(0, 40, size=(2, keys, heads * dh)) + 0.5), -128, 127).astype(np.int64) for _ in "qkv"
+        )
+        logit = 2.0 / (40.0 * 40.0 * np.sqrt(dh))  # of one unit of score: a standard deviation of 2
+        multiplier, shift = dyadic(np.full(heads, logit * np.log2(np.e) * 64))
+        output_scale = 1.0 / 16.0
+        op = Attention(heads, 6, probability, shift, 20, 16, True, mask)
+        numerator = np.full(heads, int(2**20 / output_scale))
+        inputs = [q, k, v, exponent_table(6, probability), multiplier, numerator]
+        if mask:
+            inputs.append((rng.random((2, keys)) < 0.5).astype(np.int64))
+        return op, inputs, logit, output_scale
+
+    @pytest.mark.parametrize("mask", [False, True])
+    @pytest.mark.parametrize(("probability", "error"), [(8, 0.025), (10, 0.008), (12, 0.004)])
+    def test_close_to_float(self, probability: int, error: float, mask: bool) -> None:
+        op, inputs, logit, output_scale = self.make(mask, probability)
+        q, k, v = (x.reshape(2, 129, 3, 32).swapaxes(1, 2).astype(np.float64) for x in inputs[:3])
+        score = q @ k.swapaxes(-1, -2) * logit
+        if mask:
+            score = np.where(inputs[6][:, None, None, :] != 0, score, -np.inf)
+        expected = (float_softmax(score) @ v).swapaxes(1, 2).reshape(2, 129, 96)
+        difference = op.reference(inputs) * output_scale - expected
+        assert np.sqrt(np.mean(difference**2)) < error * expected.std()
+
+    def test_order_of_the_keys_does_not_matter(self) -> None:
+        op, inputs, _, _ = self.make(True)
+        order = np.random.default_rng(RNG_SEED).permutation(129)
+        permuted = [inputs[0], inputs[1][:, order], inputs[2][:, order], *inputs[3:6], inputs[6][:, order]]
+        np.testing.assert_array_equal(op.reference(permuted), op.reference(inputs))
+
+    def test_masked_keys_are_as_absent(self) -> None:
+        op, inputs, _, _ = self.make(True)
+        kept = np.flatnonzero(inputs[6][0])
+        without = [inputs[0][:1], inputs[1][:1, kept], inputs[2][:1, kept], *inputs[3:6]]
+        unmasked = dataclasses.replace(op, has_mask=False)
+        np.testing.assert_array_equal(unmasked.reference(without), op.reference(inputs)[:1])
+
+    def test_a_row_without_keys_is_zero(self) -> None:
+        op, inputs, _, _ = self.make(True)
+        inputs[6][1] = 0
+        assert not op.reference(inputs)[1].any()
+        assert op.reference(inputs)[0].any()
+
+    @pytest.mark.parametrize(
+        ("limits", "message"),
+        [({"max_tokens": 16}, r"keys exceed .*max_tokens"), ({"max_head": 16}, r"channels of a head exceed .*max_head")],
+    )
+    def test_lowering_refuses_what_does_not_fit(self, limits: dict[str, int], message: str) -> None:
+        case = next(c for c in operator_cases("attention") if c.name.startswith("constant mask"))
+        if "max_tokens" in limits:
+            case = next(c for c in operator_cases("attention") if c.name.startswith("mask"))
+        units = ("attention",)
+        with pytest.raises(UnsupportedError, match=message):
+            lower(case_graph(case), Architecture(units=units, **limits))
+
+
+class TestLayerNorm:
+    def test_reciprocal_root_is_accurate(self) -> None:
+        rng = np.random.default_rng(RNG_SEED)
+        edges = (np.arange(64, 256, dtype=np.int64) << 22)[:, None] + np.array([0, 1, (1 << 22) - 1])
+        w = np.concatenate([rng.integers(1 << 28, 1 << 30, size=1_000_000), edges.ravel()])
+        found = reciprocal_root(w, reciprocal_root_seeds())
+        assert np.abs(found * np.sqrt(w) / 2.0**38 - 1.0).max() < 2.0**-22
+
+    def test_normalizer_covers_every_magnitude(self) -> None:
+        variance = np.concatenate([np.arange(1, 4096), *((1 << np.arange(12, 53)) + d for d in (-1, 0, 1))])
+        root, shift = normalizer(variance, reciprocal_root_seeds())
+        factor = root / 2.0**shift
+        assert np.abs(factor * np.sqrt(variance) / 2.0**20 - 1.0).max() < 2.0**-22
+        assert normalizer(np.array([0]), reciprocal_root_seeds())[0] == 0
+
+    @pytest.mark.parametrize(("in_bits", "out_bits"), [(16, 8), (16, 16), (8, 8), (12, 16)])
+    @pytest.mark.parametrize("n", [3, 192, 1000])
+    def test_close_to_float(self, in_bits: int, out_bits: int, n: int) -> None:
+        rng = np.random.default_rng(RNG_SEED)
+        x = np.floor(rng.normal(100.0, 2.0 ** (in_bits - 4), size=(20, n))).clip(-(2 ** (in_bits - 1)), 2 ** (in_bits - 1) - 1)
+        gamma, beta = rng.normal(1, 0.5, size=n), rng.normal(0, 0.5, size=n)
+        input_scale, epsilon = 0.003, 1e-5
+        real = x * input_scale
+        normalized = (real - real.mean(1, keepdims=True)) / np.sqrt(real.var(1, keepdims=True) + epsilon)
+        expected = normalized * gamma + beta
+        scales = np.abs(expected).max(axis=0 if out_bits == 8 else None) / (2 ** (out_bits - 1) - 1)
+        attributes, gain, offset, seed = layernorm_parameters(gamma, beta, epsilon, n, input_scale, scales, in_bits, out_bits)
+        op = LayerNorm(**attributes)  # type: ignore[arg-type]
+        found = op.reference([x.astype(np.int64), gain, offset, seed])
+        # Half a step is the output's own rounding; then the mean's, half of its last fraction bit; then the gain's 17 bits.
+        mean_step = 2.0 ** -int(attributes["fraction_bits"]) * input_scale * np.abs(gamma) / scales / real.std(1, keepdims=True)
+        allowed = 0.51 + 0.55 * mean_step + (2.0**out_bits) * 2.0**-17
+        assert (np.abs(found - expected / scales) <= allowed).all()
+
+    @pytest.mark.parametrize("change", [{"gamma": np.nan}, {"beta": 1e30}, {"gamma": 1e30}, {"epsilon": 1e20}])
+    def test_parameters_that_do_not_fit_are_refused(self, change: dict[str, float]) -> None:
+        values = {"gamma": 1.0, "beta": 0.0, "epsilon": 1e-5} | change
+        gamma, beta = np.full(8, values["gamma"]), np.full(8, values["beta"])
+        with pytest.raises(ValueError, match="fit"):
+            layernorm_parameters(gamma, beta, values["epsilon"], 8, 0.01, 0.02, 16, 8)
+
+    def test_other_seeds_are_refused(self) -> None:
+        case = operator_cases("layernorm")[0]
+        constants = {i: np.asarray(case.inputs[i]) for i in case.constants}
+        constants[3] = constants[3] + 1
+        with pytest.raises(ValueError, match="seeds"):
+            case.operator.registers(case.formats, constants)
+
+
+class TestSoftmax:
+    def test_close_to_float(self) -> None:
+        rng = np.random.default_rng(RNG_SEED)
+        scale = 16.0 / 2**15
+        x = np.floor(rng.normal(0, 2.0, size=(500, 129)) / scale).astype(np.int64)
+        op = Softmax(**softmax_parameters(scale, 10, 16, 16))  # type: ignore[arg-type]
+        found = op.reference([x, exponent_table(10, 16)]) / 65535.0
+        error = np.abs(found - float_softmax(x * scale))
+        assert error.max() < 1e-4
+        assert error.mean() < 0.3 / 65535
+
+
+def q8(*shape: int) -> Format:
+    return Format(shape, 8, True)
+
+
+ATTENTION = Attention(2, 2, 8, 10, 20, 8, True, False)
+ATTENTION_INPUTS = (q8(5, 32), q8(7, 32), q8(7, 32), Format((4,), 16, False), Format((2,), 32, True), Format((2,), 32, True))
+LAYERNORM = LayerNorm(1, 100, 10, 0, 10, 0, 8, True)
+LAYERNORM_INPUTS = (Format((4, 8), 16, True), Format((8,), 18, True), Format((8,), 32, True), Format((192,), 32, True))
+SOFTMAX = Softmax(100, 10, 2, 8, 1 << 20, 12, 8, False)
+SOFTMAX_INPUTS = (Format((4, 8), 16, True), Format((4,), 16, False))
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "change", "message"),
+    [
+        (ATTENTION, ATTENTION_INPUTS, {0: Format((5, 32), 16, True)}, "at most 8 bits"),
+        (ATTENTION, ATTENTION_INPUTS, {0: Format((5, 32), 8, False)}, "signed"),
+        (ATTENTION, ATTENTION_INPUTS, {1: q8(6, 32)}, "do not fit together"),
+        (ATTENTION, ATTENTION_INPUTS, {0: q8(5, 48), 1: q8(7, 48), 2: q8(7, 48)}, "multiple of 16"),
+        (ATTENTION, ATTENTION_INPUTS, {3: Format((5,), 16, False)}, "4 entries"),
+        (ATTENTION, ATTENTION_INPUTS, {4: Format((3,), 32, True)}, "one multiplier"),
+        (dataclasses.replace(ATTENTION, fraction_bits=11), ATTENTION_INPUTS, {}, "fraction_bits must be 0 to 10"),
+        (dataclasses.replace(ATTENTION, probability_bits=17), ATTENTION_INPUTS, {}, "probability_bits must be 1 to 16"),
+        (dataclasses.replace(ATTENTION, has_mask=True), ATTENTION_INPUTS, {}, "mask"),
+        (dataclasses.replace(ATTENTION, has_mask=True), (*ATTENTION_INPUTS, q8(5)), {}, "each of 7 keys"),
+        (LAYERNORM, LAYERNORM_INPUTS, {1: Format((9,), 18, True)}, "do not fit 8 channels"),
+        (dataclasses.replace(LAYERNORM, fraction_bits=2), LAYERNORM_INPUTS, {}, "fraction_bits must be 0 to 1"),
+        (dataclasses.replace(LAYERNORM, epsilon=1 << 52), LAYERNORM_INPUTS, {}, "epsilon"),
+        (dataclasses.replace(LAYERNORM, mean_multiplier=1 << 12), LAYERNORM_INPUTS, {}, "mean multiplier"),
+        (SOFTMAX, SOFTMAX_INPUTS, {0: Format((4, 8), 17, True)}, "at most 16 bits"),
+        (SOFTMAX, SOFTMAX_INPUTS, {1: Format((8,), 16, False)}, "4 entries"),
+        (dataclasses.replace(SOFTMAX, numerator=1 << 46), SOFTMAX_INPUTS, {}, "numerator"),
+    ],
+)
+def test_wrong_inputs_are_refused(op: Operator, inputs: Sequence[Format], change: dict[int, Format], message: str) -> None:
+    formats = [change.get(i, f) for i, f in enumerate(inputs)]
+    with pytest.raises(ValueError, match=message) as refused:
+        op.infer(formats)
+    assert "\n" not in str(refused.value)
