@@ -159,13 +159,14 @@ def simulate(
     build: Build | PathLike,
     inputs: Arrays | PathLike,
     *,
-    engine: Literal["numpy", "csim"] = "numpy",
+    engine: Literal["numpy", "csim", "float"] = "numpy",
     exact: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Run a build on inputs; returns its outputs as real values ``(samples, ...)``.
 
-    ``engine``: the NumPy executor, or the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers).
+    ``engine``: the NumPy executor; the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers); or, for
+    comparison, the float model in onnxruntime.
     """
     from edgeflow.sw import verification
 

@@ -33,10 +33,11 @@ class Observer(StrEnum):
 
 
 class Engine(StrEnum):
-    """What computes."""
+    """What computes: the integer network in NumPy or as the emitted C++, or the float model in onnxruntime."""
 
     NUMPY = "numpy"
     CSIM = "csim"
+    FLOAT = "float"
 
 
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Build folder that compile wrote.", show_default=False)]
@@ -164,11 +165,11 @@ def simulate(
     build: BuildFolder,
     inputs: Annotated[Path, typer.Option(help="Inputs, an .npz keyed by input names.", show_default=False)],
     outputs: Annotated[Path | None, typer.Option(help="Where to write the outputs, an .npz.", show_default=False)] = None,
-    engine: Annotated[Engine, typer.Option(help="What computes.")] = Engine.NUMPY,
+    engine: Annotated[Engine, typer.Option(help="NumPy, the emitted C++, or the float model.")] = Engine.NUMPY,
     exact: Exact = False,
     labels: Labels = None,
 ) -> None:
-    """Run the compiled integer network on inputs of your own; outputs are real values under the model's names."""
+    """Run a build on inputs of your own; outputs are real values under the model's names."""
     if outputs is None and labels is None:
         raise InputError("simulate has nothing to do with its result: give --outputs FILE.npz, or --labels KEY for top-1 accuracy")
     if exact and engine is not Engine.CSIM:
@@ -195,7 +196,8 @@ def simulate(
     rows += [(f"output {name}", " x ".join(map(str, value.shape))) for name, value in found.items()]
     if truth is not None:
         document["top1_accuracy"] = accuracy = top1_accuracy(found, truth)
-        rows.append(("top-1 accuracy", f"{100 * accuracy:.2f} %"))
+        document["float_top1_accuracy"] = reference = top1_accuracy(edgeflow.simulate(opened, data, engine="float"), truth)
+        rows.append(("top-1 accuracy", f"{100 * accuracy:.2f} % (float model: {100 * reference:.2f} %)"))
     if outputs is not None:
         write_npz(outputs, found)
         document["file"] = outputs

@@ -73,8 +73,11 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
 
 
 def simulate(build: Build, inputs: Mapping[str, Array], engine: str, exact: bool, progress: Progress | None) -> dict[str, Array]:
-    """The network's outputs as real values ``(samples, *shape)``, computed by NumPy or by the C simulation."""
-    words = encode_inputs(build.graph, checked(build, inputs))
+    """The outputs as real values ``(samples, *shape)``: of the network by NumPy or C simulation, or of the float model."""
+    arrays = checked(build, inputs)
+    if engine == "float":
+        return float_outputs(ir.load(build.float_model), arrays, progress)
+    words = encode_inputs(build.graph, arrays)
     if engine == "numpy":
         return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))
     results = csim.run_samples(build.program, csim.build(build.folder / "hls", exact=exact), words, progress)

@@ -201,6 +201,8 @@ def test_simulate_scores_labels(terminal: Terminal, tiny: Tiny, tiny_build: Path
     np.savez(tmp_path / "labelled.npz", label=labels, **inputs)
     options = ("--inputs", tmp_path / "labelled.npz", "--labels", "label")
     assert document(terminal, "simulate", tiny_build, *options)["top1_accuracy"] == 0.75
+    exact = edgeflow.simulate(tiny_build, inputs, engine="float")["logits"].argmax(axis=1)
+    assert document(terminal, "simulate", tiny_build, *options)["float_top1_accuracy"] == np.mean(exact == labels)
     assert "75.00 %" in terminal.run("simulate", tiny_build, *options).out
     assert document(terminal, "verify", tiny_build, *options)["passed"] is True
 
