@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ from edgeflow.sim.headers import exact_include, native_include
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
 _HANDLE = [ctypes.c_void_p]
 SOURCES = ("edgeflow_top.cpp", "csim.cpp")
+_PRAGMA = re.compile(rb"^[ \t]*#pragma HLS .*$", re.MULTILINE)
 
 
 def cache_folder() -> Path:
@@ -56,7 +58,8 @@ def build(hls: Path, *, exact: bool = False) -> Path:
         files += sorted(header for folder in native_include() for header in folder.glob("*.h"))
     digest = hashlib.sha256(" ".join([*FLAGS, _version(command[0]), str(exact)]).encode())
     for file in files:
-        digest.update(file.name.encode() + file.read_bytes())
+        # g++ ignores HLS pragmas, which name the program's size: all programs for one overlay share its library.
+        digest.update(file.name.encode() + _PRAGMA.sub(b"", file.read_bytes()))
     library = cache_folder() / "csim" / f"{digest.hexdigest()[:32]}.so"
     if library.exists():
         return library
