@@ -1,7 +1,8 @@
 """Linear layer: the MAC array's main operator, with its fused epilogue.
 
-``y = epilogue(x . W^T + bias)``. The epilogue requantizes per output channel (HAWQ-V3, arXiv 2011.10680) and then either looks the
-saturated 8-bit value up in a table (GELU and other activation functions) or adds a requantized residual, and saturates.
+``y = epilogue(x . W^T + bias)``. The epilogue requantizes per output channel (HAWQ-V3, arXiv 2011.10680). Then it either adds a
+requantized residual, or it looks the value up in a table (GELU and other activation functions) and requantizes the entry per output
+channel, so that channels of very different ranges all use their 8 bits. It saturates at the end.
 """
 
 from __future__ import annotations
@@ -42,31 +43,35 @@ LINEAR = InstructionLayout(
     1,
     (
         *("x", "rows", "in_channels", "out_channels", "x_signed", "weights", "parameters", "shift"),
-        *("has_table", "table", "table_bytes"),
+        *("has_table", "table", "index_bits", "output_shift"),
         *("has_residual", "residual", "residual_constant", "residual_bytes", "residual_signed"),
         *("residual_multiplier", "residual_shift"),
         *("y", "y_bits", "y_bytes", "y_signed"),
     ),
 )
 
-X, WEIGHT, BIAS, MULTIPLIER, TABLE, RESIDUAL = range(6)
+X, WEIGHT, BIAS, MULTIPLIER, EXTRA, OUTPUT_MULTIPLIER = range(6)
+TABLE_INDEX_BITS = 11  # widest table index
 
 
 @register
 @dataclass(frozen=True)
 class Linear(Operator):
-    """Inputs: ``x (..., K)`` up to 8 bits; ``weight (N, K)`` signed; ``bias (N,)`` and ``multiplier (N,)`` int32; then a
-    ``table (256,)`` if ``has_table``, or a ``residual (..., N)`` up to 16 bits if ``has_residual``. Output ``(..., N)`` of
-    ``bits``, ``signed``.
+    """Inputs: ``x (..., K)`` up to 8 bits; ``weight (N, K)`` signed; ``bias (N,)`` and ``multiplier (N,)`` int32; then, if
+    ``has_table``, a ``table (2^index_bits,)`` of signed 16-bit entries and an ``output_multiplier (N,)``, or, if ``has_residual``,
+    a ``residual (..., N)`` up to 16 bits. Output ``(..., N)`` of ``bits``, ``signed``.
 
     ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))`` or
-    ``y = table[sat8(rq(acc, multiplier, shift)) + 128]``.
+    ``y = sat(rq(table[i + 2^(index_bits - 1)], output_multiplier, output_shift))`` with
+    ``i = sat(rq(acc, multiplier, shift))`` to ``index_bits`` signed bits.
     """
 
     shift: int
     bits: int
     signed: bool
     has_table: bool
+    index_bits: int
+    output_shift: int
     has_residual: bool
     residual_multiplier: int
     residual_shift: int
@@ -80,6 +85,7 @@ class Linear(Operator):
         Port("bias", constant=True),
         Port("multiplier", constant=True),
         Port("table or residual", optional=True),
+        Port("output multiplier", constant=True, optional=True),
     )
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -93,11 +99,16 @@ class Linear(Operator):
         n = weight.shape[0]
         if bias.shape != (n,) or multiplier.shape != (n,):
             raise ValueError(f"bias {bias.shape} and multiplier {multiplier.shape} must both have {n} elements")
-        if len(inputs) != 4 + self.has_table + self.has_residual:
-            raise ValueError("a linear layer takes its table or residual as fifth input exactly when it says so")
+        if len(inputs) != 4 + 2 * self.has_table + self.has_residual:
+            raise ValueError("a linear layer takes a table and output multipliers, or a residual, exactly when it says so")
         out = Format((*x.shape[:-1], n), self.bits, self.signed)
-        if self.has_table and inputs[4].shape != (256,):
-            raise ValueError(f"the table must have 256 entries, not {inputs[4].shape}")
+        if self.has_table:
+            if not 1 <= self.index_bits <= TABLE_INDEX_BITS:
+                raise ValueError(f"a table index must have 1 to {TABLE_INDEX_BITS} bits, not {self.index_bits}")
+            if inputs[EXTRA] != Format((1 << self.index_bits,), 16, True):
+                raise ValueError(f"the table must have {1 << self.index_bits} signed entries of 16 bits, not {inputs[EXTRA]}")
+            if inputs[OUTPUT_MULTIPLIER].shape != (n,):
+                raise ValueError(f"the output multipliers {inputs[OUTPUT_MULTIPLIER].shape} must have {n} elements")
         if self.has_residual and inputs[4].shape != out.shape:
             raise ValueError(f"the residual {inputs[4].shape} must have the output's shape {out.shape}")
         return out
@@ -106,7 +117,8 @@ class Linear(Operator):
         x, weight, bias, multiplier = inputs[:4]
         value = requantize(x @ weight.T + bias, multiplier, self.shift)
         if self.has_table:
-            return inputs[4][saturate(value, 8, True) + 128]
+            entry = inputs[EXTRA][saturate(value, self.index_bits, True) + (1 << (self.index_bits - 1))]
+            return saturate(requantize(entry, inputs[OUTPUT_MULTIPLIER], self.output_shift), self.bits, self.signed)
         if self.has_residual:
             value = value + requantize(inputs[4], self.residual_multiplier, self.residual_shift)
         return saturate(value, self.bits, self.signed)
@@ -117,8 +129,9 @@ class Linear(Operator):
         bias = constants[BIAS].astype(np.float64)
         factor = constants[MULTIPLIER] * 2.0**-self.shift
         offset = bias * factor  # exact: bias and multiplier are integers of 31 + 17 bits
-        low, high = (-128, 127) if self.has_table else (out.minimum, out.maximum)
-        table = constants[4].astype(np.float32) if self.has_table else None
+        half = 1 << (self.index_bits - 1) if self.has_table else 0
+        low, high = (-half, half - 1) if self.has_table else (out.minimum, out.maximum)
+        table, start = self._outputs(constants) if self.has_table else (None, 0.0)
         residual_factor = self.residual_multiplier * 2.0**-self.residual_shift
         fixed = constants.get(4) if self.has_residual else None
         fixed_residual = None if fixed is None else np.floor(fixed * residual_factor + 0.5)
@@ -150,12 +163,24 @@ class Linear(Operator):
                     np.clip(value, low, high, out=y[block], casting="unsafe")
                 else:
                     index = scratch.get("index", accumulator.shape, np.intp)
+                    found = scratch.get("found", accumulator.shape, table.dtype.type)
                     np.clip(value, low, high, out=value)
-                    np.add(value, 128.0, out=index, casting="unsafe")
-                    np.take(table, index, out=y[block], mode="clip")
+                    np.add(value, start, out=index, casting="unsafe")
+                    np.take(table, index, out=found, mode="clip")
+                    np.copyto(y[block], found)
             return y.reshape(*source.shape[:-1], n)
 
         return run
+
+    def _outputs(self, constants: Constants) -> tuple[Array, Array | float]:
+        """The outputs for every table index, channel after channel where channels differ, and each channel's place of index 0."""
+        multiplier, half = constants[OUTPUT_MULTIPLIER], 1 << (self.index_bits - 1)
+        different = multiplier[:1] if np.all(multiplier == multiplier[0]) else multiplier
+        outputs = saturate(requantize(constants[EXTRA][None, :], different[:, None], self.output_shift), self.bits, self.signed)
+        narrow = outputs.astype(np.min_scalar_type(-int(np.abs(outputs).max()) - 1)).reshape(-1)
+        if len(different) == 1:
+            return narrow, float(half)
+        return narrow, np.arange(len(multiplier)) * float(2 * half) + float(half)
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         x = inputs[X]
@@ -179,11 +204,10 @@ class Linear(Operator):
                 Register("residual product", 50, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0)))
             )
         if self.has_table:
-            table = constants[4]
-            out = self.infer(inputs)
-            found.append(Register("table entry", self.bits + (not self.signed), int(table.min()), int(table.max())))
-            if table.min() < out.minimum:
-                raise ValueError("a table entry lies below the output format")
+            table, scale = constants[EXTRA], constants[OUTPUT_MULTIPLIER]
+            ends = np.outer([table.min(), table.max()], [scale.min(), scale.max()])
+            found.append(Register("output multiplier", 18, int(scale.min()), int(scale.max())))
+            found.append(Register("output product", 50, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0))))
         return tuple(found)
 
     def macs(self, inputs: Sequence[Format]) -> int:
@@ -204,21 +228,20 @@ class Linear(Operator):
             "out_channels": out.channels,
             "x_signed": int(x.signed),
             "weights": context.place("weight", weight_tiles(constants[WEIGHT], a)),
-            "parameters": context.place("parameters", parameter_tiles(constants[BIAS], constants[MULTIPLIER], a)),
+            "parameters": context.place("parameters", parameter_tiles(constants, a)),
             "shift": self.shift,
             "residual_bytes": 1,
-            "table_bytes": 1,
             "y": context.output_address(),
             "y_bits": out.bits,
             "y_bytes": storage_bytes(out.bits),
             "y_signed": int(out.signed),
         }
         if self.has_table:
-            format = Format((256,), out.bits, out.signed)
             values |= {
                 "has_table": 1,
-                "table": context.place_rows("table", constants[4], format),
-                "table_bytes": storage_bytes(out.bits),
+                "table": context.place_rows("table", constants[EXTRA], inputs[EXTRA]),
+                "index_bits": self.index_bits,
+                "output_shift": self.output_shift,
             }
         if self.has_residual:
             residual = inputs[4]
@@ -236,7 +259,7 @@ class Linear(Operator):
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"LINEAR_ROWS": ROWS}
+        return {"LINEAR_ROWS": ROWS, "LINEAR_TABLE": 1 << TABLE_INDEX_BITS}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
@@ -245,8 +268,8 @@ class Linear(Operator):
         rows, blocks = values["rows"], ceil_div(values["rows"], ROWS)
         y_words = a.po * values["y_bytes"] // a.word_bytes
         residual_words = values["has_residual"] * a.po * values["residual_bytes"] // a.word_bytes
-        parameter_words = 2 * a.po * 4 // a.word_bytes
-        table_words = values["has_table"] * 256 * values["table_bytes"] // a.word_bytes
+        parameter_words = 3 * a.po * 4 // a.word_bytes
+        table_words = values["has_table"] * (1 << values["index_bits"]) * 2 // a.word_bytes
         parts = {
             "mac": rows * tiles * (steps + PIPELINE_DEPTH),
             "epilogue": rows * tiles * (y_words + PIPELINE_DEPTH),
@@ -260,18 +283,19 @@ class Linear(Operator):
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
         """DSPs: one a multiplier of the array (9 x 8 bit). The epilogue requantizes one AXI word of bytes a cycle, each with two
-        DSPs for the accumulator (32 x 18 bit, wider than one DSP's 27 x 18) and two for the residual (the same function). Three
-        each for the 32 x 32-bit multiplications of addresses and indices (:data:`INDEX_PRODUCTS`).
+        DSPs for the accumulator (32 x 18 bit, wider than one DSP's 27 x 18) and two for the residual or the table entry (the same
+        function). Three each for the 32 x 32-bit multiplications of addresses and indices (:data:`INDEX_PRODUCTS`).
 
         Block memories: the input rows are PI banks of 17 bit, a tile's weights PI x PO banks of 8 bit; a RAMB36 is two halves of
-        1024 x 18 or 2048 x 9 bit, and banks up to 1 kbit are LUT RAM. The table (256 x 17 bit) is one half."""
+        1024 x 18 or 2048 x 9 bit, and banks up to 1 kbit are LUT RAM. The table (17 bit) has a copy for two bytes of a word."""
         a = architecture
         dsp = a.pi * a.po + 2 * 2 * a.word_bytes + 3 * INDEX_PRODUCTS
         steps = ceil_div(a.max_channels, a.pi)
         input_halves = a.pi * ceil_div(ROWS * steps, 1024)
         weight_halves = 0 if steps * 8 <= 1024 else a.pi * a.po * ceil_div(steps, 2048)
+        table_halves = a.word_bytes // 2 * ((1 << TABLE_INDEX_BITS) // 1024)
         unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves + 1, 2), 0)
+        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves + table_halves, 2), 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
@@ -280,6 +304,8 @@ class Linear(Operator):
             (1, 1, 1, 8, "plain"),
             (3, 17, 5, 8, "plain"),
             (50, 96, 40, 8, "table"),
+            (9, 33, 21, 8, "uniform table"),
+            (6, 20, 18, 16, "corner table"),
             (33, 64, 64, 16, "residual"),
             (7, 130, 33, 4, "plain"),
             (2, 64, 20, 16, "constant residual"),
@@ -305,17 +331,18 @@ def weight_tiles(weight: IntArray, architecture: Architecture) -> Array:
     return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3))
 
 
-def parameter_tiles(bias: IntArray, multiplier: IntArray, architecture: Architecture) -> Array:
-    """Biases and multipliers as the epilogue reads them: for each tile PO biases, then PO multipliers, int32."""
-    po = architecture.po
-    padded = np.zeros((2, round_up(bias.size, po)), dtype=np.int32)
-    padded[0, : bias.size] = bias
-    padded[1, : bias.size] = multiplier
-    return np.ascontiguousarray(padded.reshape(2, -1, po).transpose(1, 0, 2))
+def parameter_tiles(constants: Constants, architecture: Architecture) -> Array:
+    """What the epilogue reads for each tile: PO biases, PO multipliers and PO output multipliers (zeros without a table), int32."""
+    po, n = architecture.po, constants[BIAS].size
+    padded = np.zeros((3, round_up(n, po)), dtype=np.int32)
+    for row, which in zip(padded, (BIAS, MULTIPLIER, OUTPUT_MULTIPLIER), strict=True):
+        if which in constants:
+            row[:n] = constants[which]
+    return np.ascontiguousarray(padded.reshape(3, -1, po).transpose(1, 0, 2))
 
 
 def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: str) -> Case:
-    corner = mode == "corner"
+    corner = mode.startswith("corner")
     unsigned = mode.startswith("unsigned")
     x_format = Format((rows, k), 8, not unsigned)
     x = rng.integers(x_format.minimum, x_format.maximum + 1, size=(2, rows, k))
@@ -328,11 +355,16 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
     spread = float(np.abs(np.einsum("brk,nk->brn", x, weight) + bias).mean()) + 1.0
     shift = int(np.ceil(np.log2(spread * 2.0**16 / 2.0 ** (bits - 2))))
     table, residual = mode.endswith("table"), mode.endswith("residual")
+    index_bits = TABLE_INDEX_BITS if unsigned else 8 if bits == 8 else 10
+    if table:
+        shift -= index_bits - bits
     op = Linear(
         shift=shift,
         bits=bits,
         signed=not unsigned,
         has_table=table,
+        index_bits=index_bits if table else 0,
+        output_shift=24 - bits if table else 0,
         has_residual=residual,
         residual_multiplier=int(rng.integers(1 << 14, 1 << 17)) if residual else 0,
         residual_shift=16 if residual else 0,
@@ -341,9 +373,12 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
     formats = [x_format, Format((n, k), 8, True), Format((n,), 32, True), Format((n,), 32, True)]
     constants = {WEIGHT, BIAS, MULTIPLIER}
     if table:
-        inputs.append(rng.integers(0, 256, size=256) - (0 if unsigned else 128))
-        formats.append(Format((256,), bits, not unsigned))
-        constants.add(4)
+        inputs.append(rng.integers(-(1 << 15), 1 << 15, size=1 << index_bits))
+        formats.append(Format((1 << index_bits,), 16, True))
+        scale = rng.integers(-(1 << 10) if corner else 1, 1 << 17, size=n)
+        inputs.append(np.full(n, scale[0]) if mode.startswith("uniform") else scale)
+        formats.append(Format((n,), 32, True))
+        constants |= {EXTRA, OUTPUT_MULTIPLIER}
     if residual:
         fixed = mode.startswith("constant")
         inputs.append(rng.integers(-(1 << 15), 1 << 15, size=(rows, n) if fixed else (2, rows, n)))

@@ -17,7 +17,7 @@ from edgeflow.hw.verify import verify_graph
 MUTATIONS = {
     "requantize.hpp": ("const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
     "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
-    "linear.hpp": ("y = table[index + 128];", "y = table[index + 127];"),
+    "linear.hpp": ("[index + table_middle];", "[index + table_middle - 1];"),
     "attention.hpp": ("attended[j] != 0 && dot > maximum[l]", "dot > maximum[l]"),
     "layernorm.hpp": ("step < 2; ++step", "step < 1; ++step"),
     "softmax.hpp": ("if (x[c] > maximum)", "if (c != 0 && x[c] > maximum)"),

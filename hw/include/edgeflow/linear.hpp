@@ -1,11 +1,11 @@
 // Linear layer on the MAC array: y = epilogue(x . W^T + bias), PO output channels x PI input channels a cycle.
 //
 // Rows are held on chip in blocks of LINEAR_ROWS; for each tile of PO output channels the weights are loaded once a block. The
-// epilogue requantizes per output channel and then either looks an 8-bit index up in a table (activation functions) or adds a
-// requantized residual, and saturates.
+// epilogue requantizes per output channel; then it either adds a requantized residual, or looks the value up in a table (activation
+// functions) and requantizes the entry per output channel; and saturates. One multiplier a lane serves residuals and table entries.
 //
 // Weight image: tiles of PO channels; in a tile for each step of PI inputs PO x PI bytes [o][i]; zero-padded. Parameters: for each tile
-// PO int32 biases, then PO int32 multipliers.
+// PO int32 biases, PO int32 multipliers, PO int32 output multipliers. Table: signed 2-byte entries.
 #ifndef EDGEFLOW_LINEAR_HPP
 #define EDGEFLOW_LINEAR_HPP
 
@@ -21,6 +21,8 @@ void linear(const LinearInstruction& ins, const typename Memory<C>::Word* weight
     const int STEPS = C::MAX_CHANNELS / C::PI;
     const int WORD_BYTES = Memory<C>::WORD_BYTES;
     const int STEP_WORDS = C::PO * C::PI / WORD_BYTES;
+    const int TABLES = WORD_BYTES / 2;
+    const int TABLE_LANES = WORD_BYTES / 2;
 
     Element x[C::LINEAR_ROWS][C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=x cyclic factor=C::PI dim=2
@@ -33,11 +35,16 @@ void linear(const LinearInstruction& ins, const typename Memory<C>::Word* weight
 #pragma HLS ARRAY_PARTITION variable=bias complete
     ap_int<32> multiplier[C::PO];
 #pragma HLS ARRAY_PARTITION variable=multiplier complete
+    ap_int<32> output_multiplier[C::PO];
+#pragma HLS ARRAY_PARTITION variable=output_multiplier complete
     ap_int<32> accumulator[C::PO];
 #pragma HLS ARRAY_PARTITION variable=accumulator complete
     Element residual[C::PO];
 #pragma HLS ARRAY_PARTITION variable=residual complete
-    Element table[256];
+    // A copy for each two lanes of a word: a memory has two ports.
+    Element table[TABLES][C::LINEAR_TABLE];
+#pragma HLS ARRAY_PARTITION variable=table complete dim=1
+#pragma HLS BIND_STORAGE variable=table type=ram_2p
 
     const unsigned steps = ceil_div(ins.in_channels, C::PI);
     const unsigned tiles = ceil_div(ins.out_channels, C::PO);
@@ -49,8 +56,21 @@ void linear(const LinearInstruction& ins, const typename Memory<C>::Word* weight
     const unsigned residual_words = C::PO * ins.residual_bytes / WORD_BYTES;
     const unsigned residual_lanes = WORD_BYTES / ins.residual_bytes;
 
-    if (ins.has_table) {
-        load_row<C>(weights, ins.table, 256, ins.table_bytes, ins.y_signed, table);
+    const unsigned table_words = ins.has_table ? (1u << ins.index_bits) / TABLE_LANES : 0;
+    const ap_int<12> table_middle = ins.has_table ? (1 << (ins.index_bits - 1)) : 0;
+
+linear_table:
+    for (unsigned n = 0; n < table_words; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::LINEAR_TABLE*16/C::AXI_BITS
+#pragma HLS PIPELINE II=TABLE_LANES
+        const Word word = weights[ins.table * Memory<C>::LINE_WORDS + n];
+        for (int lane = 0; lane < TABLE_LANES; ++lane) {
+#pragma HLS UNROLL
+            for (int copy = 0; copy < TABLES; ++copy) {
+#pragma HLS UNROLL
+                table[copy][n * TABLE_LANES + lane] = get_element<C>(word, lane, 2, true);
+            }
+        }
     }
 
 linear_blocks:
@@ -82,8 +102,9 @@ linear_blocks:
                     }
                 }
             }
-            load_int32<C>(weights, ins.parameters, t * 2 * C::PO, C::PO, bias);
-            load_int32<C>(weights, ins.parameters, t * 2 * C::PO + C::PO, C::PO, multiplier);
+            load_int32<C>(weights, ins.parameters, t * 3 * C::PO, C::PO, bias);
+            load_int32<C>(weights, ins.parameters, t * 3 * C::PO + C::PO, C::PO, multiplier);
+            load_int32<C>(weights, ins.parameters, t * 3 * C::PO + 2 * C::PO, C::PO, output_multiplier);
 
         linear_compute:
             for (unsigned r = 0; r < rows; ++r) {
@@ -134,17 +155,21 @@ linear_blocks:
                         if (unsigned(lane) < y_lanes) {
                             const unsigned o = n * y_lanes + lane;
                             Product value = requantize(accumulator[o], Multiplier(multiplier[o]), ins.shift);
-                            Element y = 0;
+                            Element operand = residual[o];
+                            Multiplier scale = ins.residual_multiplier;
+                            ap_uint<6> scale_shift = ins.residual_shift;
                             if (ins.has_table) {
-                                const ap_int<9> index = saturate(value, 8, true);
-                                y = table[index + 128];
-                            } else {
-                                if (ins.has_residual) {
-                                    const Product added = requantize(residual[o], ins.residual_multiplier, ins.residual_shift);
-                                    value += added;
-                                }
-                                y = saturate(value, ins.y_bits, ins.y_signed);
+                                const ap_int<12> index = saturate(value, ins.index_bits, true);
+                                operand = table[lane / 2][index + table_middle];
+                                scale = output_multiplier[o];
+                                scale_shift = ins.output_shift;
+                                value = 0;
                             }
+                            if (ins.has_table || ins.has_residual) {
+                                const Product added = requantize(operand, scale, scale_shift);
+                                value += added;
+                            }
+                            const Element y = saturate(value, ins.y_bits, ins.y_signed);
                             set_element<C>(word, lane, ins.y_bytes, y);
                         }
                     }
