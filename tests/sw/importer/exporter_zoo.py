@@ -231,7 +231,7 @@ def _cases() -> list[Case]:
         cases.append(Case(f"{name}-script14", lambda name=name: modules().single(name), _sequence, "script", 14, single(operator)))
     cases.append(Case("tanh-dynamo23", lambda: modules().single("tanh"), _sequence, "dynamo", 23, single("Gelu")))
     masked = {name: count for name, count in single("Gelu").items() if name != "MeanPool"}
-    for exporter, opset in (("script", 14), ("script", 17), ("dynamo", 18), ("dynamo", 23)):
+    for exporter, opset in (("script", 14), ("script", 17), ("dynamo", 23)):
         runs = opset < 23  # onnxruntime wants one mask row a query there, ONNX does not
         cases.append(
             Case(f"mask-{exporter}{opset}", lambda: modules().single("gelu", False), _masked, exporter, opset, masked, runs)
@@ -247,9 +247,7 @@ def _cases() -> list[Case]:
     cases.append(Case("two-script13", lambda: modules().two(), _pair, "script", 13,
                       {"Linear": 3, "Relu": 1, "Tanh": 1, "Concat": 1, "Add": 1, "Mul": 1}))  # fmt: skip
     for kind, counts in (("vit", VIT), ("deit", DEIT)):
-        for attention, exporter, opset in (("eager", "script", 14), ("sdpa", "script", 17), ("sdpa", "dynamo", 18)):
-            if (kind, exporter) == ("vit", "dynamo"):
-                continue
+        for attention, exporter, opset in (("eager", "script", 14), ("sdpa", "script", 17)):
             cases.append(Case(f"hf{kind}-{attention}-{exporter}{opset}", lambda k=kind, a=attention: _hugging_face(k, a),
                               _image, exporter, opset, counts))  # fmt: skip
     written = (("eager", "script", 14), ("sdpa", "script", 17), ("eager", "dynamo", 18), ("sdpa", "dynamo", 23))
