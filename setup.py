@@ -4,7 +4,14 @@ from setuptools import find_packages, setup
 
 ROOMS = ("hw", "sw", "quant", "sim", "models")
 
-setup(
-    packages=["edgeflow", *(f"edgeflow.{name}" for room in ROOMS for name in [room, *(f"{room}.{sub}" for sub in find_packages(room))])],
-    package_dir={"edgeflow": "edgeflow", **{f"edgeflow.{room}": room for room in ROOMS}},
-)
+
+def packages() -> dict[str, str]:
+    """Package name to folder, for every room and the packages inside it."""
+    found = {"edgeflow": "edgeflow"}
+    for room in ROOMS:
+        found[f"edgeflow.{room}"] = room
+        found |= {f"edgeflow.{room}.{sub}": f"{room}/{sub.replace('.', '/')}" for sub in find_packages(room)}
+    return found
+
+
+setup(packages=list(packages()), package_dir=packages())

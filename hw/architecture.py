@@ -37,6 +37,8 @@ class Architecture(BaseModel):
             raise ValueError(f"axi_bits must be 32, 64 or 128, not {self.axi_bits}")
         if self.po * 8 < self.axi_bits:
             raise ValueError(f"po = {self.po} bytes of output must fill an AXI word of {self.axi_bits} bits")
+        if self.pi * 8 < self.axi_bits:
+            raise ValueError(f"pi = {self.pi} input banks must take an AXI word of {self.axi_bits} bits in one cycle")
         if self.max_channels % ROW_ELEMENTS or self.max_head % 16:
             raise ValueError("max_channels must be a multiple of 64 and max_head of 16")
         return self

@@ -19,7 +19,8 @@ from edgeflow.sw.lowering import lower
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ARCHITECTURES = {
     "16x16 axi128": Architecture(units=ALL_UNITS),
-    "8x8 axi64": Architecture(pi=8, po=8, lanes=4, vector=4, axi_bits=64, max_channels=1024, units=ALL_UNITS),
+    "8x8 axi64": Architecture(pi=8, po=8, lanes=4, vector=4, axi_bits=64, units=ALL_UNITS),
+    "4x16 axi32": Architecture(pi=4, po=16, lanes=1, vector=2, axi_bits=32, max_channels=1088, units=ALL_UNITS),
 }
 
 
