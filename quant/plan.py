@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.graph import QType
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, input_name, output_name, required_input
+from edgeflow.quant.float_graph import FloatGraph, input_name, output_name, parameter, required_input
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
+    SCALE_SPREAD,
     TensorRange,
     asymmetric,
+    balanced,
     channel_groups,
     head_groups,
     joined,
@@ -139,7 +141,7 @@ class Plan:
         """An 8-bit format with a scale per channel, for the narrow copy of a wide value."""
         stats = self.statistics[name]
         chosen = symmetric(stats, self.config.activation_bits, channel_groups(len(stats.mean)), self.config)
-        qtype = self._qtype8(chosen.scale)
+        qtype = self._qtype8(_within_reach(chosen.scale))
         self._record(f"{name}/narrow", name, Interpretation(qtype), "channel", chosen.method)
         return qtype
 
@@ -179,17 +181,24 @@ class Plan:
             return self.chosen(output_name(use.node))
         source, uniform = self._source(name)
         producer = self.graph.producers.get(source)
-        op = "input" if producer is None else producer.op_type
-        if producer is not None and op in (*MOVES, "SelectChannels") and op != "Concat":
+        if producer is None:
+            narrow = self.demands(name) <= {Demand.NARROW, Demand.NARROW_UNIFORM}
+            return Interpretation(self._asymmetric(name) if narrow else self.stream(name))
+        op = producer.op_type
+        if op in (*MOVES, "SelectChannels") and op != "Concat":
             return self.chosen(required_input(producer, 0))  # a shared value that is moved: the move keeps its format
-        if producer is not None and op == "Attention":
+        if op == "Attention":
             return self.attention(producer).output
+        if op == "Softmax":
+            return Interpretation(QType(self.config.residual_bits, False, 2.0**-self.config.residual_bits))
         demands = self.demands(name)
         if use is not None and demands == {Demand.ATTENTION} and self._own(name):
             formats = self.attention(use.node)
             return (formats.query, formats.key, formats.value)[use.index]
         if demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
-            if op in UNARY or op == "input":
+            if self.fused_linear(producer) is not None and op in UNARY and not uniform and demands == {Demand.NARROW}:
+                return self._balanced(name)
+            if op in UNARY:
                 return Interpretation(self._asymmetric(name))
             if op in ("Linear", "PatchEmbed", "LayerNormalization"):
                 return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
@@ -282,9 +291,34 @@ class Plan:
         groups = channel_groups(len(stats.mean))
         offset = (stats.minimum + stats.maximum) / 2 if centre else None
         chosen = symmetric(shifted(stats, offset, None), self.config.activation_bits, groups, self.config)
-        made = Interpretation(self._qtype8(chosen.scale), offset)
+        made = Interpretation(self._qtype8(_within_reach(chosen.scale)), offset)
         self._record(name, name, made, "channel", chosen.method)
         return made
+
+    def _balanced(self, name: str) -> Interpretation:
+        """Narrow with a scale per channel that shares the rounding error between the value and the weights that read it.
+
+        Scales that follow each channel's range make the value exact but its outlier channels' weights large (SmoothQuant, arXiv
+        2211.10438, section 4): scales between that and one for the tensor are tried, and the one with the least expected squared
+        error of the reading layers is taken. The least value of all channels is the offset, as functions such as GELU are bounded
+        below.
+        """
+        stats, levels = self.statistics[name], (1 << self.config.activation_bits) - 1
+        chosen = balanced(stats, np.concatenate(self._readers(name), axis=1), levels, self.config)
+        offset = np.full(len(stats.mean), float(stats.minimum.min()))
+        made = Interpretation(QType(self.config.activation_bits, False, tuple(map(float, chosen.scale))), offset)
+        self._record(name, name, made, "channel", chosen.method)
+        return made
+
+    def _readers(self, name: str) -> list[NDArray[np.float64]]:
+        """Weights ``(C, N)`` of the linear layers that read a value, directly or after a selection of tokens."""
+        found = []
+        for use in self.graph.uses_of(name):
+            if use.node.op_type == "Linear":
+                found.append(parameter(self.graph, use.node, 1))
+            else:
+                found += self._readers(output_name(use.node))
+        return found
 
     def _uniform(self, name: str) -> Interpretation:
         """Narrow with one scale."""
@@ -319,3 +353,9 @@ class Plan:
             clip_low=float(low.min()),
             clip_high=float(high.max()),
         )
+
+
+def _within_reach(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scales of channels that hardly vary, raised so that multipliers with a common shift can serve all channels."""
+    raised: NDArray[np.float64] = np.maximum(scale, scale.max() / SCALE_SPREAD)
+    return raised

@@ -4,6 +4,9 @@ A symmetric range has one scale for every group of channels (a tensor, an attent
 asymmetric one has a scale and a zero point for the whole tensor. Errors are squared differences between the real values and what
 their integers stand for, saturation included, averaged over the sampled rows and, by their true weight, the extremes that the
 sample may have missed.
+
+Clipping trades many small errors for few large ones, which fall together on the outlying tokens (a class token, say) that matter
+most. So the observer "auto" takes min-max unless clipping lowers the squared error by a quarter.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.observe import Statistics
 
 RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3)
+CLIPPING_GAIN = 0.75  # "auto" clips where the squared error falls to this share of min-max's, or below
+BALANCES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+SCALE_SPREAD = 256  # scales of channels reach no further apart: multipliers with a common shift must serve all
 TINY = 1e-12  # a range below this holds nothing but zeros
 
 Real = NDArray[np.float64]
@@ -103,9 +109,12 @@ def stream_scale(stats: Statistics, bits: int, headroom: float) -> float:
     return max(float(stats.magnitude.max()) * headroom, TINY) / ((1 << (bits - 1)) - 1)
 
 
-def symmetric(stats: Statistics, bits: int, groups: NDArray[np.int64], config: QuantizationConfig) -> SymmetricRange:
-    """A scale for each group of channels; ``groups`` names the group of every channel, numbered from 0."""
-    limit = (1 << (bits - 1)) - 1
+def symmetric(
+    stats: Statistics, bits: int, groups: NDArray[np.int64], config: QuantizationConfig, signed: bool = True
+) -> SymmetricRange:
+    """A scale for each group of channels; ``groups`` names the group of every channel, numbered from 0. Unsigned: for values from
+    0."""
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     count = int(groups.max()) + 1
     whole = _group_maximum(stats.magnitude, groups, count)
     candidates: dict[str, Real] = {}
@@ -114,12 +123,12 @@ def symmetric(stats: Statistics, bits: int, groups: NDArray[np.int64], config: Q
     if config.observer in ("auto", "percentile"):
         candidates["percentile"] = _percentiles(stats, groups, count, config.percentile)
     if config.observer in ("auto", "mse"):
-        candidates["mse"] = _least_error(stats, groups, whole, limit)
+        candidates["mse"] = _least_error(stats, groups, whole, low, high)
     best: SymmetricRange | None = None
     for method, clip in candidates.items():
-        scale = np.maximum(clip, TINY) / limit
-        error = float(_symmetric_error(stats, scale[groups], limit).mean())
-        if best is None or error < best.error:
+        scale = np.maximum(clip, TINY) / high
+        error = float(_symmetric_error(stats, scale[groups], low, high).mean())
+        if best is None or error < best.error * (CLIPPING_GAIN if best.method == "minmax" else 1.0):
             best = SymmetricRange(scale, method, error)
     assert best is not None
     return best
@@ -142,8 +151,41 @@ def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> Asym
         for a, b in ends_list:
             scale, zero_point = affine(a, b, bits)
             error = _asymmetric_error(stats, scale, zero_point, bits)
-            if best is None or error < best.error:
+            if best is None or error < best.error * (CLIPPING_GAIN if best.method == "minmax" else 1.0):
                 best = AsymmetricRange(scale, zero_point, method, error)
+    assert best is not None
+    return best
+
+
+def balanced(stats: Statistics, weight: Real, levels: int, config: QuantizationConfig) -> SymmetricRange:
+    """A scale per channel for ``x - min(x)`` in ``[0, levels]`` that costs the product with ``weight (C, N)`` least.
+
+    Candidates are ``(range of the channel)^a (largest weight of the channel)^(a - 1)`` for ``a`` from 0 to 1, one scale for all,
+    and clippings of each as the observer allows. The expected squared error counts the rounding and clipping of the value and the
+    rounding of 8-bit weights, whose steps grow with the largest folded weight of an output. """
+    low = float(stats.minimum.min())
+    rows = stats.rows.astype(np.float64) - low
+    top = np.percentile(rows, config.percentile, axis=0) if config.observer == "percentile" else stats.maximum - low
+    span = np.maximum(top, max(float(top.max()), TINY) / SCALE_SPREAD)
+    largest = np.abs(weight).max(axis=1)
+    largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
+    gain = np.einsum("cn,cn->c", weight, weight)
+    power = np.einsum("rc,rc->c", rows, rows) / len(rows)
+    ratios = RATIOS[::2] if config.observer in ("auto", "mse") else RATIOS[:1]
+    best: SymmetricRange | None = None
+    for shape in [np.ones_like(span)] + [span**a * largest ** (a - 1) for a in BALANCES]:
+        whole = np.maximum(shape, shape.max() / SCALE_SPREAD)
+        whole = whole * (float((span / whole).max()) / levels)
+        for ratio in ratios:
+            scale = whole * ratio
+            q = np.clip(np.floor(rows / scale + 0.5), 0, levels) * scale - rows
+            over = np.maximum(stats.maximum - low - levels * scale, 0.0) ** 2 / stats.count
+            value_error = float((np.einsum("rc,rc->c", q, q) / len(rows) + over) @ gain)
+            step = np.abs(weight * scale[:, None]).max(axis=0) / 127
+            error = value_error + float(np.square(step).sum() / 12 * (power / scale**2).sum())
+            if best is None or error < best.error:
+                method = config.observer if config.observer != "auto" else "minmax" if ratio == 1.0 else "mse"
+                best = SymmetricRange(scale, method, error)
     assert best is not None
     return best
 
@@ -169,29 +211,29 @@ def _percentiles(stats: Statistics, groups: NDArray[np.int64], count: int, perce
     return np.array([np.percentile(magnitudes[:, groups == g], percentile) for g in range(count)])
 
 
-def _least_error(stats: Statistics, groups: NDArray[np.int64], whole: Real, limit: int) -> Real:
+def _least_error(stats: Statistics, groups: NDArray[np.int64], whole: Real, low: int, high: int) -> Real:
     best_error = np.full(len(whole), np.inf)
     best = whole.copy()
     for ratio in RATIOS:
         clip = whole * ratio
-        by_channel = _symmetric_error(stats, (np.maximum(clip, TINY) / limit)[groups], limit)
+        by_channel = _symmetric_error(stats, (np.maximum(clip, TINY) / high)[groups], low, high)
         error = np.bincount(groups, weights=by_channel, minlength=len(whole))
         better = error < best_error
         best_error[better], best[better] = error[better], clip[better]
     return best
 
 
-def _symmetric_error(stats: Statistics, scale: Real, limit: int) -> Real:
+def _symmetric_error(stats: Statistics, scale: Real, low: int, high: int) -> Real:
     """Mean squared error of each channel."""
     step = scale.astype(np.float32)
     q = stats.rows / step
     np.add(q, np.float32(0.5), out=q)
     np.floor(q, out=q)
-    np.clip(q, -limit - 1, limit, out=q)
+    np.clip(q, low, high, out=q)
     q *= step
     q -= stats.rows
     inside = np.einsum("nc,nc->c", q, q, dtype=np.float64) / len(stats.rows)
-    over = np.maximum(stats.maximum - limit * scale, 0.0) ** 2 + np.maximum(-(limit + 1) * scale - stats.minimum, 0.0) ** 2
+    over = np.maximum(stats.maximum - high * scale, 0.0) ** 2 + np.maximum(low * scale - stats.minimum, 0.0) ** 2
     return np.asarray(inside + over / stats.count, dtype=np.float64)
 
 

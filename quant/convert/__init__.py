@@ -19,7 +19,7 @@ from edgeflow.quant.convert.move import (
     convert_select_tokens,
     convert_transpose,
 )
-from edgeflow.quant.convert.norm import convert_layer_norm
+from edgeflow.quant.convert.norm import convert_layer_norm, convert_softmax
 from edgeflow.quant.convert.pool import convert_mean_pool
 from edgeflow.quant.convert.unary import convert_unary
 from edgeflow.quant.float_graph import origin
@@ -46,6 +46,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "Reshape": convert_reshape,
     "SelectChannels": convert_select_channels,
     "SelectTokens": convert_select_tokens,
+    "Softmax": convert_softmax,
     "Transpose": convert_transpose,
     **dict.fromkeys(UNARY, convert_unary),
 }

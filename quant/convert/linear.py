@@ -12,11 +12,13 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.graph import Attribute, IntArray, QType
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
-from edgeflow.quant.convert.unary import index_range, table_entries, unary_function
+from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
 from edgeflow.quant.plan import Interpretation
 
 WEIGHT_LIMIT = 127
+ENTRY_LIMIT = (1 << 15) - 1
+INDEX_BITS = 10  # of the table in the epilogue
 BIAS_LIMIT = 1 << 29
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
@@ -112,15 +114,21 @@ def convert_linear(node: ir.Node, context: Context) -> None:
 def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> None:
     """An elementwise function in the epilogue of the linear layer before it."""
     before, value = output_name(linear), output_name(node)
-    out = context.plan.qtype(value)
+    made, build = context.plan.chosen(value), context.builder
+    out = made.qtype
     function = unary_function(context.graph.model, node)
-    low, high = index_range(context.statistics[before], function, 8, out, context.config)
-    entries, scale, zero_point = table_entries(function, low, high, 8, out)
-    index = QType(8, True, scale, zero_point)
+    index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
     inputs, attributes = _prepare(linear, context, value, Interpretation(index), None, None)
-    table = context.builder.constant(f"{value}/table", entries, out.bits, out.signed)
-    attributes |= {"has_table": True}
-    context.set(value, context.builder.node("linear", [*inputs, table], value, out, origin(linear), attributes))
+    # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
+    zero = float(made.offset[0]) if made.offset is not None else -out.zero_point * float(out.scales.max())
+    values = table_values(function, index) - zero
+    step = max(float(np.abs(values).max()), 1e-12) / ENTRY_LIMIT
+    channels = len(build.constants[inputs[1]])
+    multiplier, shift = dyadic(np.broadcast_to(step / out.scales, (channels,)), context.config.multiplier_bits)
+    inputs.append(build.constant(f"{value}/table", as_words(values / step), 16))
+    inputs.append(build.constant(f"{value}/output_multiplier", multiplier, 32))
+    attributes |= {"has_table": True, "index_bits": INDEX_BITS, "output_shift": shift}
+    context.set(value, build.node("linear", inputs, value, out, origin(linear), attributes))
 
 
 def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
@@ -178,9 +186,16 @@ def _prepare(
         build.constant(f"{name}/bias", offsets, 32),
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]
-    return inputs, {
-        "shift": found.shift,
+    return inputs, plain_attributes(found.shift)
+
+
+def plain_attributes(shift: int) -> dict[str, Attribute]:
+    """Attributes of an integer linear layer without table or residual."""
+    return {
+        "shift": shift,
         "has_table": False,
+        "index_bits": 0,
+        "output_shift": 0,
         "has_residual": False,
         "residual_multiplier": 0,
         "residual_shift": 0,
@@ -250,11 +265,4 @@ def identity(
         build.constant(f"{name}/bias", np.zeros(size, dtype=np.int64), 32),
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]
-    attributes: dict[str, Attribute] = {
-        "shift": shift,
-        "has_table": False,
-        "has_residual": False,
-        "residual_multiplier": 0,
-        "residual_shift": 0,
-    }
-    return build.node("linear", inputs, name, out, where, attributes)
+    return build.node("linear", inputs, name, out, where, plain_attributes(shift))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.exponent import exponent_table
 from edgeflow.hw.ops.layernorm import layernorm_parameters
+from edgeflow.hw.ops.softmax import softmax_parameters
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+
+SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS = 10, 16  # the final layer runs once: as exact as its operator goes
 
 
 def convert_layer_norm(node: ir.Node, context: Context) -> None:
@@ -22,20 +27,36 @@ def convert_layer_norm(node: ir.Node, context: Context) -> None:
     channels = source.shape[-1]
     epsilon = node.attributes.get_float("epsilon", 1e-5)
     assert epsilon is not None
-    attributes, gain, offset, seed = layernorm_parameters(
-        parameter(context.graph, node, 1),
-        beta,
-        epsilon,
-        channels,
-        float(source.qtype.scales),
-        np.broadcast_to(out.scales, (channels,)),
-        source.qtype.bits,
-        out.bits,
-    )
+    where = origin(node)
+    try:
+        attributes, gain, offset, seed = layernorm_parameters(
+            parameter(context.graph, node, 1),
+            beta,
+            epsilon,
+            channels,
+            float(source.qtype.scales),
+            np.broadcast_to(out.scales, (channels,)),
+            source.qtype.bits,
+            out.bits,
+        )
+    except ValueError as error:
+        raise UnsupportedError(f"{where}: {error}") from error
     inputs = [
         stream,
         context.builder.constant(f"{output}/gain", gain, 18),
         context.builder.constant(f"{output}/offset", offset, 32),
         context.builder.constant(f"{output}/seed", seed, 17),
     ]
-    context.set(output, context.builder.node("layernorm", inputs, output, out, origin(node), attributes))
+    context.set(output, context.builder.node("layernorm", inputs, output, out, where, attributes))
+
+
+def convert_softmax(node: ir.Node, context: Context) -> None:
+    """The softmax at a network's end: probabilities as unsigned words, of which the largest stands for just under 1."""
+    output, config = output_name(node), context.config
+    stream = context.stream(required_input(node, 0), node)
+    bits = config.residual_bits
+    attributes = softmax_parameters(float(context.qtype(stream).scales), SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS, bits)
+    table = exponent_table(SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS)
+    inputs = [stream, context.builder.constant(f"{output}/exponent", table, 17)]
+    out = context.plan.qtype(output)
+    context.set(output, context.builder.node("softmax", inputs, output, out, origin(node), attributes))

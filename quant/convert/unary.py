@@ -1,9 +1,8 @@
-"""Elementwise functions of one tensor as tables: 256 entries in a linear layer's epilogue, 1024 alone."""
+"""Elementwise functions of one tensor as tables, in a linear layer's epilogue or alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgeflow.hw.graph import IntArray, QType
+from edgeflow.hw.graph import QType
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, required_input
@@ -19,9 +18,8 @@ from edgeflow.quant.observe import Statistics
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
 
 TABLE_BITS = 10  # index width of a table that stands alone
-SEARCH_VALUES = 1 << 13
+SEARCH_VALUES = 1 << 12
 SHRINK = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-REFINE = (-0.075, -0.05, -0.025, 0.0, 0.025, 0.05, 0.075)
 
 Real = NDArray[np.float64]
 Function = Callable[[Real], Real]
@@ -50,7 +48,7 @@ def unary_function(model: ir.Model, node: ir.Node) -> Function:
     return function
 
 
-def index_range(stats: Statistics, function: Function, bits: int, out: QType, config: QuantizationConfig) -> tuple[float, float]:
+def index_range(stats: Statistics, function: Function, bits: int, config: QuantizationConfig) -> tuple[float, float]:
     """The range of the argument that the table's index covers.
 
     With observer ``auto`` or ``mse`` it is the range with the least squared error after the function, by search over the sampled
@@ -67,45 +65,39 @@ def index_range(stats: Statistics, function: Function, bits: int, out: QType, co
         return float(ends[0]), float(ends[1])
     rng = np.random.default_rng(config.seed)
     sample = rng.choice(values, min(SEARCH_VALUES, values.size), replace=False).astype(np.float64)
+    sample = np.append(sample, [low, high])
     expected = function(sample)
     middle = float(np.median(sample))
+    steps = (1 << bits) - 1
 
-    def error(a: float, b: float) -> float:
-        scale = (b - a) / ((1 << bits) - 1)
-        table = out.dequantize(out.quantize(function(a + scale * np.arange(1 << bits, dtype=np.float64))))
-        index = np.clip(np.floor((sample - a) / scale + 0.5), 0, (1 << bits) - 1).astype(np.intp)
-        difference = table[index] - expected
+    def error(ends: tuple[float, float]) -> float:
+        scale = (ends[1] - ends[0]) / steps
+        index = np.clip(np.floor((sample - ends[0]) / scale + 0.5), 0, steps)
+        difference = function(ends[0] + scale * index) - expected
         return float(np.dot(difference, difference))
 
-    def search(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, float]:
-        pairs = [(a, b) for a in left for b in right if 0.0 <= a < 1.0 and 0.0 <= b < 1.0]
-        return min(pairs, key=lambda pair: error(low + (middle - low) * pair[0], high + (middle - high) * pair[1]))
-
-    a, b = search(SHRINK, SHRINK)
-    a, b = search(tuple(a + d for d in REFINE), tuple(b + d for d in REFINE))
-    return low + (middle - low) * a, high + (middle - high) * b
+    left, right = ([end + (middle - end) * share for share in SHRINK] for end in (low, high))
+    return min(((a, b) for a in left for b in right), key=error)
 
 
-def table_entries(function: Function, low: float, high: float, bits: int, out: QType) -> tuple[IntArray, float, int]:
-    """The table for indices ``-2^(bits-1) ..`` over ``[low, high]``, with the index's scale and zero point."""
+def index_type(low: float, high: float, bits: int) -> QType:
+    """The format of a table's index that covers ``[low, high]``; its zero point may lie outside the format."""
     scale = (high - low) / ((1 << bits) - 1)
-    half = 1 << (bits - 1)
-    zero_point = -half - int(np.floor(low / scale + 0.5))
-    index = np.arange(-half, half, dtype=np.float64)
-    return out.quantize(function((index - zero_point) * scale)), scale, zero_point
+    return QType(bits, True, scale, -(1 << (bits - 1)) - int(np.floor(low / scale + 0.5)))
+
+
+def table_values(function: Function, index: QType) -> Real:
+    """The function's value at every index, from the least."""
+    return function(index.dequantize(np.arange(index.minimum, index.maximum + 1)))
 
 
 def convert_unary(node: ir.Node, context: Context) -> None:
     """A function that no linear layer absorbed: requantize to the index, then the table."""
-    source, output = required_input(node, 0), output_name(node)
+    source, output, where = required_input(node, 0), output_name(node), origin(node)
     out = context.plan.qtype(output)
     function = unary_function(context.graph.model, node)
-    low, high = index_range(context.statistics[source], function, TABLE_BITS, out, context.config)
-    entries, scale, zero_point = table_entries(function, low, high, TABLE_BITS, out)
-    where = origin(node)
-    stream = context.stream(source, node)
-    # The zero point may lie far outside the index's format: the requantize node adds it as a number of its own.
-    index = context.requantize(stream, QType(TABLE_BITS, True, scale, zero_point), f"{output}/index", where)
+    wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config), TABLE_BITS)
+    index = context.requantize(context.stream(source, node), wanted, f"{output}/index", where)
+    entries = out.quantize(table_values(function, wanted))
     table = context.builder.constant(f"{output}/table", entries, out.bits, out.signed)
-    attributes: dict[str, Any] = {}
-    context.set(output, context.builder.node("table", [index, table], output, out, where, attributes))
+    context.set(output, context.builder.node("table", [index, table], output, out, where, {}))
