@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
     PathLike = str | os.PathLike[str]
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]  # what goes on, how much of it is done, of how much (0: not known)
 
 __all__ = [
     "BoardError",

@@ -34,26 +34,30 @@ class Console:
         elif answer or not self.quiet:
             from rich.console import Console as RichConsole
 
-            render(RichConsole(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH))
+            render(RichConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH))
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
-        """A progress callback that draws bars on a terminal's standard error; None elsewhere or when quiet."""
+        """A progress callback that draws what goes on now on a terminal's standard error; None elsewhere or when quiet."""
         if self.quiet or not sys.stderr.isatty():
             yield None
             return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         with Bars(*columns, console=RichConsole(stderr=True), transient=True) as bars:
-            tasks: dict[str, Any] = {}
+            bar = bars.add_task("", total=None, count="")
 
             def report(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total or None)
-                bars.update(tasks[what], completed=done, total=total or None)
+                share = f"{done}/{total}" if total else ""
+                bars.update(bar, description=what, completed=done, total=total or None, count=share)
 
             yield report
 

@@ -184,12 +184,11 @@ def run(request: Request, progress: Progress) -> Build:
     with new_build(request.output) as folder:
         state = State(request, folder, progress)
         for i, (name, step) in enumerate(STEPS):
-            progress(name, i, len(STEPS))
+            progress(f"step {i + 1} of {len(STEPS)}: {name}", 0, 0)
             start = time.perf_counter()
             step(state)
             state.timings[name] = time.perf_counter() - start
             _check(state, name, level)
-        progress("done", len(STEPS), len(STEPS))
         _write_manifest(state)
     return Build(request.output)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from edgeflow.sw import cli, doctor
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
+    from rich.console import Console as RichConsole
 
 COMMANDS = ("compile", "verify", "simulate", "cycles", "report", "boards", "doctor")
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pydantic", "jinja2", "matplotlib")
@@ -303,3 +305,32 @@ def test_the_module_runs_as_a_program() -> None:
     done = process("--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert process("boards", "nothing").returncode == 2
+
+
+def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: Tiny, tmp_path: Path) -> None:
+    """On a terminal, progress is drawn on standard error; standard output stays one JSON document."""
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "edgeflow.sw.cli", "--json", "compile", str(tiny.model), "-o", str(tmp_path / "made")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}) as child:
+        os.close(follower)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the terminal closes when the child ends
+            while piece := os.read(leader, 1 << 16):
+                drawn += piece
+        assert child.stdout is not None
+        assert json.loads(child.stdout.read())["model"] == "tiny.onnx"
+    os.close(leader)
+    assert child.returncode == 0
+    assert b" of 8: " in drawn
+
+
+def test_text_in_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from edgeflow.sw.console import Console, facts, table
+
+    def render(out: RichConsole) -> None:
+        table(out, ("name",), [("pip install 'edgeflow[exact]'",)])
+        facts(out, [("[bold]", "[/red]")])
+
+    Console().show({}, render)
+    text = capsys.readouterr().out
+    assert all(part in text for part in ("edgeflow[exact]", "[bold]", "[/red]"))
