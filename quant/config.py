@@ -36,5 +36,5 @@ class QuantizationConfig(BaseModel):
     )
     exponent_fraction_bits: int = Field(default=6, ge=2, le=10, description="log2 of the softmax exponential's table size")
     probability_bits: int = Field(default=9, ge=4, le=16, description="width of the unnormalised attention probabilities")
-    sample_values: int = Field(default=1 << 18, ge=1 << 10, description="values of each tensor that are kept for the range search")
+    sample_values: int = Field(default=1 << 17, ge=1 << 10, description="values of each tensor that are kept for the range search")
     seed: int = Field(default=0, ge=0, description="seed of the choice of rows that are kept")

@@ -22,6 +22,7 @@ from edgeflow.quant.session import FloatSession
 
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
 MAXIMUM_BATCH = 32
+MINIMUM_ROWS = 256  # kept of wide tensors too
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
@@ -126,7 +127,7 @@ def observe(
 
 def _choose_rows(total: int, channels: int, config: QuantizationConfig) -> NDArray[np.int64]:
     """Sorted numbers of the rows to keep, out of ``total``."""
-    keep = min(total, max(1, config.sample_values // channels))
+    keep = min(total, max(MINIMUM_ROWS, config.sample_values // channels))
     rng = np.random.default_rng([config.seed, total, channels])
     return np.sort(rng.choice(total, keep, replace=False))
 

@@ -190,7 +190,7 @@ class Plan:
         if op == "Attention":
             return self.attention(producer).output
         if op == "Softmax":
-            return Interpretation(QType(self.config.residual_bits, False, 2.0**-self.config.residual_bits))
+            return Interpretation(QType(self.config.residual_bits, False, 1.0 / ((1 << self.config.residual_bits) - 1)))
         demands = self.demands(name)
         if use is not None and demands == {Demand.ATTENTION} and self._own(name):
             formats = self.attention(use.node)

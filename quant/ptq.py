@@ -82,13 +82,13 @@ def _add_input(name: str, context: Context) -> None:
         rows = min(len(parameter(context.graph, use.node, 1)) for use in uses)
         qtype = QType(32, False, 1.0, overflow=Overflow.ERROR)
         context.set(name, context.builder.input(name, shape, qtype, limit=rows - 1))
-    elif uses and all(_reads_mask(use) for use in uses):
+    elif (uses or name not in context.statistics) and all(_reads_mask(use) for use in uses):  # integers that nothing reads, too
         qtype = QType(8, False, 1.0, overflow=Overflow.ERROR)
         context.set(name, context.builder.input(name, shape, qtype, limit=1))
     elif name in context.statistics:
         context.set(name, context.builder.input(name, shape, context.plan.qtype(name)))
     else:
-        readers = ", ".join(f"{origin(use.node)} ({use.node.op_type})" for use in uses) or "nothing"
+        readers = ", ".join(f"{origin(use.node)} ({use.node.op_type})" for use in uses)
         raise UnsupportedError(f"input {name!r}: integers are supported as token ids or as a key mask, but it is read by {readers}")
 
 

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.observe import Statistics
 
-RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3)
+RATIOS = (1.0, 0.93, 0.86, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.3)
 CLIPPING_GAIN = 0.75  # "auto" clips where the squared error falls to this share of min-max's, or below
 BALANCES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+BALANCE_VALUES = 1 << 18
 SCALE_SPREAD = 256  # scales of channels reach no further apart: multipliers with a common shift must serve all
-TINY = 1e-12  # a range below this holds nothing but zeros
+TINY = 1e-30  # a range below this holds nothing but zeros
+STILL = 1e-6  # values that vary by no more than this share of the largest are constant, but for float32's rounding
 
 Real = NDArray[np.float64]
 
@@ -106,7 +108,8 @@ def joined(a: Statistics, b: Statistics) -> Statistics:
 
 def stream_scale(stats: Statistics, bits: int, headroom: float) -> float:
     """Scale of a wide symmetric tensor: the largest absolute value seen, times the headroom for values not seen."""
-    return max(float(stats.magnitude.max()) * headroom, TINY) / ((1 << (bits - 1)) - 1)
+    largest = float(_guessed(stats.magnitude.max(keepdims=True))[0])
+    return largest * headroom / ((1 << (bits - 1)) - 1)
 
 
 def symmetric(
@@ -116,12 +119,13 @@ def symmetric(
     0."""
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     count = int(groups.max()) + 1
-    whole = _group_maximum(stats.magnitude, groups, count)
+    whole = _guessed(_group_maximum(stats.magnitude, groups, count))
     candidates: dict[str, Real] = {}
     if config.observer in ("auto", "minmax"):
         candidates["minmax"] = whole
     if config.observer in ("auto", "percentile"):
-        candidates["percentile"] = _percentiles(stats, groups, count, config.percentile)
+        clip = _percentiles(stats, groups, count, config.percentile)
+        candidates["percentile"] = np.where(clip > STILL * whole, clip, whole)  # a group that hardly ever is not 0 keeps its range
     if config.observer in ("auto", "mse"):
         candidates["mse"] = _least_error(stats, groups, whole, low, high)
     best: SymmetricRange | None = None
@@ -137,13 +141,16 @@ def symmetric(
 def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> AsymmetricRange:
     """One scale and zero point for the whole tensor; 0.0 is represented exactly."""
     low, high = min(float(stats.minimum.min()), 0.0), max(float(stats.maximum.max()), 0.0)
+    if high - low <= TINY:
+        high = 1.0
     candidates: dict[str, list[tuple[float, float]]] = {}
     if config.observer in ("auto", "minmax"):
         candidates["minmax"] = [(low, high)]
     if config.observer in ("auto", "percentile"):
         tail = 100.0 - config.percentile
         ends = np.percentile(stats.rows, [tail, config.percentile])
-        candidates["percentile"] = [(min(float(ends[0]), 0.0), max(float(ends[1]), 0.0))]
+        left, right = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
+        candidates["percentile"] = [(left, right) if right - left > STILL * (high - low) else (low, high)]
     if config.observer in ("auto", "mse"):
         candidates["mse"] = [(low * a, high * b) for a in RATIOS[::2] for b in RATIOS[::2]]
     best: AsymmetricRange | None = None
@@ -162,15 +169,15 @@ def balanced(stats: Statistics, weight: Real, levels: int, config: QuantizationC
 
     Candidates are ``(range of the channel)^a (largest weight of the channel)^(a - 1)`` for ``a`` from 0 to 1, one scale for all,
     and clippings of each as the observer allows. The expected squared error counts the rounding and clipping of the value and the
-    rounding of 8-bit weights, whose steps grow with the largest folded weight of an output. """
+    rounding of 8-bit weights, whose steps grow with the largest folded weight of an output."""
     low = float(stats.minimum.min())
-    rows = stats.rows.astype(np.float64) - low
+    rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)] - np.float32(low)
     top = np.percentile(rows, config.percentile, axis=0) if config.observer == "percentile" else stats.maximum - low
-    span = np.maximum(top, max(float(top.max()), TINY) / SCALE_SPREAD)
+    span = _guessed(np.maximum(top, float(top.max()) / SCALE_SPREAD))
     largest = np.abs(weight).max(axis=1)
     largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
     gain = np.einsum("cn,cn->c", weight, weight)
-    power = np.einsum("rc,rc->c", rows, rows) / len(rows)
+    power = np.square(rows).mean(axis=0, dtype=np.float64)
     ratios = RATIOS[::2] if config.observer in ("auto", "mse") else RATIOS[:1]
     best: SymmetricRange | None = None
     for shape in [np.ones_like(span)] + [span**a * largest ** (a - 1) for a in BALANCES]:
@@ -178,9 +185,9 @@ def balanced(stats: Statistics, weight: Real, levels: int, config: QuantizationC
         whole = whole * (float((span / whole).max()) / levels)
         for ratio in ratios:
             scale = whole * ratio
-            q = np.clip(np.floor(rows / scale + 0.5), 0, levels) * scale - rows
+            q = _rounding_error(rows, scale, 0, levels)
             over = np.maximum(stats.maximum - low - levels * scale, 0.0) ** 2 / stats.count
-            value_error = float((np.einsum("rc,rc->c", q, q) / len(rows) + over) @ gain)
+            value_error = float((np.square(q, out=q).mean(axis=0, dtype=np.float64) + over) @ gain)
             step = np.abs(weight * scale[:, None]).max(axis=0) / 127
             error = value_error + float(np.square(step).sum() / 12 * (power / scale**2).sum())
             if best is None or error < best.error:
@@ -196,6 +203,15 @@ def affine(low: float, high: float, bits: int) -> tuple[float, int]:
     scale = max(high - low, TINY) / steps
     zero_point = int(np.floor(-low / scale + 0.5)) - (1 << (bits - 1))
     return scale, zero_point
+
+
+def _guessed(reach: Real) -> Real:
+    """Largest absolute values by group, those of groups that never moved replaced: other data may move them, and a scale that is far
+    below the others could not share multipliers with them. The guess is the largest of all groups, or 1 where nothing moved."""
+    largest = float(reach.max())
+    if largest <= TINY:
+        return np.ones_like(reach)
+    return np.where(reach > STILL * largest, reach, largest)
 
 
 def _group_maximum(values: Real, groups: NDArray[np.int64], count: int) -> Real:
@@ -225,16 +241,21 @@ def _least_error(stats: Statistics, groups: NDArray[np.int64], whole: Real, low:
 
 def _symmetric_error(stats: Statistics, scale: Real, low: int, high: int) -> Real:
     """Mean squared error of each channel."""
-    step = scale.astype(np.float32)
-    q = stats.rows / step
-    np.add(q, np.float32(0.5), out=q)
-    np.floor(q, out=q)
-    np.clip(q, low, high, out=q)
-    q *= step
-    q -= stats.rows
-    inside = np.einsum("nc,nc->c", q, q, dtype=np.float64) / len(stats.rows)
+    q = _rounding_error(stats.rows, scale, low, high)
+    inside = np.square(q, out=q).mean(axis=0, dtype=np.float64)
     over = np.maximum(stats.maximum - high * scale, 0.0) ** 2 + np.maximum(low * scale - stats.minimum, 0.0) ** 2
     return np.asarray(inside + over / stats.count, dtype=np.float64)
+
+
+def _rounding_error(rows: NDArray[np.float32], scale: Real, low: int, high: int) -> NDArray[np.float32]:
+    """What the integers of ``rows`` in ``[low, high]`` stand for, less ``rows``."""
+    step = scale.astype(np.float32)
+    q = rows * (1.0 / scale).astype(np.float32)
+    np.add(q, np.float32(0.5), out=q)
+    np.floor(q, out=q)
+    np.clip(q, np.float32(low), np.float32(high), out=q)
+    np.multiply(q, step, out=q)
+    return np.subtract(q, rows, out=q)
 
 
 def _asymmetric_error(stats: Statistics, scale: float, zero_point: int, bits: int) -> float:

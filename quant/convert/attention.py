@@ -40,6 +40,8 @@ def convert_attention(node: ir.Node, context: Context) -> None:
 
     # Weights are powers of two: exp(x) = 2^(x log2 e), with F fraction bits of the exponent.
     exponent = formats.score_scale * factor * math.log2(math.e) * 2.0**config.exponent_fraction_bits
+    # Where one step of the score already makes a weight vanish, more changes nothing, but would cost other heads their precision.
+    exponent = np.minimum(exponent, (config.probability_bits + 2) << config.exponent_fraction_bits)
     multiplier, shift = dyadic(exponent, config.multiplier_bits)
     inverse = 1.0 / formats.output_ratio
     output_shift = min(NUMERATOR_BITS - 1 - math.ceil(math.log2(float(inverse.max()))), MAXIMUM_OUTPUT_SHIFT)

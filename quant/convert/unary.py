@@ -15,6 +15,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, required_input
 from edgeflow.quant.observe import Statistics
+from edgeflow.quant.ranges import STILL
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
 
 TABLE_BITS = 10  # index width of a table that stands alone
@@ -55,8 +56,9 @@ def index_range(stats: Statistics, function: Function, bits: int, config: Quanti
     arguments: where the function is flat the range may end early. Neither end is bound to 0.
     """
     low, high = float(stats.minimum.min()), float(stats.maximum.max())
-    if high - low < 1e-9:
-        return low - 1e-6, low + 1e-6
+    if high - low <= STILL * max(-low, high):  # constant on the calibration data, but for float32's rounding: a guess
+        reach = max(-low, high) or 1.0
+        return low - reach, low + reach
     if config.observer == "minmax":
         return low, high
     values = stats.rows.reshape(-1)
@@ -100,4 +102,4 @@ def convert_unary(node: ir.Node, context: Context) -> None:
     index = context.requantize(context.stream(source, node), wanted, f"{output}/index", where)
     entries = out.quantize(table_values(function, wanted))
     table = context.builder.constant(f"{output}/table", entries, out.bits, out.signed)
-    context.set(output, context.builder.node("table", [index, table], output, out, where, {}))
+    context.set(output, context.builder.node("table", [index, table], output, out, where, {"minimum": wanted.minimum}))

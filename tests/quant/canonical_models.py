@@ -14,7 +14,18 @@ from onnx import helper, numpy_helper
 from edgeflow.sw.importer.functions import attach_functions
 
 TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
-OWN = ("Linear", "PatchEmbed", "Attention", "Embedding", "MeanPool", "SelectTokens", "SelectChannels", "ConstantTokens", "Silu", "QuickGelu")
+OWN = (
+    "Linear",
+    "PatchEmbed",
+    "Attention",
+    "Embedding",
+    "MeanPool",
+    "SelectTokens",
+    "SelectChannels",
+    "ConstantTokens",
+    "Silu",
+    "QuickGelu",
+)
 
 
 def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
