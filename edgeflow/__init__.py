@@ -121,13 +121,15 @@ def compile(
     dims: Mapping[str, int] | None = None,
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
+    sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Build:
     """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
 
     Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``overlay`` targets an existing
-    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board.
+    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``sizes`` fixes some of ``pi``,
+    ``po``, ``lanes`` and ``vector`` of the accelerator that is chosen.
     """
     from edgeflow.hw.boards import load_board as find_board
     from edgeflow.sw import pipeline
@@ -144,6 +146,7 @@ def compile(
         architecture=None if overlay is None else read_overlay(overlay),
         clock_mhz=_clock(clock_mhz, found.clock_mhz),
         seed=seed,
+        sizes=sizes or {},
     )
     return pipeline.run(request, progress or _silent)
 

@@ -42,14 +42,24 @@ def known_resources(architecture: Architecture) -> dict[str, int]:
 
 
 def choose_architecture(
-    board: Board, demands: Mapping[str, int], units: Sequence[str], clock_mhz: float | None = None
+    board: Board,
+    demands: Mapping[str, int],
+    units: Sequence[str],
+    clock_mhz: float | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Architecture:
     """The accelerator with these units that fits a board and would run a transformer encoder of this size soonest.
 
-    ``demands``: the smallest ``max_channels``, ``max_tokens`` and ``max_head``. BoardError names what the smallest accelerator
-    exceeds and by how much.
+    ``demands``: the smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``sizes``: those of ``pi``, ``po``, ``lanes`` and
+    ``vector`` that are not to be chosen. BoardError names what the smallest accelerator exceeds and by how much, or a size that
+    none has.
     """
-    found = [_architecture(board, demands, units, clock_mhz, *sizes) for sizes in _sizes(board, units)]
+    found = [_architecture(board, demands, units, clock_mhz, *s) for s in _sizes(board, units)]
+    for name, size in (sizes or {}).items():
+        known = sorted({getattr(a, name) for a in found})
+        found = [a for a in found if getattr(a, name) == size]
+        if not found:
+            raise BoardError(f"no accelerator for board {board.name} has {name} = {size}: choose from {', '.join(map(str, known))}")
     found.sort(key=encoder_cycles)
     for candidate in found:
         if not _excess(candidate, board):
@@ -58,7 +68,7 @@ def choose_architecture(
     excess = _excess(smallest, board).items()
     text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in excess)
     raise BoardError(
-        f"board {board.name} is too small for this model: the smallest accelerator takes {text}, where {SHARE:.0%} of the device "
+        f"board {board.name} is too small for this model: the smallest accelerator{' of these sizes' if sizes else ''} takes {text}, where {SHARE:.0%} of the device "
         f"may be used; choose a larger board or a model with fewer channels or tokens"
     )
 

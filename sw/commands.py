@@ -89,6 +89,10 @@ def compile_model(
     ] = None,
     observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the board's own by default.")] = None,
+    pi: Annotated[int | None, typer.Option(metavar="N", help="Input channels multiplied in a cycle; chosen by default.")] = None,
+    po: Annotated[int | None, typer.Option(metavar="N", help="Output channels made in a cycle; chosen by default.")] = None,
+    lanes: Annotated[int | None, typer.Option(metavar="N", help="Attention queries at a time; chosen by default.")] = None,
+    vector: Annotated[int | None, typer.Option(metavar="N", help="Elements a cycle of vector units; chosen by default.")] = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
     ] = None,
@@ -96,8 +100,10 @@ def compile_model(
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     dims = _dims(dim or [])
-    if overlay is not None and clock is not None:
-        raise InputError("option --overlay fixes the accelerator and its clock: leave out --clock")
+    asked = {"pi": pi, "po": po, "lanes": lanes, "vector": vector}
+    sizes = {name: size for name, size in asked.items() if size is not None}
+    if overlay is not None and (sizes or clock is not None):
+        raise InputError("option --overlay fixes the accelerator and its clock: leave out --clock, --pi, --po, --lanes, --vector")
     import edgeflow
     from edgeflow.sw.data import read_npz
 
@@ -113,6 +119,7 @@ def compile_model(
             dims=dims,
             clock_mhz=clock,
             overlay=overlay,
+            sizes=sizes,
             seed=seed,
             progress=progress,
         )

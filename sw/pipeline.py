@@ -64,6 +64,7 @@ class Request:
     architecture: Architecture | None  # a given overlay, or None to choose one for the board
     clock_mhz: float
     seed: int
+    sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
 
 
 @dataclass
@@ -119,7 +120,9 @@ def fit_step(state: State) -> None:
     graph = state.quantized.graph
     chosen = state.request.architecture
     if chosen is None:
-        chosen = choose_architecture(state.request.board, demands(graph), units(graph), state.request.clock_mhz)
+        chosen = choose_architecture(
+            state.request.board, demands(graph), units(graph), state.request.clock_mhz, state.request.sizes
+        )
     state.architecture = chosen
 
 

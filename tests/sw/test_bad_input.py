@@ -298,6 +298,11 @@ def test_a_clock_that_is_none(attempt: Compile, clock: str) -> None:
     says(attempt.refused(options=("--clock", clock)), "clock")
 
 
+def test_a_size_that_no_accelerator_has(attempt: Compile) -> None:
+    says(attempt.refused(options=("--pi", 12)), "pi = 12", "8", "16", "64")
+    says(attempt.refused(options=("--pi", 64, "--po", 64)), "kv260", "dsp")
+
+
 def compile_into(terminal: Terminal, tiny: Tiny, target: Path) -> str:
     return terminal.refused("compile", tiny.model, "--calib", tiny.calibration, "-o", target)
 

@@ -93,6 +93,7 @@ def test_version(terminal: Terminal) -> None:
         (("compile", "m.onnx", "--dim", "sequence"), ("--dim", "'sequence'", "--dim sequence=128")),
         (("compile", "m.onnx", "--dim", "sequence=0"), ("--dim", "'sequence=0'", "positive")),
         (("compile", "m.onnx", "--overlay", "overlay.json", "--clock", "100"), ("--overlay", "--clock")),
+        (("compile", "m.onnx", "--overlay", "overlay.json", "--po", "16"), ("--overlay", "--po")),
     ],
 )
 def test_a_usage_error_is_one_line_with_a_hint(terminal: Terminal, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -117,10 +118,13 @@ def test_compile_sums_up_what_it_made(terminal: Terminal, tiny: Tiny, tmp_path: 
 
 
 def test_compile_honours_its_options(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
-    options = ("--board", "PYNQ-Z2", "--clock", "75", "--observer", "minmax", "--seed", "3", "-o", tmp_path / "made")
+    sizes = ("--pi", 4, "--po", 8, "--lanes", 1, "--vector", 2)
+    options = ("--board", "PYNQ-Z2", "--clock", "75", "--observer", "minmax", "--seed", "3", "-o", tmp_path / "made", *sizes)
     found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
     assert (found["board"], found["clock_mhz"], found["build"]) == ("pynq-z2", 75, str(tmp_path / "made"))
-    manifest = edgeflow.open_build(tmp_path / "made").manifest
+    build = edgeflow.open_build(tmp_path / "made")
+    assert [getattr(build.program.architecture, name) for name in ("pi", "po", "lanes", "vector")] == [4, 8, 1, 2]
+    manifest = build.manifest
     assert (manifest["quantization"]["observer"], manifest["seed"], manifest["board"]) == ("minmax", 3, "pynq-z2")
 
 
