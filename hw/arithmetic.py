@@ -34,7 +34,9 @@ def saturate(value: IntArray, bits: int, signed: bool) -> IntArray:
 def dyadic(ratio: float | NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> tuple[NDArray[np.int64], int]:
     """Multipliers below ``2^bits`` in magnitude and their one common shift with ``m / 2^shift`` nearest to ``ratio``.
 
-    The shift is the largest that fits every multiplier, at most ``MAXIMUM_SHIFT``; ValueError if even shift 0 does not fit.
+    The shift is the largest that fits every multiplier, at most ``MAXIMUM_SHIFT``. At shift 0 multipliers may have
+    ``MULTIPLIER_BITS`` bits; a ratio beyond that gets the largest, with which every word but 0 saturates 16 bits all the same.
+    ValueError if a ratio is not finite.
     """
     ratio = np.asarray(ratio, dtype=np.float64)
     largest = float(np.max(np.abs(ratio), initial=0.0))
@@ -44,7 +46,7 @@ def dyadic(ratio: float | NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> t
     shift = MAXIMUM_SHIFT
     while shift > 0 and np.floor(largest * 2.0**shift + 0.5) > limit:
         shift -= 1
-    multiplier = np.floor(ratio * 2.0**shift + 0.5)
-    if np.max(np.abs(multiplier), initial=0.0) > limit:
-        raise ValueError(f"requantization ratio {largest:g} does not fit a {bits}-bit multiplier")
+    if shift == 0:
+        limit = max(limit, (1 << MULTIPLIER_BITS) - 1)
+    multiplier = np.clip(np.floor(ratio * 2.0**shift + 0.5), -limit, limit)
     return multiplier.astype(np.int64), shift

@@ -206,8 +206,8 @@ def affine(low: float, high: float, bits: int) -> tuple[float, int]:
 
 
 def _guessed(reach: Real) -> Real:
-    """Largest absolute values by group, those of groups that never moved replaced: other data may move them, and a scale that is far
-    below the others could not share multipliers with them. The guess is the largest of all groups, or 1 where nothing moved."""
+    """Largest absolute values by group, those of groups that never moved replaced: other data may move them, and a scale far below
+    the others could not share multipliers with them. The guess is the largest of all groups, or 1 where nothing moved."""
     largest = float(reach.max())
     if largest <= TINY:
         return np.ones_like(reach)

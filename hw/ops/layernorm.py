@@ -359,7 +359,10 @@ def layernorm_parameters(
     constant = np.asarray(beta, dtype=np.float64) / scales
     mean_multiplier, mean_shift = dyadic(2.0**fraction_bits / n)
     squared = epsilon * n * (2.0**fraction_bits / input_scale) ** 2
-    if not (np.all(np.isfinite(factor)) and np.all(np.isfinite(constant)) and 0 <= squared < EPSILON_LIMIT):
+    if squared >= EPSILON_LIMIT:  # an epsilon that swamps any variance: the largest that fits, its size moved into the gain
+        factor = factor * np.sqrt((EPSILON_LIMIT - 1) / squared)
+        squared = EPSILON_LIMIT - 1
+    if not (np.all(np.isfinite(factor)) and np.all(np.isfinite(constant)) and squared >= 0):
         raise ValueError("the parameters of the layer normalization do not fit its integer form")
     _, shift = dyadic(factor)
     largest = float(np.max(np.abs(constant), initial=0.0))
@@ -369,10 +372,11 @@ def layernorm_parameters(
     offset_shift = 0
     while largest * 2.0 ** (shift - offset_shift) >= 2.0**31 - 1:
         offset_shift += 1
-    gain = np.floor(factor * 2.0**shift + 0.5).astype(np.int64)
+    gain_limit = (1 << MULTIPLIER_BITS) - 1  # beyond it a z other than 0 saturates, as in dyadic
+    gain = np.clip(np.floor(factor * 2.0**shift + 0.5), -gain_limit, gain_limit).astype(np.int64)
     offset = np.floor(constant * 2.0 ** (shift - offset_shift) + 0.5).astype(np.int64)
-    if largest * 2.0**shift >= 2.0**47 or np.abs(gain).max(initial=0) >> MULTIPLIER_BITS:
-        raise ValueError("gain and offset of the layer normalization do not fit its integer form")
+    if largest * 2.0**shift >= 2.0**47:
+        raise ValueError("the offset of the layer normalization is too large for its output's range")
     attributes: dict[str, Attribute] = {
         "fraction_bits": fraction_bits,
         "mean_multiplier": int(mean_multiplier),
