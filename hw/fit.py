@@ -67,9 +67,10 @@ def choose_architecture(
     smallest = min(found, key=lambda a: (a.pi * a.po, a.lanes, a.axi_bits, a.vector))
     excess = _excess(smallest, board).items()
     text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in excess)
+    which = " of these sizes" if sizes else ""
     raise BoardError(
-        f"board {board.name} is too small for this model: the smallest accelerator{' of these sizes' if sizes else ''} takes {text}, where {SHARE:.0%} of the device "
-        f"may be used; choose a larger board or a model with fewer channels or tokens"
+        f"board {board.name} is too small for this model: the smallest accelerator{which} takes {text}, where {SHARE:.0%} of the "
+        f"device may be used; choose a larger board or a model with fewer channels or tokens"
     )
 
 
