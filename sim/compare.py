@@ -51,4 +51,5 @@ def compare(
             if progress is not None:
                 progress("comparing NumPy with C++", n + 1, samples)
     ordered = [*graph.inputs, *(node.output for node in graph.nodes)]
-    return tuple(TensorComparison(name, *counts.get(name, [0, 0]), first.get(name)) for name in ordered)
+    found = ((name, *counts.get(name, (0, 0))) for name in ordered)
+    return tuple(TensorComparison(name, words, differing, first.get(name)) for name, words, differing in found)

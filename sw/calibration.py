@@ -38,5 +38,7 @@ def _vocabulary(model: ir.Model, name: str) -> int | None:
             table = node.inputs[1]
             assert table is not None
             assert table.shape is not None
-            return int(table.shape[0])
+            rows = table.shape[0]
+            assert isinstance(rows, int)
+            return rows
     return None
