@@ -7,6 +7,7 @@ into pieces that are, added in float64 (exact below 2^53). Requantization runs i
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,31 +17,50 @@ from numpy.typing import NDArray
 from edgeflow.hw.graph import Format, IntArray
 
 FLOAT32_EXACT = 1 << 24
-BLOCK_ELEMENTS = 1 << 16  # results requantized at a time: half a megabyte of float64 stays in a second-level cache
+BLOCK_ELEMENTS = 1 << 16  # results requantized at a time: what one block needs stays in a second-level cache
+ROW_ELEMENTS = 2048  # short rows are taken several at a time, so that NumPy's inner loops are about this long
 
 Array = NDArray[Any]
 
 
-class Scratch:
-    """Named work arrays, reused between blocks of one call."""
+class Scratch(threading.local):
+    """Named work arrays of each thread, kept between calls: fresh memory would be paged in again every time."""
 
     def __init__(self) -> None:
-        self._arrays: dict[str, Array] = {}
+        self._arrays: dict[tuple[str, type[np.generic]], Array] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
-        """An uninitialised array of the given shape, cut from one that is large enough."""
+        """An array of the given shape with arbitrary contents, cut from one that is large enough."""
         size = math.prod(shape)
-        held = self._arrays.get(name)
+        held = self._arrays.get((name, dtype))
         if held is None or held.size < size:
-            held = self._arrays[name] = np.empty(size, dtype=dtype)
+            held = self._arrays[name, dtype] = np.empty(size, dtype=dtype)
         return held[:size].reshape(shape)
 
 
-def blocked(rows: int, columns: int) -> Iterator[slice]:
-    """Row slices of about ``BLOCK_ELEMENTS`` elements."""
-    step = max(1, BLOCK_ELEMENTS // max(columns, 1))
+WORK = Scratch()
+
+
+def blocked(rows: int, columns: int, elements: int = BLOCK_ELEMENTS) -> Iterator[slice]:
+    """Row slices of about ``elements`` elements."""
+    step = max(1, elements // max(columns, 1))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
+
+
+def row_tile(columns: int) -> int:
+    """Rows of ``columns`` elements to take as one, so that operations with a vector of one value a column run at full speed."""
+    return max(1, ROW_ELEMENTS // max(columns, 1))
+
+
+def tiled(rows: int, columns: int, tile: int) -> Iterator[slice]:
+    """Row slices of about ``BLOCK_ELEMENTS`` elements in multiples of ``tile`` rows, then the fewer rows that are left."""
+    whole = rows - rows % tile
+    step = max(1, BLOCK_ELEMENTS // max(columns * tile, 1)) * tile
+    for start in range(0, whole, step):
+        yield slice(start, min(start + step, whole))
+    if whole < rows:
+        yield slice(whole, rows)
 
 
 def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
@@ -56,26 +76,41 @@ def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
     return pieces
 
 
-def matrix_product(weight: IntArray, x: Format) -> Callable[[Array, Scratch], Array]:
-    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in the scratch until its next use."""
+def saturate_floor(value: Array, minimum: int, maximum: int, out: Array) -> None:
+    """``floor(value)``, clipped, to float32. ``value`` (float64) is changed; clipping in float32 is the faster order."""
+    np.floor(value, out=value)
+    np.copyto(out, value, casting="same_kind")
+    np.clip(out, np.float32(minimum), np.float32(maximum), out=out)
+
+
+def matrix_product(weight: IntArray, x: Format, *, channels_first: bool) -> Callable[[Array, Scratch], Array]:
+    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly, or its transpose ``(N, R)`` with ``channels_first``.
+
+    The result lives in the scratch until its next use.
+    """
     magnitude = x.magnitude
     whole = (np.abs(weight).sum(axis=1) * magnitude).max(initial=0) < FLOAT32_EXACT
     pieces = [slice(0, weight.shape[1])] if whole else split_inner(weight, magnitude)
-    transposed = [np.ascontiguousarray(weight[:, piece].T.astype(np.float32)) for piece in pieces]
+    matrices = [np.ascontiguousarray(weight[:, piece].astype(np.float32)) for piece in pieces]
+    if not channels_first:
+        matrices = [np.ascontiguousarray(matrix.T) for matrix in matrices]
     n = weight.shape[0]
 
-    def single(rows: Array, scratch: Scratch) -> Array:
-        return np.matmul(rows, transposed[0], out=scratch.get("accumulator", (rows.shape[0], n), np.float32))
+    def multiply(rows: Array, matrix: Array, out: Array) -> Array:
+        return np.matmul(matrix, rows.T, out=out) if channels_first else np.matmul(rows, matrix, out=out)
 
-    def several(rows: Array, scratch: Scratch) -> Array:
-        total = scratch.get("total", (rows.shape[0], n), np.float64)
+    def run(rows: Array, scratch: Scratch) -> Array:
+        shape = (n, rows.shape[0]) if channels_first else (rows.shape[0], n)
+        part = scratch.get("accumulator", shape, np.float32)
+        if whole:
+            return multiply(rows, matrices[0], part)
+        total = scratch.get("total", shape, np.float64)
         total.fill(0.0)
-        part = scratch.get("accumulator", (rows.shape[0], n), np.float32)
-        for piece, matrix in zip(pieces, transposed, strict=True):
-            np.add(total, np.matmul(rows[:, piece], matrix, out=part), out=total)
+        for piece, matrix in zip(pieces, matrices, strict=True):
+            np.add(total, multiply(rows[:, piece], matrix, part), out=total)
         return total
 
-    return single if whole else several
+    return run
 
 
 def requantize_rows(accumulator: Array, factor: Array | float, offset: Array | float, out: Array) -> None:
@@ -83,6 +118,7 @@ def requantize_rows(accumulator: Array, factor: Array | float, offset: Array | f
 
     Equal to the integer requantization of ``acc + bias`` while the products stay below 2^52: every step is then exact.
     """
-    np.multiply(accumulator, factor, out=out, dtype=np.float64)
+    np.copyto(out, accumulator)  # NumPy multiplies mixed types more slowly than it converts and multiplies
+    np.multiply(out, factor, out=out)
     np.add(out, np.add(offset, 0.5, dtype=np.float64), out=out)
     np.floor(out, out=out)

@@ -29,8 +29,12 @@ from edgeflow.quant.inputs import encode_inputs
 from edgeflow.sim.executor import Executor
 
 
+REST = 0.3
+
+
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call."""
+    """Wall-clock seconds of one call, once the threads of whatever ran before have stopped waiting actively for more."""
+    time.sleep(REST)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

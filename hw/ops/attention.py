@@ -28,7 +28,7 @@ from edgeflow.hw.exponent import (
     weight_lookup,
     weights,
 )
-from edgeflow.hw.fast import FLOAT32_EXACT, Scratch, blocked
+from edgeflow.hw.fast import FLOAT32_EXACT, WORK, Scratch, blocked
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -46,6 +46,7 @@ from edgeflow.hw.ops.base import (
 
 HEAD_MULTIPLE = 16  # a head's channels fill whole AXI words
 STREAM_DEPTH = 24  # requantization, lookup, multiplication and the adder tree of a head
+SCORES = 1 << 16  # taken at a time in the simulator
 DIVIDER_DEPTH = 50  # one quotient bit a stage
 SHORTEST_PIECE = 24  # keys of one exact float32 product in the fast kernel
 
@@ -153,7 +154,7 @@ class Attention(Operator):
         numerator = constants[NUMERATOR].astype(np.float64)
         half_scale = 2.0**-self.output_shift
         ones = np.ones(keys, dtype=weight_type)
-        zeros = np.zeros(max(b.stop - b.start for b in blocked(queries, keys)) * keys, dtype=score_type)
+        zeros = np.zeros(max(b.stop - b.start for b in blocked(queries, keys, SCORES)) * keys, dtype=score_type)
         places = [slice(h * dh, (h + 1) * dh) for h in range(heads)]
         given = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
 
@@ -163,7 +164,7 @@ class Attention(Operator):
             for i in set(constants) & {Q, K, V, MASK}:
                 source[i] = np.broadcast_to(constants[i].astype(np.float32), (samples, *constants[i].shape))
             y = np.empty((samples, *out.shape), dtype=np.float32)
-            scratch = Scratch()
+            scratch = WORK
             for n in range(samples):
                 q, k = (source[i][n].astype(score_type, copy=False) for i in (Q, K))
                 v = source[V][n].astype(weight_type, copy=False)
@@ -178,7 +179,7 @@ class Attention(Operator):
                 total = scratch.get("total", (heads, queries), weight_type)
                 for h, place in enumerate(places):
                     transposed = k[:, place].T
-                    for block in blocked(queries, keys):
+                    for block in blocked(queries, keys, SCORES):
                         score = scratch.get("score", (block.stop - block.start, k.shape[0]), score_type)
                         np.matmul(q[block, place], transposed, out=score)
                         p = _weigh(score, lookups[h], zeros, scratch)

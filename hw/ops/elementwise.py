@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import Scratch
+from edgeflow.hw.fast import WORK, Scratch
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, row_buffer_halves, row_loop, vector_loop
@@ -84,7 +84,7 @@ def pair_kernel(
                 value = np.broadcast_to(value, (samples, *out.shape))
             operands.append(value.reshape(planes, period, columns))
         y = np.empty((planes, period, columns), dtype=np.float32)
-        scratch = Scratch()
+        scratch = WORK
         for plane, rows in plane_blocks(planes, period, columns):
             block([o[plane if i not in fixed else slice(0, 1), rows] for i, o in enumerate(operands)], y[plane, rows], scratch)
         return y.reshape(samples, *out.shape)

@@ -11,7 +11,7 @@ import numpy as np
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import Scratch, blocked, requantize_rows
+from edgeflow.hw.fast import WORK, blocked, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -100,7 +100,7 @@ class Embedding(Operator):
             ids = np.minimum(activations[0].astype(np.int64), last)
             flat = ids.reshape(-1)
             y = np.empty((flat.size, out.channels), dtype=np.float32)
-            scratch = Scratch()
+            scratch = WORK
             for block in blocked(*y.shape):
                 known = flat[block]
                 value = scratch.get("value", y[block].shape, np.float64)

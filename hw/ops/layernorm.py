@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import FLOAT32_EXACT, Scratch, blocked
+from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.graph import Attribute, Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -153,7 +153,7 @@ class LayerNorm(Operator):
             source = activations[0]
             rows = source.reshape(-1, n)
             y = np.empty((rows.shape[0], n), dtype=np.float32)
-            scratch = Scratch()
+            scratch = WORK
             for block in blocked(rows.shape[0], n):
                 count = block.stop - block.start
                 padded = ceil_div(count, together) * together

@@ -7,7 +7,7 @@ channel, so that channels of very different ranges all use their 8 bits. It satu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import Scratch, blocked, matrix_product, requantize_rows
+from edgeflow.hw.fast import WORK, blocked, matrix_product, requantize_rows, row_tile, saturate_floor, tiled
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -124,63 +124,89 @@ class Linear(Operator):
         return saturate(value, self.bits, self.signed)
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
-        x, out = inputs[X], self.infer(inputs)
-        product = matrix_product(constants[WEIGHT], x)
-        bias = constants[BIAS].astype(np.float64)
-        factor = constants[MULTIPLIER] * 2.0**-self.shift
-        offset = bias * factor  # exact: bias and multiplier are integers of 31 + 17 bits
-        half = 1 << (self.index_bits - 1) if self.has_table else 0
-        low, high = (-half, half - 1) if self.has_table else (out.minimum, out.maximum)
-        table, start = self._outputs(constants) if self.has_table else (None, 0.0)
-        residual_factor = self.residual_multiplier * 2.0**-self.residual_shift
-        fixed = constants.get(4) if self.has_residual else None
-        fixed_residual = None if fixed is None else np.floor(fixed * residual_factor + 0.5)
-        n = bias.size
+        return self._table_kernel(inputs, constants) if self.has_table else self._plain_kernel(inputs, constants)
+
+    def _plain_kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        x, out, n = inputs[X], self.infer(inputs), constants[BIAS].size
+        product = matrix_product(constants[WEIGHT], x, channels_first=False)
+        tile = row_tile(n)
+        factor = np.tile(constants[MULTIPLIER] * 2.0**-self.shift, tile)
+        # Exact: biases and multipliers are integers of 31 and 17 bits.
+        offset = np.tile(constants[BIAS].astype(np.float64), tile) * factor + 0.5
+        residual = self._residual(constants)
+        residual_factor = np.float64(self.residual_multiplier * 2.0**-self.residual_shift)
 
         def run(activations: Sequence[Array]) -> Array:
             source = activations[0]
             rows = source.reshape(-1, source.shape[-1])
             y = np.empty((rows.shape[0], n), dtype=np.float32)
-            added = None
-            if self.has_residual:
-                if fixed_residual is None:
-                    added = activations[1].reshape(-1, n)
-                else:
-                    whole = np.broadcast_to(fixed_residual, (source.shape[0], *out.shape))
-                    added = whole.reshape(-1, n)
-            scratch = Scratch()
-            for block in blocked(rows.shape[0], n):
-                accumulator = product(rows[block], scratch)
-                value = scratch.get("value", accumulator.shape, np.float64)
-                requantize_rows(accumulator, factor, offset, value)
+            added = None if residual is None else residual(activations).reshape(-1, n)
+            accumulator = product(rows, WORK)
+            for block in tiled(rows.shape[0], n, tile):
+                shape = (-1, (tile if block.stop - block.start >= tile else 1) * n)
+                part = accumulator[block].reshape(shape)
+                value = WORK.get("value", part.shape, np.float64)
+                np.copyto(value, part)
+                np.multiply(value, factor[: shape[1]], out=value)
+                np.add(value, offset[: shape[1]], out=value)
                 if added is not None:
-                    extra = added[block]
-                    if fixed_residual is None:
-                        extra = scratch.get("extra", accumulator.shape, np.float64)
-                        requantize_rows(added[block], residual_factor, 0.0, extra)
+                    np.floor(value, out=value)
+                    extra = WORK.get("extra", value.shape, np.float64)
+                    requantize_rows(added[block].reshape(shape), residual_factor, 0.0, extra)
                     np.add(value, extra, out=value)
-                if table is None:
-                    np.clip(value, low, high, out=y[block], casting="unsafe")
-                else:
-                    index = scratch.get("index", accumulator.shape, np.intp)
-                    found = scratch.get("found", accumulator.shape, table.dtype.type)
-                    np.clip(value, low, high, out=value)
-                    np.add(value, start, out=index, casting="unsafe")
-                    np.take(table, index, out=found, mode="clip")
-                    np.copyto(y[block], found)
+                saturate_floor(value, out.minimum, out.maximum, y[block].reshape(shape))
             return y.reshape(*source.shape[:-1], n)
 
         return run
 
-    def _outputs(self, constants: Constants) -> tuple[Array, Array | float]:
-        """The outputs for every table index, channel after channel where channels differ, and each channel's place of index 0."""
-        multiplier, half = constants[OUTPUT_MULTIPLIER], 1 << (self.index_bits - 1)
-        different = multiplier[:1] if np.all(multiplier == multiplier[0]) else multiplier
-        outputs = saturate(requantize(constants[EXTRA][None, :], different[:, None], self.output_shift), self.bits, self.signed)
-        narrow = outputs.astype(np.min_scalar_type(-int(np.abs(outputs).max()) - 1)).reshape(-1)
-        if len(different) == 1:
-            return narrow, float(half)
-        return narrow, np.arange(len(multiplier)) * float(2 * half) + float(half)
+    def _residual(self, constants: Constants) -> Callable[[Sequence[Array]], Array] | None:
+        """The residual operand of all samples, if there is one."""
+        if not self.has_residual:
+            return None
+        fixed = constants.get(EXTRA)
+        if fixed is None:
+            return lambda activations: activations[1]
+        rows = fixed.astype(np.float32)
+        return lambda activations: np.broadcast_to(rows, (activations[0].shape[0], *rows.shape))
+
+    def _table_kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        """Channel after channel, so that the outputs of one channel's table stay in the first-level cache."""
+        x, n, half = inputs[X], constants[BIAS].size, 1 << (self.index_bits - 1)
+        product = matrix_product(constants[WEIGHT], x, channels_first=True)
+        factor = (constants[MULTIPLIER] * 2.0**-self.shift)[:, None]
+        # The place in the table plus the rounding's half: truncation then rounds what is not negative.
+        offset = constants[BIAS][:, None].astype(np.float64) * factor + half + 0.5
+        last = np.nextafter(2.0 * half, 0.0)
+        outputs, start = self._outputs(constants)
+
+        def run(activations: Sequence[Array]) -> Array:
+            source = activations[0]
+            rows = source.reshape(-1, source.shape[-1])
+            y = np.empty((n, rows.shape[0]), dtype=np.float32)
+            accumulator = product(rows, WORK)
+            for block in blocked(n, rows.shape[0]):
+                part = accumulator[block]
+                value = WORK.get("value", part.shape, np.float64)
+                index = WORK.get("index", part.shape, np.intp)
+                found = WORK.get("found", part.shape, outputs.dtype.type)
+                np.copyto(value, part)
+                np.multiply(value, factor[block], out=value)
+                np.add(value, offset[block], out=value)
+                np.clip(value, 0.0, last, out=value)
+                np.copyto(index, value, casting="unsafe")
+                np.add(index, start[block], out=index)
+                np.take(outputs, index, out=found, mode="clip")
+                np.copyto(y[block], found)
+            return y.T.reshape(*source.shape[:-1], n)
+
+        return run
+
+    def _outputs(self, constants: Constants) -> tuple[Array, Array]:
+        """The outputs for every table index, of one channel after another, and where each channel's start ``(N, 1)``."""
+        multiplier = constants[OUTPUT_MULTIPLIER]
+        outputs = saturate(requantize(constants[EXTRA][None, :], multiplier[:, None], self.output_shift), self.bits, self.signed)
+        narrow = np.result_type(*(np.min_scalar_type(int(end)) for end in (outputs.min(), outputs.max())))
+        return outputs.reshape(-1).astype(narrow), np.arange(len(multiplier), dtype=np.intp)[:, None] * outputs.shape[1]
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         x = inputs[X]

@@ -11,7 +11,7 @@ import numpy as np
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources
-from edgeflow.hw.fast import Scratch, blocked, requantize_rows
+from edgeflow.hw.fast import WORK, blocked, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -71,7 +71,7 @@ class Requantize(Operator):
         def run(activations: Sequence[Array]) -> Array:
             rows = activations[0].reshape(-1, out.channels)
             y = np.empty(rows.shape, dtype=np.float32)
-            scratch = Scratch()
+            scratch = WORK
             for block in blocked(*rows.shape):
                 value = scratch.get("value", rows[block].shape, np.float64)
                 requantize_rows(rows[block], factor, zero_point, value)

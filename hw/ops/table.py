@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import Scratch, blocked
+from edgeflow.hw.fast import WORK, blocked
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -91,7 +91,7 @@ class Table(Operator):
         def run(activations: Sequence[Array]) -> Array:
             rows = activations[0].reshape(-1, activations[0].shape[-1])
             y = np.empty(rows.shape, dtype=np.float32)
-            scratch = Scratch()
+            scratch = WORK
             for block in blocked(*rows.shape):
                 index = scratch.get("index", rows[block].shape, np.intp)
                 np.subtract(rows[block], minimum, out=index, casting="unsafe")
