@@ -64,6 +64,8 @@ class _Collector:
 
     def add(self, rows: Array, chosen: NDArray[np.int64]) -> None:
         """Take ``rows (n, C)``; ``chosen`` are the numbers, in the whole calibration data, of the rows to keep."""
+        if not len(rows):  # samples whose tokens are all masked
+            return
         low, high = rows.min(axis=0), rows.max(axis=0)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise CalibrationError(
