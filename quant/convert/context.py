@@ -96,7 +96,7 @@ class Context:
     def requantize(self, tensor: str, qtype: QType, name: str, where: str, factor: NDArray[np.float64] | float = 1.0) -> str:
         """A requantize node: the tensor times ``factor`` (a number, or one per channel) in another format."""
         source = self.builder.tensors[tensor]
-        ratio = np.broadcast_to(source.qtype.scales * factor / qtype.scales, (source.shape[-1],)).astype(np.float64)
+        ratio = np.broadcast_to(source.qtype.scales * factor / qtype.scales, (source.format.channels,)).astype(np.float64)
         multiplier, shift = dyadic(ratio, self.config.multiplier_bits)
         zero_point = qtype.zero_point
         if source.qtype.zero_point:
