@@ -28,7 +28,6 @@ from edgeflow.models.wheels import cache_folder
 from edgeflow.quant.inputs import encode_inputs
 from edgeflow.sim.executor import Executor
 
-
 REST = 0.3
 
 
@@ -86,7 +85,7 @@ def main() -> None:
     limit = statistics.median(r["blas_limit_s"] / r["edgeflow_s"] for r in rounds)
     per_image = {key: statistics.median(r[key] for r in rounds) / arguments.batch * 1000 for key in rounds[0]}
     print(
-        f"{arguments.model.name}: {macs / 1e9:.3f} GMAC an image, batch {arguments.batch}, {threads} threads, {arguments.rounds} rounds"
+        f"{macs / 1e9:.3f} GMAC an image, batch {arguments.batch}, {threads} threads, {arguments.rounds} rounds"
     )
     for key, value in per_image.items():
         print(f"  {key.removesuffix('_s'):14s} {value:8.2f} ms an image, {macs / value / 1e6:6.1f} GMAC/s")
