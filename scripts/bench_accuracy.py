@@ -4,18 +4,19 @@
     python scripts/bench_accuracy.py [vit|minilm|all] [--images 10000] [--json FILE]
 
 Both quantizers get the same calibration data. onnxruntime's is quantize_static on the pre-processed model, QDQ, weights per
-channel, with its defaults for the rest; its result runs with graph optimisations disabled, as its fused u8s8 kernels saturate on
-CPUs without VNNI. Needs the full Fashion-MNIST test set (Debian package dataset-fashion-mnist) and the extra ``text``. """
+channel, with its defaults for the rest; its result runs with graph optimisations disabled, as the fused u8s8 kernels saturate on
+CPUs without VNNI. Needs the full Fashion-MNIST test set (Debian package dataset-fashion-mnist) and the extra ``text``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
 
 VIT = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
+PRODUCTS = ("Conv", "Gemm", "MatMul", "Gather")
 BATCH = 100
 TOP1_POINTS, COSINE, PEARSON = 0.5, 0.995, 0.01  # what must hold
 
@@ -63,13 +65,20 @@ def float_runner(model: Path) -> Runner:
     return _session_runner(model, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
 
 
-def static_runner(model: Path, calibration: Arrays, folder: Path) -> Runner:
-    """onnxruntime's static quantization of the model."""
+def static_runner(model: Path, calibration: Arrays, folder: Path, operators: Sequence[str] | None = None) -> Runner:
+    """onnxruntime's static quantization of the model, of the given operator types or all that it can."""
     prepared, quantized = folder / "prepared.onnx", folder / "quantized.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quant_pre_process(model, prepared)
-        quantize_static(prepared, quantized, Samples(calibration), quant_format=QuantFormat.QDQ, per_channel=True)
+        quantize_static(
+            prepared,
+            quantized,
+            Samples(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=operators,
+        )
     return _session_runner(quantized, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
 
@@ -89,11 +98,12 @@ def integer_runner(model: Path, calibration: Arrays, config: QuantizationConfig)
 
 
 def runners(model: Path, calibration: Arrays, observer: str, folder: Path) -> dict[str, Runner]:
-    """The three engines by name."""
+    """The engines by name."""
     return {
         "float": float_runner(model),
         "EdgeFlow int8": integer_runner(model, calibration, QuantizationConfig.model_validate({"observer": observer})),
         "onnxruntime int8": static_runner(model, calibration, folder),
+        "onnxruntime mixed": static_runner(model, calibration, folder, PRODUCTS),
     }
 
 
@@ -123,14 +133,14 @@ def bench_vit(images: int, observer: str, folder: Path) -> tuple[dict[str, dict[
             "logits_sqnr_db": signal_to_noise(expected, logits),
             "seconds": time.perf_counter() - start,
         }
-    reference, ours, theirs = rows.values()
+    reference, ours, *others = rows.values()
     failed = []
     if abs(reference["top1_percent"] - ours["top1_percent"]) > TOP1_POINTS:
         failed.append(f"ViT: int8 top-1 is more than {TOP1_POINTS} points from float")
-    if ours["logits_sqnr_db"] < theirs["logits_sqnr_db"]:
+    if ours["logits_sqnr_db"] < max(row["logits_sqnr_db"] for row in others):
         failed.append("ViT: the logits are further from float than onnxruntime's")
-    if ours["top1_percent"] < min(theirs["top1_percent"], reference["top1_percent"]):
-        failed.append("ViT: top-1 is below both float's and onnxruntime's")
+    if ours["top1_percent"] < min(reference["top1_percent"], *(row["top1_percent"] for row in others)):
+        failed.append("ViT: top-1 is below float's and onnxruntime's")
     return rows, failed
 
 
@@ -160,18 +170,17 @@ def bench_minilm(observer: str, folder: Path) -> tuple[dict[str, dict[str, float
             "pearson": rated.correlation(found[0]),
             "seconds": time.perf_counter() - start,
         }
-    truth, ours, theirs = rows.values()
+    truth, ours, *others = rows.values()
     failed = []
     for kind in ("document", "sentence"):
         key = f"{kind}_cosine_mean"
         if ours[key] < COSINE:
             failed.append(f"MiniLM: mean {kind} cosine {ours[key]:.5f} is below {COSINE}")
-        if ours[key] < theirs[key]:
-            failed.append(f"MiniLM: mean {kind} cosine {ours[key]:.5f} is below onnxruntime's {theirs[key]:.5f}")
+        best = max(row[key] for row in others)
+        if ours[key] < best:
+            failed.append(f"MiniLM: mean {kind} cosine {ours[key]:.5f} is below onnxruntime's {best:.5f}")
     if abs(truth["pearson"] - ours["pearson"]) > PEARSON:
         failed.append(f"MiniLM: Pearson is more than {PEARSON} from float")
-    if abs(truth["pearson"] - ours["pearson"]) > max(abs(truth["pearson"] - theirs["pearson"]), PEARSON):
-        failed.append("MiniLM: Pearson is further from float than onnxruntime's")
     return rows, failed
 
 
@@ -207,6 +216,7 @@ def main() -> int:
     parser.add_argument("--observer", choices=("auto", "minmax", "percentile", "mse"), default="auto")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's quantizer warns of every vector of weights
     results: dict[str, dict[str, dict[str, float]]] = {}
     failed: list[str] = []
     try:
