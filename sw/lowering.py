@@ -14,6 +14,8 @@ from edgeflow.hw.ops.base import Array
 from edgeflow.hw.program import Allocation, Parameter, Program, Step, pack_rows
 from edgeflow.sw.memory import plan, views
 
+LISTED = 8  # nodes that a message names
+
 
 class WeightImage:
     """The weight image under construction: line-aligned arrays, equal contents stored once."""
@@ -72,23 +74,31 @@ class NodeContext:
 
 
 def lower(graph: Graph, architecture: Architecture) -> Program:
-    """A program that computes ``graph`` on ``architecture``; UnsupportedError says what does not fit it and why."""
+    """A program that computes ``graph`` on ``architecture``; UnsupportedError lists what does not fit it and why."""
     allocations = plan(graph)
     by_name = {a.tensor: a for a in allocations}
     aliases = views(graph)
     image = WeightImage()
     steps: list[Step] = []
+    problems: list[str] = []
     for node in graph.nodes:
         if node.output in aliases:
             continue
         op = operator(node)
         context = NodeContext(node, architecture, by_name, image)
         unit = op.instruction.name
-        context.require(unit in architecture.units, f"the overlay has no {unit} unit (units: {', '.join(architecture.units)})")
-        instructions = op.lower(graph.formats(node), graph.node_constants(node), context)
+        try:
+            context.require(unit in architecture.units, f"the overlay has no {unit} unit (units: {', '.join(architecture.units)})")
+            instructions = op.lower(graph.formats(node), graph.node_constants(node), context)
+        except UnsupportedError as error:
+            problems.append(str(error))
+            continue
         for i, instruction in enumerate(instructions):
             completes = node.output if i == len(instructions) - 1 else None
             steps.append(Step(instruction, node.origin, completes))
+    if problems:
+        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        raise UnsupportedError(f"the accelerator cannot run this model: {'; '.join(problems[:LISTED])}{more}")
     return Program(architecture, tuple(steps), image.encode(), allocations, tuple(image.parameters), graph.inputs, graph.outputs)
 
 
