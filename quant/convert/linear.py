@@ -138,10 +138,9 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
     other = next(name for i in range(2) if (name := required_input(node, i)) != before)
     shape = context.statistics[value].shape
     array = context.constant(other, shape)
-    if array is not None and array.size == max(array.shape, default=1) and array.shape[-1:] in ((), (1,), shape[-1:]):
-        inputs, attributes = _prepare(
-            linear, context, value, Interpretation(out), array, None
-        )  # the same for every row: part of the bias
+    if array is not None and array.ndim <= 1:
+        # The same for every row: part of the bias.
+        inputs, attributes = _prepare(linear, context, value, Interpretation(out), array, None)
     else:
         inputs, attributes = _prepare(linear, context, value, Interpretation(out), None, None)
         residual = context.operand(other, shape, node, f"{value}/residual")
