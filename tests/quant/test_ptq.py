@@ -394,3 +394,33 @@ def test_signal_to_noise() -> None:
     assert signal_to_noise(f, f) == float("inf")
     assert signal_to_noise(f, np.array([3.0, 4.5])) == pytest.approx(20.0)
     assert np.isnan(signal_to_noise(f * 0, f))
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((1, 7, 32), np.float32), np.full((3, 7, 32), -4.0, np.float32), normal(0, 1, 7, 32) * 1e-6]
+)
+def test_calibration_data_that_says_little_still_compiles(samples: np.ndarray[Any, Any]) -> None:
+    """All zeros, one value, hardly anything: the graph is valid, and right on that very data to a part of the output's size."""
+    constants: Arrays = {}
+    nodes = [linear(np.random.default_rng(9), constants, "x", "h", 32, 32), *block(constants, "h", 32, 2, "b")]
+    made = model(nodes, {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
+    quantized = quantize(made, {"x": samples})
+    verify_graph(quantized.graph)
+    assert tensor_sqnr(made, quantized, {"x": samples})["by"] > 20
+    Executor(quantized.graph).run(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 32)}))
+
+
+def test_a_sample_of_masked_tokens_alone_is_no_obstacle() -> None:
+    constants: Arrays = {"table": normal(1, 20, 16)}
+    nodes = [node("Embedding", ["ids", "table"], "x"), *block(constants, "x", 16, 1, "b", ("mask",))]
+    nodes.append(node("MeanPool", ["by", "mask"], "y"))
+    inputs = {"ids": ("int64", (4,)), "mask": ("int64", (4,))}
+    made = model(nodes, inputs, {"y": (16,)}, constants)
+    rng = np.random.default_rng(0)
+    mask = (rng.uniform(size=(32, 4)) < 0.6).astype(np.int64)
+    mask[0], mask[1] = 0, 1
+    quantized = quantize(made, {"ids": rng.integers(0, 20, (32, 4)), "mask": mask})
+    verify_graph(quantized.graph)
+    found = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"ids": rng.integers(0, 20, (2, 4)), "mask": mask[:2]}))
+    assert not found["y"][0].any()
+    assert found["y"][1].any()
