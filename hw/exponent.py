@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.arithmetic import requantize
 from edgeflow.hw.graph import IntArray
 
 MAXIMUM_FRACTION_BITS = 10
 MAXIMUM_PROBABILITY_BITS = 16
-DIRECT_ENTRIES = 1 << 18  # longest table over distances: a megabyte of float32
 
 
 def exponent_table(fraction_bits: int, probability_bits: int) -> IntArray:
@@ -64,30 +62,21 @@ def reciprocal_rows(total: NDArray[np.float64], numerator: NDArray[np.float64] |
 
 @dataclass(frozen=True)
 class WeightLookup:
-    """The weights of one row unit as one table, read with clipped indices.
-
-    Where ``factor`` is None, entry ``last - d`` is the weight of distance ``d`` and the first entry is that of every farther one.
-    Else the entries are addressed in the same way by ``floor(d * factor + 1/2)``.
-    """
+    """Weights by exponent: entry ``min(floor(d * factor + 1/2), last)`` is the weight of distance ``d``."""
 
     table: NDArray[np.floating]
-    factor: float | None
+    factor: float
 
     @property
     def last(self) -> int:
-        """Index of distance 0."""
+        """Index of the last entry, a weight of 0."""
         return self.table.size - 1
 
 
 def weight_lookup(
-    multiplier: int, shift: int, table: IntArray, fraction_bits: int, probability_bits: int, farthest: int, dtype: type[np.floating]
+    multiplier: int, shift: int, table: IntArray, fraction_bits: int, probability_bits: int, dtype: type[np.floating]
 ) -> WeightLookup:
-    """A lookup for distances ``0 .. farthest``; it is addressed by the distance itself unless that takes too long a table."""
+    """The lookup of one head; exact for distances whose product with the multiplier stays below 2^52."""
     end = (probability_bits + 1) << fraction_bits  # the first exponent from which on every weight is 0
-    half = (1 << shift) >> 1
-    vanishing = farthest if multiplier == 0 else min(farthest, -(-((end << shift) - half) // multiplier))
-    if vanishing < DIRECT_ENTRIES:
-        exponents, factor = requantize(np.arange(vanishing, -1, -1, dtype=np.int64), multiplier, shift), None
-    else:
-        exponents, factor = np.arange(end, -1, -1, dtype=np.int64), multiplier * 2.0**-shift
-    return WeightLookup(weights(exponents, table, fraction_bits, probability_bits).astype(dtype), factor)
+    exponents = np.arange(end + 1, dtype=np.int64)
+    return WeightLookup(weights(exponents, table, fraction_bits, probability_bits).astype(dtype), multiplier * 2.0**-shift)

@@ -18,7 +18,6 @@ from edgeflow.hw.graph import Format, IntArray
 
 FLOAT32_EXACT = 1 << 24
 BLOCK_ELEMENTS = 1 << 16  # results requantized at a time: what one block needs stays in a second-level cache
-ROW_ELEMENTS = 2048  # short rows are taken several at a time, so that NumPy's inner loops are about this long
 
 Array = NDArray[Any]
 
@@ -48,21 +47,6 @@ def blocked(rows: int, columns: int, elements: int = BLOCK_ELEMENTS) -> Iterator
         yield slice(start, min(start + step, rows))
 
 
-def row_tile(columns: int) -> int:
-    """Rows of ``columns`` elements to take as one, so that operations with a vector of one value a column run at full speed."""
-    return max(1, ROW_ELEMENTS // max(columns, 1))
-
-
-def tiled(rows: int, columns: int, tile: int) -> Iterator[slice]:
-    """Row slices of about ``BLOCK_ELEMENTS`` elements in multiples of ``tile`` rows, then the fewer rows that are left."""
-    whole = rows - rows % tile
-    step = max(1, BLOCK_ELEMENTS // max(columns * tile, 1)) * tile
-    for start in range(0, whole, step):
-        yield slice(start, min(start + step, whole))
-    if whole < rows:
-        yield slice(whole, rows)
-
-
 def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
     """Slices of the inner axis of ``weight (N, K)`` whose partial sums stay below 2^24 for inputs up to ``magnitude``."""
     cost = np.abs(weight) * magnitude
@@ -76,38 +60,22 @@ def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
     return pieces
 
 
-def saturate_floor(value: Array, minimum: int, maximum: int, out: Array) -> None:
-    """``floor(value)``, clipped, to float32. ``value`` (float64) is changed; clipping in float32 is the faster order."""
-    np.floor(value, out=value)
-    np.copyto(out, value, casting="same_kind")
-    np.clip(out, np.float32(minimum), np.float32(maximum), out=out)
-
-
-def matrix_product(weight: IntArray, x: Format, *, channels_first: bool) -> Callable[[Array, Scratch], Array]:
-    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly, or its transpose ``(N, R)`` with ``channels_first``.
-
-    The result lives in the scratch until its next use.
-    """
+def matrix_product(weight: IntArray, x: Format) -> Callable[[Array, Scratch], Array]:
+    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in the scratch until its next use."""
     magnitude = x.magnitude
     whole = (np.abs(weight).sum(axis=1) * magnitude).max(initial=0) < FLOAT32_EXACT
     pieces = [slice(0, weight.shape[1])] if whole else split_inner(weight, magnitude)
-    matrices = [np.ascontiguousarray(weight[:, piece].astype(np.float32)) for piece in pieces]
-    if not channels_first:
-        matrices = [np.ascontiguousarray(matrix.T) for matrix in matrices]
+    matrices = [np.ascontiguousarray(weight[:, piece].T.astype(np.float32)) for piece in pieces]
     n = weight.shape[0]
 
-    def multiply(rows: Array, matrix: Array, out: Array) -> Array:
-        return np.matmul(matrix, rows.T, out=out) if channels_first else np.matmul(rows, matrix, out=out)
-
     def run(rows: Array, scratch: Scratch) -> Array:
-        shape = (n, rows.shape[0]) if channels_first else (rows.shape[0], n)
-        part = scratch.get("accumulator", shape, np.float32)
+        part = scratch.get("accumulator", (rows.shape[0], n), np.float32)
         if whole:
-            return multiply(rows, matrices[0], part)
-        total = scratch.get("total", shape, np.float64)
+            return np.matmul(rows, matrices[0], out=part)
+        total = scratch.get("total", part.shape, np.float64)
         total.fill(0.0)
         for piece, matrix in zip(pieces, matrices, strict=True):
-            np.add(total, multiply(rows[:, piece], matrix, part), out=total)
+            np.add(total, np.matmul(rows[:, piece], matrix, out=part), out=total)
         return total
 
     return run

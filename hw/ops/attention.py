@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import compiled
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.arithmetic import requantize, round_shift, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
@@ -148,13 +149,12 @@ class Attention(Operator):
         narrow = piece >= min(keys, SHORTEST_PIECE) and keys * int(entries.max()) <= FLOAT32_EXACT
         weight_type, piece = (np.float32, piece) if narrow else (np.float64, keys)
         lookups = [
-            weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, farthest, weight_type)
+            weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, weight_type)
             for m in constants[MULTIPLIER]
         ]
         numerator = constants[NUMERATOR].astype(np.float64)
         half_scale = 2.0**-self.output_shift
         ones = np.ones(keys, dtype=weight_type)
-        zeros = np.zeros(max(b.stop - b.start for b in blocked(queries, keys, SCORES)) * keys, dtype=score_type)
         places = [slice(h * dh, (h + 1) * dh) for h in range(heads)]
         given = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
 
@@ -182,7 +182,7 @@ class Attention(Operator):
                     for block in blocked(queries, keys, SCORES):
                         score = scratch.get("score", (block.stop - block.start, k.shape[0]), score_type)
                         np.matmul(q[block, place], transposed, out=score)
-                        p = _weigh(score, lookups[h], zeros, scratch)
+                        p = _weigh(score, lookups[h], scratch)
                         if piece == keys:
                             np.matmul(p, v[:, place], out=weighted[block, place])
                         else:
@@ -329,24 +329,12 @@ class Attention(Operator):
         ]
 
 
-def _weigh(score: Array, lookup: WeightLookup, zeros: Array, scratch: Scratch) -> Array:
-    """Weights of a block of scores, which is overwritten; the last axis runs over the keys."""
-    highest = score.max(axis=1, keepdims=True)
-    index = scratch.get("index", score.shape, np.intp)
-    if lookup.factor is None:
-        np.subtract(score, highest - lookup.last, out=score)
-    else:
-        exponent = scratch.get("exponent", score.shape, np.float64)
-        np.subtract(highest, score, out=exponent)
-        np.multiply(exponent, lookup.factor, out=exponent)
-        np.add(exponent, 0.5, out=exponent)
-        np.floor(exponent, out=exponent)
-        np.subtract(lookup.last, exponent, out=score, casting="same_kind")
-    # Far keys are common and unpredictable: a vectorised maximum costs a fraction of the branch that np.take would mispredict.
-    np.maximum(score, zeros[: score.size].reshape(score.shape), out=score)
-    np.copyto(index, score, casting="unsafe")
-    p = scratch.get("p", score.shape, lookup.table.dtype.type)
-    np.take(lookup.table, index, out=p, mode="clip")
+def _weigh(score: Array, weights: WeightLookup, scratch: Scratch) -> Array:
+    """Weights of a block of scores; the last axis runs over the keys."""
+    place = scratch.get("place", score.shape, np.int32)
+    compiled.exponent_places(score, weights.factor, float(weights.last), place)
+    p = scratch.get("p", score.shape, weights.table.dtype.type)
+    compiled.lookup(weights.table, place, p)
     return p
 
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflow.hw import compiled
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.graph import Attribute, Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -139,42 +139,25 @@ class LayerNorm(Operator):
         return saturate(round_shift(z * gain + (offset << self.offset_shift), self.shift), self.bits, self.signed)
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
-        x, out, seed, n = inputs[X], self.infer(inputs), constants[SEED], inputs[X].channels
+        out, seed, n = self.infer(inputs), constants[SEED], inputs[X].channels
         one = 2.0**self.fraction_bits
         mean_factor = self.mean_multiplier * 2.0**-self.mean_shift
-        sum_type = np.float32 if n * x.magnitude <= FLOAT32_EXACT else np.float64
-        ones = np.ones(n, dtype=sum_type)
-        # Several rows are taken as one, so that the inner loops are long enough for the affine's vector operations.
-        together = max(1, ROW_ELEMENTS // n)
-        gain = np.tile(constants[GAIN] * 2.0**-self.shift, together)
-        offset = np.tile(np.ldexp(constants[OFFSET].astype(np.float64), self.offset_shift - self.shift) + 0.5, together)
+        gain = constants[GAIN] * 2.0**-self.shift
+        offset = np.ldexp(constants[OFFSET].astype(np.float64), self.offset_shift - self.shift) + 0.5
+        low, high = float(out.minimum), float(out.maximum)
 
         def run(activations: Sequence[Array]) -> Array:
             source = activations[0]
-            rows = source.reshape(-1, n)
+            rows = np.ascontiguousarray(source).reshape(-1, n)
             y = np.empty((rows.shape[0], n), dtype=np.float32)
-            scratch = WORK
-            for block in blocked(rows.shape[0], n):
-                count = block.stop - block.start
-                padded = ceil_div(count, together) * together
-                whole = scratch.get("whole", (padded, n), np.float64)
-                value = whole[:count]
-                whole[count:] = 0.0
-                np.copyto(value, rows[block])
-                total = np.matmul(rows[block].astype(sum_type, copy=False), ones).astype(np.float64)
-                mean = np.floor(total * mean_factor + 0.5)
-                # sum (x 2^F - mu)^2, expanded: every term is an integer below 2^53.
-                squares = np.vecdot(value, value) * (one * one) - 2.0 * one * mean * total + n * mean * mean
-                root, shift = normalizer(squares.astype(np.int64) + self.epsilon, seed)
-                factor = np.ldexp(root.astype(np.float64), -shift)
-                np.multiply(value, (factor * one)[:, None], out=value)
-                np.add(value, (0.5 - mean * factor)[:, None], out=value)
-                long = whole.reshape(padded // together, together * n)
-                np.floor(long, out=long)
-                np.multiply(long, gain, out=long)
-                np.add(long, offset, out=long)
-                np.floor(long, out=long)
-                np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")
+            total, squares = np.empty(rows.shape[0]), np.empty(rows.shape[0])
+            compiled.sums(rows, total, squares)
+            mean = np.floor(total * mean_factor + 0.5)
+            # sum (x 2^F - mu)^2, expanded: every term is an integer below 2^53.
+            variance = squares * (one * one) - 2.0 * one * mean * total + n * mean * mean
+            root, shift = normalizer(variance.astype(np.int64) + self.epsilon, seed)
+            factor = np.ldexp(root.astype(np.float64), -shift)
+            compiled.normalize(rows, factor * one, 0.5 - mean * factor, gain, offset, low, high, y)
             return y.reshape(source.shape)
 
         return run

@@ -13,10 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import compiled
 from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import WORK, blocked, matrix_product, requantize_rows, row_tile, saturate_floor, tiled
+from edgeflow.hw.fast import WORK, matrix_product
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -124,89 +125,42 @@ class Linear(Operator):
         return saturate(value, self.bits, self.signed)
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
-        return self._table_kernel(inputs, constants) if self.has_table else self._plain_kernel(inputs, constants)
-
-    def _plain_kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
-        x, out, n = inputs[X], self.infer(inputs), constants[BIAS].size
-        product = matrix_product(constants[WEIGHT], x, channels_first=False)
-        tile = row_tile(n)
-        factor = np.tile(constants[MULTIPLIER] * 2.0**-self.shift, tile)
+        out, n = self.infer(inputs), constants[BIAS].size
+        product = matrix_product(constants[WEIGHT], inputs[X])
+        factor = constants[MULTIPLIER] * 2.0**-self.shift
         # Exact: biases and multipliers are integers of 31 and 17 bits.
-        offset = np.tile(constants[BIAS].astype(np.float64), tile) * factor + 0.5
-        residual = self._residual(constants)
-        residual_factor = np.float64(self.residual_multiplier * 2.0**-self.residual_shift)
+        offset = constants[BIAS].astype(np.float64) * factor + 0.5
+        residual = self._residual(constants) if self.has_residual else None
+        residual_factor = self.residual_multiplier * 2.0**-self.residual_shift
+        table = constants[EXTRA].astype(np.float32) if self.has_table else None
+        if table is not None:
+            offset += 1 << (self.index_bits - 1)
+            scale = constants[OUTPUT_MULTIPLIER] * 2.0**-self.output_shift
+        low, high = float(out.minimum), float(out.maximum)
 
         def run(activations: Sequence[Array]) -> Array:
             source = activations[0]
             rows = source.reshape(-1, source.shape[-1])
             y = np.empty((rows.shape[0], n), dtype=np.float32)
-            added = None if residual is None else residual(activations).reshape(-1, n)
             accumulator = product(rows, WORK)
-            for block in tiled(rows.shape[0], n, tile):
-                shape = (-1, (tile if block.stop - block.start >= tile else 1) * n)
-                part = accumulator[block].reshape(shape)
-                value = WORK.get("value", part.shape, np.float64)
-                np.copyto(value, part)
-                np.multiply(value, factor[: shape[1]], out=value)
-                np.add(value, offset[: shape[1]], out=value)
-                if added is not None:
-                    np.floor(value, out=value)
-                    extra = WORK.get("extra", value.shape, np.float64)
-                    requantize_rows(added[block].reshape(shape), residual_factor, 0.0, extra)
-                    np.add(value, extra, out=value)
-                saturate_floor(value, out.minimum, out.maximum, y[block].reshape(shape))
+            if table is not None:
+                compiled.requantize_lookup(accumulator, factor, offset, table, scale, low, high, y)
+            elif residual is not None:
+                added = np.ascontiguousarray(residual(activations)).reshape(-1, n)
+                compiled.requantize_add(accumulator, factor, offset, added, residual_factor, low, high, y)
+            else:
+                compiled.requantize(accumulator, factor, offset, low, high, y)
             return y.reshape(*source.shape[:-1], n)
 
         return run
 
-    def _residual(self, constants: Constants) -> Callable[[Sequence[Array]], Array] | None:
-        """The residual operand of all samples, if there is one."""
-        if not self.has_residual:
-            return None
+    def _residual(self, constants: Constants) -> Callable[[Sequence[Array]], Array]:
+        """The residual operand of all samples."""
         fixed = constants.get(EXTRA)
         if fixed is None:
             return lambda activations: activations[1]
         rows = fixed.astype(np.float32)
         return lambda activations: np.broadcast_to(rows, (activations[0].shape[0], *rows.shape))
-
-    def _table_kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
-        """Channel after channel, so that the outputs of one channel's table stay in the first-level cache."""
-        x, n, half = inputs[X], constants[BIAS].size, 1 << (self.index_bits - 1)
-        product = matrix_product(constants[WEIGHT], x, channels_first=True)
-        factor = (constants[MULTIPLIER] * 2.0**-self.shift)[:, None]
-        # The place in the table plus the rounding's half: truncation then rounds what is not negative.
-        offset = constants[BIAS][:, None].astype(np.float64) * factor + half + 0.5
-        last = np.nextafter(2.0 * half, 0.0)
-        outputs, start = self._outputs(constants)
-
-        def run(activations: Sequence[Array]) -> Array:
-            source = activations[0]
-            rows = source.reshape(-1, source.shape[-1])
-            y = np.empty((n, rows.shape[0]), dtype=np.float32)
-            accumulator = product(rows, WORK)
-            for block in blocked(n, rows.shape[0]):
-                part = accumulator[block]
-                value = WORK.get("value", part.shape, np.float64)
-                index = WORK.get("index", part.shape, np.intp)
-                found = WORK.get("found", part.shape, outputs.dtype.type)
-                np.copyto(value, part)
-                np.multiply(value, factor[block], out=value)
-                np.add(value, offset[block], out=value)
-                np.clip(value, 0.0, last, out=value)
-                np.copyto(index, value, casting="unsafe")
-                np.add(index, start[block], out=index)
-                np.take(outputs, index, out=found, mode="clip")
-                np.copyto(y[block], found)
-            return y.T.reshape(*source.shape[:-1], n)
-
-        return run
-
-    def _outputs(self, constants: Constants) -> tuple[Array, Array]:
-        """The outputs for every table index, of one channel after another, and where each channel's start ``(N, 1)``."""
-        multiplier = constants[OUTPUT_MULTIPLIER]
-        outputs = saturate(requantize(constants[EXTRA][None, :], multiplier[:, None], self.output_shift), self.bits, self.signed)
-        narrow = np.result_type(*(np.min_scalar_type(int(end)) for end in (outputs.min(), outputs.max())))
-        return outputs.reshape(-1).astype(narrow), np.arange(len(multiplier), dtype=np.intp)[:, None] * outputs.shape[1]
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         x = inputs[X]

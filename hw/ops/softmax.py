@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import compiled
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
@@ -104,14 +105,8 @@ class Softmax(Operator):
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
         x, out = inputs[X], self.infer(inputs)
-        lookup = weight_lookup(
-            self.multiplier,
-            self.shift,
-            constants[EXPONENT],
-            self.fraction_bits,
-            self.probability_bits,
-            x.maximum - x.minimum,  # below 2^16: the table is addressed by the distance itself
-            np.float64,
+        table = weight_lookup(
+            self.multiplier, self.shift, constants[EXPONENT], self.fraction_bits, self.probability_bits, np.float64
         )
         unit = 2.0**-self.output_shift
 
@@ -120,9 +115,9 @@ class Softmax(Operator):
             rows = source.reshape(-1, x.channels)
             y = np.empty(rows.shape, dtype=np.float32)
             for block in blocked(*rows.shape):
-                part = rows[block]
-                index = (part - (part.max(axis=1, keepdims=True) - lookup.last)).astype(np.intp)
-                p = np.take(lookup.table, index, mode="clip")
+                place = np.empty(rows[block].shape, dtype=np.int32)
+                compiled.exponent_places(np.ascontiguousarray(rows[block]), table.factor, float(table.last), place)
+                p = table.table[place]
                 scale = reciprocal_rows(p.sum(axis=1, keepdims=True), float(self.numerator))
                 value = np.floor(p * (scale * unit) + 0.5)
                 np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")

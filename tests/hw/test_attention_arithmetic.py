@@ -55,10 +55,10 @@ class TestExponent:
     @pytest.mark.parametrize("shift", [0, 7, 20, 34])
     def test_lookup_equals_the_definition(self, multiplier: int, shift: int) -> None:
         table, farthest = exponent_table(6, 8), 1 << 21
-        lookup = weight_lookup(multiplier, shift, table, 6, 8, farthest, np.float32)
+        lookup = weight_lookup(multiplier, shift, table, 6, 8, np.float32)
         distance = np.unique(np.concatenate([np.arange(5_000), np.linspace(0, farthest, 20_000).astype(np.int64)]))
-        steps = distance if lookup.factor is None else np.floor(distance * lookup.factor + 0.5).astype(np.int64)
-        found = lookup.table[np.maximum(lookup.last - steps, 0)]
+        steps = np.floor(distance * lookup.factor + 0.5).astype(np.int64)
+        found = lookup.table[np.minimum(steps, lookup.last)]
         np.testing.assert_array_equal(found, weights(requantize(distance, multiplier, shift), table, 6, 8))
 
 
