@@ -14,7 +14,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import dyadic, requantize
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.exponent import exponent_table, weight_lookup, weights
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.graph import Attribute, Format, IntArray
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.base import Operator
 from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters, normalizer, reciprocal_root, reciprocal_root_seeds
@@ -158,12 +158,23 @@ class TestLayerNorm:
         allowed = 0.51 + 0.55 * mean_step + (2.0**out_bits) * 2.0**-17
         assert (np.abs(found - expected / scales) <= allowed).all()
 
-    @pytest.mark.parametrize("change", [{"gamma": np.nan}, {"beta": 1e30}, {"gamma": 1e30}, {"epsilon": 1e20}])
-    def test_parameters_that_do_not_fit_are_refused(self, change: dict[str, float]) -> None:
+    @pytest.mark.parametrize(("change", "message"), [({"gamma": np.nan}, "fit"), ({"beta": 1e30}, "too large")])
+    def test_parameters_that_do_not_fit_are_refused(self, change: dict[str, float], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            self.extreme(change)
+
+    @pytest.mark.parametrize("change", [{"gamma": 1e30}, {"epsilon": 1e20}])
+    def test_extreme_parameters_keep_every_register(self, change: dict[str, float]) -> None:
+        attributes, gain, offset, seed = self.extreme(change)
+        op = LayerNorm(**attributes)  # type: ignore[arg-type]
+        formats = [Format((4, 8), 16, True), Format((8,), 18, True), Format((8,), 32, True), Format(seed.shape, 32, True)]
+        assert all(register.fits for register in op.registers(formats, {1: gain, 2: offset, 3: seed}))
+
+    @staticmethod
+    def extreme(change: dict[str, float]) -> tuple[dict[str, Attribute], IntArray, IntArray, IntArray]:
         values = {"gamma": 1.0, "beta": 0.0, "epsilon": 1e-5} | change
         gamma, beta = np.full(8, values["gamma"]), np.full(8, values["beta"])
-        with pytest.raises(ValueError, match="fit"):
-            layernorm_parameters(gamma, beta, values["epsilon"], 8, 0.01, 0.02, 16, 8)
+        return layernorm_parameters(gamma, beta, values["epsilon"], 8, 0.01, 0.02, 16, 8)
 
     def test_other_seeds_are_refused(self) -> None:
         case = operator_cases("layernorm")[0]
