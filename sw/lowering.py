@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from edgeflow.hw.ops.base import Array
 from edgeflow.hw.program import Allocation, Parameter, Program, Step, pack_rows
 from edgeflow.sw.memory import plan, views
 
-LISTED = 8  # nodes that a message names
+LISTED = 4  # nodes that a message names
 
 
 class WeightImage:
@@ -97,9 +97,18 @@ def lower(graph: Graph, architecture: Architecture) -> Program:
             completes = node.output if i == len(instructions) - 1 else None
             steps.append(Step(instruction, node.origin, completes))
     if problems:
-        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        raise UnsupportedError(f"the accelerator cannot run this model: {'; '.join(problems[:LISTED])}{more}")
+        raise UnsupportedError(_refusal(graph, architecture, problems))
     return Program(architecture, tuple(steps), image.encode(), allocations, tuple(image.parameters), graph.inputs, graph.outputs)
+
+
+def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) -> str:
+    sizes = {name: (need, getattr(architecture, name)) for name, need in demands(graph).items()}
+    short = [f"{name} {need}, not {limit}" for name, (need, limit) in sizes.items() if need > limit]
+    lacking = [unit for unit in units(graph) if unit not in architecture.units]
+    wanted = "; ".join([*short, *(f"unit {unit}" for unit in lacking)])
+    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+    needs = f" (it needs {wanted})" if wanted else ""
+    return f"the accelerator cannot run this model{needs}: {'; '.join(problems[:LISTED])}{more}"
 
 
 def demands(graph: Graph) -> dict[str, int]:
