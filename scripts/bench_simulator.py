@@ -84,9 +84,7 @@ def main() -> None:
     ratio = statistics.median(r["onnxruntime_s"] / r["edgeflow_s"] for r in rounds)
     limit = statistics.median(r["blas_limit_s"] / r["edgeflow_s"] for r in rounds)
     per_image = {key: statistics.median(r[key] for r in rounds) / arguments.batch * 1000 for key in rounds[0]}
-    print(
-        f"{macs / 1e9:.3f} GMAC an image, batch {arguments.batch}, {threads} threads, {arguments.rounds} rounds"
-    )
+    print(f"{macs / 1e9:.3f} GMAC an image, batch {arguments.batch}, {threads} threads, {arguments.rounds} rounds")
     for key, value in per_image.items():
         print(f"  {key.removesuffix('_s'):14s} {value:8.2f} ms an image, {macs / value / 1e6:6.1f} GMAC/s")
     print(f"  throughput relative to onnxruntime float32: {ratio:.2f}; to the BLAS limit: {limit:.2f}")
