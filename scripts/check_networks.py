@@ -1,0 +1,95 @@
+"""NumPy against C++ on the reference models: every word of every tensor on real inputs; minutes, so not part of make test.
+
+    python scripts/export_models.py minilm                  # once; needs torch and the extra ``text``
+    python scripts/check_networks.py [vit|minilm|all] [--samples 8] [--exact-samples 1]
+
+Each model is compiled and compared on ``--samples`` inputs with the fast native integers and on ``--exact-samples`` with the exact
+``ap_int`` headers (extra ``exact``). Exit status 1 if a word differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import edgeflow
+from edgeflow.models.wheels import cache_folder
+from edgeflow.sw.build import Build
+from edgeflow.sw.data import read_npz
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A trained model with calibration data and other inputs to compare on; ``inputs`` may hold labels, too."""
+
+    folder: Path
+    inputs: str
+
+
+def references() -> dict[str, Reference]:
+    """The models by name."""
+    return {"vit": Reference(EXAMPLE, "test.npz"), "minilm": Reference(cache_folder() / "minilm", "documents.npz")}
+
+
+def check(build: Build, inputs: Path, samples: int, exact: bool) -> int:
+    """Compare, print what was found, and return the number of differing words."""
+    start = time.perf_counter()
+    names = build.graph.inputs
+    found = edgeflow.verify(build, {k: v for k, v in read_npz(inputs).items() if k in names}, samples=samples, exact=exact)
+    seconds = time.perf_counter() - start
+    uncompared = [t.name for t in found.tensors if not t.words]
+    headers = "exact" if exact else "native"
+    print(
+        f"  {headers} headers: {found.samples} samples, {len(found.tensors)} tensors, {found.words:,} words, "
+        f"{found.differing:,} differing; {seconds:.1f} s"
+    )
+    for tensor in found.tensors:
+        if tensor.first is not None:
+            place, expected, got = tensor.first
+            print(f"  {tensor.name}: {tensor.differing:,} of {tensor.words:,} differ, first at {place}: {expected}, C++ {got}")
+    for name in uncompared:
+        print(f"  {name}: not compared")
+    return found.differing + len(uncompared)
+
+
+def main() -> int:
+    """Parse the options, compile and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", choices=("vit", "minilm", "all"), default="all")
+    parser.add_argument("--board", default="kv260")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--exact-samples", type=int, default=1)
+    args = parser.parse_args()
+    wrong = 0
+    try:
+        for name, reference in references().items():
+            if args.model not in (name, "all"):
+                continue
+            if not reference.folder.joinpath("model.onnx").exists():
+                raise edgeflow.InputError(f"{reference.folder} has no model.onnx: run scripts/export_models.py {name}")
+            with tempfile.TemporaryDirectory() as work:
+                start = time.perf_counter()
+                build = edgeflow.compile(
+                    reference.folder / "model.onnx",
+                    board=args.board,
+                    calibration=reference.folder / "calibration.npz",
+                    output=Path(work) / "build",
+                )
+                print(f"{name}: {len(build.graph.nodes)} operators, compiled in {time.perf_counter() - start:.1f} s")
+                for exact, samples in ((False, args.samples), (True, args.exact_samples)):
+                    if samples:
+                        wrong += check(build, reference.folder / reference.inputs, samples, exact)
+    except edgeflow.EdgeFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
