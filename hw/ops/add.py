@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.fast import Scratch, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -18,19 +16,15 @@ from edgeflow.hw.ops.base import (
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
     Register,
     register,
 )
 from edgeflow.hw.ops.elementwise import (
     ADD,
-    ELEMENTWISE,
-    elementwise_cycles,
-    elementwise_resources,
+    ElementwiseOperator,
     lower_elementwise,
     pair_format,
     pair_kernel,
@@ -40,7 +34,7 @@ from edgeflow.hw.ops.vector import check_shift, requantized, value_range
 
 @register
 @dataclass(frozen=True)
-class Add(Operator):
+class Add(ElementwiseOperator):
     """Inputs ``a (..., D)`` and ``b (..., D)`` up to 16 bits, either a constant; one may repeat along leading axes of the other (an
     activation then has leading axes of size 1). Output of ``bits``, ``signed``.
 
@@ -55,8 +49,6 @@ class Add(Operator):
     signed: bool
 
     name: ClassVar[str] = "add"
-    header: ClassVar[str] = "elementwise.hpp"
-    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
     ports: ClassVar[tuple[Port, ...]] = (Port("a"), Port("b"))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -95,9 +87,6 @@ class Add(Operator):
         b, low_b, high_b = requantized("b", *value_range(inputs[1], constants.get(1)), self.multiplier_b, self.shift_b)
         return (*a, *b, Register("sum", 50, low_a + low_b, high_a + high_b))
 
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         scaling = {
             "multiplier_a": self.multiplier_a,
@@ -106,19 +95,6 @@ class Add(Operator):
             "shift_b": self.shift_b,
         }
         return lower_elementwise(ADD, inputs, constants, self.infer(inputs), scaling, context)
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return elementwise_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the elementwise unit."""
-        return elementwise_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
-    Register,
     register,
 )
-from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
 
 PARTS = 16
 
 
 @register
 @dataclass(frozen=True)
-class Concat(Operator):
+class Concat(MoveOperator):
     """Inputs: 1 to 16 tensors of one integer format that differ in the size of ``axis`` only, some of them constants. ``axis`` is
     the first or the last.
 
@@ -41,8 +36,6 @@ class Concat(Operator):
     axis: int
 
     name: ClassVar[str] = "concat"
-    header: ClassVar[str] = "move.hpp"
-    instruction: ClassVar[InstructionLayout] = MOVE
     ports: ClassVar[tuple[Port, ...]] = tuple(Port(f"part {i}", optional=i > 0) for i in range(PARTS))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -82,15 +75,6 @@ class Concat(Operator):
         whole = [part if part.ndim == rank else np.broadcast_to(part, (samples, *part.shape)) for part in parts]
         return np.concatenate(whole, axis=self.axis + 1)
 
-    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        return ()
-
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
-    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
-        return {}
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         out = self.infer(inputs)
         context.require(len(constants) < len(inputs), "every input is a constant: fold the concatenation")
@@ -109,19 +93,6 @@ class Concat(Operator):
             loops = list(zip(f.shape, strides(f), strict=True))
             made.append(move(Source(where, fixed is not None), loops, target, context.architecture))
         return made
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return move_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the move unit."""
-        return move_resources()
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

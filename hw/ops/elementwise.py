@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.cost import Cycles, Resources, Unknown
 from edgeflow.hw.fast import WORK, Scratch
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext
+from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, row_buffer_halves, row_loop, vector_loop
 
 ADD, MULTIPLY, REQUANTIZE = range(3)
@@ -127,22 +128,36 @@ def lower_elementwise(
     return [Instruction(ELEMENTWISE, values | dict(extra))]
 
 
-def elementwise_cycles(values: Mapping[str, int], architecture: Architecture) -> Cycles:
-    """Every row of every operand is loaded, computed and stored; an operand of one row is loaded once."""
-    rows, columns = values["rows"], values["columns"]
-    parts = {"load a": (rows if values["a_rows"] > 1 else 1) * row_loop(columns, values["a_bytes"], architecture)}
-    if values["operation"] == REQUANTIZE:
-        parts["load multipliers"] = row_loop(columns, 4, architecture)
-    else:
-        parts["load b"] = (rows if values["b_rows"] > 1 else 1) * row_loop(columns, values["b_bytes"], architecture)
-    parts["compute"] = rows * vector_loop(columns, architecture)
-    parts["store"] = rows * row_loop(columns, values["y_bytes"], architecture)
-    return Cycles(parts)
+class ElementwiseOperator(Operator):
+    """What every operator of the elementwise unit states alike."""
 
+    header: ClassVar[str] = "elementwise.hpp"
+    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
 
-def elementwise_resources(architecture: Architecture) -> Resources:
-    """Each lane multiplies 17 x 17 bit (one DSP), 32 x 18 bit (two) and 17 x 18 bit (one). Memories: three rows of 17 bit and one
-    of multipliers, banked."""
-    halves = 3 * row_buffer_halves(architecture) + row_buffer_halves(architecture, 32)
-    unknown = Unknown("no synthesis has been run for this unit")
-    return Resources(4 * architecture.vector, unknown, unknown, ceil_div(halves, 2), 0)
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        """Every row of every operand is loaded, computed and stored; an operand of one row is loaded once."""
+        rows, columns = values["rows"], values["columns"]
+        parts = {"load a": (rows if values["a_rows"] > 1 else 1) * row_loop(columns, values["a_bytes"], architecture)}
+        if values["operation"] == REQUANTIZE:
+            parts["load multipliers"] = row_loop(columns, 4, architecture)
+        else:
+            parts["load b"] = (rows if values["b_rows"] > 1 else 1) * row_loop(columns, values["b_bytes"], architecture)
+        parts["compute"] = rows * vector_loop(columns, architecture)
+        parts["store"] = rows * row_loop(columns, values["y_bytes"], architecture)
+        return Cycles(parts)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Each lane multiplies 17 x 17 bit (one DSP), 32 x 18 bit (two) and 17 x 18 bit (one). Memories: three rows of 17 bit and
+        one of multipliers, banked."""
+        halves = 3 * row_buffer_halves(architecture) + row_buffer_halves(architecture, 32)
+        unknown = Unknown("no synthesis has been run for this unit")
+        return Resources(4 * architecture.vector, unknown, unknown, ceil_div(halves, 2), 0)

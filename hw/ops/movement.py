@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edgeflow.hw.architecture import LINE_BYTES, ROW_ELEMENTS, Architecture, ceil_div, round_up, row_lines, storage_bytes
 from edgeflow.hw.cost import Cycles, Resources, Unknown
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Instruction, InstructionLayout
+from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Operator, Register
 from edgeflow.hw.ops.vector import MEMORY_DEPTH
 
 COUNTERS = 5
@@ -107,17 +108,38 @@ def move(source: Source, loops: Sequence[Loop], target: Target, architecture: Ar
     return Instruction(MOVE, values)
 
 
-def move_cycles(values: Mapping[str, int], architecture: Architecture) -> Cycles:
-    """A unit a cycle. Element by element every row is a loop of its own; one that starts inside a word reads that word first."""
-    if values["words"]:
-        return Cycles({"words": values["words"] + MEMORY_DEPTH})
-    parts = {"elements": values["rows"] * (values["columns"] + MEMORY_DEPTH)}
-    if values["column"] % architecture.word_bytes:
-        parts["first words"] = values["rows"] * MEMORY_DEPTH
-    return Cycles(parts)
+class MoveOperator(Operator):
+    """What every operator of the move unit states alike: it computes nothing, and rows of any length pass."""
 
+    header: ClassVar[str] = "move.hpp"
+    instruction: ClassVar[InstructionLayout] = MOVE
 
-def move_resources() -> Resources:
-    """Counters, adders and shifters only: no multiplier and no memory."""
-    unknown = Unknown("no synthesis has been run for this unit")
-    return Resources(0, unknown, unknown, 0, 0)
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        return ()
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        """A unit a cycle. Element by element every row is a loop of its own; one that starts inside a word reads that word
+        first."""
+        if values["words"]:
+            return Cycles({"words": values["words"] + MEMORY_DEPTH})
+        parts = {"elements": values["rows"] * (values["columns"] + MEMORY_DEPTH)}
+        if values["column"] % architecture.word_bytes:
+            parts["first words"] = values["rows"] * MEMORY_DEPTH
+        return Cycles(parts)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Counters, adders and shifters only: no multiplier and no memory."""
+        unknown = Unknown("no synthesis has been run for this unit")
+        return Resources(0, unknown, unknown, 0, 0)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.fast import Scratch, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -18,19 +16,15 @@ from edgeflow.hw.ops.base import (
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
     Register,
     register,
 )
 from edgeflow.hw.ops.elementwise import (
-    ELEMENTWISE,
     MULTIPLY,
-    elementwise_cycles,
-    elementwise_resources,
+    ElementwiseOperator,
     lower_elementwise,
     pair_format,
     pair_kernel,
@@ -40,7 +34,7 @@ from edgeflow.hw.ops.vector import check_shift, requantized, value_range
 
 @register
 @dataclass(frozen=True)
-class Multiply(Operator):
+class Multiply(ElementwiseOperator):
     """Inputs ``a (..., D)`` and ``b (..., D)`` up to 16 bits (not both unsigned 16), either a constant; one may repeat along
     leading axes of the other (an activation then has leading axes of size 1). Output of ``bits``, ``signed``.
 
@@ -53,8 +47,6 @@ class Multiply(Operator):
     signed: bool
 
     name: ClassVar[str] = "multiply"
-    header: ClassVar[str] = "elementwise.hpp"
-    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
     ports: ClassVar[tuple[Port, ...]] = (Port("a"), Port("b"))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -83,25 +75,9 @@ class Multiply(Operator):
         scaled, _, _ = requantized("scaled", min(corners), max(corners), self.multiplier, self.shift)
         return (Register("a x b", 32, min(corners), max(corners)), *scaled)
 
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         scaling = {"multiplier_a": self.multiplier, "shift_a": self.shift}
         return lower_elementwise(MULTIPLY, inputs, constants, self.infer(inputs), scaling, context)
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return elementwise_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the elementwise unit."""
-        return elementwise_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
-    Register,
     register,
 )
-from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
 
 
 @register
 @dataclass(frozen=True)
-class Patches(Operator):
+class Patches(MoveOperator):
     """Input: an image ``(C, H, W)``. Output ``(floor(H / kernel_h) * floor(W / kernel_w), C * kernel_h * kernel_w)``: a row for
     each patch, row-major, with columns in the order channel, row, column of the patch. What is left
     over at the lower and right edge is dropped.
@@ -39,8 +34,6 @@ class Patches(Operator):
     kernel_w: int
 
     name: ClassVar[str] = "patches"
-    header: ClassVar[str] = "move.hpp"
-    instruction: ClassVar[InstructionLayout] = MOVE
     ports: ClassVar[tuple[Port, ...]] = (Port("image"),)
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -66,15 +59,6 @@ class Patches(Operator):
         split = whole.reshape(samples, channels, h, self.kernel_h, w, self.kernel_w)
         return split.transpose(0, 2, 4, 1, 3, 5).reshape(samples, h * w, channels * self.kernel_h * self.kernel_w)
 
-    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        return ()
-
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
-    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
-        return {}
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         image, out = inputs[0], self.infer(inputs)
         context.require(not constants, "the image is a constant: fold the patches")
@@ -89,19 +73,6 @@ class Patches(Operator):
         ]
         target = Target(context.output_address(), out, out.rows, out.channels)
         return [move(Source(context.address(0), False), loops, target, context.architecture)]
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return move_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the move unit."""
-        return move_resources()
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

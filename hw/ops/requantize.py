@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.fast import WORK, blocked, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -18,15 +16,13 @@ from edgeflow.hw.ops.base import (
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
     Register,
     register,
 )
-from edgeflow.hw.ops.elementwise import ELEMENTWISE, REQUANTIZE, elementwise_cycles, elementwise_resources, lower_elementwise
+from edgeflow.hw.ops.elementwise import REQUANTIZE, ElementwiseOperator, lower_elementwise
 from edgeflow.hw.ops.vector import check_row_format, check_shift, requantized
 
 X, MULTIPLIER = range(2)
@@ -34,7 +30,7 @@ X, MULTIPLIER = range(2)
 
 @register
 @dataclass(frozen=True)
-class Requantize(Operator):
+class Requantize(ElementwiseOperator):
     """Inputs: ``x (..., D)`` up to 16 bits; ``multiplier (D,)``. Output ``(..., D)`` of ``bits``, ``signed``.
 
     ``y = sat(rq(x, multiplier, shift) + zero_point)``.
@@ -46,8 +42,6 @@ class Requantize(Operator):
     signed: bool
 
     name: ClassVar[str] = "requantize"
-    header: ClassVar[str] = "elementwise.hpp"
-    instruction: ClassVar[InstructionLayout] = ELEMENTWISE
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("multiplier", constant=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -89,9 +83,6 @@ class Requantize(Operator):
             Register("sum", 50, low + self.zero_point, high + self.zero_point),
         )
 
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         extra = {
             "multipliers": context.place("multiplier", constants[MULTIPLIER].astype(np.int32)),
@@ -99,19 +90,6 @@ class Requantize(Operator):
             "offset": self.zero_point,
         }
         return lower_elementwise(REQUANTIZE, inputs[:1], {}, self.infer(inputs), extra, context)
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return elementwise_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the elementwise unit."""
-        return elementwise_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

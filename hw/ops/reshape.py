@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import ROW_ELEMENTS, Architecture
-from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.architecture import ROW_ELEMENTS
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
-    Register,
     register,
 )
-from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
 
 
 @register
 @dataclass(frozen=True)
-class Reshape(Operator):
+class Reshape(MoveOperator):
     """Input ``x``; output of ``shape``, which has as many elements."""
 
     shape: tuple[int, ...]
 
     name: ClassVar[str] = "reshape"
-    header: ClassVar[str] = "move.hpp"
-    instruction: ClassVar[InstructionLayout] = MOVE
     ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -56,34 +50,12 @@ class Reshape(Operator):
         x, out = inputs[0].channels, self.infer(inputs).channels
         return 0 if x == out or (x % ROW_ELEMENTS == 0 and out % ROW_ELEMENTS == 0) else None
 
-    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        return ()
-
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
-    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
-        return {}
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[0], self.infer(inputs)
         context.require(not constants, "the input is a constant: fold the reshape")
         loops = list(zip(x.shape, strides(x), strict=True))
         target = Target(context.output_address(), out, out.rows, out.channels)
         return [move(Source(context.address(0), False), loops, target, context.architecture)]
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return move_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the move unit."""
-        return move_resources()
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import ROW_ELEMENTS, Architecture, storage_bytes
-from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.architecture import ROW_ELEMENTS, storage_bytes
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
-    Register,
     register,
 )
-from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
 
 
 @register
 @dataclass(frozen=True)
-class Select(Operator):
+class Select(MoveOperator):
     """Input ``x``; output ``x[..., start:stop, ...]`` along ``axis``, which ``squeeze`` drops (then ``stop`` is ``start + 1``)."""
 
     axis: int
@@ -39,8 +35,6 @@ class Select(Operator):
     squeeze: bool
 
     name: ClassVar[str] = "select"
-    header: ClassVar[str] = "move.hpp"
-    instruction: ClassVar[InstructionLayout] = MOVE
     ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -73,15 +67,6 @@ class Select(Operator):
         lines, rest = divmod(first, ROW_ELEMENTS)
         return None if rest else lines * storage_bytes(x.bits)
 
-    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        return ()
-
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
-    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
-        return {}
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[0], self.infer(inputs)
         context.require(not constants, "the input is a constant: fold the selection")
@@ -89,19 +74,6 @@ class Select(Operator):
         loops = [(self.stop - self.start if i == self.axis else size, steps[i]) for i, size in enumerate(x.shape)]
         source = Source(context.address(0), False, self.start * steps[self.axis])
         return [move(source, loops, Target(context.output_address(), out, out.rows, out.channels), context.architecture)]
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return move_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the move unit."""
-        return move_resources()
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

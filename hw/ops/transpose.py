@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
     Case,
     Constants,
     Instruction,
-    InstructionLayout,
     Kernel,
     LoweringContext,
-    Operator,
     Port,
-    Register,
     register,
 )
-from edgeflow.hw.ops.movement import MOVE, Source, Target, move, move_cycles, move_resources, strides
+from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
 
 MAXIMUM_RANK = 4
 
 
 @register
 @dataclass(frozen=True)
-class Transpose(Operator):
+class Transpose(MoveOperator):
     """Input ``x`` of at most four axes; output axis ``i`` is input axis ``permutation[i]``."""
 
     permutation: tuple[int, ...]
 
     name: ClassVar[str] = "transpose"
-    header: ClassVar[str] = "move.hpp"
-    instruction: ClassVar[InstructionLayout] = MOVE
     ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -64,15 +57,6 @@ class Transpose(Operator):
         order = [axis for axis in self.permutation if x.shape[axis] != 1]
         return 0 if order == sorted(order) and self.infer(inputs).channels == x.channels else None
 
-    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        return ()
-
-    def macs(self, inputs: Sequence[Format]) -> int:
-        return 0
-
-    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
-        return {}
-
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[0], self.infer(inputs)
         context.require(not constants, "the input is a constant: fold the transposition")
@@ -80,19 +64,6 @@ class Transpose(Operator):
         loops = [(x.shape[axis], steps[axis]) for axis in self.permutation]
         target = Target(context.output_address(), out, out.rows, out.channels)
         return [move(Source(context.address(0), False), loops, target, context.architecture)]
-
-    @classmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return move_cycles(values, architecture)
-
-    @classmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Those of the move unit."""
-        return move_resources()
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
