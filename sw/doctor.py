@@ -19,7 +19,20 @@ from edgeflow.sw.console import table
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-REQUIRED = ("numpy", "onnx", "onnxruntime", "onnx-ir", "onnxscript", "jinja2", "pydantic", "typer", "rich", "matplotlib")
+REQUIRED = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnx-ir",
+    "onnxscript",
+    "jinja2",
+    "pydantic",
+    "typer",
+    "rich",
+    "matplotlib",
+    "numba",
+    "threadpoolctl",
+)
 """Distributions without which nothing works."""
 
 
