@@ -10,7 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.observe import valid_tokens
 from edgeflow.quant.ptq import Quantized
 from edgeflow.quant.session import FloatSession
 from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
@@ -24,8 +26,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Accuracy:
-    """``sqnr_db`` by network output; ``top1_agreement``: share of samples whose largest class is the float model's (None where no
-    output is a vector of classes); ``layers``: SQNR in dB by integer tensor."""
+    """``sqnr_db`` and ``top1_agreement`` of the outputs as :class:`Agreement`; ``layers``: SQNR in dB by integer tensor."""
 
     samples: int
     sqnr_db: Mapping[str, float]
@@ -46,12 +47,29 @@ def float_outputs(model: ir.Model, inputs: Mapping[str, Array], progress: Progre
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def top1_agreement(expected: Mapping[str, Array], found: Mapping[str, Array]) -> float | None:
-    """Share of equal largest classes over all outputs that are vectors ``(samples, classes)``; None if there is none."""
-    pairs = [(expected[name], found[name]) for name in expected if expected[name].ndim == 2 and expected[name].shape[1] > 1]
-    if not pairs:
-        return None
-    return float(np.mean([np.mean(a.argmax(axis=1) == b.argmax(axis=1)) for a, b in pairs]))
+@dataclass(frozen=True)
+class Agreement:
+    """``sqnr_db`` by network output, over the tokens that the key mask lets through; ``top1``: share of samples whose largest class
+    is the float model's, None where no output is a vector of classes."""
+
+    sqnr_db: Mapping[str, float]
+    top1: float | None
+
+
+def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], found: Mapping[str, Array]) -> Agreement:
+    """Compare the integer network's outputs with the float model's. Vectors from a linear layer or softmax are taken for classes."""
+    graph = FloatGraph(model)
+    valid = valid_tokens(graph, inputs)
+    sqnr, shares = {}, []
+    for name in graph.outputs:
+        f, q = expected[name], found[name]
+        producer = graph.producers.get(name)
+        if producer is not None and producer.op_type in ("Linear", "Softmax") and f.ndim == 2 and f.shape[1] > 1:
+            shares.append(np.mean(f.argmax(axis=1) == q.argmax(axis=1)))
+        if valid is not None and f.ndim == 3 and f.shape[:2] == valid.shape:
+            f, q = f[valid], q[valid]
+        sqnr[name] = signal_to_noise(f, q)
+    return Agreement(sqnr, float(np.mean(shares)) if shares else None)
 
 
 def evaluate(model: ir.Model, quantized: Quantized, inputs: Mapping[str, Array], progress: Progress) -> Accuracy:
@@ -64,9 +82,5 @@ def evaluate(model: ir.Model, quantized: Quantized, inputs: Mapping[str, Array],
     few = {name: value[:LAYER_SAMPLES] for name, value in inputs.items()}
     layers = tensor_sqnr(model, quantized, few)
     progress("running the integer network", 1, 1)
-    return Accuracy(
-        samples=len(next(iter(inputs.values()))),
-        sqnr_db={name: signal_to_noise(expected[name], found[name]) for name in graph.outputs},
-        top1_agreement=top1_agreement(expected, found),
-        layers=layers,
-    )
+    close = agreement(model, inputs, expected, found)
+    return Accuracy(len(next(iter(inputs.values()))), close.sqnr_db, close.top1, layers)

@@ -10,11 +10,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.sqnr import signal_to_noise
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import float_outputs, top1_agreement
+from edgeflow.sw.accuracy import agreement, float_outputs
 from edgeflow.sw.build import Build
 
 Array = NDArray[Any]
@@ -63,12 +62,13 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     tensors = compare(build.graph, build.program, library, words, progress)
     expected = float_outputs(model, arrays)
     found = decode_outputs(build.graph, Executor(build.graph).run(words))
+    close = agreement(model, arrays, expected, found)
     return Verification(
         samples=len(next(iter(arrays.values()))),
         exact=exact,
         tensors=tensors,
-        sqnr_db={name: signal_to_noise(expected[name], found[name]) for name in build.graph.outputs},
-        top1_agreement=top1_agreement(expected, found),
+        sqnr_db=close.sqnr_db,
+        top1_agreement=close.top1,
     )
 
 
