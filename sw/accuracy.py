@@ -57,7 +57,7 @@ class Agreement:
 
 
 def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], found: Mapping[str, Array]) -> Agreement:
-    """Compare the integer network's outputs with the float model's. Vectors from a linear layer or softmax are taken for classes."""
+    """Compare the integer network's outputs with the float model's. Vectors from a linear layer or softmax count as classes."""
     graph = FloatGraph(model)
     valid = valid_tokens(graph, inputs)
     sqnr, shares = {}, []
