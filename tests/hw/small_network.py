@@ -31,6 +31,8 @@ def small_network(blocks: int = 2, seed: int = 0) -> Graph:
             bits=8,
             signed=True,
             has_table=table,
+            index_bits=8 if table else 0,
+            output_shift=24 if table else 0,
             has_residual=residual is not None,
             residual_multiplier=1 << 15 if residual else 0,
             residual_shift=16 if residual else 0,
@@ -42,7 +44,8 @@ def small_network(blocks: int = 2, seed: int = 0) -> Graph:
             constant(f"{name}.multiplier", rng.integers(1 << 15, 1 << 16, size=n), 32),
         ]
         if table:
-            inputs.append(constant(f"{name}.table", rng.integers(-128, 128, size=256), 8))
+            inputs.append(constant(f"{name}.table", rng.integers(-(1 << 15), 1 << 15, size=256), 16))
+            inputs.append(constant(f"{name}.output_multiplier", rng.integers(1 << 15, 1 << 16, size=n), 32))
         if residual is not None:
             inputs.append(residual)
         tensors[f"{name}.out"] = TensorType((*tensors[x].shape[:-1], n), QType(8, True, 0.1))

@@ -77,11 +77,10 @@ def test_utilization_and_times_follow_from_cycles() -> None:
 
 
 def test_traffic_counts_every_operand_once() -> None:
-    layer = predicted().layers[
-        0
-    ]  # 9 x 32 bytes in rows of 64, 80 x 32 weights in 5 x 2 tiles, parameters, table; 9 rows of 128 out
-    assert (layer.traffic.read, layer.traffic.written) == (9 * 64, 9 * 128)
-    assert layer.traffic.weights == 80 * 32 + 80 * 8 + 256
+    layer = predicted().layers[0]
+    assert (layer.traffic.read, layer.traffic.written) == (9 * 64, 9 * 128)  # rows of 32 and 80 bytes in lines of 64
+    # 80 x 32 weights in 5 x 2 tiles; bias, multiplier and output multiplier a channel; a table of 256 entries of 16 bits.
+    assert layer.traffic.weights == 80 * 32 + 80 * 12 + 256 * 2
 
 
 def test_a_slow_memory_makes_layers_wait() -> None:

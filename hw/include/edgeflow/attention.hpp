@@ -66,7 +66,7 @@ attention_mask:
 #pragma HLS PIPELINE II=1
         if (ins.has_mask && j % WORD_BYTES == 0) {
             const unsigned index = ins.mask * Memory<C>::LINE_WORDS + j / WORD_BYTES;
-            mask_word = ins.mask_constant ? weights[index] : memory[index];
+            mask_word = read_word<C>(ins.mask_constant, weights, memory, index);
         }
         const Element value = get_element<C>(mask_word, j % WORD_BYTES, 1, false);
         attended[j] = (!ins.has_mask || value != 0) ? 1 : 0;
@@ -85,8 +85,8 @@ attention_heads:
 #pragma HLS PIPELINE II=2
                 const unsigned k_index = (ins.k + j * lines) * Memory<C>::LINE_WORDS + h * words + w;
                 const unsigned v_index = (ins.v + j * lines) * Memory<C>::LINE_WORDS + h * words + w;
-                const Word k_word = ins.k_constant ? weights[k_index] : memory[k_index];
-                const Word v_word = ins.v_constant ? weights[v_index] : memory[v_index];
+                const Word k_word = read_word<C>(ins.k_constant, weights, memory, k_index);
+                const Word v_word = read_word<C>(ins.v_constant, weights, memory, v_index);
                 for (int b = 0; b < WORD_BYTES; ++b) {
 #pragma HLS UNROLL
                     k[w][j][b] = ap_int<8>(get_element<C>(k_word, b, 1, true));
@@ -109,7 +109,7 @@ attention_heads:
                     Word word = 0;
                     if (unsigned(l) < rows) {
                         const unsigned index = (ins.q + (first + l) * lines) * Memory<C>::LINE_WORDS + h * words + w;
-                        word = ins.q_constant ? weights[index] : memory[index];
+                        word = read_word<C>(ins.q_constant, weights, memory, index);
                     }
                     for (int b = 0; b < WORD_BYTES; ++b) {
 #pragma HLS UNROLL
@@ -141,7 +141,11 @@ attention_heads:
 #pragma HLS UNROLL
                         streamed[d] = 0;
                         if (unsigned(d) < ins.head_channels) {
-                            streamed[d] = pass == 0 ? k[d / WORD_BYTES][j][d % WORD_BYTES] : v[d / WORD_BYTES][j][d % WORD_BYTES];
+                            if (pass == 0) {
+                                streamed[d] = k[d / WORD_BYTES][j][d % WORD_BYTES];
+                            } else {
+                                streamed[d] = v[d / WORD_BYTES][j][d % WORD_BYTES];
+                            }
                         }
                     }
                     for (int l = 0; l < C::LANES; ++l) {

@@ -20,16 +20,14 @@ static const unsigned ELEMENTWISE_REQUANTIZE = 2;
 template <class C>
 void elementwise(const ElementwiseInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
 #pragma HLS INLINE off
-    const int BANKS = C::VECTOR > Memory<C>::WORD_BYTES ? C::VECTOR : Memory<C>::WORD_BYTES;
-
     Element a[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=a cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=a cyclic factor=Memory<C>::BANKS
     Element b[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=b cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=b cyclic factor=Memory<C>::BANKS
     Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
     ap_int<32> multiplier[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=multiplier cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=multiplier cyclic factor=Memory<C>::BANKS
 
     const unsigned a_lines = row_lines(ins.columns, ins.a_bytes);
     const unsigned b_lines = row_lines(ins.columns, ins.b_bytes);

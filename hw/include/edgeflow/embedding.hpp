@@ -15,16 +15,14 @@ template <class C>
 void embedding(const EmbeddingInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
-    const int BANKS = C::VECTOR > Memory<C>::WORD_BYTES ? C::VECTOR : Memory<C>::WORD_BYTES;
-    const int INTEGERS = C::AXI_BITS / 32;  // in a word
 
     ap_int<32> ids[C::EMBEDDING_IDS];
-#pragma HLS ARRAY_PARTITION variable=ids cyclic factor=INTEGERS
+#pragma HLS ARRAY_PARTITION variable=ids cyclic factor=Memory<C>::INTEGERS
     Multiplier multiplier[C::EMBEDDING_IDS];
     Element row[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=row cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=row cyclic factor=Memory<C>::BANKS
     Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
 
     const unsigned row_stride = row_lines(ins.columns, 1);
     const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
@@ -32,7 +30,7 @@ void embedding(const EmbeddingInstruction& ins, const typename Memory<C>::Word* 
 
 embedding_blocks:
     for (unsigned first = 0; first < ins.tokens; first += C::EMBEDDING_IDS) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS/C::EMBEDDING_IDS
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(C::MAX_TOKENS+C::EMBEDDING_IDS-1)/C::EMBEDDING_IDS
         const unsigned left = ins.tokens - first;
         const unsigned count = left < unsigned(C::EMBEDDING_IDS) ? left : unsigned(C::EMBEDDING_IDS);
         load_int32<C>(memory, ins.ids, first, count, ids);
@@ -42,8 +40,8 @@ embedding_blocks:
 #pragma HLS PIPELINE II=1
             const unsigned id = ap_uint<32>(ids[t]);
             const unsigned known = id < ins.vocabulary ? id : ins.vocabulary - 1;
-            const Word word = weights[ins.multipliers * Memory<C>::LINE_WORDS + known / INTEGERS];
-            const int lane = known % INTEGERS;
+            const Word word = weights[ins.multipliers * Memory<C>::LINE_WORDS + known / Memory<C>::INTEGERS];
+            const int lane = known % Memory<C>::INTEGERS;
             ids[t] = known;
             multiplier[t] = ap_uint<32>(word.range(32 * lane + 31, 32 * lane));
         }

@@ -28,7 +28,7 @@ inline ap_uint<5> base4_digits(const ap_int<54>& value) {
 
 // 2^38 / sqrt(w) for the value scaled by an even power of two into w.
 template <class C>
-Root reciprocal_root(const ap_int<54>& value, const ap_uint<5>& count, const ap_int<32>* seed) {
+Root reciprocal_root(const ap_int<54>& value, const ap_uint<5>& count, const ap_int<32> (&seed)[C::LAYERNORM_SEEDS]) {
 #pragma HLS INLINE off
     ap_int<32> w = 0;
     if (count <= 15) {
@@ -54,12 +54,10 @@ reciprocal_root_steps:
 template <class C>
 void layernorm(const LayernormInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
 #pragma HLS INLINE off
-    const int BANKS = C::VECTOR > Memory<C>::WORD_BYTES ? C::VECTOR : Memory<C>::WORD_BYTES;
-
     Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::BANKS
     Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
     ap_int<32> gain[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=gain cyclic factor=C::VECTOR
     ap_int<32> offset[C::MAX_CHANNELS];

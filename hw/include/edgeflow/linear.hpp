@@ -75,7 +75,7 @@ linear_table:
 
 linear_blocks:
     for (unsigned first = 0; first < ins.rows; first += C::LINEAR_ROWS) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS/C::LINEAR_ROWS
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(C::MAX_TOKENS+C::LINEAR_ROWS-1)/C::LINEAR_ROWS
         const unsigned left = ins.rows - first;
         const unsigned rows = left < unsigned(C::LINEAR_ROWS) ? left : unsigned(C::LINEAR_ROWS);
     linear_rows:
@@ -134,7 +134,7 @@ linear_blocks:
                     for (unsigned n = 0; n < residual_words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*16/C::AXI_BITS
 #pragma HLS PIPELINE II=1
-                        const Word word = ins.residual_constant ? weights[origin + n] : memory[origin + n];
+                        const Word word = read_word<C>(ins.residual_constant, weights, memory, origin + n);
                         for (int lane = 0; lane < WORD_BYTES; ++lane) {
 #pragma HLS UNROLL
                             if (unsigned(lane) < residual_lanes) {

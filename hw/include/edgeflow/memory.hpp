@@ -17,6 +17,9 @@ struct Memory {
     typedef ap_uint<C::AXI_BITS> Word;
     static const int WORD_BYTES = C::AXI_BITS / 8;
     static const int LINE_WORDS = 64 / WORD_BYTES;
+    static const int INTEGERS = C::AXI_BITS / 32;  // 32-bit integers in a word
+    // Banks of a row buffer: one for every element that a word or a vector step touches at once.
+    static const int BANKS = C::VECTOR > WORD_BYTES ? C::VECTOR : WORD_BYTES;
 };
 
 // A stored activation of up to 16 bits, signed or unsigned.
@@ -44,6 +47,20 @@ Element get_element(const typename Memory<C>::Word& word, int lane, unsigned byt
     return value;
 }
 
+// One word of the weight image (`constant`) or of the activation memory. Two loads, not a choice of pointers: that cannot be synthesized.
+template <class C>
+typename Memory<C>::Word read_word(
+    bool constant, const typename Memory<C>::Word* weights, const typename Memory<C>::Word* memory, unsigned index) {
+#pragma HLS INLINE
+    typename Memory<C>::Word word = 0;
+    if (constant) {
+        word = weights[index];
+    } else {
+        word = memory[index];
+    }
+    return word;
+}
+
 template <class C>
 void set_element(typename Memory<C>::Word& word, int lane, unsigned bytes, const Element& value) {
 #pragma HLS INLINE
@@ -55,15 +72,16 @@ void set_element(typename Memory<C>::Word& word, int lane, unsigned bytes, const
 }
 
 // Reads `count` elements of 1 or 2 bytes that start at a line into row[0 .. count).
-template <class C>
-void load_row(const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element* row) {
+template <class C, int SIZE>
+void load_row(
+    const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element (&row)[SIZE]) {
 #pragma HLS INLINE off
     const unsigned base = line * Memory<C>::LINE_WORDS;
     const unsigned lanes = Memory<C>::WORD_BYTES / bytes;
     const unsigned words = ceil_div(count, lanes);
 load_row_words:
     for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS*2/(C::AXI_BITS/8)
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
 #pragma HLS PIPELINE II=1
         const typename Memory<C>::Word word = port[base + w];
         for (int lane = 0; lane < Memory<C>::WORD_BYTES; ++lane) {
@@ -77,15 +95,15 @@ load_row_words:
 }
 
 // Writes row[0 .. count) as elements of 1 or 2 bytes that start at a line.
-template <class C>
-void store_row(typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, const Element* row) {
+template <class C, int SIZE>
+void store_row(typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, const Element (&row)[SIZE]) {
 #pragma HLS INLINE off
     const unsigned base = line * Memory<C>::LINE_WORDS;
     const unsigned lanes = Memory<C>::WORD_BYTES / bytes;
     const unsigned words = ceil_div(count, lanes);
 store_row_words:
     for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS*2/(C::AXI_BITS/8)
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
 #pragma HLS PIPELINE II=1
         typename Memory<C>::Word word = 0;
         for (int lane = 0; lane < Memory<C>::WORD_BYTES; ++lane) {
@@ -100,15 +118,16 @@ store_row_words:
 }
 
 // Reads `count` 32-bit integers that start `offset` integers after a line (a multiple of the integers in a word).
-template <class C>
-void load_int32(const typename Memory<C>::Word* port, unsigned line, unsigned offset, unsigned count, ap_int<32>* values) {
+template <class C, int SIZE>
+void load_int32(
+    const typename Memory<C>::Word* port, unsigned line, unsigned offset, unsigned count, ap_int<32> (&values)[SIZE]) {
 #pragma HLS INLINE off
-    const int lanes = C::AXI_BITS / 32;
+    const int lanes = Memory<C>::INTEGERS;
     const unsigned base = line * Memory<C>::LINE_WORDS + offset / lanes;
     const unsigned words = ceil_div(count, lanes);
 load_int32_words:
     for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS*32/C::AXI_BITS
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*32+C::AXI_BITS-1)/C::AXI_BITS
 #pragma HLS PIPELINE II=1
         const typename Memory<C>::Word word = port[base + w];
         for (int lane = 0; lane < lanes; ++lane) {

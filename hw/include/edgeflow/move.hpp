@@ -55,7 +55,7 @@ void move(const MoveInstruction& ins, const typename Memory<C>::Word* weights, t
 #pragma HLS PIPELINE II=1
 #pragma HLS DEPENDENCE variable=memory inter false
             const unsigned from = address / WORD_BYTES;
-            memory[position / WORD_BYTES] = ins.source_constant ? weights[from] : memory[from];
+            memory[position / WORD_BYTES] = read_word<C>(ins.source_constant, weights, memory, from);
             address = advance(address, count, step, index);
             ++c;
             if (c == ins.columns) {
@@ -81,7 +81,7 @@ void move(const MoveInstruction& ins, const typename Memory<C>::Word* weights, t
 #pragma HLS PIPELINE II=1
 #pragma HLS DEPENDENCE variable=memory inter false
                 const unsigned from = address / WORD_BYTES;
-                const Word word = ins.source_constant ? weights[from] : memory[from];
+                const Word word = read_word<C>(ins.source_constant, weights, memory, from);
                 const int low = 8 * (address % WORD_BYTES);
                 const int target = 8 * (position % WORD_BYTES);
                 if (ins.bytes == 1) {

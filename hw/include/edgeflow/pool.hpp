@@ -12,12 +12,10 @@ namespace edgeflow {
 template <class C>
 void pool(const PoolInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
 #pragma HLS INLINE off
-    const int BANKS = C::VECTOR > Memory<C>::WORD_BYTES ? C::VECTOR : Memory<C>::WORD_BYTES;
-
     Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::BANKS
     Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
     ap_int<32> sum[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=sum cyclic factor=C::VECTOR
     Element mask[64];

@@ -13,14 +13,13 @@ void table(const TableInstruction& ins, const typename Memory<C>::Word* weights,
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
     const int WORD_BYTES = Memory<C>::WORD_BYTES;
-    const int BANKS = C::VECTOR > WORD_BYTES ? C::VECTOR : WORD_BYTES;
 
     Element entries[C::VECTOR][C::TABLE_ENTRIES];
 #pragma HLS ARRAY_PARTITION variable=entries complete dim=1
     Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::BANKS
     Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=BANKS
+#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
 
     const unsigned x_lines = row_lines(ins.columns, ins.x_bytes);
     const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
