@@ -60,19 +60,19 @@ def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
     return pieces
 
 
-def matrix_product(weight: IntArray, x: Format) -> Callable[[Array, Scratch], Array]:
-    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in the scratch until its next use."""
+def matrix_product(weight: IntArray, x: Format) -> Callable[[Array], Array]:
+    """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in :data:`WORK` until its next use."""
     magnitude = x.magnitude
     whole = (np.abs(weight).sum(axis=1) * magnitude).max(initial=0) < FLOAT32_EXACT
     pieces = [slice(0, weight.shape[1])] if whole else split_inner(weight, magnitude)
     matrices = [np.ascontiguousarray(weight[:, piece].T.astype(np.float32)) for piece in pieces]
     n = weight.shape[0]
 
-    def run(rows: Array, scratch: Scratch) -> Array:
-        part = scratch.get("accumulator", (rows.shape[0], n), np.float32)
+    def run(rows: Array) -> Array:
+        part = WORK.get("accumulator", (rows.shape[0], n), np.float32)
         if whole:
             return np.matmul(rows, matrices[0], out=part)
-        total = scratch.get("total", part.shape, np.float64)
+        total = WORK.get("total", part.shape, np.float64)
         total.fill(0.0)
         for piece, matrix in zip(pieces, matrices, strict=True):
             np.add(total, np.matmul(rows[:, piece], matrix, out=part), out=total)
@@ -81,12 +81,12 @@ def matrix_product(weight: IntArray, x: Format) -> Callable[[Array, Scratch], Ar
     return run
 
 
-def requantize_rows(accumulator: Array, factor: Array | float, offset: Array | float, out: Array) -> None:
-    """``floor(acc * factor + offset + 1/2)`` with ``factor = m * 2^-c`` and ``offset = bias * factor``.
+def requantize_rows(values: Array, factor: Array | float, out: Array) -> None:
+    """``floor(values * factor + 1/2)`` into the float64 ``out``, with ``factor = m * 2^-c``.
 
-    Equal to the integer requantization of ``acc + bias`` while the products stay below 2^52: every step is then exact.
+    Equal to the integer requantization while the products stay below 2^52: every step is then exact.
     """
-    np.copyto(out, accumulator)  # NumPy multiplies mixed types more slowly than it converts and multiplies
+    np.copyto(out, values)  # NumPy multiplies mixed types more slowly than it converts and multiplies
     np.multiply(out, factor, out=out)
-    np.add(out, np.add(offset, 0.5, dtype=np.float64), out=out)
+    np.add(out, 0.5, out=out)
     np.floor(out, out=out)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.fast import Scratch, requantize_rows
+from edgeflow.hw.fast import WORK, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -67,16 +67,16 @@ class Add(ElementwiseOperator):
         factors = [m * 2.0**-shift for m, shift in scaling]
         fixed = {i: requantize(value, *scaling[i]).astype(np.float64) for i, value in constants.items()}
 
-        def block(operands: Sequence[Array], result: Array, scratch: Scratch) -> None:
-            total = scratch.get("total", result.shape, np.float64)
+        def block(operands: Sequence[Array], result: Array) -> None:
+            total = WORK.get("total", result.shape, np.float64)
             if 0 in fixed or 1 in fixed:
                 free = 0 if 1 in fixed else 1
-                requantize_rows(operands[free], factors[free], 0.0, total)
+                requantize_rows(operands[free], factors[free], total)
                 np.add(total, operands[1 - free], out=total)
             else:
-                other = scratch.get("other", result.shape, np.float64)
-                requantize_rows(operands[0], factors[0], 0.0, total)
-                requantize_rows(operands[1], factors[1], 0.0, other)
+                other = WORK.get("other", result.shape, np.float64)
+                requantize_rows(operands[0], factors[0], total)
+                requantize_rows(operands[1], factors[1], other)
                 np.add(total, other, out=total)
             np.clip(total, out.minimum, out.maximum, out=result, casting="unsafe")
 

@@ -29,7 +29,7 @@ from edgeflow.hw.exponent import (
     weight_lookup,
     weights,
 )
-from edgeflow.hw.fast import FLOAT32_EXACT, WORK, Scratch, blocked
+from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -164,7 +164,6 @@ class Attention(Operator):
             for i in set(constants) & {Q, K, V, MASK}:
                 source[i] = np.broadcast_to(constants[i].astype(np.float32), (samples, *constants[i].shape))
             y = np.empty((samples, *out.shape), dtype=np.float32)
-            scratch = WORK
             for n in range(samples):
                 q, k = (source[i][n].astype(score_type, copy=False) for i in (Q, K))
                 v = source[V][n].astype(weight_type, copy=False)
@@ -175,14 +174,14 @@ class Attention(Operator):
                     if attended.size == 0:
                         y[n] = 0.0
                         continue
-                weighted = scratch.get("weighted", (queries, channels), weight_type if piece == keys else np.float64)
-                total = scratch.get("total", (heads, queries), weight_type)
+                weighted = WORK.get("weighted", (queries, channels), weight_type if piece == keys else np.float64)
+                total = WORK.get("total", (heads, queries), weight_type)
                 for h, place in enumerate(places):
                     transposed = k[:, place].T
                     for block in blocked(queries, keys, SCORES):
-                        score = scratch.get("score", (block.stop - block.start, k.shape[0]), score_type)
+                        score = WORK.get("score", (block.stop - block.start, k.shape[0]), score_type)
                         np.matmul(q[block, place], transposed, out=score)
-                        p = _weigh(score, lookups[h], scratch)
+                        p = _weigh(score, lookups[h])
                         if piece == keys:
                             np.matmul(p, v[:, place], out=weighted[block, place])
                         else:
@@ -192,7 +191,7 @@ class Attention(Operator):
                             )
                         np.matmul(p, ones[: k.shape[0]], out=total[h, block])
                 scale = reciprocal_rows(total.astype(np.float64).T, numerator) * half_scale
-                value = scratch.get("value", (queries, heads, dh), np.float64)
+                value = WORK.get("value", (queries, heads, dh), np.float64)
                 np.multiply(weighted.reshape(queries, heads, dh), scale[:, :, None], out=value)
                 np.add(value, 0.5, out=value)
                 np.floor(value, out=value)
@@ -329,11 +328,11 @@ class Attention(Operator):
         ]
 
 
-def _weigh(score: Array, weights: WeightLookup, scratch: Scratch) -> Array:
+def _weigh(score: Array, weights: WeightLookup) -> Array:
     """Weights of a block of scores; the last axis runs over the keys."""
-    place = scratch.get("place", score.shape, np.int32)
+    place = WORK.get("place", score.shape, np.int32)
     compiled.exponent_places(score, weights.factor, float(weights.last), place)
-    p = scratch.get("p", score.shape, weights.table.dtype.type)
+    p = WORK.get("p", score.shape, weights.table.dtype.type)
     compiled.lookup(weights.table, place, p)
     return p
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import WORK, Scratch
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, row_buffer_halves, row_loop, vector_loop
@@ -55,13 +54,13 @@ def operand_problem(inputs: Sequence[Format], constants: Constants) -> str | Non
     return None
 
 
-PairBlock = Callable[[Sequence[Array], Array, Scratch], None]
+PairBlock = Callable[[Sequence[Array], Array], None]
 
 
 def pair_kernel(
     inputs: Sequence[Format], constants: Constants, fixed: Mapping[int, Array], out: Format, block: PairBlock
 ) -> Kernel:
-    """A kernel that hands matching three-dimensional blocks of both operands to ``block(operands, result, scratch)``.
+    """A kernel that hands matching three-dimensional blocks of both operands to ``block(operands, result)``.
 
     ``fixed`` holds the prepared form of each constant operand.
     """
@@ -85,9 +84,8 @@ def pair_kernel(
                 value = np.broadcast_to(value, (samples, *out.shape))
             operands.append(value.reshape(planes, period, columns))
         y = np.empty((planes, period, columns), dtype=np.float32)
-        scratch = WORK
         for plane, rows in plane_blocks(planes, period, columns):
-            block([o[plane if i not in fixed else slice(0, 1), rows] for i, o in enumerate(operands)], y[plane, rows], scratch)
+            block([o[plane if i not in fixed else slice(0, 1), rows] for i, o in enumerate(operands)], y[plane, rows])
         return y.reshape(samples, *out.shape)
 
     return run

@@ -100,11 +100,10 @@ class Embedding(Operator):
             ids = np.minimum(activations[0].astype(np.int64), last)
             flat = ids.reshape(-1)
             y = np.empty((flat.size, out.channels), dtype=np.float32)
-            scratch = WORK
             for block in blocked(*y.shape):
                 known = flat[block]
-                value = scratch.get("value", y[block].shape, np.float64)
-                requantize_rows(np.take(table, known, axis=0), factor[known][:, None], 0.0, value)
+                value = WORK.get("value", y[block].shape, np.float64)
+                requantize_rows(np.take(table, known, axis=0), factor[known][:, None], value)
                 np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")
             return y.reshape(*ids.shape, out.channels)
 

@@ -17,7 +17,7 @@ from edgeflow.hw import compiled
 from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.fast import WORK, matrix_product
+from edgeflow.hw.fast import matrix_product
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -142,7 +142,7 @@ class Linear(Operator):
             source = activations[0]
             rows = source.reshape(-1, source.shape[-1])
             y = np.empty((rows.shape[0], n), dtype=np.float32)
-            accumulator = product(rows, WORK)
+            accumulator = product(rows)
             if table is not None:
                 compiled.requantize_lookup(accumulator, factor, offset, table, scale, low, high, y)
             elif residual is not None:

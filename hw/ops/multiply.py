@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.fast import Scratch, requantize_rows
+from edgeflow.hw.fast import WORK, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -61,10 +61,10 @@ class Multiply(ElementwiseOperator):
         factor = self.multiplier * 2.0**-self.shift
         fixed = {i: value.astype(np.float64) for i, value in constants.items()}
 
-        def block(operands: Sequence[Array], result: Array, scratch: Scratch) -> None:
-            product = scratch.get("product", result.shape, np.float64)
+        def block(operands: Sequence[Array], result: Array) -> None:
+            product = WORK.get("product", result.shape, np.float64)
             np.multiply(operands[0], operands[1], out=product, dtype=np.float64)
-            requantize_rows(product, factor, 0.0, product)
+            requantize_rows(product, factor, product)
             np.clip(product, out.minimum, out.maximum, out=result, casting="unsafe")
 
         return pair_kernel(inputs, constants, fixed, out, block)

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import compiled
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.fast import WORK, blocked, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -60,16 +60,13 @@ class Requantize(ElementwiseOperator):
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
         out = self.infer(inputs)
         factor = constants[MULTIPLIER] * 2.0**-self.shift
-        zero_point = float(self.zero_point)
+        offset = np.full(out.channels, self.zero_point + 0.5)
+        low, high = float(out.minimum), float(out.maximum)
 
         def run(activations: Sequence[Array]) -> Array:
-            rows = activations[0].reshape(-1, out.channels)
+            rows = np.ascontiguousarray(activations[0]).reshape(-1, out.channels)
             y = np.empty(rows.shape, dtype=np.float32)
-            scratch = WORK
-            for block in blocked(*rows.shape):
-                value = scratch.get("value", rows[block].shape, np.float64)
-                requantize_rows(rows[block], factor, zero_point, value)
-                np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")
+            compiled.requantize(rows, factor, offset, low, high, y)
             return y.reshape(activations[0].shape)
 
         return run

@@ -91,9 +91,8 @@ class Table(Operator):
         def run(activations: Sequence[Array]) -> Array:
             rows = activations[0].reshape(-1, activations[0].shape[-1])
             y = np.empty(rows.shape, dtype=np.float32)
-            scratch = WORK
             for block in blocked(*rows.shape):
-                index = scratch.get("index", rows[block].shape, np.intp)
+                index = WORK.get("index", rows[block].shape, np.intp)
                 np.subtract(rows[block], minimum, out=index, casting="unsafe")
                 np.take(table, index, out=y[block], mode="clip")
             return y.reshape(activations[0].shape)
