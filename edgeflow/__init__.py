@@ -12,7 +12,7 @@ Arrays go in and out by the model's own tensor names, samples on the first axis.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from edgeflow.hw.errors import (
     UnsupportedError,
     VerificationError,
 )
+from edgeflow.hw.progress import Progress
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
     PathLike = str | os.PathLike[str]
 
-Progress = Callable[[str, int, int], None]  # what goes on, how much of it is done, of how much (0: not known)
 
 __all__ = [
     "BoardError",

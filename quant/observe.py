@@ -7,7 +7,7 @@ tensor is kept, of a size that does not grow with the data. Tokens that the mode
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError
+from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, output_name
 from edgeflow.quant.session import FloatSession
@@ -25,7 +26,6 @@ MAXIMUM_BATCH = 32
 MINIMUM_ROWS = 256  # kept of wide tensors too
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
+from edgeflow.hw.progress import Progress
 from edgeflow.quant.builder import Correspondence, GraphBuilder
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import convert_node
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import FloatGraph, Use, origin, parameter, sample_shape
 from edgeflow.quant.inputs import check_inputs, model_inputs
-from edgeflow.quant.observe import Progress, Statistics, observe
+from edgeflow.quant.observe import Statistics, observe
 from edgeflow.quant.plan import Plan
 from edgeflow.quant.ranges import TensorRange
 

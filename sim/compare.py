@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from edgeflow.hw.graph import Graph, IntArray
 from edgeflow.hw.program import Program
+from edgeflow.hw.progress import Progress
 from edgeflow.sim.csim import CSimulation
 from edgeflow.sim.executor import Executor
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Samples are divided among threads, each of which runs single-threaded BLAS.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.graph import Graph, IntArray
 from edgeflow.hw.ops import operator
+from edgeflow.hw.progress import Progress
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 CARRIER_BITS = 24
 CHUNK = 8  # samples that one thread takes at a time: bounds memory
 

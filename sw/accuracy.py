@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.hw.progress import Progress
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.observe import valid_tokens
@@ -19,7 +20,6 @@ from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 LAYER_SAMPLES = 8  # per-layer figures: every intermediate tensor is held in memory
 BATCH = 16
 

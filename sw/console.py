@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+    from edgeflow.hw.progress import Progress
+
 FILE_WIDTH = 160  # columns of results that do not go to a terminal
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from edgeflow.hw.errors import VerificationError
 from edgeflow.hw.fit import choose_architecture
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.program import Program
+from edgeflow.hw.progress import Progress
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.inputs import check_inputs, encode_inputs, model_inputs
@@ -44,7 +45,6 @@ from edgeflow.sw.lowering import demands, lower, units
 from edgeflow.sw.report import ReportInputs, write_report
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 
 GOLDEN_SAMPLES = 8  # kept in the build for `verify`
 RANDOM_SAMPLES = 16

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.hw.progress import Progress
 from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
@@ -17,7 +18,6 @@ from edgeflow.sw.accuracy import agreement, float_outputs
 from edgeflow.sw.build import Build
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
