@@ -41,8 +41,25 @@ class Layout(Enum):
     IMAGE = "image"
 
 
+class _Integers:
+    """The range of integers of ``bits`` bits, signed or not."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def minimum(self) -> int:
+        """Smallest integer of the format."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def maximum(self) -> int:
+        """Largest integer of the format."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+
 @dataclass(frozen=True)
-class QType:
+class QType(_Integers):
     """An integer format with its interpretation.
 
     ``scale`` is one number, or one per channel (last axis) where the consumers can fold it. ``zero_point`` is the integer that
@@ -64,16 +81,6 @@ class QType:
             raise ValueError("QType scale must be finite and positive")
 
     @property
-    def minimum(self) -> int:
-        """Smallest integer of the format."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def maximum(self) -> int:
-        """Largest integer of the format."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
-
-    @property
     def scales(self) -> NDArray[np.float64]:
         """The scale as an array that broadcasts over the last axis."""
         return np.asarray(self.scale, dtype=np.float64)
@@ -92,22 +99,12 @@ class QType:
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(_Integers):
     """What the hardware knows of a tensor: per-sample shape and integer width."""
 
     shape: tuple[int, ...]
     bits: int
     signed: bool
-
-    @property
-    def minimum(self) -> int:
-        """Smallest integer of the format."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def maximum(self) -> int:
-        """Largest integer of the format."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
     @property
     def magnitude(self) -> int:

@@ -46,6 +46,17 @@ def _constants_in_range(graph: Graph) -> Iterator[str]:
             yield f"constant {name} leaves its {kind} {format.bits}-bit format: [{value.min()}, {value.max()}]"
 
 
+def _ports_filled(graph: Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        ports = operator(node).ports
+        needed = sum(not port.optional for port in ports)
+        if not needed <= len(node.inputs) <= len(ports):
+            yield f"node {node.origin} ({node.op}) has {len(node.inputs)} inputs, it takes {needed} to {len(ports)}"
+        for name, port in zip(node.inputs, ports, strict=False):
+            if port.constant and name not in graph.constants:
+                yield f"node {node.origin} ({node.op}): its {port.name}, {name}, must be a constant"
+
+
 def _types_agree(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         try:
@@ -68,7 +79,14 @@ def _registers_fit(graph: Graph) -> Iterator[str]:
                 )
 
 
-RULES: tuple[Rule, ...] = (_types_declared, _defined_once_in_order, _constants_in_range, _types_agree, _registers_fit)
+RULES: tuple[Rule, ...] = (
+    _types_declared,
+    _defined_once_in_order,
+    _constants_in_range,
+    _ports_filled,
+    _types_agree,
+    _registers_fit,
+)
 
 
 def verify_graph(graph: Graph) -> None:
