@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -67,8 +66,3 @@ def storage_bytes(bits: int) -> int:
 def row_lines(channels: int, bits: int) -> int:
     """Lines from one row of an activation to the next."""
     return ceil_div(channels, ROW_ELEMENTS) * storage_bytes(bits)
-
-
-def bits_for(value: int) -> int:
-    """Bits that represent ``0 .. value``."""
-    return max(1, math.ceil(math.log2(value + 1)))

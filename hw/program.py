@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div, row_lines, storage_bytes
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, row_lines, storage_bytes
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, Instruction, instruction_layouts
@@ -183,8 +183,3 @@ def unpack_rows(raw: NDArray[np.uint8], format: Format) -> IntArray:
     rows = np.ascontiguousarray(raw).view(_STORAGE[size, format.signed]).reshape(format.rows, stride)
     values: IntArray = rows[:, : format.channels].astype(np.int64).reshape(format.shape)
     return values
-
-
-def line_count(size: int) -> int:
-    """Lines that hold ``size`` bytes."""
-    return ceil_div(size, LINE_BYTES)

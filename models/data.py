@@ -20,18 +20,6 @@ from edgeflow.hw.errors import InputError
 
 DATA_VARIABLE = "EDGEFLOW_FASHION_MNIST"
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 # Mean and standard deviation of all training pixels in [0, 1].
 PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530
 
