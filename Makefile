@@ -19,7 +19,7 @@ demo: .venv-demo/.installed
 	@echo "The report: $(abspath $(BUILD))/report.html"
 
 test: lint
-	$(TEST)/python -m pytest -n 2 -m "not slow"
+	$(TEST)/python -m pytest -n 2
 
 lint: .venv-test/.installed
 	$(TEST)/ruff check .
