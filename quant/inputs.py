@@ -105,12 +105,15 @@ def _encode(name: str, tensor: TensorType, array: Array, what: str) -> IntArray:
         return np.asarray(array != 0, dtype=np.int64)
     if tensor.qtype.overflow is Overflow.SATURATE:
         return tensor.qtype.quantize(array)
-    ids = array.astype(np.int64)
-    limit = tensor.qtype.maximum if tensor.limit is None else tensor.limit
-    wrong = ids[(ids < 0) | (ids > limit)]
+    check_ids(name, array, tensor.qtype.maximum if tensor.limit is None else tensor.limit, what)
+    return array.astype(np.int64)
+
+
+def check_ids(name: str, array: Array, limit: int, what: str) -> None:
+    """CalibrationError unless every token id of an input lies in 0 to ``limit``."""
+    wrong = array[(array < 0) | (array > limit)]
     if wrong.size:
         raise CalibrationError(f"{what}: input {name!r} holds {wrong[0]}; ids must lie in 0 to {limit}")
-    return ids
 
 
 def decode_outputs(graph: Graph, outputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:

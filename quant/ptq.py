@@ -17,7 +17,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import convert_node
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import FloatGraph, Use, origin, parameter, sample_shape
-from edgeflow.quant.inputs import check_inputs, model_inputs
+from edgeflow.quant.inputs import check_ids, check_inputs, model_inputs
 from edgeflow.quant.observe import Statistics, observe
 from edgeflow.quant.plan import Plan
 from edgeflow.quant.ranges import TensorRange
@@ -51,6 +51,10 @@ def quantize(
     config = config or QuantizationConfig()
     arrays = check_inputs(model_inputs(model), calibration)
     graph = FloatGraph(model)
+    for name in graph.inputs:
+        vocabulary = _vocabulary(graph, name)
+        if vocabulary is not None:
+            check_ids(name, arrays[name], vocabulary - 1, "calibration data")
     statistics = observe(graph, arrays, config, progress)
     return convert(graph, statistics, config, progress)
 
@@ -79,10 +83,10 @@ def _add_input(name: str, context: Context) -> None:
     value = next(v for v in context.graph.model.graph.inputs if v.name == name)
     shape = sample_shape(value)
     uses = context.graph.uses_of(name)
-    if uses and all(use.node.op_type == "Embedding" for use in uses):
-        rows = min(len(parameter(context.graph, use.node, 1)) for use in uses)
+    vocabulary = _vocabulary(context.graph, name)
+    if vocabulary is not None:
         qtype = QType(32, False, 1.0, overflow=Overflow.ERROR)
-        context.set(name, context.builder.input(name, shape, qtype, limit=rows - 1))
+        context.set(name, context.builder.input(name, shape, qtype, limit=vocabulary - 1))
     elif (uses or name not in context.statistics) and all(_reads_mask(use) for use in uses):  # integers that nothing reads, too
         qtype = QType(8, False, 1.0, overflow=Overflow.ERROR)
         context.set(name, context.builder.input(name, shape, qtype, limit=1))
@@ -91,6 +95,14 @@ def _add_input(name: str, context: Context) -> None:
     else:
         readers = ", ".join(f"{origin(use.node)} ({use.node.op_type})" for use in uses)
         raise UnsupportedError(f"input {name!r}: integers are supported as token ids or as a key mask, but it is read by {readers}")
+
+
+def _vocabulary(graph: FloatGraph, name: str) -> int | None:
+    """Rows of the smallest table that an input of token ids is looked up in; None for other inputs."""
+    uses = graph.uses_of(name)
+    if not uses or any(use.node.op_type != "Embedding" for use in uses):
+        return None
+    return min(len(parameter(graph, use.node, 1)) for use in uses)
 
 
 def _reads_mask(use: Use) -> bool:

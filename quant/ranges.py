@@ -53,8 +53,8 @@ class AsymmetricRange:
 class TensorRange:
     """One line of the report: what was seen of a tensor and what its format covers.
 
-    ``clip_low`` and ``clip_high`` are the least and the largest real value that the integers stand for (over all channels),
-    ``error`` is the mean squared error on the calibration sample; ``granularity`` is tensor, head or channel.
+    ``clip_low`` and ``clip_high`` are the least and the largest real value that the integers stand for (over all channels);
+    ``granularity`` is tensor, head or channel.
     """
 
     name: str

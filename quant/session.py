@@ -10,11 +10,16 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-MAXIMUM_IR_VERSION = 13  # the newest that onnxruntime reads
+from edgeflow.hw.errors import ModelError
+
+MAXIMUM_IR_VERSION = 13  # of the file format, the newest that the supported onnxruntime reads
 
 
 class FloatSession:
-    """A canonical model in onnxruntime that returns the named tensors, which need not be outputs of the model."""
+    """A canonical model in onnxruntime that returns the named tensors, which need not be outputs of the model.
+
+    Raises ModelError where onnxruntime refuses the model.
+    """
 
     def __init__(self, model: ir.Model, tensors: Sequence[str]) -> None:
         proto = ir.to_proto(model)
@@ -22,10 +27,22 @@ class FloatSession:
         declared = {output.name for output in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in declared)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised
         self.tensors = tuple(tensors)
-        self._session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The named tensors for a batch of inputs."""
-        return dict(zip(self.tensors, self._session.run(list(self.tensors), dict(inputs)), strict=True))
+        """The named tensors ``(N, ...)`` for a batch of inputs ``(N, ...)``; ModelError where onnxruntime fails on them."""
+        try:
+            found = self._session.run(list(self.tensors), dict(inputs))
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check the input values") from error
+        return dict(zip(self.tensors, found, strict=True))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,17 +13,15 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgeflow.hw.errors import ModelError
-
-MAX_IR_VERSION = 13
-"""Newest file format version that the supported onnxruntime reads."""
+from edgeflow.quant.session import MAXIMUM_IR_VERSION, first_line
 
 Array = npt.NDArray[Any]
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """The model as a protobuf message that onnxruntime can read (file format version at most :data:`MAX_IR_VERSION`)."""
+    """The model as a protobuf message that onnxruntime can read (file format version at most :data:`MAXIMUM_IR_VERSION`)."""
     proto = ir.to_proto(model)
-    proto.ir_version = min(max(proto.ir_version, 10), MAX_IR_VERSION)
+    proto.ir_version = min(max(proto.ir_version, 10), MAXIMUM_IR_VERSION)
     return proto
 
 
@@ -45,7 +43,7 @@ def session(
     else:
         proto = onnx.ModelProto()
         proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else to_proto(model))
-        proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+        proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
         present = {entry.name for entry in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs or () if name not in present)
         source = proto.SerializeToString()
@@ -97,11 +95,6 @@ def run(
         return dict(zip(names, runner.run(names, dict(inputs)), strict=True))
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check its input shapes") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def agreement(

@@ -389,6 +389,16 @@ def test_wrong_calibration_data_is_refused() -> None:
         quantize(made, {})
 
 
+@pytest.mark.parametrize("token", [-1, 20])
+def test_calibration_ids_outside_the_smallest_table_are_refused(token: int) -> None:
+    constants: Arrays = {"table": normal(1, 50, 8), "small": normal(2, 20, 8)}
+    nodes = [node("Embedding", ["ids", "table"], "a"), node("Embedding", ["ids", "small"], "b"), node("Add", ["a", "b"], "y")]
+    made = model(nodes, {"ids": ("int64", (3,))}, {"y": (3, 8)}, constants)
+    message = rf"calibration data: input 'ids' holds {token}; ids must lie in 0 to 19"
+    with pytest.raises(CalibrationError, match=message):
+        quantize(made, {"ids": np.array([[0, 19, token]])})
+
+
 def test_signal_to_noise() -> None:
     f = np.array([3.0, 4.0])
     assert signal_to_noise(f, f) == float("inf")
