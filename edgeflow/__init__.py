@@ -222,7 +222,9 @@ def _arrays(data: Arrays | PathLike) -> Arrays:
         from edgeflow.sw.data import read_npz
 
         return read_npz(Path(data))
-    return data
+    import numpy
+
+    return {name: numpy.asarray(array) for name, array in data.items()}
 
 
 def _clock(asked: float | None, usual: float) -> float:

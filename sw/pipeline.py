@@ -16,14 +16,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import VerificationError
+from edgeflow.hw.errors import InputError, VerificationError
 from edgeflow.hw.fit import choose_architecture
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.program import Program
@@ -40,6 +39,7 @@ from edgeflow.sw.accuracy import Accuracy, evaluate
 from edgeflow.sw.build import Build, hash_file, new_build, write_manifest
 from edgeflow.sw.calibration import random_inputs
 from edgeflow.sw.codegen import write_hls
+from edgeflow.sw.data import write_npz
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import demands, lower, units
 from edgeflow.sw.report import ReportInputs, write_report
@@ -106,7 +106,7 @@ def calibrate_step(state: State) -> None:
     state.data = (
         random_inputs(state.float_model, RANDOM_SAMPLES, state.request.seed) if given is None else check_inputs(specs, given)
     )
-    np.savez(state.folder / "golden.npz", allow_pickle=False, **state.golden())
+    write_npz(state.folder / "golden.npz", state.golden())
 
 
 def quantize_step(state: State) -> None:
@@ -183,7 +183,7 @@ STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
 
 def run(request: Request, progress: Progress) -> Build:
     """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded."""
-    level = int(os.environ.get("EDGEFLOW_CHECK", "0"))
+    level = _check_level(os.environ.get("EDGEFLOW_CHECK") or "0")
     with new_build(request.output) as folder:
         state = State(request, folder, progress)
         for i, (name, step) in enumerate(STEPS):
@@ -194,6 +194,12 @@ def run(request: Request, progress: Progress) -> Build:
             _check(state, name, level)
         _write_manifest(state)
     return Build(request.output)
+
+
+def _check_level(setting: str) -> int:
+    if setting not in ("0", "1", "2"):
+        raise InputError(f"environment variable EDGEFLOW_CHECK is {setting!r}: set it to 0, 1 or 2")
+    return int(setting)
 
 
 def _check(state: State, name: str, level: int) -> None:
