@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from graphs import Graph, normal
 from network_zoo import NETWORKS, SAMPLES
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from operator_harness import ARCHITECTURES
 from test_operators import MUTATIONS
 
@@ -404,3 +406,60 @@ def test_samples_that_are_padding_throughout(networks: Callable[[str], tuple[Pat
         mask[masked] = 0
         build = edgeflow.compile(path, calibration=data | {"attention_mask": mask}, output=tmp_path / "b", overlay=OVERLAY)
         agree(build)
+
+
+# Files and names
+
+
+def _in_half_precision(path: Path) -> Path:
+    """The same model with float16 weights, inputs and outputs."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, path.with_name("half.onnx"))
+    return path.with_name("half.onnx")
+
+
+def test_a_model_in_half_precision(tmp_path: Path) -> None:
+    x, path = {"x": normal((8, 5, 20))}, block(tmp_path / "m.onnx")
+    build = edgeflow.compile(_in_half_precision(path), calibration=x, output=tmp_path / "b", overlay=OVERLAY)
+    agree(build)
+    (expected,), (found,) = original(path, x).values(), edgeflow.simulate(build, x).values()
+    assert decibel(expected, found) > 25.0
+
+
+def test_weights_among_the_inputs(tmp_path: Path) -> None:
+    path = block(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    model.graph.input.extend(onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in model.graph.initializer)
+    onnx.save(model, path)
+    agree(edgeflow.compile(path, calibration={"x": normal((8, 5, 20))}, output=tmp_path / "b", overlay=OVERLAY))
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b:0", "../x", "input bild é", "y/weight"])
+def test_any_input_name(name: str, tmp_path: Path) -> None:
+    g = Graph(17)
+    g.output(_linear(g, g.input(name, ("batch", WIDTH)), WIDTH, 3))
+    build = edgeflow.compile(g.save(tmp_path), calibration={name: normal((8, WIDTH))}, output=tmp_path / "b", overlay=OVERLAY)
+    agree(edgeflow.open_build(build.folder))
+
+
+def test_plain_lists_are_arrays(tmp_path: Path) -> None:
+    x = normal((8, 5, 20))
+    build = edgeflow.compile(block(tmp_path / "m.onnx"), calibration={"x": x.tolist()}, output=tmp_path / "b", overlay=OVERLAY)  # type: ignore[dict-item]
+    agree(build)
+
+
+@pytest.mark.parametrize(("level", "message"), [("2", None), ("", None), ("all", "EDGEFLOW_CHECK is 'all': set it to 0, 1 or 2")])
+def test_check_level(level: str, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFLOW_CHECK", level)
+    path, options = block(tmp_path / "m.onnx"), {"calibration": {"x": normal((8, 5, 20))}, "output": tmp_path / "b"}
+    if message is None:
+        edgeflow.compile(path, overlay=OVERLAY, **options)
+    else:
+        with pytest.raises(edgeflow.InputError, match=message):
+            edgeflow.compile(path, overlay=OVERLAY, **options)
+        assert not (tmp_path / "b").exists()

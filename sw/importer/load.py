@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from onnx_ir.passes.common import InlinePass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.session import first_line
+from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 OPSETS = range(11, 26)
@@ -40,7 +43,10 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
             _check_external(file, tensor)
     try:
         onnx.load_external_data_for_model(proto, str(file.parent))
-        model = ir.serde.deserialize_model(proto)
+        single_precision(_graphs(proto.graph), _nodes(proto), _tensors(proto))
+        _drop_constant_inputs(proto.graph)
+        with _unlogged():
+            model = ir.serde.deserialize_model(proto)
         InlinePass()(model)
         model.graph.sort()
     except (ValueError, KeyError, TypeError, OSError, onnx.checker.ValidationError, ir.passes.PassError) as error:
@@ -50,6 +56,27 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _check_weights(file, model)
     _check_operators(file, model)
     return model
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep onnx_ir from logging what the checks here say, each in one message."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _drop_constant_inputs(graph: onnx.GraphProto) -> None:
+    """Old exporters list weights among the inputs, too: as values that a caller might replace, which nobody does here."""
+    constant = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name not in constant]
+    if len(kept) < len(graph.input):
+        del graph.input[:]
+        graph.input.extend(kept)
 
 
 def _parse(file: Path) -> onnx.ModelProto:
@@ -87,14 +114,19 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _graphs(inner)
 
 
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for function in proto.functions:
+        yield from function.node
+    for graph in _graphs(proto.graph):
+        yield from graph.node
+
+
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    nodes = [node for function in proto.functions for node in function.node]
     for graph in _graphs(proto.graph):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-        nodes.extend(graph.node)
-    for node in nodes:
+    for node in _nodes(proto):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
