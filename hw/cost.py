@@ -16,13 +16,6 @@ class Unknown:
 Count = int | Unknown
 
 
-def add_counts(a: Count, b: Count) -> Count:
-    """Sum of two counts; an unknown one makes the sum unknown."""
-    if isinstance(a, Unknown):
-        return a
-    return b if isinstance(b, Unknown) else a + b
-
-
 @dataclass(frozen=True)
 class Resources:
     """FPGA primitives of one unit."""
@@ -32,9 +25,6 @@ class Resources:
     ff: Count
     bram36: Count
     uram: Count
-
-    def __add__(self, other: Resources) -> Resources:
-        return Resources(*(add_counts(getattr(self, n), getattr(other, n)) for n in RESOURCE_NAMES))
 
 
 RESOURCE_NAMES = ("dsp", "lut", "ff", "bram36", "uram")

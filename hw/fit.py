@@ -27,14 +27,6 @@ def unit_resources(architecture: Architecture) -> dict[str, Resources]:
     return {layout.name: unit(layout).resources(architecture) for layout in layouts}
 
 
-def total_resources(architecture: Architecture) -> Resources:
-    """Resources of the whole accelerator; a sum with an unknown part is unknown."""
-    total = Resources(0, 0, 0, 0, 0)
-    for resources in unit_resources(architecture).values():
-        total = total + resources
-    return total
-
-
 def known_resources(architecture: Architecture) -> dict[str, int]:
     """The known part of every sum: what the accelerator takes at least."""
     counts = unit_resources(architecture).values()
