@@ -21,7 +21,10 @@ _EXACT = {"nnan", "ninf", "nsz", "reassoc"}
 
 
 def _loop(function: Loop) -> Loop:
-    return cast("Loop", numba.njit(nogil=True, cache=True, fastmath=_EXACT)(function))
+    try:
+        return cast("Loop", numba.njit(nogil=True, cache=True, fastmath=_EXACT)(function))
+    except RuntimeError:  # no folder for compiled code can be written: every process compiles for itself
+        return cast("Loop", numba.njit(nogil=True, fastmath=_EXACT)(function))
 
 
 @_loop
