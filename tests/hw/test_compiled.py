@@ -17,7 +17,7 @@ def twice(x: Any, y: Any) -> None:
 
 
 def test_loops_compile_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(locator: object) -> None:
+    def refuse(_: object) -> None:
         raise OSError("read-only file system")
 
     monkeypatch.setattr(caching._CacheLocator, "ensure_cache_path", refuse)
