@@ -23,6 +23,7 @@ from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.errors import ToolchainError
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, pack_rows, unpack_rows
+from edgeflow.hw.progress import Progress
 from edgeflow.sim.headers import exact_include, native_include
 
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
@@ -76,7 +77,10 @@ def build(hls: Path, *, exact: bool = False) -> Path:
 
 
 def _version(command: str) -> str:
-    return subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.strip():
+        raise ToolchainError(f"C simulation needs a C++ compiler: {command} --version fails; install g++ or correct CXX")
+    return done.stdout.splitlines()[0]
 
 
 class CSimulation:
@@ -148,7 +152,7 @@ class CSimulation:
 
 
 def run_samples(
-    program: Program, library: Path, inputs: Mapping[str, IntArray], progress: Callable[[str, int, int], None] | None = None
+    program: Program, library: Path, inputs: Mapping[str, IntArray], progress: Progress | None = None
 ) -> dict[str, IntArray]:
     """Outputs ``(N, *shape)`` of the C simulation for integer inputs ``(N, *shape)``."""
     count = len(next(iter(inputs.values())))
