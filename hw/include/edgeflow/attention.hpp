@@ -55,7 +55,7 @@ void attention(const AttentionInstruction& ins, const typename Memory<C>::Word* 
     const unsigned words = ins.head_channels / WORD_BYTES;
     const unsigned y_lines = row_lines(channels, ins.y_bytes);
     const unsigned y_words = words * ins.y_bytes;
-    const unsigned y_lanes = WORD_BYTES / ins.y_bytes;
+    const unsigned y_lanes = word_lanes<C>(ins.y_bytes);
 
     load_exponents<C, C::LANES, C::ATTENTION_EXPONENTS>(weights, ins.exponent, 1u << ins.fraction_bits, table);
 

@@ -52,9 +52,9 @@ void linear(const LinearInstruction& ins, const typename Memory<C>::Word* weight
     const unsigned y_lines = row_lines(ins.out_channels, ins.y_bytes);
     const unsigned residual_lines = row_lines(ins.out_channels, ins.residual_bytes);
     const unsigned y_words = C::PO * ins.y_bytes / WORD_BYTES;
-    const unsigned y_lanes = WORD_BYTES / ins.y_bytes;
+    const unsigned y_lanes = word_lanes<C>(ins.y_bytes);
     const unsigned residual_words = C::PO * ins.residual_bytes / WORD_BYTES;
-    const unsigned residual_lanes = WORD_BYTES / ins.residual_bytes;
+    const unsigned residual_lanes = word_lanes<C>(ins.residual_bytes);
 
     const unsigned table_words = ins.has_table ? (1u << ins.index_bits) / TABLE_LANES : 0;
     const ap_int<12> table_middle = ins.has_table ? (1 << (ins.index_bits - 1)) : 0;

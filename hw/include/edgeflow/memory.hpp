@@ -30,6 +30,13 @@ inline unsigned ceil_div(unsigned a, unsigned b) { return (a + b - 1) / b; }
 // Lines from one row to the next.
 inline unsigned row_lines(unsigned channels, unsigned bytes) { return ceil_div(channels, 64) * bytes; }
 
+// Elements of `bytes` (1 or 2) bytes in a word; no divider.
+template <class C>
+unsigned word_lanes(unsigned bytes) {
+#pragma HLS INLINE
+    return bytes == 1 ? unsigned(Memory<C>::WORD_BYTES) : unsigned(Memory<C>::WORD_BYTES / 2);
+}
+
 // Element `lane` of a word that holds elements of `bytes` (1 or 2) bytes.
 template <class C>
 Element get_element(const typename Memory<C>::Word& word, int lane, unsigned bytes, bool is_signed) {
@@ -77,8 +84,8 @@ void load_row(
     const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element (&row)[SIZE]) {
 #pragma HLS INLINE off
     const unsigned base = line * Memory<C>::LINE_WORDS;
-    const unsigned lanes = Memory<C>::WORD_BYTES / bytes;
-    const unsigned words = ceil_div(count, lanes);
+    const unsigned lanes = word_lanes<C>(bytes);
+    const unsigned words = ceil_div(count * bytes, Memory<C>::WORD_BYTES);
 load_row_words:
     for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
@@ -99,8 +106,8 @@ template <class C, int SIZE>
 void store_row(typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, const Element (&row)[SIZE]) {
 #pragma HLS INLINE off
     const unsigned base = line * Memory<C>::LINE_WORDS;
-    const unsigned lanes = Memory<C>::WORD_BYTES / bytes;
-    const unsigned words = ceil_div(count, lanes);
+    const unsigned lanes = word_lanes<C>(bytes);
+    const unsigned words = ceil_div(count * bytes, Memory<C>::WORD_BYTES);
 store_row_words:
     for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS

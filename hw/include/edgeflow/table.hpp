@@ -12,7 +12,6 @@ template <class C>
 void table(const TableInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
-    const int WORD_BYTES = Memory<C>::WORD_BYTES;
 
     Element entries[C::VECTOR][C::TABLE_ENTRIES];
 #pragma HLS ARRAY_PARTITION variable=entries complete dim=1
@@ -24,7 +23,7 @@ void table(const TableInstruction& ins, const typename Memory<C>::Word* weights,
     const unsigned x_lines = row_lines(ins.columns, ins.x_bytes);
     const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
     const unsigned base = ins.table * Memory<C>::LINE_WORDS;
-    const unsigned lanes = WORD_BYTES / ins.y_bytes;
+    const unsigned lanes = word_lanes<C>(ins.y_bytes);
 
     Word word = 0;
     unsigned next = 0;
