@@ -76,6 +76,8 @@ def _checked(spec: InputSpec, array: Array, what: str) -> Array:
     if len(array) == 0:
         raise CalibrationError(f"{what}: input {spec.name!r} has no samples; give at least one of {spec}")
     if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # a double beyond single precision becomes infinite, which is reported
+            array = array.astype(dtype, copy=False)
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             place = tuple(int(i) for i in np.unravel_index(bad[0], array.shape))

@@ -24,6 +24,7 @@ from edgeflow.quant.session import FloatSession
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
 MAXIMUM_BATCH = 32
 MINIMUM_ROWS = 256  # kept of wide tensors too
+LARGEST = 1e15  # value of any tensor: sums of squares stay in single precision
 
 Array = NDArray[Any]
 
@@ -72,6 +73,11 @@ class _Collector:
                 f"calibration: tensor {self.name!r} of the float model holds NaN or infinite values; check the model and the data"
             )
         self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+        if (largest := max(-float(low.min()), float(high.max()))) > LARGEST:
+            raise CalibrationError(
+                f"calibration: tensor {self.name!r} of the float model reaches {largest:.1e}, where squares overflow single"
+                " precision; check how the data is scaled"
+            )
         self.total += rows.mean(axis=0, dtype=np.float64 if len(rows) > 1 << 16 else np.float32) * np.float64(len(rows))
         here = chosen[(chosen >= self.count) & (chosen < self.count + len(rows))] - self.count
         self.kept.append(rows[here].astype(np.float32))

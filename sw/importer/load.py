@@ -38,6 +38,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     file = Path(path)
     proto = _parse(file)
     _check_opset(file, proto)
+    _forget_impossible_sizes(proto)
     for tensor in _tensors(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(file, tensor)
@@ -104,6 +105,14 @@ def _check_opset(file: Path, proto: onnx.ModelProto) -> None:
         raise UnsupportedError(
             f"{file}: operator set {versions[0]} is not supported; export with opset {OPSETS.start} to {OPSETS.stop - 1}"
         )
+
+
+def _forget_impossible_sizes(proto: onnx.ModelProto) -> None:
+    """Paddle writes -1 for an axis of any size: such an axis has no size."""
+    for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.HasField("dim_value") and axis.dim_value < 1:
+                axis.ClearField("dim_value")
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
