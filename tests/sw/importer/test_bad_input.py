@@ -210,14 +210,13 @@ def test_samples_that_mix(tmp_path: Path) -> None:
     assert "Transpose: its first axis is not the batch" in message(UnsupportedError, g.save(tmp_path))
 
 
-def test_half_precision(tmp_path: Path) -> None:
+def test_integer_arithmetic(tmp_path: Path) -> None:
     g = Graph(17)
-    x = g.input("x", ["n", 8], TensorProto.FLOAT16)
-    g.output(g.node("Relu", x))
+    g.output(g.node("Abs", g.input("x", ["n", 8], TensorProto.INT64)))
     model = g.model()
-    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    onnx.save(model, tmp_path / "half.onnx")
-    assert "only float32 is supported" in message(UnsupportedError, tmp_path / "half.onnx")
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, tmp_path / "integer.onnx")
+    assert "only float32 is supported" in message(UnsupportedError, tmp_path / "integer.onnx")
 
 
 def test_control_flow_on_data(tmp_path: Path) -> None:
