@@ -20,6 +20,7 @@ from edgeflow.hw.ops.base import (
     LoweringContext,
     Port,
     Register,
+    draw,
     register,
 )
 from edgeflow.hw.ops.elementwise import (
@@ -98,10 +99,6 @@ class Add(ElementwiseOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        def values(format: Format, samples: int | None) -> IntArray:
-            lead = () if samples is None else (samples,)
-            return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
-
         def multiplier() -> int:
             return int(rng.integers(1 << 14, 1 << 17))
 
@@ -110,7 +107,7 @@ class Add(ElementwiseOperator):
         pair = Format((512, 128), 8, True)
         row, plane = Format((100,), 8, True), Format((1, 100), 16, True)
         deep, period = Format((3, 5, 20), 8, False), Format((5, 20), 8, True)
-        ends = np.where(values(wide, 2) < 0, wide.minimum, wide.maximum)
+        ends = np.where(draw(rng, wide, 2) < 0, wide.minimum, wide.maximum)
         tiny = Format((1, 1), 4, True)
         return [
             Case(
@@ -124,7 +121,7 @@ class Add(ElementwiseOperator):
                 "residual",
                 cls(multiplier(), 16, multiplier(), 16, 16, True),
                 (wide, wide),
-                (values(wide, 2), values(wide, 2)),
+                (draw(rng, wide, 2), draw(rng, wide, 2)),
                 frozenset(),
             ),
             Case("ends", cls(multiplier(), 16, (1 << 17) - 1, 16, 16, True), (wide, wide), (ends, ends), frozenset()),
@@ -132,36 +129,36 @@ class Add(ElementwiseOperator):
                 "difference",
                 cls(multiplier(), 16, -multiplier(), 12, 16, True),
                 (residual, narrow),
-                (values(residual, 2), values(narrow, 2)),
+                (draw(rng, residual, 2), draw(rng, narrow, 2)),
                 frozenset(),
             ),
             Case(
                 "constant row",
                 cls(3, 1, -5, 2, 16, True),
                 (residual, row),
-                (values(residual, 2), values(row, None)),
+                (draw(rng, residual, 2), draw(rng, row)),
                 frozenset({1}),
             ),
             Case(
                 "constant plane",
                 cls(multiplier(), 17, multiplier(), 15, 16, True),
                 (residual, narrow),
-                (values(residual, None), values(narrow, 3)),
+                (draw(rng, residual), draw(rng, narrow, 3)),
                 frozenset({0}),
             ),
             Case(
                 "row of an activation",
                 cls(1, 0, 1, 0, 16, True),
                 (plane, residual),
-                (values(plane, 2), values(residual, 2)),
+                (draw(rng, plane, 2), draw(rng, residual, 2)),
                 frozenset(),
             ),
             Case(
                 "constant repeated",
                 cls(multiplier(), 17, multiplier(), 17, 8, False),
                 (deep, period),
-                (values(deep, 2), values(period, None)),
+                (draw(rng, deep, 2), draw(rng, period)),
                 frozenset({1}),
             ),
-            Case("one element", cls(7, 3, 1, 1, 3, False), (tiny, tiny), (values(tiny, 4), values(tiny, 4)), frozenset()),
+            Case("one element", cls(7, 3, 1, 1, 3, False), (tiny, tiny), (draw(rng, tiny, 4), draw(rng, tiny, 4)), frozenset()),
         ]

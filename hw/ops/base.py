@@ -130,6 +130,12 @@ class Case:
     constants: frozenset[int]
 
 
+def draw(rng: np.random.Generator, format: Format, samples: int | None = None) -> IntArray:
+    """Integers of a format, all equally likely: a constant ``(*shape,)``, or ``(samples, *shape)`` of an activation."""
+    lead = () if samples is None else (samples,)
+    return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
+
+
 class Operator(ABC):
     """Base class; see the module docstring. Subclasses are frozen dataclasses without default values."""
 

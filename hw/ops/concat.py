@@ -17,6 +17,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Port,
+    draw,
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
@@ -110,9 +111,6 @@ class Concat(MoveOperator):
         ]
         for name, axis, shapes, bits, signed, constants in drawn:
             formats = tuple(Format(shape, bits, signed) for shape in shapes)
-            inputs = tuple(
-                rng.integers(f.minimum, f.maximum + 1, size=f.shape if i in constants else (2, *f.shape))
-                for i, f in enumerate(formats)
-            )
+            inputs = tuple(draw(rng, f, None if i in constants else 2) for i, f in enumerate(formats))
             made.append(Case(name, cls(axis), formats, inputs, frozenset(constants)))
         return made

@@ -30,6 +30,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    draw,
     register,
 )
 
@@ -376,7 +377,7 @@ def layernorm_parameters(
 def _case(rng: np.random.Generator, shape: tuple[int, ...], bits: int, out_bits: int, mode: str) -> Case:
     n, unsigned = shape[-1], mode == "unsigned"
     x_format = Format(shape, bits, not unsigned)
-    x = rng.integers(x_format.minimum, x_format.maximum + 1, size=(2, *shape))
+    x = draw(rng, x_format, 2)
     epsilon = {"constant rows without epsilon": 0.0, "large epsilon": 1e10}.get(mode, 1e-5)
     if mode == "extreme":  # both ends; one element against all others, either way
         x = np.where(x < 0, x_format.minimum, x_format.maximum)

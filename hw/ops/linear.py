@@ -30,6 +30,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    draw,
     register,
 )
 
@@ -325,7 +326,7 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
     corner = mode.startswith("corner")
     unsigned = mode.startswith("unsigned")
     x_format = Format((rows, k), 8, not unsigned)
-    x = rng.integers(x_format.minimum, x_format.maximum + 1, size=(2, rows, k))
+    x = draw(rng, x_format, 2)
     weight = rng.integers(-128, 128, size=(n, k))
     if corner:
         x = np.where(x < 0, x_format.minimum, x_format.maximum)

@@ -20,6 +20,7 @@ from edgeflow.hw.ops.base import (
     LoweringContext,
     Port,
     Register,
+    draw,
     register,
 )
 from edgeflow.hw.ops.elementwise import (
@@ -81,10 +82,6 @@ class Multiply(ElementwiseOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        def values(format: Format, samples: int | None) -> IntArray:
-            lead = () if samples is None else (samples,)
-            return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
-
         def multiplier() -> int:
             return int(rng.integers(1 << 14, 1 << 17))
 
@@ -93,7 +90,7 @@ class Multiply(ElementwiseOperator):
         wide, gate = Format((9, 70), 16, True), Format((9, 70), 16, False)
         row, plane = Format((70,), 12, True), Format((1, 70), 8, True)
         deep, period = Format((4, 3, 33), 8, True), Format((3, 33), 8, True)
-        ends = np.where(values(wide, 2) < 0, wide.minimum, wide.maximum)
+        ends = np.where(draw(rng, wide, 2) < 0, wide.minimum, wide.maximum)
         return [
             Case(
                 "every pair of bytes",
@@ -103,18 +100,22 @@ class Multiply(ElementwiseOperator):
                 frozenset(),
             ),
             Case(
-                "signed by unsigned", cls(multiplier(), 32, 16, True), (wide, gate), (values(wide, 2), values(gate, 2)), frozenset()
+                "signed by unsigned",
+                cls(multiplier(), 32, 16, True),
+                (wide, gate),
+                (draw(rng, wide, 2), draw(rng, gate, 2)),
+                frozenset(),
             ),
             Case("ends", cls((1 << 17) - 1, 31, 16, True), (wide, wide), (ends, ends[::-1].copy()), frozenset()),
             Case(
-                "constant row", cls(-multiplier(), 28, 16, True), (wide, row), (values(wide, 2), values(row, None)), frozenset({1})
+                "constant row", cls(-multiplier(), 28, 16, True), (wide, row), (draw(rng, wide, 2), draw(rng, row)), frozenset({1})
             ),
             Case(
                 "row of an activation",
                 cls(multiplier(), 24, 8, False),
                 (plane, wide),
-                (values(plane, 2), values(wide, 2)),
+                (draw(rng, plane, 2), draw(rng, wide, 2)),
                 frozenset(),
             ),
-            Case("constant repeated", cls(1, 0, 16, True), (period, deep), (values(period, None), values(deep, 2)), frozenset({0})),
+            Case("constant repeated", cls(1, 0, 16, True), (period, deep), (draw(rng, period), draw(rng, deep, 2)), frozenset({0})),
         ]

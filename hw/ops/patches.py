@@ -17,6 +17,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Port,
+    draw,
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
@@ -86,6 +87,6 @@ class Patches(MoveOperator):
             ((1, 5, 70), (5, 70), 8, True),
         ]:
             x = Format(shape, bits, signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            data = draw(rng, x, 2)
             made.append(Case(f"{kernel[0]}x{kernel[1]} of {shape}", cls(*kernel), (x,), (data,), frozenset()))
         return made

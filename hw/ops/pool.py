@@ -24,6 +24,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    draw,
     register,
 )
 from edgeflow.hw.ops.vector import (
@@ -208,7 +209,7 @@ class Pool(Operator):
             ("constant mask", 20, 64, 12, True, 8, True, "constant"),
         ]:
             x = Format((rows, columns), x_bits, x_signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(3, rows, columns))
+            data = draw(rng, x, 3)
             if name.endswith("ends"):
                 data = np.where(rng.random(data.shape) < rng.random((3, 1, columns)), x.minimum, x.maximum)
             op = cls(1 << 22, 22 + max(x_bits - bits, 0), bits, signed, bool(mask))

@@ -20,6 +20,7 @@ from edgeflow.hw.ops.base import (
     LoweringContext,
     Port,
     Register,
+    draw,
     register,
 )
 from edgeflow.hw.ops.elementwise import REQUANTIZE, ElementwiseOperator, lower_elementwise
@@ -100,7 +101,7 @@ class Requantize(ElementwiseOperator):
             ("shift zero", (1, 5), 6, True, cls(0, 0, 16, True)),
         ]:
             x = Format(shape, x_bits, x_signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            data = draw(rng, x, 2)
             if name.startswith("every"):
                 data = (every + x.minimum).reshape(1, *shape)
             multiplier = rng.integers(1 << 14, 1 << 17, size=x.channels)

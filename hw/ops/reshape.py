@@ -18,6 +18,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Port,
+    draw,
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
@@ -72,6 +73,6 @@ class Reshape(MoveOperator):
             ((4, 32), (8, 16), 16, True),
         ]:
             x = Format(shape, bits, signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            data = draw(rng, x, 2)
             made.append(Case(f"{shape} to {new}", cls(new), (x,), (data,), frozenset()))
         return made

@@ -19,6 +19,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Port,
+    draw,
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
@@ -91,7 +92,7 @@ class Select(MoveOperator):
             ((130,), 32, False, cls(0, 64, 67, False)),
         ]:
             x = Format(shape, bits, signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            data = draw(rng, x, 2)
             name = f"{op.start}:{op.stop} of axis {op.axis} of {shape}"
             made.append(Case(name, op, (x,), (data,), frozenset()))
         return made

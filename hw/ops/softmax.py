@@ -39,6 +39,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    draw,
     register,
 )
 
@@ -237,7 +238,7 @@ def _case(
 ) -> Case:
     unsigned = mode == "unsigned"
     format = Format(shape, bits, not unsigned)
-    x = rng.integers(format.minimum, format.maximum + 1, size=(2, *shape))
+    x = draw(rng, format, 2)
     if mode == "extreme":
         x = np.where(x < 0, format.minimum, format.maximum)
         x[:, 0], x[:, 1] = format.minimum, format.maximum

@@ -23,6 +23,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    draw,
     register,
 )
 from edgeflow.hw.ops.vector import (
@@ -159,10 +160,10 @@ class Table(Operator):
             ((2,), 1, False, 16, True),
             ((1, 8), 3, True, 1, False),
         ]:
-            x, out = Format(shape, x_bits, x_signed), Format(shape, bits, signed)
+            x = Format(shape, x_bits, x_signed)
             data = np.resize(rng.permutation(1 << x_bits), (1, *shape)) + x.minimum
-            table = rng.integers(out.minimum, out.maximum + 1, size=1 << x_bits)
             formats = (x, Format((1 << x_bits,), bits, signed))
+            table = draw(rng, formats[1])
             name = f"{'' if x_signed else 'u'}int{x_bits} to {'' if signed else 'u'}int{bits}"
             made.append(Case(name, cls(x.minimum, bits, signed), formats, (data, table), frozenset({ENTRIES})))
         return made

@@ -17,6 +17,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Port,
+    draw,
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
@@ -79,6 +80,6 @@ class Transpose(MoveOperator):
             ((9,), (0,), 8, True),
         ]:
             x = Format(shape, bits, signed)
-            data = rng.integers(x.minimum, x.maximum + 1, size=(2, *shape))
+            data = draw(rng, x, 2)
             made.append(Case(f"{shape} by {permutation}", cls(permutation), (x,), (data,), frozenset()))
         return made
