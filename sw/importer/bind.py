@@ -39,7 +39,8 @@ def bind_shapes(
     inputs = {str(value.name): value for value in model.graph.inputs}
     for name in shapes or {}:
         if name not in inputs:
-            raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(inputs)}")
+            listed = ", ".join(inputs)
+            raise ModelError(f"the model has no input {name!r}; its inputs are {listed}: rename or remove that array of the data")
     known = _named_sizes(inputs, dims or {}, shapes or {})
     bound: Shapes = {}
     for name, value in inputs.items():
