@@ -40,6 +40,7 @@ def test_good_data_comes_in_the_models_order_and_types() -> None:
         ({"ids": np.zeros((5, 3), np.int64)}, ["same number of samples", "image: 2", "ids: 5"]),
         ({"image": np.array([[[0, 1, np.nan, 0]]] * 2, np.float32)}, ["'image' holds nan at (0, 0, 2)"]),
         ({"image": np.array([[[0, 1, 0, -np.inf]]] * 2, np.float32)}, ["'image' holds -inf at (0, 0, 3)"]),
+        ({"image": np.full((2, 1, 4), 1e39)}, ["'image' holds inf at (0, 0, 0)"]),
         ({"ids": np.full((2, 3), 2**63, np.uint64)}, ["'ids' holds values outside int64"]),
         ({"ids": np.array([["a"] * 3] * 2)}, ["'ids' has type <U1"]),
     ],

@@ -74,3 +74,9 @@ def test_nan_inside_the_model_names_the_tensor() -> None:
     graph = FloatGraph(model([node("Log", ["x"], "depth")], {"x": ("float32", (3,))}, {"depth": (3,)}, {}))
     with pytest.raises(CalibrationError, match=r"tensor 'depth' of the float model holds NaN or infinite values"):
         observe(graph, {"x": np.array([[1.0, -1.0, 2.0]], np.float32)}, QuantizationConfig())
+
+
+def test_values_whose_squares_overflow_name_the_tensor() -> None:
+    graph = FloatGraph(model([node("Tanh", ["x"], "depth")], {"x": ("float32", (3,))}, {"depth": (3,)}, {}))
+    with pytest.raises(CalibrationError, match=r"tensor 'x' of the float model reaches 1\.0e\+38"):
+        observe(graph, {"x": np.full((2, 3), -1e38, np.float32)}, QuantizationConfig())

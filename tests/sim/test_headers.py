@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeflow.hw.errors import ToolchainError
-from edgeflow.sim import headers
+from edgeflow.sim import csim, headers
 
 
 def test_both_paths_lead_to_one_ap_int_and_to_our_headers() -> None:
@@ -29,3 +29,9 @@ def test_a_wheel_without_the_headers_is_reported(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(headers, "find_spec", lambda _name: found)
     with pytest.raises(ToolchainError, match=r"has no ap_int\.h"):
         headers.exact_include()
+
+
+def test_compiler_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(ToolchainError, match=r"false --version fails; install g\+\+ or correct CXX"):
+        csim.build(tmp_path)

@@ -279,3 +279,13 @@ def test_constant_that_differs_between_samples(tmp_path: Path) -> None:
     g = Graph(17)
     g.output(g.node("Add", g.input("x", [2, 8]), g.constant(normal((2, 8)))))
     assert "its constant differs between samples" in message(UnsupportedError, g.save(tmp_path))
+
+
+def test_axis_declared_as_minus_one_has_no_size(tmp_path: Path) -> None:
+    model = small().model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -1
+    onnx.save(model, tmp_path / "model.onnx")
+    assert "the size of dimension 'axis 1' is not known" in message(ModelError, tmp_path / "model.onnx")
+    imported = import_model(tmp_path / "model.onnx", shapes={"x": (2, 4, 8)})
+    assert [str(size) for size in imported.graph.inputs[0].shape or ()] == ["batch", "4", "8"]
