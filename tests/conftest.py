@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,12 @@ for folder in ("", "hw", "sw/importer"):  # modules that tests share
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--refresh-golden", action="store_true", help="rewrite golden files with what is generated now")
+
+
+def pytest_configure() -> None:
+    # A shell that starts the suite in the background has SIGINT ignored, here and in every process that a test starts.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
