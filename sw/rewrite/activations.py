@@ -7,6 +7,7 @@ the operations and the placing of the constants do not matter.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,9 @@ class _Product(Rule):
                 return self.accept()
         return self.refuse("no activation function is spelt here")
 
+    @abstractmethod
     def found(self, x: ir.Value, gate: ir.Value, number: float) -> bool:
         """Whether ``number * x * gate`` is the activation; keeps ``x`` and the scales before and after."""
-        raise NotImplementedError
 
     def keep(self, x: ir.Value, inner: float, slope: float, gate: ir.Value) -> bool:
         """Remember that the product is ``slope / inner * activation(inner * x)``, named after the node that computes ``gate``."""

@@ -23,8 +23,6 @@ def block_counts(depth: int) -> dict[str, int]:
 
 
 def test_shipped_vit() -> None:
-    if not (SHIPPED / "model.onnx").exists():
-        pytest.skip("examples/fashion_mnist_vit/model.onnx is not there: run scripts/train_vit.py")
     model = import_model(SHIPPED / "model.onnx")
     counts = Counter(node.op_type for node in model.graph)
     wanted = block_counts(counts["Attention"]) | {"PatchEmbed": 1, "ConstantTokens": 1, "Concat": 1, "SelectTokens": 1}
