@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LINE_BYTES = 64  # unit of every address in a program
 ROW_ELEMENTS = 64  # rows of a tensor start at multiples of this many elements
+NIBBLES, BYTES, HALVES = 0, 1, 2  # storage of an element on chip: half a byte (rows in pairs), one byte, two bytes
 
 
 class Architecture(BaseModel):
@@ -15,37 +16,57 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pi: Annotated[int, Field(ge=4, le=64, description="input channels multiplied in one cycle")] = 16
-    po: Annotated[int, Field(ge=4, le=64, description="output channels produced in one cycle")] = 16
-    lanes: Annotated[int, Field(ge=1, le=64, description="attention queries held stationary")] = 8
-    vector: Annotated[int, Field(ge=1, le=64, description="elements a cycle of the vector units")] = 8
+    pi: Annotated[int, Field(ge=4, le=64, description="input channels multiplied in one cycle, a power of two")] = 16
+    po: Annotated[int, Field(ge=4, le=64, description="output channels (or queries) of the array, a multiple of 4")] = 16
+    epilogue: Annotated[int, Field(ge=2, le=32, description="outputs requantized in one cycle, a power of two that divides po")] = 8
+    slots: Annotated[int, Field(ge=4, description="steps of pi inputs whose weights the array holds, two tiles at least")] = 256
+    vector: Annotated[int, Field(ge=1, le=32, description="elements a cycle of the vector units, a power of two")] = 8
     axi_bits: Annotated[int, Field(description="width of an AXI data port")] = 128
+    weight_ports: Annotated[int, Field(description="AXI ports that read weights together")] = 1
+    narrow_lines: Annotated[int, Field(ge=64, description="lines of 64 bytes of scratchpad for 8-bit activations")] = 4096
+    wide_lines: Annotated[int, Field(ge=64, description="lines of 64 bytes of scratchpad for 16-bit activations")] = 4096
+    stream_lines: Annotated[int, Field(ge=16, description="lines of weights that are read ahead")] = 512
     max_channels: Annotated[int, Field(ge=64, description="longest row (channels) of any activation")] = 1024
-    max_tokens: Annotated[int, Field(ge=16, description="most keys of one attention")] = 256
-    max_head: Annotated[int, Field(ge=16, description="widest attention head, padded to 16")] = 64
+    max_tokens: Annotated[int, Field(ge=16, description="keys that attention holds at a time, a multiple of 64")] = 256
+    max_head: Annotated[int, Field(ge=64, description="widest attention head, a multiple of 64")] = 64
+    precisions: Annotated[tuple[int, ...], Field(description="operand widths of the array: 8, or 8 and 4")] = (8, 4)
     clock_mhz: Annotated[float, Field(gt=0)] = 200.0
     units: Annotated[tuple[str, ...], Field(description="instructions that the overlay implements")] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
-        for name in ("pi", "po", "vector", "axi_bits", "lanes"):
+        for name in ("pi", "epilogue", "vector", "axi_bits", "weight_ports"):
             value = getattr(self, name)
             if value & (value - 1):
                 raise ValueError(f"{name} must be a power of two, not {value}")
         if self.axi_bits not in (32, 64, 128):
             raise ValueError(f"axi_bits must be 32, 64 or 128, not {self.axi_bits}")
-        if self.po * 8 < self.axi_bits:
-            raise ValueError(f"po = {self.po} bytes of output must fill an AXI word of {self.axi_bits} bits")
-        if self.pi * 8 < self.axi_bits:
-            raise ValueError(f"pi = {self.pi} input banks must take an AXI word of {self.axi_bits} bits in one cycle")
-        if self.max_channels % ROW_ELEMENTS or self.max_head % 16:
-            raise ValueError("max_channels must be a multiple of 64 and max_head of 16")
+        if not 1 <= self.weight_ports <= 4:
+            raise ValueError(f"weight_ports must be 1, 2 or 4, not {self.weight_ports}")
+        if self.po % 4 or self.po % self.epilogue:
+            raise ValueError(f"po = {self.po} must be a multiple of 4 and of epilogue = {self.epilogue}")
+        # Parameters (4 bytes an output) and the weights of a step (half a byte a product at least) fill stream words.
+        if (4 * self.po) % self.stream_bytes or (self.pi * self.po // 2) % self.stream_bytes:
+            raise ValueError(
+                f"po = {self.po} and pi = {self.pi} must fill words of {self.stream_bytes} bytes from {self.weight_ports} weight ports"
+            )
+        if self.max_channels % ROW_ELEMENTS or self.max_head % 64 or self.max_tokens % 64:
+            raise ValueError("max_channels, max_head and max_tokens must be multiples of 64")
+        if self.slots < 2 * ceil_div(self.max_channels, self.pi):
+            raise ValueError(f"slots = {self.slots} must hold two tiles of max_channels = {self.max_channels} in steps of {self.pi}")
+        if self.precisions not in ((8,), (8, 4)):
+            raise ValueError(f"precisions must be 8, or 8 and 4, not {self.precisions}")
         return self
 
     @property
     def word_bytes(self) -> int:
         """Bytes of one AXI word."""
         return self.axi_bits // 8
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of weights that arrive in one cycle."""
+        return self.weight_ports * self.word_bytes
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -59,10 +80,10 @@ def round_up(a: int, b: int) -> int:
 
 
 def storage_bytes(bits: int) -> int:
-    """Bytes of one stored activation element: 1, 2 or 4."""
+    """Bytes of one activation element behind an AXI port: 1, 2 or 4."""
     return 1 if bits <= 8 else 2 if bits <= 16 else 4
 
 
 def row_lines(channels: int, bits: int) -> int:
-    """Lines from one row of an activation to the next."""
+    """Lines from one row of an activation to the next, with whole bytes for each element."""
     return ceil_div(channels, ROW_ELEMENTS) * storage_bytes(bits)

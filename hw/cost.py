@@ -31,12 +31,45 @@ RESOURCE_NAMES = ("dsp", "lut", "ff", "bram36", "uram")
 
 
 @dataclass(frozen=True)
-class Cycles:
-    """Predicted clock cycles of one instruction, with named parts (loop nests) that add up to ``total``."""
+class Loop:
+    """A pipelined loop as its unit runs it during one instruction.
 
-    parts: Mapping[str, int]
+    ``trips``: iterations in all, exactly those that the C++ counts with ``EDGEFLOW_COUNT``; ``entries``: how often the loop is entered;
+    ``ii``: initiation interval; ``depth``: cycles from the last iteration's start to its end, paid at every entry.
+    """
+
+    trips: int
+    entries: int = 1
+    ii: int = 1
+    depth: int = 0
+
+    @property
+    def cycles(self) -> int:
+        """Predicted clock cycles."""
+        return self.trips * self.ii + self.entries * self.depth
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Predicted clock cycles of one instruction: its loops by name run one after another.
+
+    ``inside`` are counts of work that happens inside those loops (same counters in the C++) and costs no cycles of its own.
+    """
+
+    loops: Mapping[str, Loop]
     macs: int = 0
+    inside: Mapping[str, int] = field(default_factory=dict)
     total: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", sum(self.parts.values()))
+        object.__setattr__(self, "total", sum(loop.cycles for loop in self.loops.values()))
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Cycles by loop."""
+        return {name: loop.cycles for name, loop in self.loops.items()}
+
+    @property
+    def fill(self) -> int:
+        """Cycles that pipelines take to fill and drain."""
+        return sum(loop.entries * loop.depth for loop in self.loops.values())

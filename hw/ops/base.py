@@ -13,6 +13,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -24,7 +25,8 @@ from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.graph import Attribute, Format, Graph, IntArray, Node
 
 INCLUDE = Path(__file__).resolve().parent.parent / "include"
-INSTRUCTION_WORDS = 32  # one descriptor: opcode and up to 31 fields, little-endian int32
+INSTRUCTION_WORDS = 32  # one descriptor: opcode, fields, and the segment of the weight stream, little-endian int32
+STREAM_WORD = INSTRUCTION_WORDS - 2
 
 Array = NDArray[Any]
 Kernel = Callable[[Sequence[Array]], Array]
@@ -33,11 +35,15 @@ Constants = Mapping[int, IntArray]
 
 @dataclass(frozen=True)
 class Port:
-    """One input of an operator. ``constant``: always a constant (weights, tables); otherwise an activation or a constant."""
+    """One input of an operator. ``constant``: always a constant (weights, tables); otherwise an activation or a constant.
+
+    ``external``: the unit reads it from external memory, not from the scratchpad.
+    """
 
     name: str
     constant: bool = False
     optional: bool = False
+    external: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,40 +62,83 @@ class Register:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """Where a field lies in a descriptor: word, lowest bit, width."""
+
+    name: str
+    word: int
+    bit: int
+    bits: int
+
+
+@dataclass(frozen=True)
 class InstructionLayout:
-    """Name, opcode and field names of a fixed-size descriptor; the C++ decoder is generated from it."""
+    """Name, opcode and fields of a fixed-size descriptor; the C++ decoder is generated from it.
+
+    A field is ``"name"`` (32 bits) or ``"name:bits"``; narrow fields that follow one another share words. The last two words of every
+    descriptor are the segment of the weight image that the instruction takes from the weight stream: first line, lines.
+    ``arguments`` are what the top function hands to the unit after the decoded instruction.
+    """
 
     name: str
     opcode: int
     fields: tuple[str, ...]
+    arguments: tuple[str, ...] = ("constants", "memory", "scratch")
 
     def __post_init__(self) -> None:
-        if len(self.fields) >= INSTRUCTION_WORDS or len(set(self.fields)) != len(self.fields):
-            raise TypeError(f"instruction {self.name} must have at most {INSTRUCTION_WORDS - 1} distinct fields")
+        names = [slot.name for slot in self.slots]
+        if self.slots[-1].word >= STREAM_WORD or len(set(names)) != len(names):
+            raise TypeError(f"instruction {self.name} must have distinct fields in at most {STREAM_WORD - 1} words")
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The fields' places, in order."""
+        found: list[Slot] = []
+        word, bit = 1, 0
+        for text in self.fields:
+            name, _, width = text.partition(":")
+            bits = int(width or 32)
+            if bit + bits > 32:
+                word, bit = word + 1, 0
+            found.append(Slot(name, word, bit, bits))
+            bit += bits
+        return tuple(found)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Field names in order."""
+        return tuple(slot.name for slot in self.slots)
+
+    def decode(self, words: Sequence[int]) -> dict[str, int]:
+        """Field values (unsigned) of a descriptor's 32 words."""
+        return {s.name: (int(words[s.word]) >> s.bit) & ((1 << s.bits) - 1) for s in self.slots}
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One descriptor: a layout and a value for every field (signed or unsigned 32 bit)."""
+    """One descriptor: a layout, a value for every field, and its segment ``(first line, lines)`` of the weight stream."""
 
     layout: InstructionLayout
     values: Mapping[str, int]
+    stream: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        if set(self.values) != set(self.layout.fields):
-            wrong = set(self.values) ^ set(self.layout.fields)
+        if set(self.values) != set(self.layout.names):
+            wrong = set(self.values) ^ set(self.layout.names)
             raise ValueError(f"instruction {self.layout.name}: missing or unknown fields {sorted(wrong)}")
-        for name, value in self.values.items():
-            if not -(1 << 31) <= value < 1 << 32:
-                raise ValueError(f"instruction {self.layout.name}: {name} = {value} does not fit 32 bits")
+        for slot in self.layout.slots:
+            value = self.values[slot.name]
+            if not -(1 << (slot.bits - 1)) <= value < 1 << slot.bits:
+                raise ValueError(f"instruction {self.layout.name}: {slot.name} = {value} does not fit {slot.bits} bits")
 
     def encode(self) -> NDArray[np.uint32]:
         """The descriptor's 32 words."""
-        words = np.zeros(INSTRUCTION_WORDS, dtype=np.uint32)
+        words = [0] * INSTRUCTION_WORDS
         words[0] = self.layout.opcode
-        for i, name in enumerate(self.layout.fields):
-            words[1 + i] = self.values[name] & 0xFFFFFFFF
-        return words
+        for slot in self.layout.slots:
+            words[slot.word] |= (self.values[slot.name] & ((1 << slot.bits) - 1)) << slot.bit
+        words[STREAM_WORD], words[STREAM_WORD + 1] = self.stream
+        return np.array(words, dtype=np.uint32)
 
 
 class LoweringContext(Protocol):
@@ -100,17 +149,26 @@ class LoweringContext(Protocol):
         """The accelerator that is compiled for."""
 
     def address(self, index: int) -> int:
-        """Line address of activation input ``index`` in the activation memory."""
+        """Line address of activation input ``index`` in the scratchpad (in external memory for a port that is ``external``)."""
 
     def output_address(self) -> int:
-        """Line address of the output in the activation memory."""
+        """Line address of the output in the scratchpad."""
+
+    def storage(self, index: int) -> int:
+        """How input ``index`` is stored on chip: ``NIBBLES``, ``BYTES`` or ``HALVES``."""
+
+    def output_storage(self) -> int:
+        """How the output is stored on chip."""
 
     def place(self, what: str, data: Array) -> int:
-        """Put an array (little-endian bytes, row-major) into the weight image, line-aligned; equal contents are shared. Returns the
-        line address. ``what`` names it in the memory map."""
+        """Put an array (little-endian bytes, row-major) into the weight image for random access, line-aligned; equal contents are
+        shared. Returns the line address. ``what`` names it in the memory map."""
 
     def place_rows(self, what: str, data: IntArray, format: Format) -> int:
         """Put a constant into the weight image laid out as activation rows (64-element row alignment)."""
+
+    def stream(self, what: str, *data: Array) -> tuple[int, int]:
+        """Put arrays, each padded to whole lines, into the weight image for the weight stream. Returns (first line, lines)."""
 
     def require(self, condition: bool, message: str) -> None:
         """Refuse the node with a message (UnsupportedError naming its origin) unless ``condition`` holds."""
@@ -136,13 +194,33 @@ def draw(rng: np.random.Generator, format: Format, samples: int | None = None) -
     return rng.integers(format.minimum, format.maximum + 1, size=(*lead, *format.shape))
 
 
-class Operator(ABC):
-    """Base class; see the module docstring. Subclasses are frozen dataclasses without default values."""
+class Unit(ABC):
+    """A unit of the accelerator: the instruction that it runs, the header that implements it, and what it costs."""
 
     name: ClassVar[str]
     header: ClassVar[str]
-    ports: ClassVar[tuple[Port, ...]]
     instruction: ClassVar[InstructionLayout]
+
+    @classmethod
+    @abstractmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        """Compile-time constants (UPPER_CASE) that the header needs besides the architecture's own."""
+
+    @classmethod
+    @abstractmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth."""
+
+    @classmethod
+    @abstractmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Resources of the unit, each a number with its reasoning in the docstring, or Unknown."""
+
+
+class Operator(Unit):
+    """Base class; see the module docstring. Subclasses are frozen dataclasses without default values."""
+
+    ports: ClassVar[tuple[Port, ...]]
 
     @abstractmethod
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -182,27 +260,14 @@ class Operator(ABC):
 
     @classmethod
     @abstractmethod
-    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        """Compile-time constants (UPPER_CASE) that the header needs besides the architecture's own."""
-
-    @classmethod
-    @abstractmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """Predicted cycles of one instruction with the given field values: trip counts x II + depth of each loop nest."""
-
-    @classmethod
-    @abstractmethod
-    def resources(cls, architecture: Architecture) -> Resources:
-        """Resources of the unit, each a number with its reasoning in the docstring, or Unknown."""
-
-    @classmethod
-    @abstractmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
         """Seeded cases over parameters and inputs, corners included; exhaustive where 2^16 input words cover the operator."""
 
 
 OperatorType = TypeVar("OperatorType", bound=type[Operator])
 _REGISTRY: dict[str, type[Operator]] = {}
+_UNITS: dict[str, type[Unit]] = {}
+UnitType = TypeVar("UnitType", bound=type[Unit])
 
 
 def register(cls: OperatorType) -> OperatorType:
@@ -230,6 +295,18 @@ def register(cls: OperatorType) -> OperatorType:
     return cls
 
 
+def register_unit(cls: UnitType) -> UnitType:
+    """Class decorator: add a unit that computes no operator (data movement that the compiler inserts)."""
+    if inspect.isabstract(cls):
+        raise TypeError(f"unit {cls.__name__} must define {', '.join(sorted(cls.__abstractmethods__))}")
+    if not (INCLUDE / "edgeflow" / cls.header).is_file():
+        raise TypeError(f"unit {cls.__name__}: header {cls.header} does not exist")
+    if any(layout.opcode == cls.instruction.opcode for layout in instruction_layouts()):
+        raise TypeError(f"unit {cls.name}: opcode {cls.instruction.opcode} is taken")
+    _UNITS[cls.name] = cls
+    return cls
+
+
 def registry() -> Mapping[str, type[Operator]]:
     """Every operator by name."""
     return dict(_REGISTRY)
@@ -237,13 +314,13 @@ def registry() -> Mapping[str, type[Operator]]:
 
 def instruction_layouts() -> tuple[InstructionLayout, ...]:
     """Every distinct instruction, by opcode."""
-    layouts = {cls.instruction.opcode: cls.instruction for cls in _REGISTRY.values()}
+    layouts = {cls.instruction.opcode: cls.instruction for cls in (*_REGISTRY.values(), *_UNITS.values())}
     return tuple(layouts[opcode] for opcode in sorted(layouts))
 
 
-def unit(layout: InstructionLayout) -> type[Operator]:
-    """The operator whose header, cycles and resources describe an instruction (the first registered with it)."""
-    return next(cls for cls in _REGISTRY.values() if cls.instruction is layout)
+def unit(layout: InstructionLayout) -> type[Unit]:
+    """The unit whose header, cycles and resources describe an instruction (the first operator registered with it)."""
+    return next(cls for cls in (*_REGISTRY.values(), *_UNITS.values()) if cls.instruction is layout)
 
 
 def operator(node: Node) -> Operator:

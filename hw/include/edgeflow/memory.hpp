@@ -1,43 +1,297 @@
-// Rows of integers in word-wide memories.
+// Memories of the accelerator: the on-chip scratchpad, words behind AXI ports, and rows of integers in both.
 //
-// Every address in a program counts lines of 64 bytes. An activation of C channels is stored as rows that start at multiples of 64
-// elements; an element is 1, 2 or 4 bytes, little-endian. The elements between C and the end of a row's last chunk are undefined.
+// Every address counts lines of 64 bytes. The scratchpad is one address space: lines below NARROW_LINES lie in the narrow memory (8-bit
+// activations and pairs of 4-bit rows), the others in the wide memory (16-bit activations). An activation of C channels is stored as
+// rows that start at multiples of 64 elements; an element is half a byte, 1 or 2 bytes, little-endian. In half-byte storage a line
+// holds two rows: the even row in the low halves of its bytes, the odd row in the high halves. The elements between C and the end of a
+// row's last chunk are undefined.
 //
-// C is the generated configuration struct: static const int PI, PO, LANES, VECTOR, AXI_BITS, MAX_CHANNELS, MAX_TOKENS, MAX_HEAD and the
-// operators' own constants. Word<C> is one AXI word.
+// C is the generated configuration struct. Word<C> is one AXI word, StreamWord<C> what all weight ports deliver in a cycle.
 #ifndef EDGEFLOW_MEMORY_HPP
 #define EDGEFLOW_MEMORY_HPP
 
 #include "ap_int.h"
+#include "edgeflow/count.hpp"
+#include "hls_stream.h"
 
 namespace edgeflow {
+
+static const int LINE_BYTES = 64;
+static const unsigned NIBBLES = 0;  // storage of an element: half a byte, one byte, two bytes
+static const unsigned BYTES = 1;
+static const unsigned HALVES = 2;
 
 template <class C>
 struct Memory {
     typedef ap_uint<C::AXI_BITS> Word;
     static const int WORD_BYTES = C::AXI_BITS / 8;
-    static const int LINE_WORDS = 64 / WORD_BYTES;
+    static const int LINE_WORDS = LINE_BYTES / WORD_BYTES;
     static const int INTEGERS = C::AXI_BITS / 32;  // 32-bit integers in a word
-    // Banks of a row buffer: one for every element that a word or a vector step touches at once.
-    static const int BANKS = C::VECTOR > WORD_BYTES ? C::VECTOR : WORD_BYTES;
+    static const int STREAM_BYTES = C::WEIGHT_PORTS * WORD_BYTES;
+    static const int LINE_STREAM_WORDS = LINE_BYTES / STREAM_BYTES;
+    static const int LINES = C::NARROW_LINES + C::WIDE_LINES;
+};
+
+// One line of the scratchpad, or of the weight stream.
+struct Line {
+    ap_uint<8> byte[LINE_BYTES];
+};
+
+// What the weight ports deliver in one cycle.
+template <class C>
+struct StreamWord {
+    ap_uint<8> byte[Memory<C>::STREAM_BYTES];
+};
+
+// The scratchpad. Every byte of a line is a bank of its own; of the narrow memory, every half byte.
+template <class C>
+struct Scratch {
+    ap_uint<4> narrow[2][C::NARROW_LINES][LINE_BYTES];
+    ap_uint<8> wide[C::WIDE_LINES][LINE_BYTES];
 };
 
 // A stored activation of up to 16 bits, signed or unsigned.
 typedef ap_int<17> Element;
 
-inline unsigned ceil_div(unsigned a, unsigned b) { return (a + b - 1) / b; }
+inline unsigned ceil_div(unsigned a, unsigned b) {
+#pragma HLS INLINE
+    return (a + b - 1) / b;
+}
 
-// Lines from one row to the next.
-inline unsigned row_lines(unsigned channels, unsigned bytes) { return ceil_div(channels, 64) * bytes; }
+// Lines from one row to the next (one pair of rows to the next in half-byte storage).
+inline unsigned row_lines(unsigned channels, unsigned storage) {
+#pragma HLS INLINE
+    const unsigned chunks = (channels + 63) >> 6;
+    return storage == HALVES ? chunks << 1 : chunks;
+}
 
-// Elements of `bytes` (1 or 2) bytes in a word; no divider.
+// The line at which a row starts.
+inline unsigned row_line(unsigned base, unsigned row, unsigned stride, unsigned storage) {
+#pragma HLS INLINE
+    return base + (storage == NIBBLES ? row >> 1 : row) * stride;
+}
+
+template <class C>
+Line read_narrow(const Scratch<C>& scratch, unsigned line) {
+#pragma HLS INLINE
+    Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+    for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+        value.byte[b] = ap_uint<8>((ap_uint<8>(scratch.narrow[1][line][b]) << 4) | scratch.narrow[0][line][b]);
+    }
+    return value;
+}
+
+template <class C>
+Line read_wide(const Scratch<C>& scratch, unsigned line) {
+#pragma HLS INLINE
+    Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+    for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+        value.byte[b] = scratch.wide[line - C::NARROW_LINES][b];
+    }
+    return value;
+}
+
+// A line of either memory.
+template <class C>
+Line read_line(const Scratch<C>& scratch, unsigned line) {
+#pragma HLS INLINE
+    Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+    if (line < unsigned(C::NARROW_LINES)) {
+        value = read_narrow<C>(scratch, line);
+    } else {
+        value = read_wide<C>(scratch, line);
+    }
+    return value;
+}
+
+// Writes bytes [first, first + count) of a line of the narrow memory; `halves` is 1 (low), 2 (high) or 3 (both halves of each byte).
+template <class C>
+void write_narrow(Scratch<C>& scratch, unsigned line, unsigned first, unsigned count, unsigned halves, const Line& value) {
+#pragma HLS INLINE
+    for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+        if (unsigned(b) >= first && unsigned(b) < first + count) {
+            if (halves & 1u) {
+                scratch.narrow[0][line][b] = ap_uint<4>(value.byte[b]);
+            }
+            if (halves & 2u) {
+                scratch.narrow[1][line][b] = ap_uint<4>(value.byte[b] >> 4);
+            }
+        }
+    }
+}
+
+template <class C>
+void write_wide(Scratch<C>& scratch, unsigned line, unsigned first, unsigned count, const Line& value) {
+#pragma HLS INLINE
+    for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+        if (unsigned(b) >= first && unsigned(b) < first + count) {
+            scratch.wide[line - C::NARROW_LINES][b] = value.byte[b];
+        }
+    }
+}
+
+// Writes bytes of a line of either memory; `halves` as in write_narrow (the wide memory ignores it).
+template <class C>
+void write_line(Scratch<C>& scratch, unsigned line, unsigned first, unsigned count, unsigned halves, const Line& value) {
+#pragma HLS INLINE
+    if (line < unsigned(C::NARROW_LINES)) {
+        write_narrow<C>(scratch, line, first, count, halves, value);
+    } else {
+        write_wide<C>(scratch, line, first, count, value);
+    }
+}
+
+// Element `lane` of a line in some storage; `row` says which half of the bytes holds it in half-byte storage.
+inline Element line_element(const Line& line, int lane, unsigned storage, bool is_signed, unsigned row) {
+#pragma HLS INLINE
+    Element value = 0;
+    if (storage == HALVES) {
+        const ap_uint<16> raw = ap_uint<16>(line.byte[2 * (lane % 32)]) | (ap_uint<16>(line.byte[2 * (lane % 32) + 1]) << 8);
+        const ap_int<16> negative = raw;
+        value = is_signed ? Element(negative) : Element(raw);
+    } else if (storage == BYTES) {
+        const ap_uint<8> raw = line.byte[lane];
+        const ap_int<8> negative = raw;
+        value = is_signed ? Element(negative) : Element(raw);
+    } else {
+        const ap_uint<8> byte = line.byte[lane];
+        const ap_uint<4> raw = (row & 1u) != 0 ? ap_uint<4>(byte >> 4) : ap_uint<4>(byte);
+        const ap_int<4> negative = raw;
+        value = is_signed ? Element(negative) : Element(raw);
+    }
+    return value;
+}
+
+// Puts element `lane` into a line; in half-byte storage into both halves of the byte (write_line picks one).
+inline void set_line_element(Line& line, int lane, unsigned storage, const Element& value) {
+#pragma HLS INLINE
+    if (storage == HALVES) {
+        const ap_uint<16> raw = value;
+        line.byte[2 * (lane % 32)] = ap_uint<8>(raw);
+        line.byte[2 * (lane % 32) + 1] = ap_uint<8>(raw >> 8);
+    } else if (storage == BYTES) {
+        line.byte[lane] = ap_uint<8>(value);
+    } else {
+        const ap_uint<4> raw = value;
+        line.byte[lane] = ap_uint<8>((ap_uint<8>(raw) << 4) | raw);
+    }
+}
+
+// Halves of the bytes that a row takes: 1 or 2 in half-byte storage, both otherwise.
+inline unsigned row_halves(unsigned storage, unsigned row) {
+#pragma HLS INLINE
+    return storage == NIBBLES ? 1u << (row & 1u) : 3u;
+}
+
+// Reads `count` elements of a row that starts at a line of the scratchpad into buffer[0 .. count); a line a cycle.
+template <class C, int SIZE>
+void load_row(
+    const Scratch<C>& scratch, unsigned line, unsigned count, unsigned storage, bool is_signed, unsigned row, Element (&buffer)[SIZE]) {
+#pragma HLS INLINE off
+    const unsigned lanes = storage == HALVES ? 32u : 64u;
+    const unsigned lines = storage == HALVES ? (count + 31) >> 5 : (count + 63) >> 6;
+    EDGEFLOW_ENTER("load row");
+load_row_lines:
+    for (unsigned n = 0; n < lines; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=SIZE/32
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("load row");
+        const Line value = read_line<C>(scratch, line + n);
+        for (int lane = 0; lane < LINE_BYTES; ++lane) {
+#pragma HLS UNROLL
+            const unsigned index = n * lanes + lane;
+            if (unsigned(lane) < lanes && index < count) {
+                buffer[index] = line_element(value, lane, storage, is_signed, row);
+            }
+        }
+    }
+}
+
+// Writes buffer[0 .. count) as a row that starts at a line of the scratchpad; a line a cycle.
+template <class C, int SIZE>
+void store_row(Scratch<C>& scratch, unsigned line, unsigned count, unsigned storage, unsigned row, const Element (&buffer)[SIZE]) {
+#pragma HLS INLINE off
+    const unsigned lanes = storage == HALVES ? 32u : 64u;
+    const unsigned lines = storage == HALVES ? (count + 31) >> 5 : (count + 63) >> 6;
+    EDGEFLOW_ENTER("store row");
+store_row_lines:
+    for (unsigned n = 0; n < lines; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=SIZE/32
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("store row");
+        Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+        for (int lane = 0; lane < LINE_BYTES; ++lane) {
+#pragma HLS UNROLL
+            value.byte[lane] = 0;
+        }
+        for (int lane = 0; lane < LINE_BYTES; ++lane) {
+#pragma HLS UNROLL
+            const unsigned index = n * lanes + lane;
+            if (unsigned(lane) < lanes && index < count) {
+                set_line_element(value, lane, storage, buffer[index]);
+            }
+        }
+        write_line<C>(scratch, line + n, 0, LINE_BYTES, row_halves(storage, row), value);
+    }
+}
+
+// Reads a whole line from the weight stream.
+template <class C>
+Line pop_line(hls::stream<StreamWord<C> >& stream) {
+#pragma HLS INLINE
+    Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+    for (int n = 0; n < Memory<C>::LINE_STREAM_WORDS; ++n) {
+#pragma HLS UNROLL
+        const StreamWord<C> word = stream.read();
+        for (int b = 0; b < Memory<C>::STREAM_BYTES; ++b) {
+#pragma HLS UNROLL
+            line.byte[n * Memory<C>::STREAM_BYTES + b] = word.byte[b];
+        }
+    }
+    return line;
+}
+
+// Reads `count` 32-bit integers that fill whole lines from the weight stream: a stream word a cycle.
+template <class C, int SIZE>
+void pop_int32(hls::stream<StreamWord<C> >& stream, unsigned count, ap_int<32> (&values)[SIZE]) {
+#pragma HLS INLINE off
+    const int lanes = Memory<C>::STREAM_BYTES / 4;
+    const unsigned words = ((count + 15) >> 4) * Memory<C>::LINE_STREAM_WORDS;
+    EDGEFLOW_ENTER("parameters");
+pop_int32_words:
+    for (unsigned w = 0; w < words; ++w) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE+15)/16*Memory<C>::LINE_STREAM_WORDS
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("parameters");
+        const StreamWord<C> word = stream.read();
+        for (int lane = 0; lane < lanes; ++lane) {
+#pragma HLS UNROLL
+            if (w * lanes + lane < count) {
+                const ap_uint<32> raw = ap_uint<32>(word.byte[4 * lane]) | (ap_uint<32>(word.byte[4 * lane + 1]) << 8) |
+                                        (ap_uint<32>(word.byte[4 * lane + 2]) << 16) | (ap_uint<32>(word.byte[4 * lane + 3]) << 24);
+                values[w * lanes + lane] = ap_int<32>(raw);
+            }
+        }
+    }
+}
+
+// Elements of `bytes` (1 or 2) bytes in an AXI word; no divider.
 template <class C>
 unsigned word_lanes(unsigned bytes) {
 #pragma HLS INLINE
     return bytes == 1 ? unsigned(Memory<C>::WORD_BYTES) : unsigned(Memory<C>::WORD_BYTES / 2);
 }
 
-// Element `lane` of a word that holds elements of `bytes` (1 or 2) bytes.
+// Element `lane` of an AXI word that holds elements of `bytes` (1 or 2) bytes.
 template <class C>
 Element get_element(const typename Memory<C>::Word& word, int lane, unsigned bytes, bool is_signed) {
 #pragma HLS INLINE
@@ -54,93 +308,26 @@ Element get_element(const typename Memory<C>::Word& word, int lane, unsigned byt
     return value;
 }
 
-// One word of the weight image (`constant`) or of the activation memory. Two loads, not a choice of pointers: that cannot be synthesized.
-template <class C>
-typename Memory<C>::Word read_word(
-    bool constant, const typename Memory<C>::Word* weights, const typename Memory<C>::Word* memory, unsigned index) {
-#pragma HLS INLINE
-    typename Memory<C>::Word word = 0;
-    if (constant) {
-        word = weights[index];
-    } else {
-        word = memory[index];
-    }
-    return word;
-}
-
-template <class C>
-void set_element(typename Memory<C>::Word& word, int lane, unsigned bytes, const Element& value) {
-#pragma HLS INLINE
-    if (bytes == 1) {
-        word.range(8 * lane + 7, 8 * lane) = ap_uint<8>(value);
-    } else {
-        word.range(16 * lane + 15, 16 * lane) = ap_uint<16>(value);
-    }
-}
-
-// Reads `count` elements of 1 or 2 bytes that start at a line into row[0 .. count).
+// Reads `count` elements of 1 or 2 bytes that start at a line behind an AXI port (constants) into buffer[0 .. count).
 template <class C, int SIZE>
-void load_row(
-    const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element (&row)[SIZE]) {
+void load_constant_row(
+    const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element (&buffer)[SIZE]) {
 #pragma HLS INLINE off
     const unsigned base = line * Memory<C>::LINE_WORDS;
     const unsigned lanes = word_lanes<C>(bytes);
     const unsigned words = ceil_div(count * bytes, Memory<C>::WORD_BYTES);
-load_row_words:
+    EDGEFLOW_ENTER("load constant row");
+load_constant_words:
     for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("load constant row");
         const typename Memory<C>::Word word = port[base + w];
         for (int lane = 0; lane < Memory<C>::WORD_BYTES; ++lane) {
 #pragma HLS UNROLL
             const unsigned index = w * lanes + lane;
             if (unsigned(lane) < lanes && index < count) {
-                row[index] = get_element<C>(word, lane, bytes, is_signed);
-            }
-        }
-    }
-}
-
-// Writes row[0 .. count) as elements of 1 or 2 bytes that start at a line.
-template <class C, int SIZE>
-void store_row(typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, const Element (&row)[SIZE]) {
-#pragma HLS INLINE off
-    const unsigned base = line * Memory<C>::LINE_WORDS;
-    const unsigned lanes = word_lanes<C>(bytes);
-    const unsigned words = ceil_div(count * bytes, Memory<C>::WORD_BYTES);
-store_row_words:
-    for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-        typename Memory<C>::Word word = 0;
-        for (int lane = 0; lane < Memory<C>::WORD_BYTES; ++lane) {
-#pragma HLS UNROLL
-            const unsigned index = w * lanes + lane;
-            if (unsigned(lane) < lanes && index < count) {
-                set_element<C>(word, lane, bytes, row[index]);
-            }
-        }
-        port[base + w] = word;
-    }
-}
-
-// Reads `count` 32-bit integers that start `offset` integers after a line (a multiple of the integers in a word).
-template <class C, int SIZE>
-void load_int32(
-    const typename Memory<C>::Word* port, unsigned line, unsigned offset, unsigned count, ap_int<32> (&values)[SIZE]) {
-#pragma HLS INLINE off
-    const int lanes = Memory<C>::INTEGERS;
-    const unsigned base = line * Memory<C>::LINE_WORDS + offset / lanes;
-    const unsigned words = ceil_div(count, lanes);
-load_int32_words:
-    for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*32+C::AXI_BITS-1)/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-        const typename Memory<C>::Word word = port[base + w];
-        for (int lane = 0; lane < lanes; ++lane) {
-#pragma HLS UNROLL
-            if (w * lanes + lane < count) {
-                values[w * lanes + lane] = ap_int<32>(ap_uint<32>(word.range(32 * lane + 31, 32 * lane)));
+                buffer[index] = get_element<C>(word, lane, bytes, is_signed);
             }
         }
     }
