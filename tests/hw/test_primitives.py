@@ -1,0 +1,113 @@
+"""Counts of device primitives against values worked out by hand from the manufacturer's tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeflow.hw import primitives as p
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "slices"),
+    [
+        (8, 8, 1),
+        (18, 27, 1),  # either way round
+        (27, 18, 1),
+        (28, 18, 2),  # 27 signed and a 2-bit rest, or 18 + 17 on the other port
+        (27, 19, 2),
+        (32, 18, 2),
+        (32, 27, 2),  # 32 = 18 + 14 on the narrow port
+        (32, 32, 4),
+        (35, 53, 4),  # 35 = 18 + 17, 53 = 27 + 26
+        (36, 53, 6),
+    ],
+)
+def test_wide_products_are_tiled(a: int, b: int, slices: int) -> None:
+    assert p.multiplier_dsps(a, b) == slices
+    assert p.multiplier_dsps(b, a) == slices
+
+
+def test_a_product_in_luts_is_an_adder_tree() -> None:
+    assert p.multiplier_luts(8, 1) == 4
+    assert p.multiplier_luts(8, 2) == 10  # one pair of rows
+    assert p.multiplier_luts(8, 4) == 2 * 10 + 10
+    assert p.multiplier_luts(4, 8) == p.multiplier_luts(8, 4)
+    assert p.multiplier_luts(8, 8) == 4 * 10 + 2 * 10 + 12
+
+
+def test_adders_grow_by_one_bit_a_level() -> None:
+    assert p.adder_luts(24) == 24
+    assert p.adder_tree_luts(1, 8) == 0
+    assert p.adder_tree_luts(4, 8) == 2 * 9 + 10
+    assert p.adder_tree_luts(5, 8) == 2 * 9 + 10 + 11
+    assert p.tree_registers(4, 8) == 2 * 9 + 10
+    assert p.tree_registers(5, 8) == 3 * 9 + 2 * 10 + 11
+
+
+def test_multiplexers_and_what_is_made_of_them() -> None:
+    assert [p.mux_luts(n, 8) for n in (1, 2, 3, 4, 8, 16, 32)] == [0, 4, 8, 8, 16, 32, 64]
+    assert p.mux_luts(64, 8) == 8 * 16 + 4
+    assert p.shifter_luts(32, 1) == 0
+    assert p.shifter_luts(32, 4) == 32
+    assert p.shifter_luts(32, 32) == 2 * 32 + 16
+    assert p.rotator_luts(16, 8) == 2 * 16 * 8
+    assert p.comparator_luts(17) == 9
+    assert p.saturate_luts(8, 8) == 0
+    assert p.saturate_luts(32, 8) == 5 + 1 + 4
+
+
+def test_divider_has_a_stage_for_each_quotient_bit() -> None:
+    assert p.divider_luts(26, 24) == 26 * 25
+    assert p.divider_registers(2, 3) == 2 * (4 + 3 + 2)
+
+
+def test_delays_and_small_memories() -> None:
+    assert p.registers(8, 3) == 24
+    assert p.delay_luts(8, 16) == 4
+    assert p.delay_luts(8, 32) == 8
+    assert p.delay_luts(8, 33) == 16
+    assert p.rom_luts(8, 32) == 4
+    assert p.rom_luts(17, 256) == 68
+    assert p.rom_luts(8, 1024) == 8 * 16 + 4
+    assert p.lutram_luts(14, 32) == 8  # one RAM32M16
+    assert p.lutram_luts(7, 64) == 8  # one RAM64M8
+    assert p.lutram_luts(7, 128) == 16 + 4
+    assert p.lutram_luts(14, 32, copies=3) == 24
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "dual", "halves"),
+    [
+        (36, 512, False, 1),
+        (36, 512, True, 2),  # the 36-bit mode has no true dual port
+        (72, 512, False, 2),
+        (37, 512, False, 2),
+        (18, 1024, True, 1),
+        (8, 2048, True, 1),
+        (8, 4096, True, 2),
+        (4, 4096, True, 1),
+        (4, 4097, True, 2),
+        (20, 1024, True, 2),
+        (1, 16384, True, 1),
+        (13, 4096, True, 3),  # 9 bits deep twice and 4 bits once
+        (512, 512, False, 15),
+        (72, 1024, True, 4),
+    ],
+)
+def test_block_memories_take_the_cheapest_columns(width: int, depth: int, dual: bool, halves: int) -> None:
+    assert p.bram18(width, depth, dual=dual) == halves
+
+
+def test_banks_share_blocks() -> None:
+    assert p.ram_bram36(4, 4096, 128, dual=True) == 64
+    assert p.ram_bram36(8, 2048, 64, dual=True) == 32
+    assert p.ram_bram36(8, 2048, 3, dual=True) == 2
+    assert p.ram_uram(64, 4096) == 1
+    assert p.ram_uram(73, 4097, 3) == 12
+
+
+def test_an_axi_port_grows_with_its_width() -> None:
+    ports = [p.axi_master(bits) for bits in (32, 64, 128)]
+    assert [port.bram36 for port in ports] == [1, 2, 4]
+    luts = [port.lut for port in ports]
+    assert luts == sorted(luts)
