@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class Loop:
 
     ``trips``: iterations in all, exactly those that the C++ counts with ``EDGEFLOW_COUNT``; ``entries``: how often the loop is entered;
     ``ii``: initiation interval; ``depth``: cycles from the last iteration's start to its end, paid at every entry.
+    ``port``: what each iteration reads or writes one AXI word of, if anything: ``"constants"`` (the weight image), or external memory
+    (``"read"``, ``"write"``). The cycle simulator adds the memory's latency and bandwidth; ``depth`` leaves them out.
     """
 
     trips: int
     entries: int = 1
     ii: int = 1
     depth: int = 0
+    port: Literal["", "constants", "read", "write"] = ""
 
     @property
     def cycles(self) -> int:

@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgeflow.hw.errors import BoardError
 
-FIGURES = ("part", "dsp", "lut", "ff", "bram36", "uram", "clock_mhz", "ddr_gb_s", "axi_ports", "axi_bits")
+FIGURES = (
+    *("part", "dsp", "lut", "ff", "bram36", "uram", "clock_mhz"),
+    *("ddr_gb_s", "ddr_efficiency", "ddr_latency_ns", "axi_ports", "axi_bits", "axi_burst_words"),
+)
 RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
 
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -41,8 +44,11 @@ class Board(BaseModel):
     uram: Annotated[Count, Field(description="UltraRAM blocks of 288 Kbit")]
     clock_mhz: Annotated[Positive, Field(description="target clock of the programmable logic, MHz")]
     ddr_gb_s: Annotated[Positive, Field(description="peak bandwidth of the DDR memory, 10^9 bytes a second")]
+    ddr_efficiency: Annotated[float, Field(gt=0, le=1, description="share of that peak which long bursts reach, 0 to 1")]
+    ddr_latency_ns: Annotated[Positive, Field(description="time from a read request of the logic to its first word, ns")]
     axi_ports: Annotated[int, Field(ge=1, strict=True, description="AXI ports from the programmable logic to the DDR")]
     axi_bits: Annotated[Literal[32, 64, 128, 256, 512], Field(description="width of one of these ports")]
+    axi_burst_words: Annotated[int, Field(ge=1, le=256, strict=True, description="words of the longest burst on such a port")]
     sources: Annotated[dict[str, Text], Field(description="where each figure comes from")]
 
     @model_validator(mode="after")
