@@ -1,30 +1,41 @@
-"""Choosing the accelerator for a board: the fastest whose known resources leave room on the device.
+"""What fits a board: the resources of an accelerator, and the accelerators that stay within a share of the device.
 
-Look-up tables and flip-flops are known only after synthesis, so DSP slices and block memories decide; 20 % of them stay free for
-what no operator counts (AXI ports, the descriptor decoder, the shell) and for routing.
+The share that is left (20 % unless asked otherwise) is for what no part counts: the interconnect and clocking outside the
+accelerator, and room for placement and routing. Which of those that fit is fastest, the cycle simulator decides
+(``edgeflow.sw.configure``).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from edgeflow.hw.architecture import Architecture, ceil_div
+from pydantic import ValidationError
+
+from edgeflow.hw.architecture import Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
+from edgeflow.hw.fabric import SHARED, narrow_lines_full, wide_lines_full
 from edgeflow.hw.ops import instruction_layouts, unit
 
 SHARE = 0.8  # of every resource of the device
-SIDES = (4, 8, 16, 32, 64)  # of the MAC array
-LANES = (1, 2, 4, 8, 16, 32)
-AXI_BITS = (32, 64, 128)
+SIZES = {
+    "pi": (4, 8, 16, 32, 64),
+    "po": tuple(range(4, 65, 4)),
+    "epilogue": (2, 4, 8, 16, 32),
+    "vector": (1, 2, 4, 8, 16, 32),
+    "weight_ports": (1, 2, 4),
+}
+STREAM_WORDS = 512  # of the weight queue: the depth of a block memory in its widest mode
 
 
 def unit_resources(architecture: Architecture) -> dict[str, Resources]:
-    """Resources of every unit of the accelerator; each instruction is one unit, however many operators lower to it."""
+    """Resources of every part of the accelerator: each instruction's unit, and what the units share."""
     layouts = [layout for layout in instruction_layouts() if layout.name in architecture.units]
-    return {layout.name: unit(layout).resources(architecture) for layout in layouts}
+    parts = {layout.name: unit(layout).resources(architecture) for layout in layouts}
+    return parts | {name: count(architecture) for name, count in SHARED.items()}
 
 
 def known_resources(architecture: Architecture) -> dict[str, int]:
@@ -33,80 +44,147 @@ def known_resources(architecture: Architecture) -> dict[str, int]:
     return {name: sum(n for r in counts if not isinstance(n := getattr(r, name), Unknown)) for name in RESOURCE_NAMES}
 
 
-def choose_architecture(
-    board: Board,
-    demands: Mapping[str, int],
-    units: Sequence[str],
-    clock_mhz: float | None = None,
-    sizes: Mapping[str, int] | None = None,
-) -> Architecture:
-    """The accelerator with these units that fits a board and would run a transformer encoder of this size soonest.
+def limits(board: Board, share: float = SHARE) -> dict[str, int]:
+    """What an accelerator may take of every resource of a board."""
+    return {name: int(share * count) for name, count in board.resources.items()}
 
-    ``demands``: the smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``sizes``: those of ``pi``, ``po``, ``lanes`` and
-    ``vector`` that are not to be chosen. BoardError names what the smallest accelerator exceeds and by how much, or a size that
-    none has.
-    """
-    found = [_architecture(board, demands, units, clock_mhz, *s) for s in _sizes(board, units)]
-    for name, size in (sizes or {}).items():
-        known = sorted({getattr(a, name) for a in found})
-        found = [a for a in found if getattr(a, name) == size]
-        if not found:
-            raise BoardError(f"no accelerator for board {board.name} has {name} = {size}: choose from {', '.join(map(str, known))}")
-    found.sort(key=encoder_cycles)
-    for candidate in found:
-        if not _excess(candidate, board):
-            return candidate
-    smallest = min(found, key=lambda a: (a.pi * a.po, a.lanes, a.axi_bits, a.vector))
-    excess = _excess(smallest, board).items()
-    text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in excess)
-    which = " of these sizes" if sizes else ""
-    raise BoardError(
-        f"board {board.name} is too small for this model: the smallest accelerator{which} takes {text}, where {SHARE:.0%} of the "
-        f"device may be used; choose a larger board or a model with fewer channels or tokens"
+
+def excess(architecture: Architecture, board: Board, share: float = SHARE) -> dict[str, tuple[int, int]]:
+    """What does not fit: resource to (used, limit)."""
+    allowed = limits(board, share)
+    return {name: (used, allowed[name]) for name, used in known_resources(architecture).items() if used > allowed[name]}
+
+
+def fill(architecture: Architecture, board: Board, share: float = SHARE) -> float:
+    """The largest share of a resource's limit that an accelerator takes; above 1 it does not fit."""
+    allowed = limits(board, share)
+    return max(
+        used / allowed[name] if allowed[name] else float(used > 0) * 2 for name, used in known_resources(architecture).items()
     )
 
 
-def encoder_cycles(architecture: Architecture) -> float:
-    """Cycles that a token takes in one layer of a standard encoder, to rank accelerators by (not a prediction for a model).
+@dataclass(frozen=True)
+class Space:
+    """The accelerators to choose from for one model on one board.
 
-    The layer has D = max_channels / 4 channels, an MLP of 4 D, and attends to S = max_tokens: 12 D^2 products on the MAC array,
-    whose 9 D outputs come in tiles that fill and drain two pipelines of about 12 stages; 2 S D products in the attention lanes, a
-    head at a time; ten passes of vector work. One AXI port carries the weights, once for every 32 tokens, and 35 D bytes of
-    activations: inputs (9 D) and outputs (11 D, some of 16 bit) of the linear layers, residuals (4 D), the rest for normalization
-    and attention.
+    ``demands``: smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``lines``: lines of narrow and wide scratchpad that the
+    model's activations need; less is possible where they are spilled. ``fixed``: sizes that are not to be chosen, by the names of
+    :data:`SIZES`. ``units``: the instructions that the model uses.
     """
-    a = architecture
-    channels, tokens = a.max_channels / 4, a.max_tokens
-    array = 12 * channels**2 / (a.pi * a.po) + 9 * channels / a.po * 24
-    attention = 2 * tokens * channels / (a.max_head * a.lanes) if "attention" in a.units else 0.0
-    weights = 12 * channels**2 * ceil_div(tokens, 32) / tokens
-    return array + attention + 10 * channels / a.vector + (weights + 35 * channels) / a.word_bytes
+
+    board: Board
+    demands: Mapping[str, int]
+    units: Sequence[str]
+    lines: tuple[int, int]
+    clock_mhz: float
+    share: float = SHARE
+    fixed: Mapping[str, int] | None = None
+
+    def arrays(self) -> list[tuple[int, int]]:
+        """PI and PO of every array whose smallest accelerator fits; BoardError if there is none."""
+        found = []
+        smallest: Architecture | None = None
+        for pi, po in itertools.product(self._choices("pi"), self._choices("po")):
+            least = next(self._made(pi, po), None)
+            if least is None:
+                continue
+            if smallest is None or pi * po < smallest.pi * smallest.po:
+                smallest = least
+            if not excess(least, self.board, self.share):
+                found.append((pi, po))
+        if not found:
+            raise self._refusal(smallest)
+        return found
+
+    def accelerators(self, pi: int, po: int) -> list[Architecture]:
+        """Those with an array of this shape that fit and of which no other has more of everything, in no order."""
+        fitting: list[Architecture] = []
+        for candidate in sorted(self._made(pi, po), key=_generosity, reverse=True):
+            if any(_at_least(larger, candidate) for larger in fitting):
+                continue
+            if not excess(candidate, self.board, self.share):
+                fitting.append(candidate)
+        return fitting
+
+    def largest(self, pi: int, po: int) -> Architecture:
+        """The accelerator with the most of everything besides the array, whether it fits or not: to rank arrays by."""
+        return max(self._made(pi, po), key=_generosity)
+
+    def smaller(self, architecture: Architecture) -> Iterator[Architecture]:
+        """The same accelerator with the next smaller epilogue, vector width, or number of weight ports."""
+        for name in ("epilogue", "vector", "weight_ports"):
+            less = [size for size in self._choices(name) if size < getattr(architecture, name)]
+            if less:
+                yield from self._try(architecture.pi, architecture.po, {name: less[-1]}, architecture)
+
+    def make(self, sizes: Mapping[str, int]) -> Architecture | None:
+        """An accelerator of these sizes (all names of :data:`SIZES`), None if they do not go together."""
+        rest = {name: sizes[name] for name in ("epilogue", "vector", "weight_ports")}
+        return next(self._try(sizes["pi"], sizes["po"], rest, None), None)
+
+    def _choices(self, name: str) -> Sequence[int]:
+        given = (self.fixed or {}).get(name)
+        known = SIZES[name]
+        if given is None:
+            return known
+        if given not in known:
+            raise BoardError(
+                f"no accelerator for board {self.board.name} has {name} = {given}: choose from {', '.join(map(str, known))}"
+            )
+        return (given,)
+
+    def _made(self, pi: int, po: int) -> Iterator[Architecture]:
+        """Every consistent accelerator with this array, the smallest first."""
+        names = ("epilogue", "vector", "weight_ports")
+        for sizes in itertools.product(*(self._choices(name) for name in names)):
+            yield from self._try(pi, po, dict(zip(names, sizes, strict=True)), None)
+
+    def _try(self, pi: int, po: int, rest: Mapping[str, int], base: Architecture | None) -> Iterator[Architecture]:
+        sizes = (
+            dict(rest) if base is None else {name: getattr(base, name) for name in ("epilogue", "vector", "weight_ports")} | rest
+        )
+        # The ports for descriptors, constants and memory are rarely busy: they share one of the board's.
+        if po % sizes["epilogue"] or sizes["weight_ports"] + 1 > self.board.axi_ports:
+            return
+        axi_bits = min(self.board.axi_bits, 128)
+        word = sizes["weight_ports"] * axi_bits // 8
+        steps = ceil_div(self.demands["max_channels"], pi)
+        fields = {
+            **self.demands,
+            **sizes,
+            "pi": pi,
+            "po": po,
+            "axi_bits": axi_bits,
+            "slots": round_up(2 * steps, 32),
+            "narrow_lines": narrow_lines_full(self.lines[0]),
+            "wide_lines": wide_lines_full(self.lines[1]),
+            "stream_lines": STREAM_WORDS * word // 64,
+            "clock_mhz": self.clock_mhz,
+            "units": tuple(self.units),
+        }
+        try:
+            yield Architecture.model_validate(fields)
+        except ValidationError:  # sizes that do not go together, such as a tile that does not fill stream words
+            return
+
+    def _refusal(self, smallest: Architecture | None) -> BoardError:
+        given = ", ".join(f"{name} = {size}" for name, size in (self.fixed or {}).items())
+        if smallest is None:
+            return BoardError(
+                f"no accelerator for board {self.board.name} has {given}: these sizes do not go together; leave one out"
+            )
+        over = excess(smallest, self.board, self.share).items()
+        text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in over)
+        which = " of these sizes" if given else ""
+        return BoardError(
+            f"board {self.board.name} is too small for this model: the smallest accelerator{which} takes {text}, where "
+            f"{self.share:.0%} of the device may be used; choose a larger board or a model with fewer channels or tokens"
+        )
 
 
-def _excess(architecture: Architecture, board: Board) -> dict[str, tuple[int, int]]:
-    """What does not fit: resource to (used, limit)."""
-    limits = {name: int(SHARE * count) for name, count in board.resources.items()}
-    return {name: (used, limits[name]) for name, used in known_resources(architecture).items() if used > limits[name]}
+def _generosity(a: Architecture) -> tuple[int, int, int]:
+    return a.epilogue * a.vector * a.weight_ports, a.epilogue, a.vector
 
 
-def _sizes(board: Board, units: Sequence[str]) -> Iterator[tuple[int, int, int, int, int]]:
-    """PI, PO, lanes, vector and AXI width of every consistent accelerator."""
-    for axi_bits in (bits for bits in AXI_BITS if bits <= board.axi_bits):
-        word = axi_bits // 8
-        # An AXI word of activations goes to the array's PI input banks in one cycle, and PO outputs fill a word at least. A vector
-        # of bytes that is wider than an AXI word would wait for it.
-        sides = [side for side in SIDES if side >= word]
-        vectors = [2**i for i in range(word.bit_length())]
-        yield from itertools.product(sides, sides, LANES if "attention" in units else (1,), vectors, (axi_bits,))
-
-
-def _architecture(
-    board: Board,
-    demands: Mapping[str, int],
-    units: Sequence[str],
-    clock_mhz: float | None,
-    *sizes: int,
-) -> Architecture:
-    clock = clock_mhz or board.clock_mhz
-    named = dict(zip(("pi", "po", "lanes", "vector", "axi_bits"), sizes, strict=True))
-    return Architecture.model_validate({**named, **demands, "clock_mhz": clock, "units": tuple(units)})
+def _at_least(a: Architecture, b: Architecture) -> bool:
+    return a.epilogue >= b.epilogue and a.vector >= b.vector and a.weight_ports >= b.weight_ports

@@ -109,5 +109,6 @@ def test_banks_share_blocks() -> None:
 def test_an_axi_port_grows_with_its_width() -> None:
     ports = [p.axi_master(bits) for bits in (32, 64, 128)]
     assert [port.bram36 for port in ports] == [1, 2, 4]
+    assert [p.axi_master(bits, writes=False).bram36 for bits in (32, 64, 128)] == [1, 1, 2]
     luts = [port.lut for port in ports]
     assert luts == sorted(luts)
