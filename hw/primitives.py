@@ -174,23 +174,25 @@ def ram_uram(width: int, depth: int, banks: int = 1) -> int:
     return banks * ceil_div(width, 72) * ceil_div(depth, 4096)
 
 
-def axi_master(data_bits: int, burst_words: int = 64, *, writes: bool = True) -> Resources:
+def axi_master(data_bits: int, burst_words: int = 64, *, writes: bool = True, block_memory: bool = False) -> Resources:
     """An AXI master port as Vitis HLS builds it, estimated from its structure.
 
-    Each direction has a data queue of two bursts in block memory (one for a port that only reads); addresses (64 bits) and lengths
-    are counted and compared, with a queue of 16 requests in LUT memory, and each data word is registered on both sides of its
-    queue. For 32 bits both ways this says 562 LUTs, 640 flip-flops and 2 RAMB18, where synthesis reports of Vitis HLS that people
+    Each direction has a data queue of two bursts (one direction for a port that only reads), in LUT memory or, with
+    ``block_memory``, in block memory (``config_interface -m_axi_buffer_impl``); addresses (64 bits) and lengths are counted and
+    compared, with a queue of 16 requests in LUT memory, and each data word is registered on both sides of its queue. For 32 bits
+    both ways and block memory this says 562 LUTs, 640 flip-flops and 2 RAMB18, where synthesis reports of Vitis HLS that people
     have published read 580 to 774, 512 to 705, and 1 to 4.
     """
     directions = 1 + writes
-    queue = bram18(data_bits + data_bits // 8, 2 * burst_words)
+    width, depth = data_bits + data_bits // 8, 2 * burst_words
+    queue = 0 if block_memory else lutram_luts(width, depth)
     requests = lutram_luts(64 + 32, 16)
     counters = 3 * adder_luts(64) + comparator_luts(12) + adder_luts(12)
     return Resources(
         dsp=0,
-        lut=directions * (requests + counters + mux_luts(2, data_bits)),
+        lut=directions * (queue + requests + counters + mux_luts(2, data_bits)),
         ff=directions * (2 * data_bits + 3 * 64 + 2 * 32),
-        bram36=ceil_div(directions * queue, 2),
+        bram36=ceil_div(directions * bram18(width, depth), 2) if block_memory else 0,
         uram=0,
     )
 

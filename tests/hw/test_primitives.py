@@ -107,8 +107,11 @@ def test_banks_share_blocks() -> None:
 
 
 def test_an_axi_port_grows_with_its_width() -> None:
-    ports = [p.axi_master(bits) for bits in (32, 64, 128)]
-    assert [port.bram36 for port in ports] == [1, 2, 4]
-    assert [p.axi_master(bits, writes=False).bram36 for bits in (32, 64, 128)] == [1, 1, 2]
-    luts = [port.lut for port in ports]
-    assert luts == sorted(luts)
+    sizes = (32, 64, 128)
+    assert [p.axi_master(bits, block_memory=True).bram36 for bits in sizes] == [1, 2, 4]
+    assert [p.axi_master(bits, block_memory=True, writes=False).bram36 for bits in sizes] == [1, 1, 2]
+    assert p.axi_master(32, block_memory=True).lut == 562
+    assert p.axi_master(32, block_memory=True).ff == 640
+    in_luts = p.axi_master(32, writes=False)
+    assert in_luts.bram36 == 0
+    assert in_luts.lut == 562 // 2 + p.lutram_luts(36, 128)
