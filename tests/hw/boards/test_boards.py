@@ -26,7 +26,7 @@ def test_figures_of_one_board() -> None:
     board = load_board("zcu102")
     assert board.part == "xczu9eg-ffvb1156-2-e"
     assert board.resources == {"dsp": 2520, "lut": 274080, "ff": 548160, "bram36": 912, "uram": 0}
-    assert (board.ddr_gb_s, board.axi_ports, board.axi_bits, board.axi_burst_words) == (17.1, 6, 128, 16)
+    assert (board.ddr_gb_s, board.axi_ports, board.axi_bits, board.axi_burst_words) == (17.1, 6, 128, 256)
 
 
 def test_every_device_belongs_to_its_family() -> None:

@@ -1,0 +1,27 @@
+"""The cycle simulator: predicted execution of a program on a board, its timeline and its roofline."""
+
+from edgeflow.sim.cycles.model import (
+    ASSUMPTIONS,
+    CycleReport,
+    InstructionCycles,
+    LayerCycles,
+    Limits,
+    Traffic,
+    estimate,
+)
+from edgeflow.sim.cycles.roofline import Roofline, roofline
+from edgeflow.sim.cycles.trace import chrome_trace, write_trace
+
+__all__ = [
+    "ASSUMPTIONS",
+    "CycleReport",
+    "InstructionCycles",
+    "LayerCycles",
+    "Limits",
+    "Roofline",
+    "Traffic",
+    "chrome_trace",
+    "estimate",
+    "roofline",
+    "write_trace",
+]

@@ -1,0 +1,381 @@
+"""Predicted execution of a program: its instructions as tasks of the event simulation, and what comes of it by layer and by unit.
+
+Every cycle of the total belongs to one instruction and is one of four kinds. Compute: a loop of its unit starts an iteration.
+Fill: a pipeline fills or drains. Memory: the unit waits for weights or for external memory. Waiting: its descriptor is not there
+yet, or it is handed to its unit. Compute of other units than the array is vector work that is not hidden behind the array.
+
+Nothing here is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgeflow.hw.architecture import LINE_BYTES, Architecture
+from edgeflow.hw.boards import Board
+from edgeflow.hw.cost import Count, Cycles, Loop, Unknown
+from edgeflow.hw.fit import unit_resources
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops import node_macs, unit
+from edgeflow.hw.program import DESCRIPTOR_BYTES, Program, Step
+from edgeflow.sim.cycles.events import Fetcher, Phase, Schedule, Task, simulate
+from edgeflow.sim.cycles.memory import Ddr, ddr
+
+DESCRIPTOR_QUEUE = 4  # descriptors between the two processes of the top function
+DISPATCH_CYCLES = 4  # to read a descriptor from the queue, choose its unit, start it and see it done
+PARAMETERS = "parameters"  # the loop of the header library that takes parameters from the weight stream
+
+ASSUMPTIONS = (
+    "Cycles are predicted by simulating the schedule that the units' formulas state; nothing was measured on a board or by a "
+    "synthesis tool.",
+    "Instructions run one after another; the next ones' descriptors and weights are fetched meanwhile.",
+    "Efficiency and latency of the memory are the board file's assumptions; processors and other masters do not use it.",
+    "The clock is a target: no timing analysis has been run.",
+)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that cross the AXI ports: weights and constants read, activations read and written, descriptors read."""
+
+    weights: int
+    read: int
+    written: int
+    descriptors: int
+
+    @property
+    def total(self) -> int:
+        """All bytes."""
+        return self.weights + self.read + self.written + self.descriptors
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.weights + other.weights,
+            self.read + other.read,
+            self.written + other.written,
+            self.descriptors + other.descriptors,
+        )
+
+
+@dataclass(frozen=True)
+class InstructionCycles:
+    """One instruction on the timeline, in clock cycles.
+
+    ``start``: when the one before ends. ``waiting`` comes first; ``compute`` and ``fill``, what its unit's formula states, and
+    ``memory`` follow. ``parts`` (the loops of the unit) add up to ``compute + fill``. ``fetched`` are the cycles (not whole ones)
+    at which its descriptor was asked for and was there, its first word of weights came, and its last. ``node`` is the model's own
+    node, ``output`` the tensor that it works on, ``array`` whether it is a pass of the array, ``rate`` its multiply-accumulates a
+    cycle at most.
+    """
+
+    index: int
+    unit: str
+    node: str
+    output: str
+    array: bool
+    rate: int
+    start: int
+    waiting: int
+    compute: int
+    fill: int
+    memory: int
+    macs: int
+    parts: Mapping[str, int]
+    traffic: Traffic
+    fetched: tuple[float, float, float, float]
+
+    @property
+    def cycles(self) -> int:
+        """Length on the timeline."""
+        return self.waiting + self.compute + self.fill + self.memory
+
+    @property
+    def begin(self) -> int:
+        """When its unit starts."""
+        return self.start + self.waiting
+
+    @property
+    def end(self) -> int:
+        """When the next one may start."""
+        return self.start + self.cycles
+
+
+@dataclass(frozen=True)
+class LayerCycles:
+    """A node of the integer graph: the sum of its instructions (none where the output is a view of the input), and of those that
+    the compiler put before it. ``vector``: its cycles outside the array. ``rate``: multiply-accumulates a cycle that the array can
+    do in the layer's precision."""
+
+    name: str
+    output: str
+    op: str
+    macs: int
+    rate: int
+    instructions: int
+    compute: int
+    memory: int
+    fill: int
+    waiting: int
+    vector: int
+    traffic: Traffic
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles for one sample."""
+        return self.compute + self.memory + self.fill + self.waiting
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Cycles that no schedule can go below: the array at one product a multiplier and cycle (two in the 4-bit mode), and the memory
+    moving each byte that the program moves."""
+
+    macs: int
+    ddr: int
+
+    @property
+    def cycles(self) -> int:
+        """The larger one."""
+        return max(self.macs, self.ddr)
+
+
+@dataclass(frozen=True)
+class CycleReport:
+    """Predicted execution of one sample. ``mac_units``: 8-bit multiply-accumulates that the array (PI x PO) can do in a cycle;
+    ``dsp``: DSP slices of the whole accelerator."""
+
+    instructions: tuple[InstructionCycles, ...]
+    layers: tuple[LayerCycles, ...]
+    schedule: Schedule
+    memory: Ddr
+    mac_units: int
+    dsp: Count
+    stream_bytes: int
+    stream_lines: int
+    clock_mhz: float
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles for one sample."""
+        return self.schedule.cycles
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates of one sample."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def mac_utilization(self) -> float:
+        """Useful multiply-accumulates over those that the array could have done in all cycles at 8 bit.
+
+        The 4-bit mode does two where the 8-bit mode does one: with it the figure may pass 1."""
+        return self.macs / (self.cycles * self.mac_units) if self.cycles else 0.0
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds for one sample at the target clock."""
+        return self.cycles / (self.clock_mhz * 1e3)
+
+    @property
+    def fps(self) -> float:
+        """Samples a second, one after another."""
+        return 1e3 / self.latency_ms if self.cycles else 0.0
+
+    @property
+    def gops(self) -> float:
+        """Useful operations (two a multiply-accumulate), 10^9 a second."""
+        return 2 * self.macs * self.fps / 1e9
+
+    @property
+    def gops_per_dsp(self) -> float | Unknown:
+        """Useful 10^9 operations a second over all DSP slices that the accelerator takes."""
+        if isinstance(self.dsp, Unknown):
+            return self.dsp
+        return self.gops / self.dsp if self.dsp else Unknown("the accelerator takes no DSP slices")
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        """Everything that crosses the AXI ports for one sample."""
+        return sum((layer.traffic for layer in self.layers), Traffic(0, 0, 0, 0))
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The least cycles that arithmetic and memory allow."""
+        products = sum(layer.macs / layer.rate for layer in self.layers)
+        return Limits(-int(-products // 1), -int(-self.traffic.total / self.memory.shared // 1))
+
+    def split(self) -> dict[str, int]:
+        """All cycles by kind: compute, memory, fill, waiting; they add up to the total."""
+        return {kind: sum(getattr(i, kind) for i in self.instructions) for kind in ("compute", "memory", "fill", "waiting")}
+
+    def by_unit(self) -> dict[str, int]:
+        """Cycles of every unit in use, the busiest first."""
+        found: dict[str, int] = {}
+        for i in self.instructions:
+            found[i.unit] = found.get(i.unit, 0) + i.cycles
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def exposed(self) -> dict[str, int]:
+        """Cycles of the units other than the array, the busiest first: what is not hidden behind it."""
+        array = {i.unit for i in self.instructions if i.array}
+        return {name: cycles for name, cycles in self.by_unit().items() if name not in array}
+
+    def parts(self) -> dict[str, dict[str, int]]:
+        """Cycles of each unit's loops, filling included, with its ``memory`` and ``waiting``."""
+        found: dict[str, dict[str, int]] = {name: {} for name in self.by_unit()}
+        for i in self.instructions:
+            parts = found[i.unit]
+            for name, cycles in (*i.parts.items(), ("memory", i.memory), ("waiting", i.waiting)):
+                parts[name] = parts.get(name, 0) + cycles
+        return found
+
+
+def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> CycleReport:
+    """Predict the cycles of one sample of ``graph`` as ``program`` computes it, with the board's memory at ``clock_mhz``."""
+    architecture = program.architecture
+    memory = ddr(board, architecture, clock_mhz)
+    formulas = [unit(s.instruction.layout).cycles(s.instruction.values, architecture) for s in program.steps]
+    tasks = list(_tasks(program.steps, formulas, architecture, memory))
+    fetcher = Fetcher(
+        descriptor=memory.latency + DESCRIPTOR_BYTES // architecture.word_bytes,
+        queue=DESCRIPTOR_QUEUE,
+        capacity=architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
+        word_bytes=architecture.stream_bytes,
+    )
+    schedule = simulate(tasks, fetcher, memory)
+    macs = {node.output: node_macs(graph, node) for node in graph.nodes}
+    owners = list(_owners(program, macs))
+    mac_units = architecture.pi * architecture.po
+    instructions = []
+    for index, (step, formula, owner) in enumerate(zip(program.steps, formulas, owners, strict=True)):
+        run, values = schedule.executions[index], step.instruction.values
+        compute, waiting = formula.total - formula.fill, run.begin - run.start
+        instructions.append(
+            InstructionCycles(
+                index=index,
+                unit=step.instruction.layout.name,
+                node=step.node,
+                output=owner,
+                array=_is_pass(step),
+                rate=mac_units * (2 if values.get("quad") else 1),
+                start=run.start,
+                waiting=waiting,
+                compute=compute,
+                fill=formula.fill,
+                memory=run.end - run.begin - formula.total,
+                macs=formula.macs,
+                parts=formula.parts,
+                traffic=_traffic(step, formula, architecture),
+                fetched=schedule.fetches[index],
+            )
+        )
+    return CycleReport(
+        tuple(instructions),
+        tuple(_layers(graph, instructions, macs, mac_units)),
+        schedule,
+        memory,
+        mac_units,
+        _dsp(architecture),
+        architecture.stream_bytes,
+        architecture.stream_lines,
+        clock_mhz,
+    )
+
+
+def _is_pass(step: Step) -> bool:
+    """Whether an instruction is a pass of the array; only those can be chained."""
+    return "chain" in step.instruction.layout.names
+
+
+def _tasks(steps: tuple[Step, ...], formulas: list[Cycles], architecture: Architecture, memory: Ddr) -> Iterator[Task]:
+    """What each instruction asks of the event simulation."""
+    chained = False
+    for step, formula in zip(steps, formulas, strict=True):
+        words = step.instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
+        yield Task(0 if chained else DISPATCH_CYCLES, tuple(_phases(formula, words, architecture, memory)), words)
+        chained = bool(step.instruction.values.get("chain"))
+
+
+def _phases(formula: Cycles, words: int, architecture: Architecture, memory: Ddr) -> Iterator[Phase]:
+    """The loops of an instruction in order. Words of the weight stream are taken one a cycle by the loop of the parameters, where
+    there is one, otherwise by the first loop; loops that touch neither memory are one phase."""
+    names = list(formula.loops)
+    taker = PARAMETERS if PARAMETERS in formula.loops else names[0] if names else None
+    if taker is None and words:
+        yield Phase(0, words)
+    quiet = 0
+    for name, loop in formula.loops.items():
+        taken = words if name == taker else 0
+        if not loop.port and not taken:
+            quiet += loop.cycles
+            continue
+        if quiet:
+            yield Phase(quiet)
+            quiet = 0
+        if loop.port:
+            moved = loop.trips * architecture.word_bytes
+            yield Phase(loop.cycles, taken, moved, _latency(loop, memory))
+        else:
+            yield Phase(min(taken, loop.cycles), taken)
+            quiet = max(loop.cycles - taken, 0)
+    if quiet:
+        yield Phase(quiet)
+
+
+def _latency(loop: Loop, memory: Ddr) -> int:
+    """Cycles until the first word of every entry: a loop waits for its first word each time it is entered. Writes need not wait for
+    their answer, but the unit is done only when the last one has come."""
+    entries = min(loop.entries, 1) if loop.port == "write" else loop.entries
+    return entries * memory.latency if loop.trips else 0
+
+
+def _traffic(step: Step, formula: Cycles, architecture: Architecture) -> Traffic:
+    moved = {"constants": 0, "read": 0, "write": 0}
+    for loop in formula.loops.values():
+        if loop.port:
+            moved[loop.port] += loop.trips * architecture.word_bytes
+    weights = step.instruction.stream[1] * LINE_BYTES + moved["constants"]
+    return Traffic(weights, moved["read"], moved["write"], DESCRIPTOR_BYTES)
+
+
+def _owners(program: Program, outputs: Mapping[str, int]) -> list[str]:
+    """The node's output that each instruction works for: those before a completing one belong to it, those after the last to it."""
+    found: list[str] = []
+    waiting = 0
+    for step in program.steps:
+        waiting += 1
+        if step.completes in outputs:
+            found += [str(step.completes)] * waiting
+            waiting = 0
+    return found + [found[-1] if found else ""] * waiting
+
+
+def _layers(graph: Graph, instructions: list[InstructionCycles], macs: Mapping[str, int], mac_units: int) -> Iterator[LayerCycles]:
+    by_output: dict[str, list[InstructionCycles]] = {}
+    for i in instructions:
+        by_output.setdefault(i.output, []).append(i)
+    for node in graph.nodes:
+        own = by_output.get(node.output, [])
+        passes = [i for i in own if i.array]
+        yield LayerCycles(
+            name=node.origin,
+            output=node.output,
+            op=node.op,
+            macs=macs[node.output],
+            rate=max((i.rate for i in passes), default=mac_units),
+            instructions=len(own),
+            compute=sum(i.compute for i in own),
+            memory=sum(i.memory for i in own),
+            fill=sum(i.fill for i in own),
+            waiting=sum(i.waiting for i in own),
+            vector=sum(i.cycles for i in own if not i.array),
+            traffic=sum((i.traffic for i in own), Traffic(0, 0, 0, 0)),
+        )
+
+
+def _dsp(architecture: Architecture) -> Count:
+    """DSP slices of all units, or why they are not known."""
+    counts = [resources.dsp for resources in unit_resources(architecture).values()]
+    return next((c for c in counts if isinstance(c, Unknown)), sum(c for c in counts if not isinstance(c, Unknown)))
