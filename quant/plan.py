@@ -17,9 +17,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.hw.graph import QType
+from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.graph import IntArray, QType
+from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERATOR_BITS, padded_head
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, input_name, output_name, parameter, required_input
+from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
     SCALE_SPREAD,
@@ -35,7 +38,7 @@ from edgeflow.quant.ranges import (
     tensor_groups,
 )
 
-HEAD_MULTIPLE = 16  # channels of an attention head in the accelerator
+NUMERATOR_LIMIT = (1 << NUMERATOR_BITS) - 1
 
 LINEAR = ("Linear", "PatchEmbed")
 MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
@@ -70,8 +73,8 @@ class Interpretation:
 class AttentionFormats:
     """Formats of an attention node's operands and output, for the channels of the model (head padding left out).
 
-    ``score_scale (heads,)`` is what one unit of an integer score stands for in the model's q . k; ``output_ratio (heads,)`` is the
-    output's scale over that of the values.
+    ``score_scale (heads,)`` is what one unit of an integer score stands for in the model's q . k; ``numerator (heads,)`` over
+    ``2^output_shift`` is the values' scale over that of the output.
     """
 
     query: Interpretation
@@ -79,7 +82,16 @@ class AttentionFormats:
     value: Interpretation
     output: Interpretation
     score_scale: NDArray[np.float64]
-    output_ratio: NDArray[np.float64]
+    numerator: IntArray
+    output_shift: int
+
+
+@dataclass(frozen=True)
+class HeadPadding:
+    """Where the model's channels stand, ``positions (C,)``, among the ``size`` channels of an attention node with padded heads."""
+
+    positions: NDArray[np.int64]
+    size: int
 
 
 class Plan:
@@ -257,31 +269,40 @@ class Plan:
             value = self._per_channel(v, centre=self._own(v))
             v_scale = value.qtype.scales
             relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), 8, groups, self.config)
-            ratio = relative.scale
-            out = Interpretation(self._qtype8(v_scale * ratio[groups]), value.offset)
+            # The output's scales follow the rounded numerators: readers fold them, so that the rounding costs nothing.
+            numerator, shift = numerators(1.0 / relative.scale)
+            out = Interpretation(self._qtype8(v_scale * (2.0**shift / numerator)[groups]), value.offset)
             self._record(output, output, out, "channel", relative.method)
         else:
             v_range = symmetric(v_stats, self.config.activation_bits, groups, self.config)
             value = Interpretation(self._qtype8(v_range.scale[groups]))
             self._record(v, v, value, "head", v_range.method)
-            out = Interpretation(self.stream(output))
-            ratio = float(out.qtype.scales) / v_range.scale
-        return AttentionFormats(query, key, value, out, chosen.scale**2, ratio)
+            stream = self.stream(output)
+            # An output that is next to nothing beside the values must not ask for more than the largest numerator.
+            stream = QType(stream.bits, stream.signed, max(float(stream.scales), float(v_range.scale.max()) / NUMERATOR_LIMIT))
+            out = Interpretation(stream)
+            numerator, shift = numerators(v_range.scale / float(stream.scales))
+        return AttentionFormats(query, key, value, out, chosen.scale**2, numerator, shift)
 
     def _own(self, name: str) -> bool:
         """Whether a linear layer makes an attention operand for that alone: it then provides any scales and offsets."""
         producer = self.graph.producers.get(name)
         return producer is not None and producer.op_type == "Linear" and self.graph.sole_use(name) is not None
 
-    def head_padding(self, node: ir.Node) -> NDArray[np.int64] | None:
-        """Where the model's channels stand among the channels of an attention node whose heads are padded; None where none is."""
+    def head_padding(self, node: ir.Node) -> HeadPadding | None:
+        """The padding of an attention node's heads to what the accelerator takes; None where they fit as they are.
+
+        UnsupportedError for heads that are too wide.
+        """
         heads = node.attributes.get_int("heads")
         assert heads is not None
         size = self.statistics[required_input(node, 0)].shape[-1] // heads
-        padded = -(-size // HEAD_MULTIPLE) * HEAD_MULTIPLE
+        padded = padded_head(size)
+        if padded > MAXIMUM_HEAD:
+            raise UnsupportedError(f"{origin(node)}: attention takes heads of at most {MAXIMUM_HEAD} channels, not {size}")
         if padded == size:
             return None
-        return (np.arange(heads)[:, None] * padded + np.arange(size)).reshape(-1)
+        return HeadPadding((np.arange(heads)[:, None] * padded + np.arange(size)).reshape(-1), heads * padded)
 
     # Ranges
 
@@ -353,6 +374,15 @@ class Plan:
             clip_low=float(low.min()),
             clip_high=float(high.max()),
         )
+
+
+def numerators(factor: NDArray[np.float64]) -> tuple[IntArray, int]:
+    """Numerators from 1 to 2^16 - 1, one a head, and their common shift, the largest that fits: ``factor`` is next to
+    ``numerator / 2^shift``."""
+    shift = dyadic(factor, NUMERATOR_BITS)[1]
+    shift = min(shift, MAXIMUM_OUTPUT_SHIFT)
+    words = np.clip(np.floor(factor * 2.0**shift + 0.5), 1, NUMERATOR_LIMIT)
+    return words.astype(np.int64), shift
 
 
 def _within_reach(scale: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 Per head and query: ``s_j = q . k_j``; the distance to the row's maximum becomes a fixed-point exponent; ``p_j`` is a power of two
 from a small table and a shift (hw/exponent.py); ``y = (sum p_j v_j) / (sum p_j)``. The row is never normalised element by element
-but by one reciprocal, and the result does not depend on the order of the keys. Queries are stationary and keys streamed, as in
-Edge-MoE (arXiv 2305.18691, reordered attention), with keys and values on chip.
+but by one reciprocal, and the result does not depend on the order of the keys (Edge-MoE, arXiv 2305.18691, reordered attention).
+Weights have at most 8 bits, as the array multiplies them like any other 8-bit operand; the reciprocal is a 17-bit multiplier and a
+shift for each row, as in the array's requantization of linear layers.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
-from edgeflow.hw.arithmetic import requantize, round_shift, saturate
+from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
+from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.cost import Cycles, Resources, Unknown
 from edgeflow.hw.exponent import (
     MAXIMUM_FRACTION_BITS,
@@ -24,8 +25,6 @@ from edgeflow.hw.exponent import (
     check_exponent,
     check_table,
     exponent_table,
-    reciprocal,
-    reciprocal_rows,
     weight_lookup,
     weights,
 )
@@ -45,11 +44,15 @@ from edgeflow.hw.ops.base import (
     register,
 )
 
-HEAD_MULTIPLE = 16  # a head's channels fill whole AXI words
+LINE_CHANNELS = 64  # no head straddles two lines of the scratchpad
+MAXIMUM_HEAD = 448  # channels: the scores of 512 would leave their 24-bit register
+MAXIMUM_WEIGHT_BITS = 8
+TOTAL_BITS = 24  # of the sum of a row's weights
+NUMERATOR_BITS = 16
+MAXIMUM_OUTPUT_SHIFT = MAXIMUM_SHIFT - TOTAL_BITS
 STREAM_DEPTH = 24  # requantization, lookup, multiplication and the adder tree of a head
 SCORES = 1 << 16  # taken at a time in the simulator
 DIVIDER_DEPTH = 50  # one quotient bit a stage
-SHORTEST_PIECE = 24  # keys of one exact float32 product in the fast kernel
 
 ATTENTION = InstructionLayout(
     "attention",
@@ -65,15 +68,49 @@ ATTENTION = InstructionLayout(
 Q, K, V, EXPONENT, MULTIPLIER, NUMERATOR, MASK = range(7)
 
 
+def padded_head(size: int) -> int:
+    """Channels that a head of ``size`` channels takes: 16, 32 or a multiple of 64, so that lines hold whole heads or heads whole
+    lines."""
+    return 16 if size <= 16 else 32 if size <= 32 else round_up(size, LINE_CHANNELS)
+
+
+def normalized_reciprocal(total: IntArray, numerator: IntArray | int) -> tuple[IntArray, IntArray]:
+    """``(r, k)`` with ``r / 2^k`` next to ``numerator / total``: the definition of a row's normalisation.
+
+    ``k`` is the bit length of ``total < 2^24``; ``r = floor((numerator 2^24 + n / 2) / n)`` with ``n = total 2^(24 - k)``, so that
+    ``numerator <= r <= 2 numerator``. Where ``total`` is 0, both are 0.
+    """
+    k = np.frexp(total.astype(np.float64))[1].astype(np.int64)
+    normalized = total << (TOTAL_BITS - k)
+    r = ((numerator << TOTAL_BITS) + (normalized >> 1)) // np.maximum(normalized, 1)
+    return np.where(total == 0, 0, r), k
+
+
+def row_scales(total: Array, numerator: Array, output_shift: int) -> Array:
+    """``r / 2^(output_shift + k)`` of :func:`normalized_reciprocal` for float64 integers; 0 where ``total`` is 0.
+
+    Exact: the mantissa of a total is its normalised value, and a correctly rounded quotient of a dividend below 2^41 has the floor
+    of the quotient.
+    """
+    mantissa, k = np.frexp(total)
+    normalized = mantissa * 2.0**TOTAL_BITS
+    quotient = np.floor((numerator * 2.0**TOTAL_BITS + np.floor(normalized * 0.5)) / np.maximum(normalized, 1.0))
+    scales: Array = np.ldexp(np.where(total == 0.0, 0.0, quotient), -(k + output_shift))
+    return scales
+
+
 @register
 @dataclass(frozen=True)
 class Attention(Operator):
-    """Inputs: ``q (Sq, H*dh)``, ``k (Sk, H*dh)``, ``v (Sk, H*dh)`` signed up to 8 bits, heads one after another, ``dh`` a multiple
-    of 16; ``exponent (2^F,)`` (see hw/exponent.py), ``multiplier (H,)`` and ``numerator (H,)``; a ``mask (Sk,)`` up to 8 bits if
-    ``has_mask``, in which nonzero means attend. Output ``(Sq, H*dh)`` of ``bits``, ``signed``.
+    """Inputs: ``q (Sq, H*dh)``, ``k (Sk, H*dh)``, ``v (Sk, H*dh)`` signed up to 8 bits, heads one after another, ``dh`` 16, 32
+    or a multiple of 64; ``exponent (2^F,)`` (see hw/exponent.py), ``multiplier (H,)`` up to 17 bits and ``numerator (H,)`` from 1
+    to 2^16 - 1; a ``mask (Sk,)`` up to 8 bits if ``has_mask``, in which nonzero means attend. Output ``(Sq, H*dh)`` of ``bits``,
+    ``signed``.
 
-    ``t_j = rq(max s - s_j, multiplier, shift)`` with F fraction bits; ``p_j = 2^(P - t_j)``, 0 for masked keys; ``L = sum p_j``;
-    ``r = (numerator + L / 2) / L``, or 0 if L is 0; ``y_c = sat(round_shift(r * sum p_j v_jc, output_shift))``.
+    ``t_j = rq(max s - s_j, multiplier, shift)`` with F fraction bits; ``p_j = 2^(P - t_j)``, P up to 8, 0 for masked keys;
+    ``L = sum p_j``; ``r`` and ``k`` from :func:`normalized_reciprocal` of L and the head's numerator;
+    ``y_c = sat(rq(sum p_j v_jc, r, output_shift + k))``, about ``numerator / 2^output_shift`` times the weighted mean of the
+    values; 0 if L is 0.
     """
 
     heads: int
@@ -102,14 +139,25 @@ class Attention(Operator):
         if len(inputs) != 6 + self.has_mask:
             raise ValueError("attention takes a mask as seventh input exactly when it says so")
         check_exponent(self.fraction_bits, self.probability_bits)
+        if self.probability_bits > MAXIMUM_WEIGHT_BITS:
+            raise ValueError(f"the weights of attention have at most {MAXIMUM_WEIGHT_BITS} bits, not {self.probability_bits}")
+        if not 0 <= self.output_shift <= MAXIMUM_OUTPUT_SHIFT:
+            raise ValueError(f"the output shift of attention must be 0 to {MAXIMUM_OUTPUT_SHIFT}, not {self.output_shift}")
         q, k, v = inputs[Q], inputs[K], inputs[V]
         for what, x in (("queries", q), ("keys", k), ("values", v)):
             if len(x.shape) != 2 or x.bits > 8 or not x.signed:
                 raise ValueError(f"the {what} of attention must be two-dimensional, signed and of at most 8 bits, not {x}")
         if k.shape != v.shape or q.channels != k.channels:
             raise ValueError(f"queries {q.shape}, keys {k.shape} and values {v.shape} do not fit together")
-        if self.heads < 1 or q.channels % (self.heads * HEAD_MULTIPLE):
-            raise ValueError(f"{q.channels} channels are not {self.heads} heads of a multiple of {HEAD_MULTIPLE} channels")
+        if self.heads < 1 or q.channels % self.heads or (q.channels // self.heads) != padded_head(q.channels // self.heads):
+            raise ValueError(
+                f"{q.channels} channels are not {self.heads} heads of 16, 32 or a multiple of {LINE_CHANNELS} channels"
+            )
+        if q.channels // self.heads > MAXIMUM_HEAD:
+            raise ValueError(f"a head of attention has at most {MAXIMUM_HEAD} channels, not {q.channels // self.heads}")
+        most = ((1 << TOTAL_BITS) - 1) // ((1 << self.probability_bits) - 1)
+        if k.shape[0] > most:
+            raise ValueError(f"attention with weights of {self.probability_bits} bits takes at most {most} keys, not {k.shape[0]}")
         if inputs[EXPONENT].shape != (1 << self.fraction_bits,):
             raise ValueError(f"the exponent table must have {1 << self.fraction_bits} entries, not {inputs[EXPONENT].shape}")
         if inputs[MULTIPLIER].shape != (self.heads,) or inputs[NUMERATOR].shape != (self.heads,):
@@ -128,9 +176,10 @@ class Attention(Operator):
         highest = np.where(attended, score, lowest).max(axis=-1, keepdims=True)
         t = requantize(np.maximum(highest - score, 0), multiplier, self.shift)
         p = np.where(attended, weights(t, inputs[EXPONENT], self.fraction_bits, self.probability_bits), 0)
-        r = reciprocal(p.sum(axis=-1, keepdims=True), inputs[NUMERATOR][:, None, None])
-        y = saturate(round_shift((p @ v) * r, self.output_shift), self.bits, self.signed)
-        merged = y.swapaxes(-2, -3)
+        r, k_bits = normalized_reciprocal(p.sum(axis=-1, keepdims=True), inputs[NUMERATOR][:, None, None])
+        shift = self.output_shift + np.maximum(k_bits, 1)  # without weights the product is 0 whatever the shift
+        y = ((p @ v) * r + (np.int64(1) << (shift - 1))) >> shift
+        merged = saturate(y, self.bits, self.signed).swapaxes(-2, -3)
         return merged.reshape(*merged.shape[:-2], -1)
 
     def _split(self, x: IntArray) -> IntArray:
@@ -142,19 +191,16 @@ class Attention(Operator):
         heads, dh = self.heads, channels // self.heads
         low, high = self._scores(inputs)
         farthest, entries = high - low, constants[EXPONENT]
-        # Differences of scores and positions in the lookup are exact in float32 up to 2^24; so are the sums of weighted values over
-        # `piece` keys. Too short a piece would waste the matrix product: then float64.
+        # Differences of scores and positions in the lookup are exact in float32 up to 2^24; so are sums of weights, and the sums of
+        # weighted values over `piece` keys: at least 514, enough for the matrix product.
         score_type = np.float32 if 2 * farthest < FLOAT32_EXACT else np.float64
         piece = min(keys, FLOAT32_EXACT // max(1, int(entries.max()) * inputs[V].magnitude))
-        narrow = piece >= min(keys, SHORTEST_PIECE) and keys * int(entries.max()) <= FLOAT32_EXACT
-        weight_type, piece = (np.float32, piece) if narrow else (np.float64, keys)
         lookups = [
-            weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, weight_type)
+            weight_lookup(int(m), self.shift, entries, self.fraction_bits, self.probability_bits, np.float32)
             for m in constants[MULTIPLIER]
         ]
         numerator = constants[NUMERATOR].astype(np.float64)
-        half_scale = 2.0**-self.output_shift
-        ones = np.ones(keys, dtype=weight_type)
+        ones = np.ones(keys, dtype=np.float32)
         places = [slice(h * dh, (h + 1) * dh) for h in range(heads)]
         given = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
 
@@ -166,7 +212,7 @@ class Attention(Operator):
             y = np.empty((samples, *out.shape), dtype=np.float32)
             for n in range(samples):
                 q, k = (source[i][n].astype(score_type, copy=False) for i in (Q, K))
-                v = source[V][n].astype(weight_type, copy=False)
+                v = source[V][n].astype(np.float32, copy=False)
                 if self.has_mask:
                     attended = np.flatnonzero(source[MASK][n])
                     if attended.size < keys:
@@ -174,8 +220,8 @@ class Attention(Operator):
                     if attended.size == 0:
                         y[n] = 0.0
                         continue
-                weighted = WORK.get("weighted", (queries, channels), weight_type if piece == keys else np.float64)
-                total = WORK.get("total", (heads, queries), weight_type)
+                weighted = WORK.get("weighted", (queries, channels), np.float32 if piece == keys else np.float64)
+                total = WORK.get("total", (heads, queries), np.float32)
                 for h, place in enumerate(places):
                     transposed = k[:, place].T
                     for block in blocked(queries, keys, SCORES):
@@ -190,7 +236,7 @@ class Attention(Operator):
                                 for i in range(0, k.shape[0], piece)
                             )
                         np.matmul(p, ones[: k.shape[0]], out=total[h, block])
-                scale = reciprocal_rows(total.astype(np.float64).T, numerator) * half_scale
+                scale = row_scales(total.astype(np.float64).T, numerator, self.output_shift)
                 value = WORK.get("value", (queries, heads, dh), np.float64)
                 np.multiply(weighted.reshape(queries, heads, dh), scale[:, :, None], out=value)
                 np.add(value, 0.5, out=value)
@@ -211,24 +257,27 @@ class Attention(Operator):
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         entries, multiplier, numerator = constants[EXPONENT], constants[MULTIPLIER], constants[NUMERATOR]
         check_table(entries, self.probability_bits)
-        if multiplier.min() < 0 or numerator.min() < 0:
-            raise ValueError("the multipliers and numerators of attention must not be negative")
+        if multiplier.min() < 0 or numerator.min() < 1:
+            raise ValueError("the multipliers of attention must not be negative, its numerators must be positive")
         v, keys = inputs[V], inputs[K].shape[0]
         low, high = self._scores(inputs)
         total, largest = keys * int(entries.max()), int(numerator.max())
-        half = (1 << self.output_shift) >> 1
-        # A weighted sum is at most the sum of weights times the largest value; sum of weights x reciprocal <= numerator + sum / 2.
-        scaled = v.magnitude * (largest + total // 2)
+        k = total.bit_length()
+        # r <= (numerator 2^24 + n / 2) / n with n >= 2^23: at most 2 numerator. A weighted sum is at most L times the largest
+        # value, and L r <= L (numerator 2^k / L + 1/2) <= 2^k (numerator + 1/2).
+        scaled = (v.magnitude * (2 * largest + 1) << k) // 2
+        half = (1 << (self.output_shift + k)) >> 1
         return (
-            Register("score", 32, low, high),
-            Register("distance", 32, 0, high - low),
+            Register("score", 24, low, high),
+            Register("distance", 25, 0, high - low),
             Register("multiplier", 18, 0, int(multiplier.max())),
             Register("exponent", 50, 0, (high - low) * int(multiplier.max()) + ((1 << self.shift) >> 1)),
-            Register("weight", 17, 0, int(entries.max())),
-            Register("sum of weights", 32, 0, total),
+            Register("weight", MAXIMUM_WEIGHT_BITS + 1, 0, int(entries.max())),
+            Register("sum of weights", TOTAL_BITS + 1, 0, total),
             Register("weighted values", 32, total * v.minimum, total * v.maximum),
-            Register("numerator", 32, 0, largest),
-            Register("reciprocal", 32, 0, largest),
+            Register("numerator", NUMERATOR_BITS + 1, 0, largest),
+            Register("dividend", NUMERATOR_BITS + TOTAL_BITS + 1, 0, (largest << TOTAL_BITS) + (1 << (TOTAL_BITS - 1)) - 1),
+            Register("reciprocal", 18, 0, 2 * largest),
             Register("product", 50, -scaled, scaled + half),
         )
 
@@ -317,14 +366,17 @@ class Attention(Operator):
             _case(rng, 17, 23, 3, 16, 6, 8, 8, "mask"),
             _case(rng, 5, 12, 1, 64, 6, 8, 16, "constant mask"),
             _case(rng, 6, 7, 2, 16, 0, 1, 8, "plain"),
-            _case(rng, 4, 33, 2, 48, 10, 16, 16, "plain"),
-            _case(rng, 5, 150, 2, 16, 6, 10, 8, "mask"),
-            _case(rng, 3, 100, 1, 32, 6, 12, 8, "plain"),
+            _case(rng, 4, 33, 2, 128, 10, 8, 16, "plain"),
+            _case(rng, 5, 150, 2, 16, 6, 7, 8, "mask"),
+            _case(rng, 3, 100, 1, 32, 6, 5, 12, "plain"),
             _case(rng, 3, 40, 2, 16, 4, 4, 4, "constant query"),
             _case(rng, 7, 10, 1, 16, 6, 8, 8, "constant memory"),
             _case(rng, 8, 16, 2, 64, 6, 8, 8, "corner"),
             _case(rng, 5, 20, 1, 32, 6, 8, 8, "flat"),
             _case(rng, 3, 6, 2, 16, 6, 8, 8, "zero multiplier"),
+            _case(rng, 19, 65, 3, 64, 6, 8, 8, "plain"),
+            _case(rng, 2, 5, 5, 32, 6, 8, 16, "whole shift"),
+            _case(rng, 2, 5, 1, 64, 6, 8, 8, "longest shift"),
         ]
 
 
@@ -354,10 +406,10 @@ def _case(
         multiplier, shift = rng.integers(1, 4, size=heads), 12
     if mode == "zero multiplier":
         multiplier = np.zeros(heads, dtype=np.int64)
-    output_shift = 22
-    numerator = rng.integers(1 << 20, 1 << 23, size=heads) << max(bits - 9, 0)
-    if mode == "corner":
-        numerator[:] = 1 << 23
+    # Means of the values fill a few steps of the output, or more than its range.
+    output_shift = {"whole shift": 0, "longest shift": MAXIMUM_OUTPUT_SHIFT}.get(mode, 15 - max(bits - 9, 0))
+    numerator = rng.integers(1 << 13, 1 << NUMERATOR_BITS, size=heads)
+    numerator[-1] = {"corner": (1 << NUMERATOR_BITS) - 1, "whole shift": 1}.get(mode, numerator[-1])
     inputs: list[IntArray] = [q, k, v, exponent_table(fraction, probability), multiplier, numerator]
     format += [Format((1 << fraction,), 16, False), Format((heads,), 32, True), Format((heads,), 32, True)]
     constants = {EXPONENT, MULTIPLIER, NUMERATOR}

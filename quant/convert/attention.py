@@ -7,20 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.exponent import exponent_table
 from edgeflow.hw.graph import QType
 from edgeflow.quant.builder import Correspondence
-from edgeflow.quant.convert.context import Context, as_words
+from edgeflow.quant.convert.context import Context
 from edgeflow.quant.convert.linear import identity, pad_qtype
 from edgeflow.quant.float_graph import input_name, origin, output_name, required_input
-from edgeflow.quant.plan import Interpretation
-
-NUMERATOR_BITS = 30
-MAXIMUM_OUTPUT_SHIFT = 30
+from edgeflow.quant.plan import HeadPadding, Interpretation, numerators
 
 
 def convert_attention(node: ir.Node, context: Context) -> None:
@@ -36,21 +32,18 @@ def convert_attention(node: ir.Node, context: Context) -> None:
     names = [required_input(node, i) for i in range(3)]
     wanted = (formats.query, formats.key, formats.value)
     operands = [_operand(name, made, padding, node, context) for name, made in zip(names, wanted, strict=True)]
-    channels = build.tensors[operands[0]].shape[-1]
 
     # Weights are powers of two: exp(x) = 2^(x log2 e), with F fraction bits of the exponent.
     exponent = formats.score_scale * factor * math.log2(math.e) * 2.0**config.exponent_fraction_bits
     # Where one step of the score already makes a weight vanish, more changes nothing, but would cost other heads their precision.
     exponent = np.minimum(exponent, (config.probability_bits + 2) << config.exponent_fraction_bits)
     multiplier, shift = dyadic(exponent, config.multiplier_bits)
-    inverse = 1.0 / formats.output_ratio
-    output_shift = min(NUMERATOR_BITS - 1 - math.ceil(math.log2(float(inverse.max()))), MAXIMUM_OUTPUT_SHIFT)
     output = output_name(node)
     inputs = [
         *operands,
         build.constant(f"{output}/exponent", exponent_table(config.exponent_fraction_bits, config.probability_bits), 17),
         build.constant(f"{output}/multiplier", multiplier, 32),
-        build.constant(f"{output}/numerator", as_words(inverse * 2.0**output_shift), 32),
+        build.constant(f"{output}/numerator", formats.numerator, 32),
     ]
     mask = input_name(node, 3)
     if mask is not None:
@@ -60,26 +53,26 @@ def convert_attention(node: ir.Node, context: Context) -> None:
         "fraction_bits": config.exponent_fraction_bits,
         "probability_bits": config.probability_bits,
         "shift": shift,
-        "output_shift": output_shift,
+        "output_shift": formats.output_shift,
         "has_mask": mask is not None,
     }
     if padding is None:
         context.set(output, build.node("attention", inputs, output, formats.output.qtype, where, attributes))
     elif isinstance(formats.output.qtype.scale, tuple):  # only linear layers read it: they skip the padding
-        padded = pad_qtype(formats.output.qtype, padding, channels)
-        context.set(output, build.node("attention", inputs, output, padded, where, attributes), padding)
+        padded = pad_qtype(formats.output.qtype, padding)
+        context.set(output, build.node("attention", inputs, output, padded, where, attributes), padding.positions)
     else:
         # Something else reads it: 8 bits with the padding, then a copy without.
-        size = len(padding)
-        ratio = float(formats.output.qtype.scale) * ((1 << (formats.output.qtype.bits - 1)) - 1) / 127.0
-        raise_scale = QType(8, True, ratio)
-        inverse8 = as_words(inverse * 2.0**output_shift * (float(formats.output.qtype.scale) / ratio))
-        inputs[5] = build.constant(f"{output}/numerator", inverse8, 32)
-        whole = build.node("attention", inputs, f"{output}/padded", raise_scale, where, attributes)
-        context.set(output, identity(context, whole, formats.output.qtype, padding, np.arange(size), size, output, where))
+        size = len(padding.positions)
+        steps = ((1 << (formats.output.qtype.bits - 1)) - 1) / 127.0
+        narrow = QType(8, True, float(formats.output.qtype.scale) * steps)
+        words, shift = numerators(formats.numerator / 2.0**formats.output_shift / steps)
+        inputs[5] = build.constant(f"{output}/numerator", words, 32)
+        whole = build.node("attention", inputs, f"{output}/padded", narrow, where, attributes | {"output_shift": shift})
+        context.set(output, identity(context, whole, formats.output.qtype, padding.positions, np.arange(size), size, output, where))
 
 
-def _operand(name: str, wanted: Interpretation, padding: NDArray[np.int64] | None, node: ir.Node, context: Context) -> str:
+def _operand(name: str, wanted: Interpretation, padding: HeadPadding | None, node: ir.Node, context: Context) -> str:
     tensor = context.tensor(name)
     if context.plan.chosen(name) is wanted and (context.channels(name) is None) == (padding is None):
         return tensor
@@ -88,10 +81,7 @@ def _operand(name: str, wanted: Interpretation, padding: NDArray[np.int64] | Non
     if padding is None:
         return narrow
     size = context.builder.tensors[narrow].shape[-1]
-    heads = node.attributes.get_int("heads")
-    assert heads is not None
-    wide = -(-(size // heads) // 16) * 16 * heads
-    padded = pad_qtype(qtype, padding, wide)
-    made = identity(context, narrow, padded, np.arange(size), padding, wide, f"{name}/padded", origin(node))
-    context.builder.stands_for(made, Correspondence(name, padding))
+    padded = pad_qtype(qtype, padding)
+    made = identity(context, narrow, padded, np.arange(size), padding.positions, padding.size, f"{name}/padded", origin(node))
+    context.builder.stands_for(made, Correspondence(name, padding.positions))
     return made

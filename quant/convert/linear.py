@@ -14,7 +14,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
-from edgeflow.quant.plan import Interpretation
+from edgeflow.quant.plan import HeadPadding, Interpretation
 
 WEIGHT_LIMIT = 127
 ENTRY_LIMIT = (1 << 15) - 1
@@ -101,14 +101,13 @@ def convert_linear(node: ir.Node, context: Context) -> None:
         return
     made = context.plan.chosen(value)
     use = context.graph.sole_use(value)
-    channels = None
+    padding = None
     if use is not None and use.node.op_type == "Attention":
-        channels = context.plan.head_padding(use.node)
-    inputs, attributes = _prepare(node, context, value, made, None, channels)
-    out = made.qtype
-    if channels is not None:
-        out = pad_qtype(out, channels, len(context.builder.constants[inputs[1]]))
-    context.set(value, context.builder.node("linear", inputs, value, out, origin(node), attributes), channels)
+        padding = context.plan.head_padding(use.node)
+    inputs, attributes = _prepare(node, context, value, made, None, padding)
+    out = made.qtype if padding is None else pad_qtype(made.qtype, padding)
+    positions = None if padding is None else padding.positions
+    context.set(value, context.builder.node("linear", inputs, value, out, origin(node), attributes), positions)
 
 
 def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> None:
@@ -153,9 +152,10 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
 
 
 def _prepare(
-    node: ir.Node, context: Context, name: str, out: Interpretation, extra: Real | None, channels: NDArray[np.int64] | None
+    node: ir.Node, context: Context, name: str, out: Interpretation, extra: Real | None, padding: HeadPadding | None
 ) -> tuple[list[str], dict[str, Attribute]]:
-    """Inputs and attributes of the integer linear layer of ``node``; ``extra`` is added to its bias."""
+    """Inputs and attributes of the integer linear layer of ``node``; ``extra`` is added to its bias, ``padding`` spreads its
+    outputs."""
     source = required_input(node, 0)
     weight, bias = parameter(context.graph, node, 1), parameter(context.graph, node, 2)
     if extra is not None:
@@ -176,8 +176,8 @@ def _prepare(
     if positions is not None:
         integers = np.zeros((len(found.weight), context.builder.tensors[x].shape[-1]), dtype=np.int64)
         integers[:, positions] = found.weight
-    if channels is not None:
-        integers, offsets, multiplier = pad_outputs(integers, offsets, multiplier, channels)
+    if padding is not None:
+        integers, offsets, multiplier = pad_outputs(integers, offsets, multiplier, padding)
     build = context.builder
     inputs = [
         x,
@@ -213,25 +213,20 @@ def _patches(node: ir.Node, context: Context, kernel: tuple[int, ...], name: str
 
 
 def pad_outputs(
-    weight: IntArray, bias: IntArray, multiplier: IntArray, channels: NDArray[np.int64]
+    weight: IntArray, bias: IntArray, multiplier: IntArray, padding: HeadPadding
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Spread output channels to ``channels``, with channels of zeros between."""
-    size = padded_size(channels)
+    """Spread output channels to their places in padded heads, with channels of zeros between."""
+    channels, size = padding.positions, padding.size
     wide = np.zeros((size, weight.shape[1]), dtype=np.int64)
     wide_bias, wide_multiplier = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
     wide[channels], wide_bias[channels], wide_multiplier[channels] = weight, bias, multiplier
     return wide, wide_bias, wide_multiplier
 
 
-def padded_size(channels: NDArray[np.int64]) -> int:
-    """Channels of a tensor with padded heads (a multiple of 16 a head, the padding at each head's end)."""
-    return -(-(int(channels[-1]) + 1) // 16) * 16
-
-
-def pad_qtype(qtype: QType, channels: NDArray[np.int64], size: int) -> QType:
+def pad_qtype(qtype: QType, padding: HeadPadding) -> QType:
     """A per-channel format with the scale 1 in padding channels."""
-    scales = np.ones(size)
-    scales[channels] = qtype.scales
+    scales = np.ones(padding.size)
+    scales[padding.positions] = qtype.scales
     return QType(qtype.bits, qtype.signed, tuple(map(float, scales)), qtype.zero_point)
 
 

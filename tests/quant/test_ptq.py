@@ -11,11 +11,12 @@ from canonical_models import linear, model, node, weights
 
 from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops.attention import MAXIMUM_OUTPUT_SHIFT
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import CONVERTERS
 from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.plan import UNARY
+from edgeflow.quant.plan import UNARY, numerators
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
@@ -149,17 +150,16 @@ def test_masked_text_encoder_post_norm() -> None:
     assert (executor.run(words)["pooled"] == executor.run(other)["pooled"]).all()
 
 
-@pytest.mark.parametrize("heads", [1, 3])
-def test_heads_that_are_no_multiple_of_sixteen_are_padded(heads: int) -> None:
+@pytest.mark.parametrize(("heads", "wide"), [(1, 64), (2, 64), (3, 48)])
+def test_heads_that_the_lines_do_not_hold_are_padded(heads: int, wide: int) -> None:
     constants: Arrays = {}
     made = model(block(constants, "x", 36, heads, "b"), {"x": ("float32", (7, 36))}, {"by": (7, 36)}, constants)
     quantized = near_float(made, {"x": normal(0, 60, 7, 36)}, 28)
-    wide = {1: 48, 3: 48}[heads]
     for name in ("bq", "bk", "bv", "ba"):
         assert quantized.graph.tensors[name].shape == (7, wide)
         channels = quantized.correspondence[name].channels
         assert channels is not None
-        assert len(channels) == 36
+        np.testing.assert_array_equal(channels, [h * wide // heads + c for h in range(heads) for c in range(36 // heads)])
     unused = np.setdiff1d(np.arange(wide), quantized.correspondence["bq"].channels)
     found = Executor(quantized.graph).run_all(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 36)}))
     assert not found["ba"][..., unused].any()
@@ -374,6 +374,46 @@ def test_integers_that_are_neither_ids_nor_mask_are_refused() -> None:
         UnsupportedError, match=r"input 'ids': integers are supported as token ids or as a key mask.*y \(MeanPool\)"
     ):
         quantize(made, {"ids": np.ones((4, 3), np.int64)})
+
+
+def test_numerators_fill_sixteen_bits_at_a_common_shift() -> None:
+    expected = {
+        (1.5, 0.01): ([49_152, 328], 15),
+        (2.0, 1e-9): ([32_768, 1], 14),
+        (1.999999, 1.0): ([32_768, 16_384], 14),  # 65,536 would not fit
+        (65_535.4,): ([65_535], 0),
+        (1e-3,): ([4194], MAXIMUM_OUTPUT_SHIFT),
+        (1e9,): ([65_535], 0),
+    }
+    for factors, (words, shift) in expected.items():
+        found = numerators(np.array(factors))
+        assert (found[0].tolist(), found[1]) == (words, shift), factors
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_attention_whose_output_is_next_to_nothing_beside_its_values(narrow: bool) -> None:
+    """Values of opposite signs that cancel: the output's scale is as fine as numerators of 16 bits allow, and no finer."""
+    rng = np.random.default_rng(0)
+    constants: Arrays = {}
+    nodes = [linear(rng, constants, "x", name, 16, 16) for name in "qkv"]
+    nodes.append(node("Attention", ["q", "k", "v"], "a", heads=1, scale=1e-9))
+    nodes.append(linear(rng, constants, "a", "y", 16, 16) if narrow else node("Add", ["a", "a"], "y"))
+    constants["v.b"] = np.zeros(16, dtype=np.float32)
+    made = model(nodes, {"x": ("float32", (2, 16))}, {"y": (2, 16)}, constants)
+    x = rng.normal(size=(30, 1, 16)).astype(np.float32)
+    graph = quantize(made, {"x": np.concatenate([x, -x], axis=1)}).graph
+    verify_graph(graph)
+    attention = next(n for n in graph.nodes if n.op == "attention")
+    scales = [graph.tensors[name].qtype.scales for name in (attention.inputs[2], attention.output)]
+    ratio = graph.constants[attention.inputs[5]] / 2.0 ** int(str(attention.attributes["output_shift"]))
+    assert ratio == pytest.approx(np.max(scales[0] / scales[1]), rel=2.0**-16)
+    assert (graph.constants[attention.inputs[5]] > 1 << 15).all()
+
+
+def test_heads_too_wide_for_the_score_register_are_refused() -> None:
+    made = model([node("Attention", ["x", "x", "x"], "y", heads=1, scale=1.0)], {"x": ("float32", (3, 449))}, {"y": (3, 449)}, {})
+    with pytest.raises(UnsupportedError, match="y: attention takes heads of at most 448 channels, not 449"):
+        quantize(made, {"x": normal(0, 4, 3, 449)})
 
 
 def test_negative_attention_scale_is_refused() -> None:
