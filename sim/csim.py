@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -22,13 +22,13 @@ import numpy as np
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.errors import ToolchainError
 from edgeflow.hw.graph import IntArray
-from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, pack_rows, unpack_rows
+from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, Step, pack_rows, unpack_rows
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.headers import exact_include, native_include
 
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
 _HANDLE = [ctypes.c_void_p]
-SOURCES = ("edgeflow_top.cpp", "csim.cpp")
+SOURCES = ("csim.cpp",)  # includes edgeflow_top.cpp
 _PRAGMA = re.compile(rb"^[ \t]*#pragma HLS .*$", re.MULTILINE)
 
 
@@ -47,17 +47,19 @@ def compiler() -> str:
     return found
 
 
-def build(hls: Path, *, exact: bool = False) -> Path:
+def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
     """Compile the overlay in folder ``hls`` (as ``sw.codegen.write_overlay`` writes it); returns the shared library.
 
-    ToolchainError with the compiler's first error if it fails.
+    ``count``: with counters of loop iterations (:meth:`CSimulation.counts`). ToolchainError with the compiler's first error if it fails.
     """
     include = [hls, hls / "include", *(exact_include() if exact else native_include())]
-    command = [compiler(), *FLAGS, *(f"-I{folder}" for folder in include)]
-    files = [*(hls / name for name in SOURCES), *sorted(hls.glob("*.hpp")), *sorted((hls / "include").rglob("*.hpp"))]
+    flags = [*FLAGS, "-DEDGEFLOW_COUNT"] if count else [*FLAGS]
+    command = [compiler(), *flags, *(f"-I{folder}" for folder in include)]
+    files = [hls / "edgeflow_top.cpp", *(hls / name for name in SOURCES), *sorted(hls.glob("*.hpp"))]
+    files += sorted((hls / "include").rglob("*.hpp"))
     if not exact:
         files += sorted(header for folder in native_include() for header in folder.glob("*.h"))
-    digest = hashlib.sha256(" ".join([*FLAGS, _version(command[0]), str(exact)]).encode())
+    digest = hashlib.sha256(" ".join([*flags, _version(command[0]), str(exact)]).encode())
     for file in files:
         # g++ ignores HLS pragmas, which name the program's size: all programs for one overlay share its library.
         digest.update(file.name.encode() + _PRAGMA.sub(b"", file.read_bytes()))
@@ -91,12 +93,14 @@ class CSimulation:
         self._library = ctypes.CDLL(str(library))
         self._library.edgeflow_csim_create.restype = ctypes.c_void_p
         self._library.edgeflow_csim_create.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, *[ctypes.c_uint64] * 2]
-        for name in ("write", "read"):
+        self._library.edgeflow_csim_counts.restype = ctypes.c_uint64
+        self._library.edgeflow_csim_counts.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
+        for name in ("write", "read", "read_scratch"):
             getattr(self._library, f"edgeflow_csim_{name}").argtypes = [*_HANDLE, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
         self._library.edgeflow_csim_run.argtypes = [*_HANDLE, ctypes.c_uint, ctypes.c_uint]
         self._library.edgeflow_csim_destroy.argtypes = _HANDLE
         code = program.encode()[HEADER_BYTES:]
-        size = max(program.activation_lines, 1) * LINE_BYTES
+        size = max(program.external_lines, 1) * LINE_BYTES
         self._handle: int | None = self._library.edgeflow_csim_create(code, len(code), program.weights, len(program.weights), size)
         self._places = {a.tensor: a for a in program.allocations}
         self._views: dict[str, list[str]] = {}
@@ -129,26 +133,55 @@ class CSimulation:
         else:
             for base in self._program.inputs:
                 for name in self._completed(base):
-                    observe(name, self.read(name))
+                    observe(name, self.read_external(name))
             for i, step in enumerate(self._program.steps):
                 self._library.edgeflow_csim_run(self._handle, i, 1)
                 for name in self._completed(step.completes):
                     observe(name, self.read(name))
-        return {name: self.read(name) for name in self._program.outputs}
+        return {name: self.read_external(name) for name in self._program.outputs}
+
+    def counted(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[str, tuple[int, int]]]]:
+        """Run one sample instruction by instruction; yields each step with its loops' (entries, trips) by name.
+
+        Needs a library built with ``count``.
+        """
+        for name in self._program.inputs:
+            self._write(self._places[name], inputs[name])
+        self._counts()
+        for i, step in enumerate(self._program.steps):
+            self._library.edgeflow_csim_run(self._handle, i, 1)
+            yield step, self._counts()
+
+    def _counts(self) -> dict[str, tuple[int, int]]:
+        text = ctypes.create_string_buffer(1 << 16)
+        self._library.edgeflow_csim_counts(text, len(text))
+        rows = (line.split("\t") for line in text.value.decode().splitlines())
+        return {name: (int(entries), int(trips)) for name, entries, trips in rows}
 
     def _completed(self, name: str | None) -> list[str]:
         return [] if name is None else [name, *self._views.get(name, ())]
 
     def read(self, name: str) -> IntArray:
-        """A tensor's words as they are in memory now."""
+        """A tensor's words as they are now: in the scratchpad, or in external memory where it never is on chip as a whole."""
         place = self._places[name]
+        if place.line is None:
+            return self.read_external(name)
         raw = np.empty(place.lines * LINE_BYTES, dtype=np.uint8)
-        self._library.edgeflow_csim_read(self._handle, place.line * LINE_BYTES, raw.ctypes.data, raw.size)
-        return unpack_rows(raw, place.format)
+        self._library.edgeflow_csim_read_scratch(self._handle, place.line, raw.ctypes.data, place.lines)
+        return unpack_rows(raw, place.format, place.storage)
+
+    def read_external(self, name: str) -> IntArray:
+        """A tensor's words in external memory: network inputs and outputs, and tensors that the scratchpad does not hold."""
+        place = self._places[name]
+        assert place.external is not None
+        raw = np.empty(place.lines * LINE_BYTES, dtype=np.uint8)
+        self._library.edgeflow_csim_read(self._handle, place.external * LINE_BYTES, raw.ctypes.data, raw.size)
+        return unpack_rows(raw, place.format, place.storage)
 
     def _write(self, place: Allocation, value: IntArray) -> None:
-        raw = pack_rows(value, place.format)
-        self._library.edgeflow_csim_write(self._handle, place.line * LINE_BYTES, raw.ctypes.data, raw.size)
+        assert place.external is not None
+        raw = pack_rows(value, place.format, place.storage)
+        self._library.edgeflow_csim_write(self._handle, place.external * LINE_BYTES, raw.ctypes.data, raw.size)
 
 
 def run_samples(

@@ -15,10 +15,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, storage_bytes
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.ops import instruction_layouts, registry, unit
-from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS
+from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
 
 OVERLAY_TEMPLATES = ("edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp", "edgeflow_top.cpp", "csim.cpp")
@@ -37,10 +37,10 @@ def _environment() -> jinja2.Environment:
 
 
 def constants(architecture: Architecture) -> list[tuple[str, int]]:
-    """Static sizes for the generated configuration: the architecture's own, then those of its operators."""
-    names = ("pi", "po", "lanes", "vector", "axi_bits", "max_channels", "max_tokens", "max_head")
-    found = {name.upper(): int(getattr(architecture, name)) for name in names}
-    for cls in registry().values():
+    """Static sizes for the generated configuration: the architecture's own, then those of its units."""
+    names = ("pi", "po", "epilogue", "slots", "vector", "axi_bits", "weight_ports", "narrow_lines", "wide_lines", "max_channels")
+    found = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
+    for cls in (*registry().values(), *(unit(layout) for layout in instruction_layouts())):
         if cls.instruction.name in architecture.units:
             found |= cls.template_arguments(architecture)
     return list(found.items())
@@ -48,7 +48,11 @@ def constants(architecture: Architecture) -> list[tuple[str, int]]:
 
 def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
-    layouts = [layout for layout in instruction_layouts() if layout.name in architecture.units]
+    units = set(architecture.units)
+    array = bool(units & {"linear", "attention"})
+    # The array decodes both of its instructions, whichever a model uses.
+    known = units | {"linear", "attention"} if array else units
+    layouts = [layout for layout in instruction_layouts() if layout.name in known]
     words = LINE_BYTES // architecture.word_bytes
     depth = {"program": INSTRUCTION_LIMIT * DESCRIPTOR_BYTES // architecture.word_bytes, "weights": 1 << 20, "memory": 1 << 20}
     count = INSTRUCTION_LIMIT
@@ -57,15 +61,19 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         depth = {
             "program": count * DESCRIPTOR_BYTES // architecture.word_bytes,
             "weights": len(program.weights) // architecture.word_bytes,
-            "memory": program.activation_lines * words,
+            "memory": program.external_lines * words,
         }
     values = {
         "version": metadata.version("edgeflow"),
         "constants": constants(architecture),
         "layouts": layouts,
+        "array": array,
         "headers": sorted({unit(layout).header for layout in layouts}),
         "instruction_words": INSTRUCTION_WORDS,
+        "stream_word": STREAM_WORD,
         "instruction_count": count,
+        "ports": architecture.weight_ports,
+        "stream_depth": architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
         "depth": depth,
     }
     environment = _environment()
@@ -101,7 +109,8 @@ def write_hls(
         "part": part,
         "period_ns": f"{1000 / clock_mhz:.3f}",
         "samples": len(samples),
-        "memory_lines": program.activation_lines,
+        "memory_lines": program.external_lines,
+        "ports": program.architecture.weight_ports,
         "weight_lines": len(program.weights) // LINE_BYTES,
         "instruction_count": len(program.steps),
         "data_folder": "data",
@@ -117,16 +126,16 @@ def write_hls(
     for n, (inputs, outputs) in enumerate(samples):
         (data / f"input_{n}.bin").write_bytes(b"".join(_record(places[name], inputs[name]) for name in program.inputs))
         records = [
-            _record(places[name], outputs[name]) + pack_rows(_all_ones(places[name]), places[name].format).tobytes()
+            _record(places[name], outputs[name]) + pack_rows(_all_ones(places[name]), places[name].format, places[name].storage).tobytes()
             for name in program.outputs
         ]
         (data / f"output_{n}.bin").write_bytes(b"".join(records))
 
 
 def _record(place: Allocation, value: IntArray) -> bytes:
-    return struct.pack("<2I", place.line, place.lines) + pack_rows(value, place.format).tobytes()
+    return struct.pack("<2I", place.external or 0, place.lines) + pack_rows(value, place.format, place.storage).tobytes()
 
 
 def _all_ones(place: Allocation) -> IntArray:
-    ones = -1 if place.signed else (1 << 8 * (1 if place.bits <= 8 else 2 if place.bits <= 16 else 4)) - 1
+    ones = -1 if place.signed else (1 << 8 * storage_bytes(place.bits)) - 1
     return np.full(place.shape, ones, dtype=np.int64)

@@ -16,9 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.array_resources import array_resources
+from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.exponent import (
     MAXIMUM_FRACTION_BITS,
     WeightLookup,
@@ -30,6 +31,7 @@ from edgeflow.hw.exponent import (
 )
 from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.attention_schedule import ATTENTION, Operands, output_lines, pass_cycles, passes, slots
 from edgeflow.hw.ops.base import (
     Array,
     Case,
@@ -50,20 +52,7 @@ MAXIMUM_WEIGHT_BITS = 8
 TOTAL_BITS = 24  # of the sum of a row's weights
 NUMERATOR_BITS = 16
 MAXIMUM_OUTPUT_SHIFT = MAXIMUM_SHIFT - TOTAL_BITS
-STREAM_DEPTH = 24  # requantization, lookup, multiplication and the adder tree of a head
 SCORES = 1 << 16  # taken at a time in the simulator
-DIVIDER_DEPTH = 50  # one quotient bit a stage
-
-ATTENTION = InstructionLayout(
-    "attention",
-    2,
-    (
-        *("q", "q_constant", "k", "k_constant", "v", "v_constant", "queries", "keys", "heads", "head_channels"),
-        *("exponent", "fraction_bits", "probability_bits", "parameters", "shift"),
-        *("has_mask", "mask", "mask_constant"),
-        *("y", "y_bits", "y_bytes", "y_signed", "output_shift"),
-    ),
-)
 
 Q, K, V, EXPONENT, MULTIPLIER, NUMERATOR, MASK = range(7)
 
@@ -123,7 +112,7 @@ class Attention(Operator):
     has_mask: bool
 
     name: ClassVar[str] = "attention"
-    header: ClassVar[str] = "attention.hpp"
+    header: ClassVar[str] = "array.hpp"
     instruction: ClassVar[InstructionLayout] = ATTENTION
     ports: ClassVar[tuple[Port, ...]] = (
         Port("q"),
@@ -289,74 +278,55 @@ class Attention(Operator):
         return {"max_channels": channels, "max_tokens": inputs[K].shape[0], "max_head": channels // self.heads}
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        """The passes of hw/ops/attention_schedule.py."""
         out, a = self.infer(inputs), context.architecture
         dh, keys = out.channels // self.heads, inputs[K].shape[0]
         context.require(
             out.channels <= a.max_channels,
             f"{out.channels} channels of attention exceed the accelerator's {a.max_channels} (max_channels)",
         )
-        context.require(keys <= a.max_tokens, f"{keys} keys exceed the accelerator's {a.max_tokens} (max_tokens)")
         context.require(dh <= a.max_head, f"{dh} channels of a head exceed the accelerator's {a.max_head} (max_head)")
-        parameters = np.zeros((self.heads, 4), dtype=np.int32)
-        parameters[:, 0], parameters[:, 1] = constants[MULTIPLIER], constants[NUMERATOR]
-        table = Format((1 << self.fraction_bits,), 16, False)
-        values = dict.fromkeys(ATTENTION.fields, 0) | {
-            "queries": out.shape[0],
-            "keys": keys,
-            "heads": self.heads,
-            "head_channels": dh,
-            "exponent": context.place_rows("exponent", constants[EXPONENT], table),
-            "fraction_bits": self.fraction_bits,
-            "probability_bits": self.probability_bits,
-            "parameters": context.place("parameters", parameters),
-            "shift": self.shift,
-            "has_mask": int(self.has_mask),
-            "y": context.output_address(),
-            "y_bits": out.bits,
-            "y_bytes": storage_bytes(out.bits),
-            "y_signed": int(out.signed),
-            "output_shift": self.output_shift,
-        }
-        for index, field in ((Q, "q"), (K, "k"), (V, "v"), (MASK, "mask"))[: 3 + self.has_mask]:
-            fixed = constants.get(index)
-            values[field] = context.address(index) if fixed is None else context.place_rows(field, fixed, inputs[index])
-            values[f"{field}_constant"] = int(fixed is not None)
-        return [Instruction(ATTENTION, values)]
+        needed = slots(dh, keys, a)
+        context.require(needed <= a.slots // 2, f"attention needs {needed} slots of weights, half of the accelerator's {a.slots}")
+        table = context.stream("exponent", constants[EXPONENT].astype(np.uint8))
+        operands = Operands(
+            queries=inputs[Q].rows,
+            keys=keys,
+            heads=self.heads,
+            head_channels=dh,
+            q=context.address(Q),
+            k=context.address(K),
+            v=context.address(V),
+            o=context.output_address(),
+            mask=context.address(MASK) if self.has_mask else None,
+            stride=output_lines(out.channels, context.storage(Q)),
+            o_stride=output_lines(out.channels, context.output_storage()),
+            o_storage=context.output_storage(),
+            o_bits=out.bits,
+            o_signed=out.signed,
+            multiplier=tuple(int(m) for m in constants[MULTIPLIER]),
+            numerator=tuple(int(n) for n in constants[NUMERATOR]),
+            shift=self.shift,
+            output_shift=self.output_shift,
+            fraction_bits=self.fraction_bits,
+            probability_bits=self.probability_bits,
+            table_words=table[1] * LINE_BYTES // a.stream_bytes,
+        )
+        made = passes(operands, a)
+        return [Instruction(ATTENTION, values, table if n == 0 else (0, 0)) for n, values in enumerate(made)]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"ATTENTION_EXPONENTS": 1 << MAXIMUM_FRACTION_BITS}
+        return {}  # the array states its own: Linear.template_arguments
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        a = architecture
-        heads, queries, keys = values["heads"], values["queries"], values["keys"]
-        words, blocks = values["head_channels"] // a.word_bytes, ceil_div(queries, a.lanes)
-        parts = {
-            "load table": 1 << values["fraction_bits"],
-            "load mask": keys,
-            "load parameters": heads * ceil_div(4 * 4, a.word_bytes),
-            "load keys and values": heads * keys * words * 2,
-            "load queries": heads * blocks * a.lanes * words,
-            "stream keys and values": heads * blocks * 2 * (keys + STREAM_DEPTH),
-            "reciprocal": heads * blocks * (a.lanes + DIVIDER_DEPTH),
-            "output": heads * (queries * words * values["y_bytes"] + blocks * STREAM_DEPTH),
-        }
-        return Cycles(parts, macs=2 * queries * keys * heads * values["head_channels"])
+        return pass_cycles(values, architecture)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """DSPs: one a multiplier of the LANES x MAX_HEAD array (17 x 8 bit, shared by both passes), two a lane for the
-        requantization of distances (32 x 18 bit), four a byte of an AXI word for the output (32 x 32 bit). Memories, in RAMB36
-        halves of 512 x 36 or 1024 x 18 bit: keys and values, each in slices of one AXI word x MAX_TOKENS; scores (32 bit x
-        MAX_TOKENS) and exponent table (16 bit x 1024) of every lane."""
-        a = architecture
-        dsp = a.lanes * a.max_head + 2 * a.lanes + 4 * a.word_bytes
-        depth = ceil_div(a.max_tokens, 512)
-        slice_halves = a.max_head // a.word_bytes * ceil_div(a.axi_bits, 36) * depth
-        halves = 2 * slice_halves + a.lanes * (depth + ceil_div(1 << MAXIMUM_FRACTION_BITS, 1024))
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(dsp, unknown, unknown, ceil_div(halves, 2), 0)
+        """Attention runs on the array, which counts its buffers (hw/array_resources.py)."""
+        return Resources(0, 0, 0, 0, 0) if "linear" in architecture.units else array_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

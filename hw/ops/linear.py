@@ -1,4 +1,4 @@
-"""Linear layer: the MAC array's main operator, with its fused epilogue.
+"""Linear layer: the array's main operator, with its fused epilogue.
 
 ``y = epilogue(x . W^T + bias)``. The epilogue requantizes per output channel (HAWQ-V3, arXiv 2011.10680). Then it either adds a
 requantized residual, or it looks the value up in a table (GELU and other activation functions) and requantizes the entry per output
@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import Architecture, ceil_div, round_up, storage_bytes
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.array_resources import array_resources, attention_sizes
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import matrix_product
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -34,22 +35,23 @@ from edgeflow.hw.ops.base import (
     register,
 )
 
-ROWS = 32  # rows held on chip at a time
-PIPELINE_DEPTH = 12  # multiply, adder tree and accumulate; also the epilogue's stages
-# 32 x 32-bit products of linear.hpp: row addresses of x, y and the residual; words before a tile of y, of the residual and of the
-# weights; lines of a row of y and of the residual; elements before a word of y and of the residual, and twice in load_row.
-INDEX_PRODUCTS = 12
+PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read (array.hpp)
+# From the last cycle of a chain to its last word written: read, four cascaded multipliers, the adder tree (up to five levels), the
+# accumulator, two requantizations of six stages, table, saturation and write.
+ARRAY_DEPTH = 40
 
 LINEAR = InstructionLayout(
     "linear",
     1,
     (
-        *("x", "rows", "in_channels", "out_channels", "x_signed", "weights", "parameters", "shift"),
-        *("has_table", "table", "index_bits", "output_shift"),
-        *("has_residual", "residual", "residual_constant", "residual_bytes", "residual_signed"),
-        *("residual_multiplier", "residual_shift"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("trips", "x", "y", "residual", "load_words"),
+        *("x_stride:16", "rows:16", "steps:16", "slot:16", "y_stride:16", "y_channel:16", "y_limit:16", "residual_stride:16"),
+        *("load_table:16", "load_slot:16", "load_end:16", "load_delay:16"),
+        *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "residual_multiplier:18"),
+        *("x_storage:2", "y_storage:2", "x_signed:1", "y_signed:1", "residual_signed:1", "has_table:1", "has_residual:1"),
+        *("quad:1", "chain:1", "set:1", "load_set:1", "load_nibbles:1", "load_quad:1"),
     ),
+    ("program", "stream", "scratch", "array_state"),
 )
 
 X, WEIGHT, BIAS, MULTIPLIER, EXTRA, OUTPUT_MULTIPLIER = range(6)
@@ -79,7 +81,7 @@ class Linear(Operator):
     residual_shift: int
 
     name: ClassVar[str] = "linear"
-    header: ClassVar[str] = "linear.hpp"
+    header: ClassVar[str] = "array.hpp"
     instruction: ClassVar[InstructionLayout] = LINEAR
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
@@ -194,89 +196,98 @@ class Linear(Operator):
     def macs(self, inputs: Sequence[Format]) -> int:
         return inputs[X].rows * inputs[X].channels * inputs[WEIGHT].shape[0]
 
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        return {"max_channels": max(inputs[X].channels, inputs[WEIGHT].shape[0])}
+
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        """One pass a tile of PO outputs. The fields ``load_*`` describe the tile's own load; sw/link.py moves them to the pass before."""
         x, out, a = inputs[X], self.infer(inputs), context.architecture
         for format, what in ((x, "input"), (out, "output")):
             context.require(
                 format.channels <= a.max_channels,
                 f"{format.channels} {what} channels exceed the accelerator's {a.max_channels} (max_channels)",
             )
-        values = dict.fromkeys(LINEAR.fields, 0)
-        values |= {
+        context.require(EXTRA not in constants or self.has_table, "the array adds a residual from the scratchpad, not a constant")
+        steps = ceil_div(x.channels, a.pi)
+        nibbles = inputs[WEIGHT].bits <= 4
+        quad = nibbles and context.storage(X) == NIBBLES and 4 in a.precisions
+        table = [constants[EXTRA].astype(np.int16)] if self.has_table else []
+        storage = context.output_storage()
+        values = dict.fromkeys(LINEAR.names, 0) | {
             "x": context.address(X),
-            "rows": x.rows,
-            "in_channels": x.channels,
-            "out_channels": out.channels,
+            "x_stride": row_stride(x.channels, context.storage(X)),
+            "x_storage": context.storage(X),
             "x_signed": int(x.signed),
-            "weights": context.place("weight", weight_tiles(constants[WEIGHT], a)),
-            "parameters": context.place("parameters", parameter_tiles(constants, a)),
+            "rows": x.rows,
+            "steps": steps,
+            "quad": int(quad),
             "shift": self.shift,
-            "residual_bytes": 1,
             "y": context.output_address(),
+            "y_stride": row_stride(out.channels, storage),
+            "y_storage": storage,
+            "y_limit": round_up(out.channels, ROW_ELEMENTS),
             "y_bits": out.bits,
-            "y_bytes": storage_bytes(out.bits),
             "y_signed": int(out.signed),
+            "has_table": int(self.has_table),
+            "index_bits": self.index_bits,
+            "output_shift": self.output_shift,
+            "load_nibbles": int(nibbles),
+            "load_quad": int(quad),
+            "load_end": steps,
         }
-        if self.has_table:
-            values |= {
-                "has_table": 1,
-                "table": context.place_rows("table", constants[EXTRA], inputs[EXTRA]),
-                "index_bits": self.index_bits,
-                "output_shift": self.output_shift,
-            }
         if self.has_residual:
-            residual = inputs[4]
-            fixed = constants.get(4)
+            context.require(context.storage(EXTRA) == HALVES, "the residual must lie in the wide memory")
             values |= {
                 "has_residual": 1,
-                "residual": context.address(4) if fixed is None else context.place_rows("residual", fixed, residual),
-                "residual_constant": int(fixed is not None),
-                "residual_bytes": storage_bytes(residual.bits),
-                "residual_signed": int(residual.signed),
+                "residual": context.address(EXTRA),
+                "residual_stride": row_stride(out.channels, HALVES),
+                "residual_signed": int(inputs[EXTRA].signed),
                 "residual_multiplier": self.residual_multiplier,
                 "residual_shift": self.residual_shift,
             }
-        return [Instruction(LINEAR, values)]
+        made = []
+        tiles = ceil_div(out.channels, a.po)
+        for t in range(tiles):
+            first = table if t == 0 else []
+            segment = context.stream(
+                f"tile {t}", *first, tile_parameters(constants, t, a.po), tile_weights(constants[WEIGHT], t, a, nibbles)
+            )
+            own = {
+                "y_channel": t * a.po,
+                "chain": int(t < tiles - 1),
+                "load_table": sum(round_up(e.nbytes, LINE_BYTES) for e in first) // a.stream_bytes,
+                "load_words": segment[1] * LINE_BYTES // a.stream_bytes,
+            }
+            made.append(Instruction(LINEAR, values | own, segment))
+        return made
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"LINEAR_ROWS": ROWS, "LINEAR_TABLE": 1 << TABLE_INDEX_BITS}
+        return {
+            "LINEAR_TABLE": 1 << TABLE_INDEX_BITS,
+            "QUAD": int(4 in architecture.precisions),
+            "HAS_ATTENTION": int("attention" in architecture.units),
+            **attention_sizes(architecture),
+        }
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
         a = architecture
-        steps, tiles = ceil_div(values["in_channels"], a.pi), ceil_div(values["out_channels"], a.po)
-        rows, blocks = values["rows"], ceil_div(values["rows"], ROWS)
-        y_words = a.po * values["y_bytes"] // a.word_bytes
-        residual_words = values["has_residual"] * a.po * values["residual_bytes"] // a.word_bytes
-        parameter_words = 3 * a.po * 4 // a.word_bytes
-        table_words = values["has_table"] * (1 << values["index_bits"]) * 2 // a.word_bytes
-        parts = {
-            "mac": rows * tiles * (steps + PIPELINE_DEPTH),
-            "epilogue": rows * tiles * (y_words + PIPELINE_DEPTH),
-            "load input": rows * ceil_div(round_up(values["in_channels"], a.pi), a.word_bytes),
-            "load weights": blocks * tiles * (steps * a.pi * a.po // a.word_bytes + parameter_words),
-            "load residual": rows * tiles * residual_words,
-            "load table": table_words,
-        }
-        return Cycles(parts, macs=rows * values["in_channels"] * values["out_channels"])
+        groups = a.po // a.epilogue * (1 + values["quad"])
+        rows = ceil_div(values["rows"], 1 + values["quad"])
+        products = rows * max(values["steps"], groups)
+        load = values["load_delay"] + values["load_words"] + PASS_GAP if values["load_words"] else 0
+        trips = max(products, load) + (0 if values["chain"] else groups)
+        inside = {"products": rows * values["steps"], "rows": rows, "weight words": values["load_words"]}
+        return Cycles(
+            {"pass": Loop(trips, 0 if values["chain"] else 1, depth=ARRAY_DEPTH)},
+            inside={name: count for name, count in inside.items() if count},
+        )
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """DSPs: one a multiplier of the array (9 x 8 bit). The epilogue requantizes one AXI word of bytes a cycle, each with two
-        DSPs for the accumulator (32 x 18 bit, wider than one DSP's 27 x 18) and two for the residual or the table entry (the same
-        function). Three each for the 32 x 32-bit multiplications of addresses and indices (:data:`INDEX_PRODUCTS`).
-
-        Block memories: the input rows are PI banks of 17 bit, a tile's weights PI x PO banks of 8 bit; a RAMB36 is two halves of
-        1024 x 18 or 2048 x 9 bit, and banks up to 1 kbit are LUT RAM. The table (17 bit) has a copy for two bytes of a word."""
-        a = architecture
-        dsp = a.pi * a.po + 2 * 2 * a.word_bytes + 3 * INDEX_PRODUCTS
-        steps = ceil_div(a.max_channels, a.pi)
-        input_halves = a.pi * ceil_div(ROWS * steps, 1024)
-        weight_halves = 0 if steps * 8 <= 1024 else a.pi * a.po * ceil_div(steps, 2048)
-        table_halves = a.word_bytes // 2 * ((1 << TABLE_INDEX_BITS) // 1024)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(dsp, unknown, unknown, ceil_div(input_halves + weight_halves + table_halves, 2), 0)
+        """The whole array; see hw/array_resources.py."""
+        return array_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
@@ -302,24 +313,31 @@ def _product_register(low: IntArray, high: IntArray, multiplier: IntArray, half:
     return Register("product", 50, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
 
 
-def weight_tiles(weight: IntArray, architecture: Architecture) -> Array:
-    """Weights ``(N, K)`` as the array reads them: ``[tile of PO][step of PI][o][i]`` int8, zero-padded."""
+def row_stride(channels: int, storage: int) -> int:
+    """Lines from one row (pair of rows in half-byte storage) to the next on chip."""
+    return ceil_div(channels, ROW_ELEMENTS) * (2 if storage == HALVES else 1)
+
+
+def tile_weights(weight: IntArray, tile: int, architecture: Architecture, nibbles: bool) -> Array:
+    """A tile of the weights ``(N, K)`` in stream order ``[step of PI][pair of outputs][i][2]``, zero-padded: bytes, or half bytes with
+    the even output in the low half."""
     a = architecture
-    n, k = weight.shape
-    padded = np.zeros((round_up(n, a.po), round_up(k, a.pi)), dtype=np.int8)
-    padded[:n, :k] = weight
-    tiles = padded.reshape(-1, a.po, padded.shape[1] // a.pi, a.pi)
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3))
+    part = weight[tile * a.po : (tile + 1) * a.po]
+    steps = ceil_div(weight.shape[1], a.pi)
+    padded = np.zeros((a.po, steps * a.pi), dtype=np.int8)
+    padded[: part.shape[0], : part.shape[1]] = part
+    pairs = np.ascontiguousarray(padded.reshape(a.po // 2, 2, steps, a.pi).transpose(2, 0, 3, 1)).view(np.uint8)
+    return pairs if not nibbles else (pairs[..., 0] & 15) | (pairs[..., 1] << 4)
 
 
-def parameter_tiles(constants: Constants, architecture: Architecture) -> Array:
-    """What the epilogue reads for each tile: PO biases, PO multipliers and PO output multipliers (zeros without a table), int32."""
-    po, n = architecture.po, constants[BIAS].size
-    padded = np.zeros((3, round_up(n, po)), dtype=np.int32)
+def tile_parameters(constants: Constants, tile: int, po: int) -> Array:
+    """What the epilogue needs of a tile: PO biases, PO multipliers and PO output multipliers (zeros without a table), int32."""
+    padded = np.zeros((3, po), dtype=np.int32)
     for row, which in zip(padded, (BIAS, MULTIPLIER, OUTPUT_MULTIPLIER), strict=True):
         if which in constants:
-            row[:n] = constants[which]
-    return np.ascontiguousarray(padded.reshape(3, -1, po).transpose(1, 0, 2))
+            part = constants[which][tile * po : (tile + 1) * po]
+            row[: part.size] = part
+    return padded
 
 
 def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: str) -> Case:

@@ -1,211 +1,329 @@
-// Attention of all heads: y = softmax(q . k^T) . v per head, the scores never leave the chip.
+// Attention on the array: what happens beside the products of a pass.
 //
-// Keys and values of one head are on chip. LANES queries are held stationary; keys are streamed one vector a cycle while every lane
-// keeps its scores and their maximum; then the values are streamed and weighted by powers of two of the distance to the maximum. One
-// multiplier array of LANES x MAX_HEAD serves both passes. A row is normalised once, by an integer reciprocal of the sum of its weights.
+// A block of PO queries is stationary. A scores pass streams the keys of a head, one vector a cycle, and leaves a row of scores in every
+// lane with its maximum; a values pass streams the channels of the head, each a vector of values over the keys, past the stationary
+// weights. Beside the products run, each in a pass that has them: loading the next block's queries; turning scores into weights
+// 2^(P - t) (one key a cycle in all lanes) which become the stationary operands; the reciprocals of the sums of weights, one lane a
+// cycle; loading and transposing the values of the next head; storing the block before. The program says which job runs in which pass
+// (hw/ops/attention.py), and keys that exceed the buffers come in blocks, with a first sweep for the maximum.
 //
-// Parameters: for each head int32 multiplier, int32 numerator and two unused words. Exponent table: 2-byte entries.
+// Values are transposed by their place: byte (key j, channel d) lies in bank (j + d) mod 64, so that a key writes 64 banks and a channel
+// reads 64 banks, one element of each. The same holds for the outputs, in EPILOGUE banks.
 #ifndef EDGEFLOW_ATTENTION_HPP
 #define EDGEFLOW_ATTENTION_HPP
 
-#include "edgeflow/exponent.hpp"
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
 
 namespace edgeflow {
 
+static const unsigned ATTENTION_SCORES = 1;
+static const unsigned ATTENTION_VALUES = 2;
+static const unsigned RECIPROCAL_LAG = 16;  // cycles until the sums of a pass before can be read
+
+// Progress of the jobs of one pass.
+struct AttentionPass {
+    unsigned query_lane;
+    unsigned query_step;
+    unsigned query_row;    // line of the even lane's query
+    unsigned exponent_slot;
+    unsigned exponent_part;
+    unsigned value_key;
+    unsigned value_line;
+    unsigned value_row;
+    unsigned output_lane;
+    unsigned output_step;
+    unsigned output_row;
+};
+
+inline void start_attention(const AttentionInstruction& ins, AttentionPass& jobs) {
+#pragma HLS INLINE
+    jobs.query_lane = 0;
+    jobs.query_step = 0;
+    jobs.query_row = ins.q;
+    jobs.exponent_slot = ins.e_slot;
+    jobs.exponent_part = 0;
+    jobs.value_key = 0;
+    jobs.value_line = 0;
+    jobs.value_row = ins.v;
+    jobs.output_lane = 0;
+    jobs.output_step = 0;
+    jobs.output_row = ins.o;
+}
+
+// Line of the query that the query job reads now: for each pair of lanes and each step, the even lane's, then the odd lane's.
 template <class C>
-void attention(const AttentionInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
-#pragma HLS INLINE off
-    typedef typename Memory<C>::Word Word;
-    const int WORD_BYTES = Memory<C>::WORD_BYTES;
-    const int SLICES = C::MAX_HEAD / WORD_BYTES;
+unsigned attention_query_line(const AttentionInstruction& ins, const AttentionPass& jobs) {
+#pragma HLS INLINE
+    const unsigned row = jobs.query_row + ((jobs.query_lane & 1u) != 0 ? ins.q_stride : 0u);
+    return row + (ins.q_part + jobs.query_step) / (LINE_BYTES / C::PI);
+}
 
-    ap_int<8> q[C::LANES][C::MAX_HEAD];
-#pragma HLS ARRAY_PARTITION variable=q complete dim=0
-    // A slice holds one AXI word of every token, so that a word is written and a whole vector read in one cycle.
-    ap_int<8> k[SLICES][C::MAX_TOKENS][WORD_BYTES];
-#pragma HLS ARRAY_PARTITION variable=k complete dim=1
-#pragma HLS ARRAY_RESHAPE variable=k complete dim=3
-#pragma HLS BIND_STORAGE variable=k type=ram_2p
-    ap_int<8> v[SLICES][C::MAX_TOKENS][WORD_BYTES];
-#pragma HLS ARRAY_PARTITION variable=v complete dim=1
-#pragma HLS ARRAY_RESHAPE variable=v complete dim=3
-#pragma HLS BIND_STORAGE variable=v type=ram_2p
-    ap_int<32> score[C::LANES][C::MAX_TOKENS];
-#pragma HLS ARRAY_PARTITION variable=score complete dim=1
-#pragma HLS BIND_STORAGE variable=score type=ram_2p
-    Exponent table[C::LANES][C::ATTENTION_EXPONENTS];
-#pragma HLS ARRAY_PARTITION variable=table complete dim=1
-#pragma HLS BIND_STORAGE variable=table type=ram_2p
-    ap_uint<1> attended[C::MAX_TOKENS];
-    ap_int<32> maximum[C::LANES];
-#pragma HLS ARRAY_PARTITION variable=maximum complete
-    ap_int<32> total[C::LANES];
-#pragma HLS ARRAY_PARTITION variable=total complete
-    ap_int<32> scale[C::LANES];
-#pragma HLS ARRAY_PARTITION variable=scale complete
-    ap_int<32> sum[C::LANES][C::MAX_HEAD];
-#pragma HLS ARRAY_PARTITION variable=sum complete dim=0
-    ap_int<32> parameter[4];
-#pragma HLS ARRAY_PARTITION variable=parameter complete
-
-    const unsigned channels = ins.heads * ins.head_channels;
-    const unsigned lines = row_lines(channels, 1);
-    const unsigned words = ins.head_channels / WORD_BYTES;
-    const unsigned y_lines = row_lines(channels, ins.y_bytes);
-    const unsigned y_words = words * ins.y_bytes;
-    const unsigned y_lanes = word_lanes<C>(ins.y_bytes);
-
-    load_exponents<C, C::LANES, C::ATTENTION_EXPONENTS>(weights, ins.exponent, 1u << ins.fraction_bits, table);
-
-    Word mask_word = 0;
-attention_mask:
-    for (unsigned j = 0; j < ins.keys; ++j) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-#pragma HLS PIPELINE II=1
-        if (ins.has_mask && j % WORD_BYTES == 0) {
-            const unsigned index = ins.mask * Memory<C>::LINE_WORDS + j / WORD_BYTES;
-            mask_word = read_word<C>(ins.mask_constant, weights, memory, index);
+// Scores of key `key` and all lanes, from the sums that a row of the pass has just completed.
+template <class C>
+void attention_scores(const AttentionInstruction& ins, unsigned key, ArrayState<C>& state) {
+#pragma HLS INLINE
+    const bool attended = !ins.has_mask || state.attended[key] != 0;
+    for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+        const Score score = state.accumulator[0][o];
+        Score maximum = state.maximum[ins.score_set][o];
+        if (key == 0 && ins.maximum_reset) {
+            maximum = -8388608;
         }
-        const Element value = get_element<C>(mask_word, j % WORD_BYTES, 1, false);
-        attended[j] = (!ins.has_mask || value != 0) ? 1 : 0;
+        if (attended && score > maximum) {
+            maximum = score;
+        }
+        state.maximum[ins.score_set][o] = maximum;
+        state.score[ins.score_set][o][key] = score;
     }
+}
 
-attention_heads:
-    for (unsigned h = 0; h < ins.heads; ++h) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/16
-        load_int32<C>(weights, ins.parameters, 4 * h, 4, parameter);
-    attention_tokens:
-        for (unsigned j = 0; j < ins.keys; ++j) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-        attention_token_words:
-            for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_HEAD*8/C::AXI_BITS
-#pragma HLS PIPELINE II=2
-                const unsigned k_index = (ins.k + j * lines) * Memory<C>::LINE_WORDS + h * words + w;
-                const unsigned v_index = (ins.v + j * lines) * Memory<C>::LINE_WORDS + h * words + w;
-                const Word k_word = read_word<C>(ins.k_constant, weights, memory, k_index);
-                const Word v_word = read_word<C>(ins.v_constant, weights, memory, v_index);
-                for (int b = 0; b < WORD_BYTES; ++b) {
+// A vector of values over PI keys of one channel: the operands of a values pass.
+template <class C>
+void attention_value_operands(const AttentionInstruction& ins, const PassState& pass, const ArrayState<C>& state, Operand (&operand)[C::PI]) {
+#pragma HLS INLINE
+    const unsigned channel = ins.column + pass.row;
+    const unsigned key = pass.step * C::PI;
+    const unsigned place = (ins.value_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + key / LINE_BYTES;
+    for (int i = 0; i < C::PI; ++i) {
 #pragma HLS UNROLL
-                    k[w][j][b] = ap_int<8>(get_element<C>(k_word, b, 1, true));
-                    v[w][j][b] = ap_int<8>(get_element<C>(v_word, b, 1, true));
-                }
+        const ap_uint<8> byte = state.value[(key + i + channel) % LINE_BYTES][place];
+        const ap_int<8> value = byte;
+        operand[i] = value;
+    }
+}
+
+// 2^(P - t) for a distance from the maximum: one table entry and a rounded shift (hw/exponent.py is the definition).
+template <class C>
+ap_int<9> attention_weight(const AttentionInstruction& ins, const Score& maximum, const Score& score, const Exponent8* table) {
+#pragma HLS INLINE
+    const ap_int<25> distance = maximum - score;
+    const Product t = requantize(ap_int<32>(distance), Multiplier(ins.e_multiplier), ins.e_shift);
+    const Product whole = t >> ins.fraction_bits;
+    const unsigned fraction = unsigned(ap_uint<16>(t)) & ((1u << ins.fraction_bits) - 1u);
+    const Product limit = ins.probability_bits;
+    ap_int<9> weight = 0;
+    if (whole <= limit) {
+        const ap_uint<4> count = ap_uint<4>(whole);
+        ap_uint<10> half = 0;
+        if (count != 0) {
+            const ap_uint<4> position = count - 1;
+            half = ap_uint<10>(1) << position;
+        }
+        const ap_uint<10> sum = ap_uint<10>(table[fraction]) + half;
+        weight = ap_int<9>(ap_uint<8>(sum >> count));
+    }
+    return weight;
+}
+
+template <class C>
+void attention_query(const AttentionInstruction& ins, const Line& line, AttentionPass& jobs, ArrayState<C>& state) {
+#pragma HLS INLINE
+    const unsigned lanes = (ins.q_lanes + 1) & ~1u;
+    if (ins.query && jobs.query_lane < lanes) {
+        EDGEFLOW_TRIP("queries");
+        const unsigned step = ins.q_part + jobs.query_step;
+        const bool odd = (jobs.query_lane & 1u) != 0;
+        for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+            // Channels of other heads in the same line are left out.
+            const unsigned channel = step * C::PI + i;
+            const bool own = channel >= ins.q_low && channel < ins.q_high && jobs.query_lane < ins.q_lanes;
+            const ap_uint<8> byte = own ? line.byte[channel % LINE_BYTES] : ap_uint<8>(0);
+            const ap_int<8> second = byte;
+            const ap_int<8> first = state.query[i];
+            if (odd) {
+                state.weight[ins.q_slot + jobs.query_step][jobs.query_lane >> 1][i] = pack_weights(first, second, false);
+            } else {
+                state.query[i] = byte;
             }
         }
-
-    attention_blocks:
-        for (unsigned first = 0; first < ins.queries; first += C::LANES) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(C::MAX_TOKENS+C::LANES-1)/C::LANES
-            const unsigned left = ins.queries - first;
-            const unsigned rows = left < unsigned(C::LANES) ? left : unsigned(C::LANES);
-        attention_queries:
-            for (int l = 0; l < C::LANES; ++l) {
-            attention_query_words:
-                for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_HEAD*8/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-                    Word word = 0;
-                    if (unsigned(l) < rows) {
-                        const unsigned index = (ins.q + (first + l) * lines) * Memory<C>::LINE_WORDS + h * words + w;
-                        word = read_word<C>(ins.q_constant, weights, memory, index);
-                    }
-                    for (int b = 0; b < WORD_BYTES; ++b) {
-#pragma HLS UNROLL
-                        q[l][w * WORD_BYTES + b] = ap_int<8>(get_element<C>(word, b, 1, true));
-                    }
-                }
+        if (odd) {
+            jobs.query_lane -= 1;
+            ++jobs.query_step;
+            if (jobs.query_step == ins.q_steps) {
+                jobs.query_step = 0;
+                jobs.query_lane += 2;
+                jobs.query_row += ins.q_stride << 1;
             }
-        attention_reset:
-            for (int l = 0; l < C::LANES; ++l) {
-#pragma HLS UNROLL
-                maximum[l] = -2147483647;
-                total[l] = 0;
-                for (int d = 0; d < C::MAX_HEAD; ++d) {
-#pragma HLS UNROLL
-                    sum[l][d] = 0;
-                }
-            }
-
-            // Pass 0 streams the keys, pass 1 the values.
-        attention_passes:
-            for (int pass = 0; pass < 2; ++pass) {
-            attention_stream:
-                for (unsigned j = 0; j < ins.keys; ++j) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-#pragma HLS PIPELINE II=1
-                    ap_int<8> streamed[C::MAX_HEAD];
-#pragma HLS ARRAY_PARTITION variable=streamed complete
-                    for (int d = 0; d < C::MAX_HEAD; ++d) {
-#pragma HLS UNROLL
-                        streamed[d] = 0;
-                        if (unsigned(d) < ins.head_channels) {
-                            if (pass == 0) {
-                                streamed[d] = k[d / WORD_BYTES][j][d % WORD_BYTES];
-                            } else {
-                                streamed[d] = v[d / WORD_BYTES][j][d % WORD_BYTES];
-                            }
-                        }
-                    }
-                    for (int l = 0; l < C::LANES; ++l) {
-#pragma HLS UNROLL
-                        Weight weight = 0;
-                        if (pass == 1 && attended[j] != 0) {
-                            const ap_int<32> distance = maximum[l] - score[l][j];
-                            const Product t = requantize(distance, Multiplier(parameter[0]), ins.shift);
-                            weight = power_of_two(t, ins.fraction_bits, ins.probability_bits, table[l]);
-                            total[l] += weight;
-                        }
-                        ap_int<32> dot = 0;
-                        for (int d = 0; d < C::MAX_HEAD; ++d) {
-#pragma HLS UNROLL
-                            Weight operand = weight;
-                            if (pass == 0) {
-                                operand = unsigned(d) < ins.head_channels ? Weight(q[l][d]) : Weight(0);
-                            }
-                            const ap_int<25> product = operand * streamed[d];
-                            dot += product;
-                            if (pass == 1) {
-                                sum[l][d] += product;
-                            }
-                        }
-                        if (pass == 0) {
-                            score[l][j] = dot;
-                            if (attended[j] != 0 && dot > maximum[l]) {
-                                maximum[l] = dot;
-                            }
-                        }
-                    }
-                }
-            }
-
-        attention_reciprocals:
-            for (int l = 0; l < C::LANES; ++l) {
-#pragma HLS PIPELINE II=1
-                scale[l] = ap_int<32>(reciprocal(parameter[1], total[l]));
-            }
-        attention_rows:
-            for (unsigned l = 0; l < rows; ++l) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::LANES
-            attention_row_words:
-                for (unsigned w = 0; w < y_words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_HEAD*16/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-                    Word word = 0;
-                    for (int lane = 0; lane < WORD_BYTES; ++lane) {
-#pragma HLS UNROLL
-                        if (unsigned(lane) < y_lanes) {
-                            const Product product = sum[l][w * y_lanes + lane] * scale[l];
-                            const Product value = round_shift(product, ins.output_shift);
-                            set_element<C>(word, lane, ins.y_bytes, saturate(value, ins.y_bits, ins.y_signed));
-                        }
-                    }
-                    memory[(ins.y + (first + l) * y_lines) * Memory<C>::LINE_WORDS + h * y_words + w] = word;
-                }
-            }
+        } else {
+            jobs.query_lane += 1;
         }
     }
+}
+
+template <class C>
+void attention_exponents(const AttentionInstruction& ins, unsigned key, AttentionPass& jobs, ArrayState<C>& state) {
+#pragma HLS INLINE
+    if (key < ins.e_keys) {
+        EDGEFLOW_TRIP("exponents");
+        const bool attended = !ins.has_mask || state.attended[key] != 0;
+        for (int pair = 0; pair < C::PO / 2; ++pair) {
+#pragma HLS UNROLL
+            ap_int<9> weights[2];
+#pragma HLS ARRAY_PARTITION variable=weights complete
+            for (int half = 0; half < 2; ++half) {
+#pragma HLS UNROLL
+                const int o = 2 * pair + half;
+                weights[half] = 0;
+                if (attended) {
+                    const Score score = state.score[ins.e_set][o][key];
+                    weights[half] = attention_weight<C>(ins, state.maximum[ins.e_set][o], score, state.exponent[o]);
+                }
+                const ap_int<32> before = key == 0 && ins.total_reset ? ap_int<32>(0) : state.total[o];
+                state.total[o] = before + weights[half];
+            }
+            // The first key of a slot clears the others, so that a slot that the last key leaves unfilled weighs nothing.
+            const Packed packed = pack_weights(weights[0], weights[1], false);
+            for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+                if (unsigned(i) == jobs.exponent_part) {
+                    state.weight[jobs.exponent_slot][pair][i] = packed;
+                } else if (jobs.exponent_part == 0) {
+                    state.weight[jobs.exponent_slot][pair][i] = 0;
+                }
+            }
+        }
+        ++jobs.exponent_part;
+        if (jobs.exponent_part == unsigned(C::PI)) {
+            jobs.exponent_part = 0;
+            ++jobs.exponent_slot;
+        }
+    }
+}
+
+// The dyadic reciprocal of a lane's sum of weights: numerator / sum = factor / 2^(bits of the sum), factor of 17 bits.
+template <class C>
+void attention_reciprocal(const AttentionInstruction& ins, unsigned lane, ArrayState<C>& state) {
+#pragma HLS INLINE
+    EDGEFLOW_TRIP("reciprocals");
+    const ap_uint<24> sum = state.total[lane];
+    ap_uint<5> bits = 0;
+    for (int b = 0; b < 24; ++b) {
+#pragma HLS UNROLL
+        if ((sum >> b) != 0) {
+            bits = b + 1;
+        }
+    }
+    ap_int<18> factor = 0;
+    if (sum != 0) {
+        const ap_uint<5> shift = 24 - bits;
+        const ap_uint<24> divisor = sum << shift;
+        const ap_uint<42> dividend = (ap_uint<42>(ins.numerator) << 24) + (divisor >> 1);
+        const ap_uint<42> quotient = dividend / divisor;
+        factor = quotient > 131071 ? ap_int<18>(131071) : ap_int<18>(quotient);
+    }
+    state.reciprocal[ins.r_set][lane] = factor;
+    state.reciprocal_shift[ins.r_set][lane] = ap_uint<6>(ins.r_shift + bits);
+}
+
+// One line of the values of a head: 64 channels of one key into 64 banks, or a line of the mask, 64 keys.
+template <class C>
+void attention_values(const AttentionInstruction& ins, AttentionPass& jobs, ArrayState<C>& state, const Scratch<C>& scratch) {
+#pragma HLS INLINE
+    if (ins.value_load && jobs.value_key < ins.v_keys) {
+        EDGEFLOW_TRIP("values");
+        const Line line = read_narrow<C>(scratch, jobs.value_row + jobs.value_line);
+        if (ins.value_mask) {
+            for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+                state.attended[jobs.value_key * LINE_BYTES + b] = line.byte[b] != 0 ? 1 : 0;
+            }
+        } else {
+            for (int bank = 0; bank < LINE_BYTES; ++bank) {
+#pragma HLS UNROLL
+                const unsigned d = (bank - jobs.value_key) % LINE_BYTES;
+                const unsigned channel = jobs.value_line * LINE_BYTES + d;
+                const unsigned place =
+                    (ins.v_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + jobs.value_key / LINE_BYTES;
+                state.value[bank][place] = line.byte[d];
+            }
+        }
+        ++jobs.value_line;
+        if (jobs.value_line == ins.v_lines) {
+            jobs.value_line = 0;
+            ++jobs.value_key;
+            jobs.value_row += ins.v_stride;
+        }
+    }
+}
+
+// EPILOGUE channels of one query of the block before.
+template <class C>
+void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const ArrayState<C>& state, Scratch<C>& scratch) {
+#pragma HLS INLINE
+    if (ins.store && jobs.output_lane < ins.o_lanes) {
+        EDGEFLOW_TRIP("outputs");
+        const unsigned lane = jobs.output_lane % C::EPILOGUE;
+        const unsigned group = jobs.output_lane / C::EPILOGUE;
+        const unsigned first = jobs.output_step * C::EPILOGUE;
+        Element outputs[C::EPILOGUE];
+#pragma HLS ARRAY_PARTITION variable=outputs complete
+        for (int i = 0; i < C::EPILOGUE; ++i) {
+#pragma HLS UNROLL
+            outputs[i] = state.output[(lane + i) % C::EPILOGUE][ins.o_set][group][first + i];
+        }
+        const unsigned channel = ins.o_channel + first;
+        const bool halves = ins.o_storage == HALVES;
+        Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            if (!halves || b < LINE_BYTES / 2) {
+                set_line_element(line, b, ins.o_storage, outputs[(b - channel) % C::EPILOGUE]);
+            }
+        }
+        const unsigned target = jobs.output_row + (halves ? channel >> 5 : channel >> 6);
+        const unsigned left = ins.o_channels - first;
+        const unsigned count = left < unsigned(C::EPILOGUE) ? left : unsigned(C::EPILOGUE);
+        write_line<C>(
+            scratch, target, halves ? (channel % 32) * 2 : channel % 64, halves ? count * 2 : count, 3u, line);
+        ++jobs.output_step;
+        if (first + C::EPILOGUE >= ins.o_channels) {
+            jobs.output_step = 0;
+            ++jobs.output_lane;
+            jobs.output_row += ins.o_stride;
+        }
+    }
+}
+
+// One word of the exponent table: stream words of single bytes.
+template <class C>
+void attention_table(const AttentionInstruction& ins, unsigned n, hls::stream<StreamWord<C> >& stream, ArrayState<C>& state) {
+#pragma HLS INLINE
+    if (n < ins.load_words) {
+        EDGEFLOW_TRIP("table words");
+        const StreamWord<C> word = stream.read();
+        for (int e = 0; e < Memory<C>::STREAM_BYTES; ++e) {
+#pragma HLS UNROLL
+            const unsigned entry = n * Memory<C>::STREAM_BYTES + e;
+            if (entry < unsigned(C::ATTENTION_EXPONENTS)) {
+                for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                    state.exponent[o][entry] = word.byte[e];
+                }
+            }
+        }
+    }
+}
+
+// All jobs of one cycle of a pass.
+template <class C>
+void attention_jobs(
+    const AttentionInstruction& ins, unsigned n, const Line& line, hls::stream<StreamWord<C> >& stream, AttentionPass& jobs,
+    ArrayState<C>& state, Scratch<C>& scratch) {
+#pragma HLS INLINE
+    attention_query<C>(ins, line, jobs, state);
+    if (ins.exponents) {
+        attention_exponents<C>(ins, n, jobs, state);
+    }
+    if (ins.reciprocals && n >= RECIPROCAL_LAG && n < RECIPROCAL_LAG + unsigned(C::PO)) {
+        attention_reciprocal<C>(ins, n - RECIPROCAL_LAG, state);
+    }
+    attention_values<C>(ins, jobs, state, scratch);
+    attention_store<C>(ins, jobs, state, scratch);
+    attention_table<C>(ins, n, stream, state);
 }
 
 }  // namespace edgeflow

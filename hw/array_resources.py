@@ -1,0 +1,135 @@
+"""What the array costs: multipliers, adders, stationary operands, epilogue and the buffers of attention.
+
+Every figure is a count of primitives (hw/primitives.py) before optimisation. ``docs/hardware.md`` repeats the reasoning.
+"""
+
+from __future__ import annotations
+
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.cost import Resources
+from edgeflow.hw.primitives import (
+    adder_luts,
+    adder_tree_luts,
+    bram18,
+    comparator_luts,
+    divider_luts,
+    divider_registers,
+    lutram_luts,
+    multiplier_dsps,
+    mux_luts,
+    registers,
+    rotator_luts,
+    saturate_luts,
+    shifter_luts,
+    tree_registers,
+)
+
+CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
+PACKED_BITS, OPERAND_BITS, SCORE_BITS, ACCUMULATOR_BITS = 27, 18, 24, 32
+MULTIPLIER_BITS, ELEMENT_BITS, PRODUCT_BITS = 18, 17, 50
+TABLE_ENTRIES = 1 << 11
+EXPONENT_ENTRIES = 1 << 10
+ADDRESS_BITS = 16
+
+
+def attention_sizes(a: Architecture) -> dict[str, int]:
+    """Compile-time sizes of attention's buffers; the smallest that compile where the overlay has no attention."""
+    used = "attention" in a.units
+    keys, head = (a.max_tokens, a.max_head) if used else (LINE_BYTES, LINE_BYTES)
+    return {
+        "ATTENTION_KEYS": keys,
+        "ATTENTION_HEAD": head,
+        "ATTENTION_VALUES": 2 * head * (keys // LINE_BYTES),
+        "ATTENTION_EXPONENTS": EXPONENT_ENTRIES,
+    }
+
+
+def array_resources(a: Architecture) -> Resources:
+    """Resources of the array, with attention's share if the overlay has it."""
+    parts = [products(a), stationary(a), epilogue(a), control(a)]
+    if "attention" in a.units:
+        parts.append(attention(a))
+    dsp, lut, ff, halves = (sum(part[i] for part in parts) for i in range(4))
+    return Resources(dsp, lut, ff, ceil_div(halves, 2), 0)
+
+
+Counts = tuple[int, int, int, int]  # DSP, LUT, FF, RAMB18
+
+
+def products(a: Architecture) -> Counts:
+    """PI x PO / 2 multipliers of 27 x 18 bits in cascades of four, and what adds their sums.
+
+    The lower of the two sums in a cascade is its low 18 bits; the upper one has the lower's sign added back: an 18-bit increment
+    (the correction of the packed product). In the 4-bit mode three fields of 11 bits are corrected, and a second row has an adder
+    tree of its own. Each tree adds PI / 4 sums and feeds an accumulator of 32 bits.
+    """
+    cascades = a.pi // CASCADE
+    pairs = a.po // 2
+    corrections = pairs * cascades * adder_luts(18)
+    trees = a.po * (adder_tree_luts(cascades, 18) + adder_luts(ACCUMULATOR_BITS))
+    # Each multiplier registers its operand, product and sum inside the slice; trees have a register a level.
+    ff = a.po * (tree_registers(cascades, 18) + 2 * registers(ACCUMULATOR_BITS))
+    if 4 in a.precisions:
+        corrections += pairs * cascades * (3 * adder_luts(11) + mux_luts(2, 18))
+        trees += a.po * (adder_tree_luts(cascades, 11) + adder_luts(ACCUMULATOR_BITS) + mux_luts(2, 18) * cascades)
+        ff += a.po * (tree_registers(cascades, 11) + 2 * registers(ACCUMULATOR_BITS))
+    dsp = pairs * a.pi * multiplier_dsps(PACKED_BITS, OPERAND_BITS)
+    return dsp, corrections + trees, ff, 0
+
+
+def stationary(a: Architecture) -> Counts:
+    """The packed weights: a LUT memory of 27 bits and as many words as slots beside every multiplier; the packers that fill it from
+    the stream (a 9-bit borrow and a choice of two places each), and the operand that every column of multipliers shares."""
+    memory = a.pi * (a.po // 2) * lutram_luts(PACKED_BITS, a.slots)
+    packers = a.stream_bytes * (adder_luts(9) + mux_luts(2, PACKED_BITS))
+    packers += (a.po // 2) * (adder_luts(9)) if "attention" in a.units else 0
+    # An operand is a byte of a line (64 / PI places), a half byte, or two half bytes with a borrow.
+    operands = a.pi * (mux_luts(LINE_BYTES // a.pi, 8) + mux_luts(4, OPERAND_BITS) + adder_luts(5))
+    parameters = 2 * a.po * (ACCUMULATOR_BITS + 2 * MULTIPLIER_BITS)
+    ff = a.pi * OPERAND_BITS * (1 + a.po // 16) + parameters + 8 * a.stream_bytes
+    return 0, memory + packers + operands + a.po * mux_luts(2, ACCUMULATOR_BITS), ff, 0
+
+
+def epilogue(a: Architecture) -> Counts:
+    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each with a
+    rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's result
+    and parameters among PO / EPILOGUE."""
+    groups = a.po // a.epilogue
+    rows = 2 if 4 in a.precisions else 1
+    dsp = multiplier_dsps(ACCUMULATOR_BITS, MULTIPLIER_BITS) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
+    choose = mux_luts(groups * rows, ACCUMULATOR_BITS) + mux_luts(2 * groups, 2 * MULTIPLIER_BITS)
+    round_shift = 2 * adder_luts(PRODUCT_BITS) + shifter_luts(PRODUCT_BITS, 50)
+    table = lutram_luts(ELEMENT_BITS - 1, TABLE_ENTRIES)
+    lane = choose + 2 * round_shift + adder_luts(PRODUCT_BITS) + 2 * saturate_luts(PRODUCT_BITS, 16) + table
+    place = LINE_BYTES * (mux_luts(3, 8) + 2)  # each byte of the line: its lane in three storages, write enables
+    ff = a.epilogue * (6 * PRODUCT_BITS) + 2 * a.po * ACCUMULATOR_BITS + 8 * LINE_BYTES * 2
+    residual = a.epilogue * mux_luts(32 // a.epilogue, 16)
+    return a.epilogue * dsp, a.epilogue * lane + place + residual, ff, 0
+
+
+def control(a: Architecture) -> Counts:
+    """The pass: descriptors (two of 1024 bits), about twelve counters and addresses of 16 bits with their comparisons, and the
+    products of row numbers and strides (16 x 16 bits) for the lines of output and residual."""
+    counters = 12 * (adder_luts(ADDRESS_BITS) + comparator_luts(ADDRESS_BITS) + mux_luts(2, ADDRESS_BITS))
+    return 4 * multiplier_dsps(ADDRESS_BITS + 1, ADDRESS_BITS + 1), counters + 400, 2 * 1024 + 24 * ADDRESS_BITS, 0
+
+
+def attention(a: Architecture) -> Counts:
+    """Attention beside the products. For each lane: a requantization of distances (25 x 18 bits), the exponent table, the shift to the
+    weight, the sum, the maximum, two score buffers; once: the divider, the values' and the outputs' rotators and memories."""
+    groups = a.po // a.epilogue
+    lane_dsp = multiplier_dsps(SCORE_BITS + 1, MULTIPLIER_BITS)
+    distance = adder_luts(SCORE_BITS + 1) + adder_luts(PRODUCT_BITS) + shifter_luts(PRODUCT_BITS, 50)
+    weight = adder_luts(10) + shifter_luts(10, 9) + comparator_luts(PRODUCT_BITS)
+    running = comparator_luts(SCORE_BITS) + mux_luts(2, SCORE_BITS) + adder_luts(24)
+    sizes = attention_sizes(a)
+    table = bram18(8, EXPONENT_ENTRIES)
+    scores = bram18(SCORE_BITS, 2 * a.max_tokens)
+    normalise = divider_luts(42, 24) + 2 * shifter_luts(24, 24)
+    values = LINE_BYTES * bram18(8, sizes["ATTENTION_VALUES"])
+    rotators = 2 * rotator_luts(LINE_BYTES, 8) + 2 * rotator_luts(a.epilogue, 16)
+    output = a.epilogue * groups * lutram_luts(16, 2 * sizes["ATTENTION_HEAD"])
+    partial = a.po * lutram_luts(ACCUMULATOR_BITS, sizes["ATTENTION_HEAD"])
+    lut = a.po * (distance + weight + running) + normalise + rotators + output + partial
+    ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6)) + divider_registers(42, 24) + sizes["ATTENTION_KEYS"]
+    return a.po * lane_dsp, lut, ff, a.po * (table + scores) + values

@@ -1,0 +1,532 @@
+// The shared compute unit: PI x PO multipliers for linear layers and for both products of attention.
+//
+// An instruction is one pass: the weights of a tile of PO outputs are stationary in slots of PI inputs while rows stream by, one step of
+// PI inputs a cycle. The epilogue works on the row before, EPILOGUE outputs a cycle, and the next tile's weights are loaded at the same
+// time. Passes whose `chain` is set continue without draining the pipeline: the whole chain is one loop with II = 1.
+//
+// Two weights share one multiplier: (w1 << 18) + w0 times x. Four such products are added in the multipliers' cascade; then the lower 18
+// bits, sign-extended, are the sum for w0, and the rest after subtracting them that for w1. In the 4-bit mode the operand holds two rows,
+// (x1 << 11) + x0, and the weights lie 22 bits apart: four products each, in fields of 11 bits.
+//
+// Weight stream of a tile: PO int32 biases, PO multipliers, PO output multipliers, each from a new word; then for each step the weights
+// [pair of outputs][i][2] as bytes, or as half bytes with the even output in the low half; padded to lines. Before the first tile of a
+// layer with a table: the table, signed 2-byte entries.
+#ifndef EDGEFLOW_ARRAY_HPP
+#define EDGEFLOW_ARRAY_HPP
+
+#include "edgeflow/memory.hpp"
+#include "edgeflow/requantize.hpp"
+
+namespace edgeflow {
+
+typedef ap_int<27> Packed;    // two weights in the wide operand of one multiplier
+typedef ap_int<18> Operand;   // one input, or two of the 4-bit mode
+typedef ap_int<48> Chain;     // the sum of a cascade of four
+typedef ap_int<24> Score;     // query times key
+typedef ap_uint<8> Exponent8; // an entry of attention's exponent table
+
+static const int CASCADE = 4;
+static const unsigned PASS_GAP = 16;  // cycles from a write of the stationary operands until they can be read
+
+// The row that the epilogue works on.
+struct EpilogueRow {
+    LinearInstruction ins;
+    unsigned beat;  // next group of EPILOGUE outputs
+    unsigned beats;
+    unsigned y[2];  // line of each of the rows
+    unsigned residual[2];
+    unsigned rows;    // 1, or 2 in the 4-bit mode
+    unsigned halves;  // of the bytes that the first row takes
+    bool attention;
+    unsigned channel;  // attention: the output channel of the head, and the halves of the double buffers
+    unsigned reciprocal_set;
+    unsigned output_set;
+};
+
+// What the array keeps between passes. The stationary operands, parameters and tables survive from one instruction to the next.
+template <class C>
+struct ArrayState {
+    Packed weight[C::SLOTS][C::PO / 2][C::PI];
+    ap_int<32> bias[2][C::PO];
+    Multiplier multiplier[2][C::PO];
+    Multiplier output_multiplier[2][C::PO];
+    Element table[C::EPILOGUE][C::LINEAR_TABLE];
+    ap_int<32> accumulator[2][C::PO];
+    ap_int<32> result[2][C::PO];
+    EpilogueRow epilogue;
+    // Attention.
+    Score score[2][C::PO][C::ATTENTION_KEYS];
+    Score maximum[2][C::PO];
+    ap_int<32> total[C::PO];
+    Multiplier reciprocal[2][C::PO];
+    ap_uint<6> reciprocal_shift[2][C::PO];
+    Exponent8 exponent[C::PO][C::ATTENTION_EXPONENTS];
+    ap_uint<1> attended[C::ATTENTION_KEYS];
+    ap_uint<8> query[C::PI];
+    ap_uint<8> value[LINE_BYTES][C::ATTENTION_VALUES];
+    ap_int<17> output[C::EPILOGUE][2][C::PO / C::EPILOGUE][C::ATTENTION_HEAD];
+    ap_int<32> partial[C::PO][C::ATTENTION_HEAD];
+};
+
+// Progress of the pass that runs: the row and the step of the products, the position of the loads.
+struct PassState {
+    unsigned row;
+    unsigned step;
+    unsigned line;   // of the row that streams by
+    unsigned chunk;  // lines into the row
+    unsigned part;   // steps into the line
+    unsigned beat;   // cycles since the row began
+    unsigned load_slot;
+    unsigned load_position;
+};
+
+inline Packed pack_weights(const ap_int<9>& first, const ap_int<9>& second, bool quad) {
+#pragma HLS INLINE
+    const Packed low = first;
+    const Packed high = second;
+    const Packed upper = quad ? Packed(high << 22) : Packed(high << 18);
+    return Packed(upper + low);
+}
+
+}  // namespace edgeflow
+
+#include "edgeflow/attention.hpp"
+
+namespace edgeflow {
+
+// One step of PI inputs of one row (or of two in the 4-bit mode) for all outputs; sums[0] and sums[1] are the rows' dot products.
+template <class C>
+void array_products(const ArrayState<C>& state, unsigned slot, bool quad, const Operand (&operand)[C::PI], ap_int<32> (&sums)[2][C::PO]) {
+#pragma HLS INLINE
+    for (int pair = 0; pair < C::PO / 2; ++pair) {
+#pragma HLS UNROLL
+        ap_int<32> first0 = 0;
+        ap_int<32> second0 = 0;
+        ap_int<32> first1 = 0;
+        ap_int<32> second1 = 0;
+        for (int group = 0; group < C::PI / CASCADE; ++group) {
+#pragma HLS UNROLL
+            Chain chain = 0;
+            for (int c = 0; c < CASCADE; ++c) {
+#pragma HLS UNROLL
+                const Chain product = state.weight[slot][pair][group * CASCADE + c] * operand[group * CASCADE + c];
+                chain += product;
+            }
+            if (C::QUAD && quad) {
+                const ap_int<11> field0 = chain;
+                const Chain rest0 = (chain - field0) >> 11;
+                const ap_int<11> field1 = rest0;
+                const Chain rest1 = (rest0 - field1) >> 11;
+                const ap_int<11> field2 = rest1;
+                const ap_int<11> field3 = (rest1 - field2) >> 11;
+                first0 += field0;
+                first1 += field1;
+                second0 += field2;
+                second1 += field3;
+            } else {
+                const ap_int<18> low = chain;
+                const ap_int<18> high = (chain - low) >> 18;
+                first0 += low;
+                second0 += high;
+            }
+        }
+        sums[0][2 * pair] = first0;
+        sums[0][2 * pair + 1] = second0;
+        sums[1][2 * pair] = first1;
+        sums[1][2 * pair + 1] = second1;
+    }
+}
+
+// The operands of one step from a line of the row that streams by; `part` picks PI bytes of the line.
+template <class C>
+void array_operands(const Line& line, unsigned part, unsigned storage, bool is_signed, unsigned row, bool quad, Operand (&operand)[C::PI]) {
+#pragma HLS INLINE
+    for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+        const ap_uint<8> byte = line.byte[(part * C::PI + i) % LINE_BYTES];
+        const ap_uint<4> low = byte;
+        const ap_uint<4> high = byte >> 4;
+        const ap_int<4> signed_low = low;
+        const ap_int<4> signed_high = high;
+        const ap_int<8> signed_byte = byte;
+        const Operand x0 = is_signed ? Operand(signed_low) : Operand(low);
+        const Operand x1 = is_signed ? Operand(signed_high) : Operand(high);
+        if (C::QUAD && quad) {
+            operand[i] = Operand((x1 << 11) + x0);
+        } else if (storage == NIBBLES) {
+            operand[i] = (row & 1u) != 0 ? x1 : x0;
+        } else {
+            operand[i] = is_signed ? Operand(signed_byte) : Operand(byte);
+        }
+    }
+}
+
+// One word of the weight stream: the table, the parameters, then the weights of the next tile.
+template <class C>
+void array_load(const LinearInstruction& ins, unsigned cycle, hls::stream<StreamWord<C> >& stream, PassState& pass, ArrayState<C>& state) {
+#pragma HLS INLINE
+    const int BYTES_IN = Memory<C>::STREAM_BYTES;
+    const int INTEGERS = BYTES_IN / 4;
+    const int ENTRIES = BYTES_IN / 2;
+    const int ARRAY_WORDS = C::PO * 4 / BYTES_IN;  // words of PO integers
+    const int PARAMETER_WORDS = (C::PO * 12 + LINE_BYTES - 1) / LINE_BYTES * Memory<C>::LINE_STREAM_WORDS;
+    const unsigned n = cycle - ins.load_delay;
+    if (cycle >= ins.load_delay && n < ins.load_words) {
+        EDGEFLOW_TRIP("weight words");
+        const StreamWord<C> word = stream.read();
+        const unsigned parameters = n - ins.load_table;
+        if (n < ins.load_table) {
+            for (int e = 0; e < ENTRIES; ++e) {
+#pragma HLS UNROLL
+                const ap_int<16> entry = ap_uint<16>(word.byte[2 * e]) | (ap_uint<16>(word.byte[2 * e + 1]) << 8);
+                for (int lane = 0; lane < C::EPILOGUE; ++lane) {
+#pragma HLS UNROLL
+                    state.table[lane][n * ENTRIES + e] = entry;
+                }
+            }
+        } else if (parameters < unsigned(3 * ARRAY_WORDS)) {
+            const unsigned kind = parameters < unsigned(ARRAY_WORDS) ? 0u : parameters < unsigned(2 * ARRAY_WORDS) ? 1u : 2u;
+            const unsigned first = (parameters - kind * ARRAY_WORDS) * INTEGERS;
+            for (int i = 0; i < INTEGERS; ++i) {
+#pragma HLS UNROLL
+                const ap_uint<32> raw = ap_uint<32>(word.byte[4 * i]) | (ap_uint<32>(word.byte[4 * i + 1]) << 8) |
+                                        (ap_uint<32>(word.byte[4 * i + 2]) << 16) | (ap_uint<32>(word.byte[4 * i + 3]) << 24);
+                const ap_int<32> value = raw;
+                if (kind == 0) {
+                    state.bias[ins.load_set][first + i] = value;
+                } else if (kind == 1) {
+                    state.multiplier[ins.load_set][first + i] = value;
+                } else {
+                    state.output_multiplier[ins.load_set][first + i] = value;
+                }
+            }
+        } else if (parameters >= unsigned(PARAMETER_WORDS) && pass.load_slot < ins.load_end) {
+            // A word holds the pairs of weights of PER_WORD multipliers, one after another: first the inputs of a pair of outputs.
+            const int PER_WORD = ins.load_nibbles ? BYTES_IN : BYTES_IN / 2;
+            for (int m = 0; m < BYTES_IN; ++m) {
+#pragma HLS UNROLL
+                if (m < PER_WORD) {
+                    ap_int<9> first = 0;
+                    ap_int<9> second = 0;
+                    if (ins.load_nibbles) {
+                        const ap_int<4> low = word.byte[m];
+                        const ap_int<4> high = ap_uint<8>(word.byte[m]) >> 4;
+                        first = low;
+                        second = high;
+                    } else {
+                        const ap_int<8> even = word.byte[(2 * m) % BYTES_IN];
+                        const ap_int<8> odd = word.byte[(2 * m + 1) % BYTES_IN];
+                        first = even;
+                        second = odd;
+                    }
+                    const unsigned flat = pass.load_position + m;
+                    state.weight[pass.load_slot][flat / C::PI][flat % C::PI] = pack_weights(first, second, ins.load_quad);
+                }
+            }
+            pass.load_position += PER_WORD;
+            if (pass.load_position == unsigned(C::PO / 2 * C::PI)) {
+                pass.load_position = 0;
+                ++pass.load_slot;
+            }
+        }
+    }
+}
+
+// EPILOGUE outputs of the row before: requantize; then table or residual; saturate; write.
+template <class C>
+void array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, Scratch<C>& scratch) {
+#pragma HLS INLINE
+    const unsigned GROUPS = C::PO / C::EPILOGUE;
+    if (epilogue.beat < epilogue.beats) {
+        const LinearInstruction& ins = epilogue.ins;
+        const unsigned row = epilogue.beat >= GROUPS ? 1u : 0u;
+        const unsigned group = epilogue.beat - row * GROUPS;
+        const unsigned channel = ins.y_channel + group * C::EPILOGUE;
+        Line residual;
+#pragma HLS ARRAY_PARTITION variable=residual.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            residual.byte[b] = 0;
+        }
+        if (!epilogue.attention && ins.has_residual && channel < ins.y_limit) {
+            residual = read_wide<C>(scratch, epilogue.residual[row] + (channel >> 5));
+        }
+        Element outputs[C::EPILOGUE];
+#pragma HLS ARRAY_PARTITION variable=outputs complete
+        for (int lane = 0; lane < C::EPILOGUE; ++lane) {
+#pragma HLS UNROLL
+            const unsigned o = group * C::EPILOGUE + lane;
+            Multiplier factor = state.multiplier[ins.set][o];
+            ap_uint<6> shift = ins.shift;
+            if (C::HAS_ATTENTION && epilogue.attention) {
+                factor = state.reciprocal[epilogue.reciprocal_set][o];
+                shift = state.reciprocal_shift[epilogue.reciprocal_set][o];
+            }
+            Product value = requantize(state.result[row][o], factor, shift);
+            if (!epilogue.attention && (ins.has_table || ins.has_residual)) {
+                Element operand = line_element(residual, (channel % 32) + lane, HALVES, ins.residual_signed, 0);
+                Multiplier scale = ap_int<18>(ins.residual_multiplier);
+                ap_uint<6> scale_shift = ins.residual_shift;
+                if (ins.has_table) {
+                    const ap_int<12> index = saturate(value, ins.index_bits, true);
+                    const ap_int<12> middle = 1 << (ins.index_bits - 1);
+                    operand = state.table[lane][index + middle];
+                    scale = state.output_multiplier[ins.set][o];
+                    scale_shift = ins.output_shift;
+                    value = 0;
+                }
+                const Product added = requantize(operand, scale, scale_shift);
+                value += added;
+            }
+            outputs[lane] = saturate(value, ins.y_bits, ins.y_signed);
+        }
+        if (C::HAS_ATTENTION && epilogue.attention) {
+            for (int lane = 0; lane < C::EPILOGUE; ++lane) {
+#pragma HLS UNROLL
+                // The bank is the sum of query and channel: rows and columns both take one element of every bank.
+                state.output[(lane + epilogue.channel) % C::EPILOGUE][epilogue.output_set][group][epilogue.channel] = outputs[lane];
+            }
+        } else if (channel < ins.y_limit && row < epilogue.rows) {
+            const bool halves = ins.y_storage == HALVES;
+            Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+            for (int lane = 0; lane < LINE_BYTES; ++lane) {
+#pragma HLS UNROLL
+                if (!halves || lane < LINE_BYTES / 2) {
+                    set_line_element(line, lane, ins.y_storage, outputs[lane % C::EPILOGUE]);
+                }
+            }
+            const unsigned target = epilogue.y[row] + (halves ? channel >> 5 : channel >> 6);
+            const unsigned first = halves ? (channel % 32) * 2 : channel % 64;
+            const unsigned count = halves ? C::EPILOGUE * 2 : C::EPILOGUE;
+            const unsigned mask = ins.y_storage == NIBBLES ? (row == 0 ? epilogue.halves : 2u) : 3u;
+            write_line<C>(scratch, target, first, count, mask, line);
+        }
+        ++epilogue.beat;
+    }
+}
+
+template <class C>
+void start_pass(const LinearInstruction& linear, const AttentionInstruction& attention, bool is_attention, PassState& pass) {
+#pragma HLS INLINE
+    pass.row = 0;
+    pass.step = 0;
+    pass.line = is_attention ? attention.k : linear.x;
+    pass.chunk = 0;
+    pass.part = is_attention ? attention.k_part : 0;
+    pass.beat = 0;
+    pass.load_slot = linear.load_slot;
+    pass.load_position = 0;
+}
+
+// Hands a finished row to the epilogue.
+template <class C>
+void start_epilogue(
+    const LinearInstruction& linear, const AttentionInstruction& attention, bool is_attention, unsigned row, unsigned beats,
+    EpilogueRow& epilogue) {
+#pragma HLS INLINE
+    const unsigned first = !is_attention && linear.quad ? row << 1 : row;
+    epilogue.ins = linear;
+    epilogue.beat = 0;
+    epilogue.beats = beats;
+    epilogue.rows = !is_attention && linear.quad && first + 1 < linear.rows ? 2 : 1;
+    for (int r = 0; r < 2; ++r) {
+#pragma HLS UNROLL
+        epilogue.y[r] = row_line(linear.y, first + r, linear.y_stride, linear.y_storage);
+        epilogue.residual[r] = linear.residual + (first + r) * linear.residual_stride;
+    }
+    epilogue.halves = row_halves(linear.y_storage, first);
+    epilogue.attention = is_attention;
+    if (is_attention) {
+        epilogue.ins.y_bits = attention.o_bits;
+        epilogue.ins.y_signed = attention.o_signed;
+    }
+    epilogue.channel = row;
+    epilogue.reciprocal_set = attention.n_set;
+    epilogue.output_set = attention.w_set;
+}
+
+// Runs a chain of passes; returns how many descriptors it has read beyond the first.
+template <class C>
+unsigned array(
+    const Descriptor& descriptor, unsigned left, hls::stream<Descriptor>& program, hls::stream<StreamWord<C> >& stream,
+    Scratch<C>& scratch, ArrayState<C>& state) {
+#pragma HLS INLINE off
+#pragma HLS ARRAY_PARTITION variable=state.weight complete dim=2
+#pragma HLS ARRAY_PARTITION variable=state.weight complete dim=3
+#pragma HLS BIND_STORAGE variable=state.weight type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.weight inter false
+#pragma HLS ARRAY_PARTITION variable=state.bias complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.multiplier complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.output_multiplier complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.table complete dim=1
+#pragma HLS ARRAY_PARTITION variable=state.table cyclic factor=Memory<C>::STREAM_BYTES/2 dim=2
+#pragma HLS BIND_STORAGE variable=state.table type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.table inter false
+#pragma HLS ARRAY_PARTITION variable=state.accumulator complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.result complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.score complete dim=2
+#pragma HLS BIND_STORAGE variable=state.score type=ram_s2p impl=bram
+#pragma HLS DEPENDENCE variable=state.score inter false
+#pragma HLS ARRAY_PARTITION variable=state.maximum complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.total complete
+#pragma HLS ARRAY_PARTITION variable=state.reciprocal complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.reciprocal_shift complete dim=0
+#pragma HLS ARRAY_PARTITION variable=state.exponent complete dim=1
+#pragma HLS BIND_STORAGE variable=state.exponent type=ram_s2p impl=lutram
+#pragma HLS ARRAY_PARTITION variable=state.attended cyclic factor=64
+#pragma HLS ARRAY_PARTITION variable=state.query complete
+#pragma HLS ARRAY_PARTITION variable=state.value complete dim=1
+#pragma HLS BIND_STORAGE variable=state.value type=ram_s2p impl=bram
+#pragma HLS DEPENDENCE variable=state.value inter false
+#pragma HLS ARRAY_PARTITION variable=state.output complete dim=1
+#pragma HLS ARRAY_PARTITION variable=state.output complete dim=3
+#pragma HLS BIND_STORAGE variable=state.output type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.output inter false
+#pragma HLS ARRAY_PARTITION variable=state.partial complete dim=1
+#pragma HLS BIND_STORAGE variable=state.partial type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.partial inter false
+#pragma HLS DEPENDENCE variable=scratch.narrow inter false
+#pragma HLS DEPENDENCE variable=scratch.wide inter false
+    LinearInstruction linear = decode_linear(descriptor);
+    AttentionInstruction attention = decode_attention(descriptor);
+    bool is_attention = C::HAS_ATTENTION && descriptor.word[0] == OPCODE_ATTENTION;
+    unsigned trips = is_attention ? attention.trips : linear.trips;
+    PassState pass;
+    start_pass<C>(linear, attention, is_attention, pass);
+    AttentionPass jobs;
+    start_attention(attention, jobs);
+    unsigned n = 0;
+    unsigned taken = 0;
+    bool running = true;
+
+array_cycles:
+    while (running) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("pass");
+        array_epilogue<C>(state.epilogue, state, scratch);
+
+        const bool scores = is_attention && attention.mac == ATTENTION_SCORES;
+        const bool values = is_attention && attention.mac == ATTENTION_VALUES;
+        const bool streams = is_attention ? scores || values : true;
+        const unsigned rows = is_attention ? (scores ? attention.keys : attention.rows) : (linear.quad ? (linear.rows + 1) >> 1 : linear.rows);
+        const unsigned steps = is_attention ? attention.steps : linear.steps;
+        const unsigned beats = scores ? 1u : !is_attention && linear.quad ? 2u * C::PO / C::EPILOGUE : unsigned(C::PO / C::EPILOGUE);
+        const bool quad = !is_attention && linear.quad;
+        const bool active = streams && pass.row < rows;
+
+        // One read of the narrow memory a cycle: the row that streams by, or a query that is loaded.
+        const bool query = is_attention && attention.query && jobs.query_lane < attention.q_lanes;
+        const unsigned address = query ? attention_query_line<C>(attention, jobs) : pass.line + pass.chunk;
+        Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            line.byte[b] = 0;
+        }
+        if (query || (active && !values && pass.step < steps)) {
+            line = read_narrow<C>(scratch, address);
+        }
+
+        if (active) {
+            if (pass.step < steps) {
+                EDGEFLOW_TRIP("products");
+                Operand operand[C::PI];
+#pragma HLS ARRAY_PARTITION variable=operand complete
+                if (values) {
+                    attention_value_operands<C>(attention, pass, state, operand);
+                } else {
+                    array_operands<C>(
+                        line, pass.part, is_attention ? BYTES : linear.x_storage, is_attention || linear.x_signed, pass.row, quad, operand);
+                }
+                ap_int<32> sums[2][C::PO];
+#pragma HLS ARRAY_PARTITION variable=sums complete dim=0
+                const unsigned slot = (is_attention ? attention.slot : linear.slot) + pass.step;
+                array_products<C>(state, slot, quad, operand, sums);
+                const bool last = pass.step + 1 == steps;
+                for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                    for (int r = 0; r < 2; ++r) {
+#pragma HLS UNROLL
+                        ap_int<32> start = state.accumulator[r][o];
+                        if (pass.step == 0) {
+                            start = is_attention ? ap_int<32>(0) : state.bias[linear.set][o];
+                            if (values && attention.accumulate) {
+                                start = state.partial[o][pass.row];
+                            }
+                        }
+                        const ap_int<32> next = start + sums[r][o];
+                        state.accumulator[r][o] = next;
+                        if (last && !scores) {
+                            state.result[r][o] = next;
+                        }
+                    }
+                }
+                if (last) {
+                    if (!is_attention) {
+                        EDGEFLOW_TRIP("rows");
+                    }
+                    if (scores) {
+                        attention_scores<C>(attention, pass.row, state);
+                    } else if (values && attention.partial) {
+                        for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                            state.partial[o][pass.row] = state.result[0][o];
+                        }
+                    } else {
+                        start_epilogue<C>(linear, attention, is_attention, pass.row, beats, state.epilogue);
+                    }
+                }
+                ++pass.step;
+                ++pass.part;
+                if (pass.part == unsigned(LINE_BYTES / C::PI)) {
+                    pass.part = 0;
+                    ++pass.chunk;
+                }
+            }
+            ++pass.beat;
+            if (pass.beat >= steps && pass.beat >= beats) {
+                pass.beat = 0;
+                pass.step = 0;
+                pass.part = is_attention ? attention.k_part : 0;
+                pass.chunk = 0;
+                ++pass.row;
+                const bool same_line = !is_attention && linear.x_storage == NIBBLES && !quad && (pass.row & 1u) != 0;
+                pass.line += same_line ? 0u : is_attention ? attention.k_stride : linear.x_stride;
+            }
+        }
+
+        if (is_attention) {
+            attention_jobs<C>(attention, n, line, stream, jobs, state, scratch);
+        } else {
+            array_load<C>(linear, n, stream, pass, state);
+        }
+
+        ++n;
+        if (n == trips) {
+            const bool chained = is_attention ? attention.chain : linear.chain;
+            if (!chained) {
+                EDGEFLOW_ENTER("pass");
+            }
+            if (chained && taken < left) {
+                const Descriptor next = program.read();
+                ++taken;
+                linear = decode_linear(next);
+                attention = decode_attention(next);
+                is_attention = C::HAS_ATTENTION && next.word[0] == OPCODE_ATTENTION;
+                trips = is_attention ? attention.trips : linear.trips;
+                start_pass<C>(linear, attention, is_attention, pass);
+                start_attention(attention, jobs);
+                n = 0;
+            } else {
+                running = false;
+            }
+        }
+    }
+    return taken;
+}
+
+}  // namespace edgeflow
+
+#endif

@@ -1,0 +1,302 @@
+"""Attention as passes of the array: which job runs beside which product.
+
+A block of PO queries is an item; items follow one another through four stages, so that the array always has a product to do:
+
+=======  ==============================  =====================================================================
+step i   pass A                          pass B
+=======  ==============================  =====================================================================
+product  scores of item i                values of item i - 2
+beside   weights of item i - 1,          reciprocals of item i - 1, queries of item i + 1, output of item i - 3
+         values of the next head
+=======  ==============================  =====================================================================
+
+Keys and values stream by at one vector a cycle for any number of lanes, from the scratchpad: scores never leave the array. More keys
+than the buffers hold come in blocks: a first sweep over the blocks finds the maxima, a second one repeats the scores, weighs and
+accumulates. The words that come out are the same, since the weights depend on the maximum alone and sums are exact.
+
+The order of computation is the reordering of Edge-MoE (arXiv 2305.18691): stationary queries, one key or value a cycle. Its lanes start
+staggered so that queries load while the first keys pass; here the next block's queries load beside the products of the block before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div, round_up
+from edgeflow.hw.cost import Cycles, Loop
+from edgeflow.hw.ops.base import InstructionLayout
+
+PASS_GAP = 16  # cycles from a write of stationary operands until they can be read (array.hpp)
+RECIPROCAL_LAG = 16  # cycles until the sums of the pass before can be read (attention.hpp)
+DEPTH = 40  # as ARRAY_DEPTH of hw/ops/linear.py: the same pipeline
+SCORES, VALUES = 1, 2  # products of a pass
+
+ATTENTION = InstructionLayout(
+    "attention",
+    2,
+    (
+        *("trips", "k", "q", "v", "o", "load_words"),
+        *("k_stride:16", "keys:16", "rows:16", "steps:16", "slot:16", "column:16", "q_stride:16", "q_part:16"),
+        *("q_slot:16", "q_low:16", "q_high:16", "e_keys:16", "e_slot:16", "numerator:16", "v_stride:16", "v_keys:16"),
+        *("o_stride:16", "o_channel:16", "o_channels:16", "k_part:8", "q_lanes:8", "q_steps:8", "o_lanes:8", "v_lines:8"),
+        *("e_multiplier:18", "e_shift:6", "r_shift:6", "fraction_bits:4", "probability_bits:4", "o_bits:5", "o_storage:2", "o_signed:1"),
+        *("mac:2", "chain:1", "has_mask:1", "query:1", "exponents:1", "reciprocals:1", "value_load:1", "value_mask:1", "store:1"),
+        *("score_set:1", "maximum_reset:1", "e_set:1", "total_reset:1", "r_set:1", "n_set:1", "w_set:1", "o_set:1", "v_set:1"),
+        *("value_set:1", "accumulate:1", "partial:1"),
+    ),
+    ("program", "stream", "scratch", "array_state"),
+)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Shapes, places (scratchpad lines) and numbers of one attention node."""
+
+    queries: int
+    keys: int
+    heads: int
+    head_channels: int
+    q: int
+    k: int
+    v: int
+    o: int
+    mask: int | None
+    stride: int  # lines from row to row of q, k and v
+    o_stride: int
+    o_storage: int
+    o_bits: int
+    o_signed: bool
+    multiplier: tuple[int, ...]  # for each head
+    numerator: tuple[int, ...]
+    shift: int
+    output_shift: int
+    fraction_bits: int
+    probability_bits: int
+    table_words: int  # stream words of the exponent table
+
+
+Pass = dict[str, int]
+
+
+def passes(op: Operands, a: Architecture, lanes: int | None = None) -> list[Pass]:
+    """Field values of every pass. ``lanes``: queries of a block, the array's PO unless fewer are wanted."""
+    lanes = lanes or a.po
+    scheduler = _Scheduler(op, a, lanes)
+    made = list(scheduler.resident() if op.keys <= a.max_tokens else scheduler.blocks())
+    for i, fields in enumerate(made):
+        fields["chain"] = int(i < len(made) - 1 and not fields.pop("drain", 0))
+        fields["trips"] = pass_trips(fields, a)
+    return made
+
+
+def slots(head_channels: int, keys: int, a: Architecture) -> int:
+    """Stationary slots that attention needs: one block's queries and the weights of two blocks."""
+    return ceil_div(head_channels, a.pi) + 2 * ceil_div(min(keys, a.max_tokens), a.pi)
+
+
+class _Scheduler:
+    def __init__(self, op: Operands, a: Architecture, lanes: int) -> None:
+        self.op, self.a, self.lanes = op, a, lanes
+        self.blocks_of_queries = ceil_div(op.queries, lanes)
+        self.items = [(h, b) for h in range(op.heads) for b in range(self.blocks_of_queries)]
+        self.q_slots = ceil_div(op.head_channels, a.pi)
+        self.p_slots = ceil_div(min(op.keys, a.max_tokens), a.pi)
+
+    def resident(self) -> Iterator[Pass]:
+        """All keys fit: the four-stage schedule of the module's table."""
+        op, count = self.op, len(self.items)
+        yield self.start() | self.query(0)
+        if op.mask is not None:
+            yield self.base() | self.mask(0, op.keys)
+        for i in range(count + 3):
+            first = self.base()
+            if i < count:
+                first |= self.scores(i, i % 2, 0, op.keys) | {"maximum_reset": 1}
+            if 0 <= i - 1 < count:
+                first |= self.exponents(i - 1, (i - 1) % 2, op.keys) | {"total_reset": 1}
+                if self.items[i - 1][1] == 0:
+                    first |= self.load_values(self.items[i - 1][0], 0, op.keys)
+            second = self.base()
+            if 0 <= i - 2 < count:
+                second |= self.values(i - 2, op.keys)
+            if 0 <= i - 1 < count:
+                second |= self.reciprocals(i - 1)
+            if i + 1 < count:
+                second |= self.query(i + 1)
+            if 0 <= i - 3 < count:
+                second |= self.store(i - 3)
+            for fields in (first, second):
+                if fields != self.base():
+                    yield fields
+
+    def blocks(self) -> Iterator[Pass]:
+        """More keys than the buffers hold: maxima first, then scores again, weights and sums, block by block."""
+        op, a = self.op, self.a
+        blocks = [(start, min(a.max_tokens, op.keys - start)) for start in range(0, op.keys, a.max_tokens)]
+        yield self.start()
+        for i in range(len(self.items)):
+            yield self.base() | self.query(i)
+            for sweep in range(2):
+                for n, (start, size) in enumerate(blocks):
+                    if op.mask is not None:
+                        yield self.base() | self.mask(start, size)
+                    yield self.base() | self.scores(i, 0, start, size) | {"maximum_reset": int(sweep == 0 and n == 0)}
+                    if sweep == 0:
+                        continue
+                    weigh = self.exponents(i, 0, size) | {"total_reset": int(n == 0)}
+                    yield self.base() | weigh | self.load_values(self.items[i][0], start, size)
+                    yield self.base() | self.reciprocals(i)
+                    last = n == len(blocks) - 1
+                    sums = {"accumulate": int(n > 0), "partial": int(not last), "drain": int(last)}
+                    yield self.base() | self.values(i, size) | sums
+            yield self.base() | self.store(i)
+
+    def base(self) -> Pass:
+        op = self.op
+        return dict.fromkeys(ATTENTION.names, 0) | {
+            "has_mask": int(op.mask is not None),
+            "fraction_bits": op.fraction_bits,
+            "probability_bits": op.probability_bits,
+            "o_bits": op.o_bits,
+            "o_signed": int(op.o_signed),
+        }
+
+    def start(self) -> Pass:
+        return self.base() | {"load_words": self.op.table_words}
+
+    def mask(self, start: int, size: int) -> Pass:
+        assert self.op.mask is not None
+        lines = ceil_div(size, LINE_BYTES)
+        place = self.op.mask + start // LINE_BYTES
+        return {"value_load": 1, "value_mask": 1, "v": place, "v_stride": 1, "v_keys": lines, "v_lines": 1}
+
+    def query(self, i: int) -> Pass:
+        op, a = self.op, self.a
+        head, block = self.items[i]
+        low = head * op.head_channels
+        first, steps = _steps(low, op.head_channels, a.pi)
+        return {
+            "query": 1,
+            "q": op.q + block * self.lanes * op.stride,
+            "q_stride": op.stride,
+            "q_lanes": min(self.lanes, op.queries - block * self.lanes),
+            "q_part": first,
+            "q_steps": steps,
+            "q_slot": 0,
+            "q_low": low,
+            "q_high": low + op.head_channels,
+        }
+
+    def scores(self, i: int, buffer: int, start: int, size: int) -> Pass:
+        op, a = self.op, self.a
+        first, steps = _steps(self.items[i][0] * op.head_channels, op.head_channels, a.pi)
+        parts = LINE_BYTES // a.pi
+        return {
+            "mac": SCORES,
+            "k": op.k + start * op.stride + first // parts,
+            "k_part": first % parts,
+            "k_stride": op.stride,
+            "keys": size,
+            "steps": steps,
+            "slot": 0,
+            "score_set": buffer,
+        }
+
+    def exponents(self, i: int, buffer: int, size: int) -> Pass:
+        op = self.op
+        return {
+            "exponents": 1,
+            "e_keys": size,
+            "e_set": buffer,
+            "e_slot": self.q_slots + (i % 2) * self.p_slots,
+            "e_multiplier": op.multiplier[self.items[i][0]],
+            "e_shift": op.shift,
+        }
+
+    def load_values(self, head: int, start: int, size: int) -> Pass:
+        op = self.op
+        line = op.v + start * op.stride + head * op.head_channels // LINE_BYTES
+        lines = ceil_div(op.head_channels, LINE_BYTES)
+        return {"value_load": 1, "v": line, "v_stride": op.stride, "v_keys": size, "v_lines": lines, "v_set": head % 2}
+
+    def reciprocals(self, i: int) -> Pass:
+        return {"reciprocals": 1, "numerator": self.op.numerator[self.items[i][0]], "r_shift": self.op.output_shift, "r_set": i % 2}
+
+    def values(self, i: int, size: int) -> Pass:
+        op, head = self.op, self.items[i][0]
+        return {
+            "mac": VALUES,
+            "rows": op.head_channels,
+            "steps": ceil_div(size, self.a.pi),
+            "slot": self.q_slots + (i % 2) * self.p_slots,
+            "column": head * op.head_channels % LINE_BYTES,
+            "value_set": head % 2,
+            "n_set": i % 2,
+            "w_set": i % 2,
+        }
+
+    def store(self, i: int) -> Pass:
+        op = self.op
+        head, block = self.items[i]
+        return {
+            "store": 1,
+            "o": op.o + block * self.lanes * op.o_stride,
+            "o_stride": op.o_stride,
+            "o_lanes": min(self.lanes, op.queries - block * self.lanes),
+            "o_channel": head * op.head_channels,
+            "o_channels": op.head_channels,
+            "o_storage": op.o_storage,
+            "o_set": i % 2,
+        }
+
+
+def _steps(low: int, channels: int, pi: int) -> tuple[int, int]:
+    """First step of PI channels that a head touches, and how many."""
+    first = low // pi
+    return first, (low + channels - 1) // pi - first + 1
+
+
+def pass_trips(values: Mapping[str, int], a: Architecture) -> int:
+    """Iterations of one pass: the longest of its product and its jobs; without a chained successor also the epilogue's last row."""
+    groups = a.po // a.epilogue
+    lengths = [1]
+    if values["mac"] == SCORES:
+        lengths.append(values["keys"] * values["steps"])
+    if values["mac"] == VALUES:
+        lengths.append(values["rows"] * max(values["steps"], groups))
+    if values["query"]:
+        lengths.append(round_up(values["q_lanes"], 2) * values["q_steps"] + PASS_GAP)
+    if values["exponents"]:
+        lengths.append(values["e_keys"])
+    if values["reciprocals"]:
+        lengths.append(RECIPROCAL_LAG + a.po)
+    if values["value_load"]:
+        lengths.append(values["v_keys"] * values["v_lines"] + PASS_GAP)
+    if values["store"]:
+        lengths.append(values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue))
+    if values["load_words"]:
+        lengths.append(values["load_words"] + PASS_GAP)
+    return max(lengths) + (0 if values["chain"] else groups)
+
+
+def pass_cycles(values: Mapping[str, int], a: Architecture) -> Cycles:
+    """Predicted cycles of one pass, and the work that the C++ counts inside it."""
+    inside = {
+        "queries": values["query"] * round_up(values["q_lanes"], 2) * values["q_steps"],
+        "exponents": values["exponents"] * values["e_keys"],
+        "reciprocals": values["reciprocals"] * a.po,
+        "values": values["value_load"] * values["v_keys"] * values["v_lines"],
+        "outputs": values["store"] * values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue),
+        "table words": values["load_words"],
+        "products": values["steps"] * {0: 0, SCORES: values["keys"], VALUES: values["rows"]}[values["mac"]],
+    }
+    return Cycles(
+        {"pass": Loop(pass_trips(values, a), 0 if values["chain"] else 1, depth=DEPTH)},
+        inside={name: count for name, count in inside.items() if count},
+    )
+
+
+def output_lines(channels: int, storage: int) -> int:
+    """Lines from row to row of the output."""
+    return ceil_div(channels, LINE_BYTES) * (2 if storage == HALVES else 1)
