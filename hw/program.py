@@ -1,7 +1,8 @@
 """A compiled program: instructions, weight image and memory map for one accelerator, and the files that hold them.
 
-``program.bin``: a header of 64 bytes (magic ``EDGEFLOW``, format version, instruction count, lines of activation memory, lines of
-the weight image as little-endian uint32, then the first 8 bytes of the overlay's SHA-256), followed by descriptors of 128 bytes.
+``program.bin``: a header of 64 bytes (magic ``EDGEFLOW``, format version, instruction count, lines of external activation memory,
+lines of the weight image as little-endian uint32, then the first 8 bytes of the overlay's SHA-256), followed by descriptors of
+128 bytes.
 ``weights.bin``: the weight image. ``memory_map.json``: where every tensor and parameter lies. ``overlay.json``: the accelerator.
 """
 
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, row_lines, storage_bytes
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import INSTRUCTION_WORDS, Instruction, instruction_layouts
+from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
 
 MAGIC = b"EDGEFLOW"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
 DESCRIPTOR_BYTES = 4 * INSTRUCTION_WORDS
+WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; they lie in external memory only
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,37 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Allocation:
-    """Where an activation lies: lines of activation memory, and the nodes between which it is alive (inclusive; -1: before).
+class Stay:
+    """Lines of the scratchpad that hold a tensor, or the current block of its rows, while nodes ``first`` to ``last`` run."""
 
-    ``view_of`` names the tensor whose memory this one shares (nothing is copied), if any.
+    line: int
+    lines: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Where an activation lies, and the nodes between which it is alive (inclusive; -1: before the first).
+
+    ``line``: of the scratchpad, from when the tensor is complete (for a network input: loaded) to the end of its first stay there;
+    None if it is never there as a whole. ``external``: line of the external memory; None if it is never there. In both places it
+    takes ``lines`` lines with the same bytes: elements in ``storage`` NIBBLES, BYTES, HALVES or WORDS. ``view_of`` names the tensor
+    whose memory this one shares (nothing is copied), if any; ``stays`` are empty then.
     """
 
     tensor: str
-    line: int
+    line: int | None
+    external: int | None
     lines: int
+    storage: int
     shape: tuple[int, ...]
     bits: int
     signed: bool
     first: int
     last: int
     view_of: str | None
+    stays: tuple[Stay, ...]
 
     @property
     def format(self) -> Format:
@@ -82,13 +100,20 @@ class Program:
     outputs: tuple[str, ...]
 
     @property
-    def activation_lines(self) -> int:
-        """Lines of activation memory in use."""
-        return max((a.line + a.lines for a in self.allocations), default=0)
+    def external_lines(self) -> int:
+        """Lines of external activation memory in use: network inputs and outputs, and what the scratchpad does not hold."""
+        return max((a.external + a.lines for a in self.allocations if a.external is not None), default=0)
+
+    @property
+    def scratch_lines(self) -> tuple[int, int]:
+        """Lines of the narrow and of the wide scratchpad in use."""
+        border = self.architecture.narrow_lines
+        ends = [stay.line + stay.lines for a in self.allocations for stay in a.stays]
+        return max((e for e in ends if e <= border), default=0), max((e - border for e in ends if e > border), default=0)
 
     def encode(self) -> bytes:
         """The contents of ``program.bin``."""
-        sizes = (VERSION, len(self.steps), self.activation_lines, len(self.weights) // LINE_BYTES)
+        sizes = (VERSION, len(self.steps), self.external_lines, len(self.weights) // LINE_BYTES)
         header = MAGIC + struct.pack("<4I", *sizes) + overlay_digest(self.architecture)
         descriptors = np.stack([step.instruction.encode() for step in self.steps])
         return header.ljust(HEADER_BYTES, b"\0") + descriptors.astype("<u4").tobytes()
@@ -100,6 +125,8 @@ class Program:
         (folder / "overlay.json").write_text(json.dumps(overlay_document(self.architecture), indent=1) + "\n")
         document = {
             "line_bytes": LINE_BYTES,
+            "narrow_lines": self.architecture.narrow_lines,
+            "external_lines": self.external_lines,
             "inputs": self.inputs,
             "outputs": self.outputs,
             "activations": [asdict(a) for a in self.allocations],
@@ -131,17 +158,22 @@ class Program:
         steps = []
         for row, info in zip(words, memory["steps"], strict=True):
             layout = layouts[int(row[0])]
-            values = {name: int(row[1 + i]) for i, name in enumerate(layout.fields)}
-            steps.append(Step(Instruction(layout, values), info["node"], info["completes"]))
+            stream = (int(row[STREAM_WORD]), int(row[STREAM_WORD + 1]))
+            steps.append(Step(Instruction(layout, layout.decode(row), stream), info["node"], info["completes"]))
         return Program(
             architecture,
             tuple(steps),
             (folder / "weights.bin").read_bytes(),
-            tuple(Allocation(**{**a, "shape": tuple(a["shape"])}) for a in memory["activations"]),
+            tuple(_allocation(a) for a in memory["activations"]),
             tuple(Parameter(**p) for p in memory["weights"]),
             tuple(memory["inputs"]),
             tuple(memory["outputs"]),
         )
+
+
+def _allocation(document: dict[str, Any]) -> Allocation:
+    stays = tuple(Stay(**stay) for stay in document["stays"])
+    return Allocation(**{**document, "shape": tuple(document["shape"]), "stays": stays})
 
 
 def overlay_document(architecture: Architecture) -> dict[str, Any]:
@@ -159,27 +191,50 @@ def overlay_digest(architecture: Architecture) -> bytes:
     return hashlib.sha256(json.dumps(overlay_document(architecture), sort_keys=True).encode()).digest()[:8]
 
 
-def format_lines(format: Format) -> int:
-    """Lines that a tensor of this format takes in memory."""
-    return format.rows * row_lines(format.channels, format.bits)
+def natural_storage(bits: int) -> int:
+    """Storage of elements of that many bits where nothing says otherwise: whole bytes."""
+    return BYTES if bits <= 8 else HALVES if bits <= 16 else WORDS
+
+
+def stride_lines(channels: int, storage: int) -> int:
+    """Lines from one row to the next; from one pair of rows to the next in NIBBLES."""
+    return ceil_div(channels, ROW_ELEMENTS) * max(storage, 1)
+
+
+def format_lines(format: Format, storage: int | None = None) -> int:
+    """Lines that a tensor of this format takes, in its natural storage unless told."""
+    storage = natural_storage(format.bits) if storage is None else storage
+    rows = ceil_div(format.rows, 2) if storage == NIBBLES else format.rows
+    return rows * stride_lines(format.channels, storage)
 
 
 _STORAGE = {(1, True): "i1", (1, False): "u1", (2, True): "<i2", (2, False): "<u2", (4, True): "<i4", (4, False): "<u4"}
 
 
-def pack_rows(data: IntArray, format: Format) -> NDArray[np.uint8]:
-    """One sample as the bytes of its rows in memory, padding zeroed."""
-    size = storage_bytes(format.bits)
-    stride = row_lines(format.channels, format.bits) * LINE_BYTES // size
-    rows = np.zeros((format.rows, stride), dtype=_STORAGE[size, format.signed])
-    rows[:, : format.channels] = np.asarray(data).reshape(format.rows, format.channels)
+def pack_rows(data: IntArray, format: Format, storage: int | None = None) -> NDArray[np.uint8]:
+    """One sample as the bytes of its rows in memory, padding zeroed; in its natural storage unless told."""
+    storage = natural_storage(format.bits) if storage is None else storage
+    values = np.asarray(data).reshape(format.rows, format.channels)
+    stride = ceil_div(format.channels, ROW_ELEMENTS) * ROW_ELEMENTS
+    if storage == NIBBLES:
+        halves = np.zeros((round_up(format.rows, 2), stride), dtype=np.uint8)
+        halves[: format.rows, : format.channels] = values & 15
+        return (halves[0::2] | halves[1::2] << 4).reshape(-1)
+    rows = np.zeros((format.rows, stride), dtype=_STORAGE[storage, format.signed])
+    rows[:, : format.channels] = values
     return rows.reshape(-1).view(np.uint8)
 
 
-def unpack_rows(raw: NDArray[np.uint8], format: Format) -> IntArray:
-    """The tensor (int64, per-sample shape) that lies in memory as ``raw``."""
-    size = storage_bytes(format.bits)
-    stride = row_lines(format.channels, format.bits) * LINE_BYTES // size
-    rows = np.ascontiguousarray(raw).view(_STORAGE[size, format.signed]).reshape(format.rows, stride)
+def unpack_rows(raw: NDArray[np.uint8], format: Format, storage: int | None = None) -> IntArray:
+    """The tensor (int64, per-sample shape) that lies in memory as ``raw``, in its natural storage unless told."""
+    storage = natural_storage(format.bits) if storage is None else storage
+    stride = ceil_div(format.channels, ROW_ELEMENTS) * ROW_ELEMENTS
+    if storage == NIBBLES:
+        pairs = np.ascontiguousarray(raw).reshape(-1, 1, stride)
+        halves = np.concatenate([pairs & 15, pairs >> 4], axis=1).reshape(-1, stride).astype(np.int64)
+        sign = 8 if format.signed else 0
+        rows = ((halves ^ sign) - sign)[: format.rows]
+    else:
+        rows = np.ascontiguousarray(raw).view(_STORAGE[storage, format.signed]).reshape(format.rows, stride)
     values: IntArray = rows[:, : format.channels].astype(np.int64).reshape(format.shape)
     return values

@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up
+from edgeflow.hw.architecture import NIBBLES, Architecture, round_up
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node
 from edgeflow.hw.ops import operator
-from edgeflow.hw.ops.base import Array
-from edgeflow.hw.program import Allocation, Parameter, Program, Step, pack_rows
-from edgeflow.sw.memory import plan, views
+from edgeflow.hw.ops.base import Array, Constants, Instruction
+from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, transfer
+from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, pack_rows, stride_lines
+from edgeflow.sw.activations import legalize, on_chip_constant, views
+from edgeflow.sw.blocks import block_constants, block_formats
+from edgeflow.sw.link import link
+from edgeflow.sw.placement import OUTPUT, Blocks, Placement, plan
+from edgeflow.sw.weights import WeightImage
 
 LISTED = 4  # nodes that a message names
 
 
-class WeightImage:
-    """The weight image under construction: line-aligned arrays, equal contents stored once."""
+@dataclass(frozen=True)
+class Operand:
+    """Where one operand of the instructions being lowered starts, and how it is stored."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._known: dict[bytes, int] = {}
-        self._line = 0
-        self.parameters: list[Parameter] = []
-
-    def place(self, name: str, data: Array) -> int:
-        """Append an array's little-endian bytes; returns their line."""
-        raw = np.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
-        line = self._known.get(raw)
-        if line is None:
-            line = self._known[raw] = self._line
-            padded = raw.ljust(round_up(len(raw), LINE_BYTES), b"\0")
-            self._parts.append(padded)
-            self._line += len(padded) // LINE_BYTES
-        self.parameters.append(Parameter(name, line, len(raw)))
-        return line
-
-    def encode(self) -> bytes:
-        """The image; one line at least."""
-        return b"".join(self._parts) or bytes(LINE_BYTES)
+    line: int
+    storage: int
 
 
 class NodeContext:
-    """The :class:`~edgeflow.hw.ops.base.LoweringContext` of one node."""
+    """The :class:`~edgeflow.hw.ops.base.LoweringContext` of one node, or of one block of its rows."""
 
-    def __init__(self, node: Node, architecture: Architecture, allocations: Mapping[str, Allocation], image: WeightImage) -> None:
+    def __init__(self, node: Node, architecture: Architecture, operands: Mapping[int, Operand], image: WeightImage) -> None:
         self._node = node
         self._architecture = architecture
-        self._allocations = allocations
+        self._operands = operands
         self._image = image
 
     @property
@@ -57,10 +43,16 @@ class NodeContext:
         return self._architecture
 
     def address(self, index: int) -> int:
-        return self._allocations[self._node.inputs[index]].line
+        return self._operands[index].line
 
     def output_address(self) -> int:
-        return self._allocations[self._node.output].line
+        return self._operands[OUTPUT].line
+
+    def storage(self, index: int) -> int:
+        return self._operands[index].storage
+
+    def output_storage(self) -> int:
+        return self._operands[OUTPUT].storage
 
     def place(self, what: str, data: Array) -> int:
         return self._image.place(f"{self._node.output}/{what}", data)
@@ -68,37 +60,188 @@ class NodeContext:
     def place_rows(self, what: str, data: IntArray, format: Format) -> int:
         return self.place(what, pack_rows(data, format))
 
+    def stream(self, what: str, *data: Array) -> tuple[int, int]:
+        return self._image.stream(f"{self._node.output}/{what}", *data)
+
     def require(self, condition: bool, message: str) -> None:
-        if not condition:
-            raise UnsupportedError(f"node {self._node.origin} ({self._node.op}): {message}")
+        _require(condition, self._node, message)
+
+
+def _require(condition: bool, node: Node, message: str) -> None:
+    if not condition:
+        raise UnsupportedError(f"node {node.origin} ({node.op}): {message}")
+
+
+class _Lowering:
+    """A program under construction. ``tensors``: the names that the program says are complete; those of copies are not among them."""
+
+    def __init__(self, graph: Graph, tensors: Collection[str], architecture: Architecture, placement: Placement) -> None:
+        self.graph = graph
+        self.tensors = tensors
+        self.architecture = architecture
+        self.placement = placement
+        self.image = WeightImage(architecture)
+        self.steps: list[Step] = []
+
+    def node(self, number: int) -> None:
+        """Loads, instructions and stores of one node."""
+        node = self.graph.nodes[number]
+        unit = operator(node).instruction.name
+        for needed in (unit, DMA.name):
+            has = needed in self.architecture.units
+            _require(has, node, f"the overlay has no {needed} unit (units: {', '.join(self.architecture.units)})")
+        for span, line in self.placement.lines.items():
+            if span.first == number and span.operand is None and self.placement.activations[span.tensor].produced != number:
+                self._load(node, span.tensor, 0, line, span.lines)
+        blocks = self.placement.blocks.get(number)
+        if blocks is None:
+            constants = self.graph.node_constants(node)
+            self._instructions(number, self.graph.formats(node), constants, self._operands(number, None, 0), self._known(node))
+        else:
+            self._blocks(number, blocks)
+        span = self.placement.span(node.output, number)
+        if span is not None and node.output in self.placement.external:
+            self._store(node, node.output, 0, self.placement.lines[span], span.lines, None)
+
+    def _known(self, node: Node) -> str | None:
+        return node.output if node.output in self.tensors else None
+
+    def _blocks(self, number: int, blocks: Blocks) -> None:
+        node, split = self.graph.nodes[number], blocks.split
+        for start in range(0, split.rows, blocks.rows):
+            stop = min(start + blocks.rows, split.rows)
+            operands = self._operands(number, blocks, start)
+            for index in sorted(blocks.streamed - {OUTPUT}):
+                name = node.inputs[index]
+                self._load(node, name, start, operands[index].line, self._rows_lines(name, stop - start))
+            formats = block_formats(self.graph, node, split, start, stop)
+            constants = block_constants(self.graph, node, split, start, stop)
+            whole = self._known(node) if stop == split.rows else None
+            if OUTPUT in blocks.streamed:
+                self._instructions(number, formats, constants, operands, None)
+                lines = self._rows_lines(node.output, stop - start)
+                self._store(node, node.output, start, operands[OUTPUT].line, lines, whole)
+            else:
+                self._instructions(number, formats, constants, operands, whole)
+
+    def _instructions(
+        self, number: int, formats: Sequence[Format], constants: Constants, operands: Mapping[int, Operand], completes: str | None
+    ) -> None:
+        node = self.graph.nodes[number]
+        op = operator(node)
+        context = NodeContext(node, self.architecture, operands, self.image)
+        # A constant that the unit reads from the scratchpad is like any other operand there.
+        given = {i: value for i, value in constants.items() if not on_chip_constant(op, i)}
+        made: list[Instruction] = op.lower(formats, given, context)
+        self.steps += [Step(ins, node.origin, completes if i == len(made) - 1 else None) for i, ins in enumerate(made)]
+
+    def _base(self, name: str) -> tuple[str, int]:
+        return self.placement.aliases.get(name, (name, 0))
+
+    def _storage(self, name: str) -> int:
+        return self.placement.activations[self._base(name)[0]].storage
+
+    def _row(self, name: str, row: int) -> int:
+        """Lines from the start of a tensor to a row."""
+        storage = self._storage(name)
+        return (row // 2 if storage == NIBBLES else row) * stride_lines(self.graph.tensors[name].format.channels, storage)
+
+    def _rows_lines(self, name: str, rows: int) -> int:
+        f = self.graph.tensors[name].format
+        return format_lines(Format((rows, f.channels), f.bits, f.signed), self._storage(name))
+
+    def _operands(self, number: int, blocks: Blocks | None, start: int) -> dict[int, Operand]:
+        """Places of a node's operands, or of their part of the block that starts at row ``start``."""
+        node = self.graph.nodes[number]
+        op = operator(node)
+        found: dict[int, Operand] = {}
+        for index, name in [*enumerate(node.inputs), (OUTPUT, node.output)]:
+            base, offset = self._base(name)
+            if name in self.graph.constants and not on_chip_constant(op, index):
+                continue
+            if blocks is not None and (index == OUTPUT or index in blocks.split.inputs):
+                offset += self._row(name, start)
+            if index != OUTPUT and op.ports[index].external and name not in self.graph.constants:
+                line = self.placement.external[base] + offset
+            elif blocks is not None and index in blocks.streamed:
+                line = self._line(base, number, index)
+            else:
+                line = self._line(base, number, None) + offset
+            found[index] = Operand(line, self._storage(name))
+        return found
+
+    def _line(self, base: str, number: int, operand: int | None) -> int:
+        span = self.placement.span(base, number, operand)
+        if span is None:
+            raise AssertionError(f"{base} has no place in the scratchpad at node {number}")
+        return self.placement.lines[span]
+
+    def _load(self, node: Node, name: str, row: int, line: int, lines: int) -> None:
+        base, offset = self._base(name)
+        offset += self._row(name, row)
+        if base in self.graph.constants:
+            packed = pack_rows(self.graph.constants[base], self.graph.tensors[base].format, self._storage(base))
+            instruction = transfer(CONSTANTS, self.image.place(base, packed) + offset, line, lines)
+        else:
+            instruction = transfer(LOAD, self.placement.external[base] + offset, line, lines)
+        self.steps.append(Step(instruction, node.origin, None))
+
+    def _store(self, node: Node, name: str, row: int, line: int, lines: int, completes: str | None) -> None:
+        instruction = transfer(STORE, self.placement.external[name] + self._row(name, row), line, lines)
+        self.steps.append(Step(instruction, node.origin, completes))
+
+    def allocations(self) -> tuple[Allocation, ...]:
+        """Every activation, views included, in order of computation; then the constants that come to lie in the scratchpad."""
+        end = len(self.graph.nodes)
+        fixed = [name for name, t in self.placement.activations.items() if t.constant]
+        made = []
+        for name in [*self.graph.inputs, *(node.output for node in self.graph.nodes), *fixed]:
+            base, offset = self._base(name)
+            t, f = self.placement.activations[base], self.graph.tensors[name].format
+            spans = {s: line for s, line in self.placement.lines.items() if s.tensor == base}
+            whole = min((s for s in spans if s.operand is None), key=lambda s: s.first, default=None)
+            held = whole is not None and (t.produced < 0 or whole.first == t.produced)
+            external = self.placement.external.get(base)
+            last = end if t.output else max([t.produced, *t.touches, *t.reads])
+            stays = tuple(Stay(line, s.lines, s.first, s.last) for s, line in sorted(spans.items(), key=lambda i: i[0].first))
+            made.append(
+                Allocation(
+                    tensor=name,
+                    line=spans[whole] + offset if whole is not None and held else None,
+                    external=None if external is None else external + offset,
+                    lines=format_lines(f, t.storage),
+                    storage=t.storage,
+                    shape=f.shape,
+                    bits=f.bits,
+                    signed=f.signed,
+                    first=t.produced,
+                    last=last,
+                    view_of=base if name != base else None,
+                    stays=stays if name == base else (),
+                )
+            )
+        return tuple(made)
 
 
 def lower(graph: Graph, architecture: Architecture) -> Program:
     """A program that computes ``graph`` on ``architecture``; UnsupportedError lists what does not fit it and why."""
-    allocations = plan(graph)
-    by_name = {a.tensor: a for a in allocations}
-    aliases = views(graph)
-    image = WeightImage()
-    steps: list[Step] = []
+    legal = legalize(graph)
     problems: list[str] = []
-    for node in graph.nodes:
-        if node.output in aliases:
+    try:
+        lowering = _Lowering(legal, graph.tensors, architecture, plan(legal, architecture))
+    except UnsupportedError as error:
+        raise UnsupportedError(_refusal(graph, architecture, [str(error)])) from None
+    for number, node in enumerate(legal.nodes):
+        if node.output in lowering.placement.aliases:
             continue
-        op = operator(node)
-        context = NodeContext(node, architecture, by_name, image)
-        unit = op.instruction.name
         try:
-            context.require(unit in architecture.units, f"the overlay has no {unit} unit (units: {', '.join(architecture.units)})")
-            instructions = op.lower(graph.formats(node), graph.node_constants(node), context)
+            lowering.node(number)
         except UnsupportedError as error:
             problems.append(str(error))
-            continue
-        for i, instruction in enumerate(instructions):
-            completes = node.output if i == len(instructions) - 1 else None
-            steps.append(Step(instruction, node.origin, completes))
     if problems:
         raise UnsupportedError(_refusal(graph, architecture, problems))
-    return Program(architecture, tuple(steps), image.encode(), allocations, tuple(image.parameters), graph.inputs, graph.outputs)
+    image, steps = lowering.image, link(lowering.steps, architecture)
+    return Program(architecture, steps, image.encode(), lowering.allocations(), image.parameters, graph.inputs, graph.outputs)
 
 
 def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) -> str:
@@ -113,17 +256,17 @@ def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) 
 
 def demands(graph: Graph) -> dict[str, int]:
     """The smallest static sizes of an accelerator that runs the graph, and its units, as Architecture fields."""
-    found = {"max_channels": 64, "max_tokens": 16, "max_head": 16}
-    for node in graph.nodes:
+    found = {"max_channels": 64, "max_tokens": 64, "max_head": 64}
+    for node in legalize(graph).nodes:
         for name, value in operator(node).demands(graph.formats(node)).items():
             found[name] = max(found[name], value)
-    found["max_channels"] = round_up(found["max_channels"], 64)
-    found["max_tokens"] = round_up(found["max_tokens"], 16)
-    found["max_head"] = round_up(found["max_head"], 16)
-    return found
+    return {name: round_up(value, 64) for name, value in found.items()}
 
 
 def units(graph: Graph) -> tuple[str, ...]:
-    """Names of the instructions that the graph uses, in order of opcode."""
-    layouts = {operator(node).instruction.opcode: operator(node).instruction.name for node in graph.nodes}
+    """Names of the instructions that the graph uses, in order of opcode, and the DMA unit."""
+    legal = legalize(graph)
+    aliases = views(legal)
+    used = [operator(node).instruction for node in legal.nodes if node.output not in aliases]
+    layouts = {layout.opcode: layout.name for layout in [*used, DMA]}
     return tuple(layouts[opcode] for opcode in sorted(layouts))

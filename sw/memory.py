@@ -1,62 +1,51 @@
-"""Memory planning: lifetimes of activations and their places in one memory."""
+"""Places in one memory: lifetimes of what lies there, and lines that nothing else uses meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from edgeflow.hw.graph import Graph
-from edgeflow.hw.ops import operator
-from edgeflow.hw.program import Allocation, format_lines
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A tensor's size in lines and the nodes (inclusive) between which its memory must not be reused."""
+    """A size in lines and the nodes (inclusive) between which the memory must not be reused."""
 
     lines: int
     first: int
     last: int
 
-
-def views(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Tensors that lie inside another: name to (base tensor, line offset), chains resolved."""
-    found: dict[str, tuple[str, int]] = {}
-    for node in graph.nodes:
-        offset = operator(node).view(graph.formats(node))
-        source = node.inputs[0]
-        # A network output gets memory of its own, so that inputs and outputs never share words.
-        if offset is None or source in graph.constants or node.output in graph.outputs:
-            continue
-        base, start = found.get(source, (source, 0))
-        found[node.output] = (base, start + offset)
-    return found
+    def meets(self, other: Lifetime) -> bool:
+        """Whether some node runs during both."""
+        return self.first <= other.last and other.first <= self.last
 
 
-def lifetimes(graph: Graph, aliases: Mapping[str, tuple[str, int]]) -> dict[str, Lifetime]:
-    """Lifetimes of every tensor that owns memory; inputs live from before the first node, outputs to the end."""
-    end = len(graph.nodes)
-    first = dict.fromkeys(graph.inputs, -1) | {node.output: i for i, node in enumerate(graph.nodes) if node.output not in aliases}
-    last = dict(first)
-    for i, node in enumerate(graph.nodes):
-        for name in node.inputs:
-            if name not in graph.constants:
-                last[aliases.get(name, (name, 0))[0]] = i
-    for name in graph.outputs:
-        last[aliases.get(name, (name, 0))[0]] = end
-    return {name: Lifetime(format_lines(graph.tensors[name].format), first[name], last[name]) for name in first}
+# Orders in which things are placed, best first: which packs tightest depends on the network.
+_ORDERS: tuple[Callable[[Lifetime], tuple[int, int, int]], ...] = (
+    lambda life: (-life.lines, life.first, life.last),
+    lambda life: (life.first - life.last, -life.lines, life.first),
+    lambda life: (life.first, -life.lines, -life.last),
+)
 
 
-def place(lives: Mapping[str, Lifetime]) -> dict[str, int]:
-    """Line of each tensor: largest first, each at the lowest place free during its whole life."""
-    placed: dict[str, int] = {}
-    for name in sorted(lives, key=lambda n: (-lives[n].lines, lives[n].first, n)):
+def peak(lives: Mapping[Name, Lifetime], lines: Mapping[Name, int]) -> int:
+    """Lines in use."""
+    return max((lines[name] + life.lines for name, life in lives.items()), default=0)
+
+
+def place(lives: Mapping[Name, Lifetime]) -> dict[Name, int]:
+    """First line of each: in several orders each at the lowest place free during its whole life; the tightest result."""
+    results = [_place(lives, order) for order in _ORDERS]
+    return min(results, key=lambda lines: peak(lives, lines))
+
+
+def _place(lives: Mapping[Name, Lifetime], order: Callable[[Lifetime], tuple[int, int, int]]) -> dict[Name, int]:
+    placed: dict[Name, int] = {}
+    for name in sorted(lives, key=lambda n: (*order(lives[n]), str(n))):
         life = lives[name]
-        rivals = sorted(
-            (placed[other], placed[other] + lives[other].lines)
-            for other in placed
-            if lives[other].first <= life.last and life.first <= lives[other].last
-        )
+        rivals = sorted((placed[n], placed[n] + lives[n].lines) for n in placed if lives[n].meets(life))
         line = 0
         for start, stop in rivals:
             if start - line >= life.lines:
@@ -64,19 +53,3 @@ def place(lives: Mapping[str, Lifetime]) -> dict[str, int]:
             line = max(line, stop)
         placed[name] = line
     return placed
-
-
-def plan(graph: Graph) -> tuple[Allocation, ...]:
-    """An allocation for every activation of the graph, views included, in order of computation."""
-    aliases = views(graph)
-    lives = lifetimes(graph, aliases)
-    lines = place(lives)
-    names: Sequence[str] = [*graph.inputs, *(node.output for node in graph.nodes)]
-    made = []
-    for name in names:
-        base, offset = aliases.get(name, (name, 0))
-        format, life = graph.tensors[name].format, lives[base]
-        line, size = lines[base] + offset, format_lines(format)
-        shared = base if name in aliases else None
-        made.append(Allocation(name, line, size, format.shape, format.bits, format.signed, life.first, life.last, shared))
-    return tuple(made)

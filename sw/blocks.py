@@ -1,0 +1,73 @@
+"""Nodes that the compiler may compute in blocks of output rows, when their operands exceed the scratchpad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeflow.hw.graph import Format, Graph, IntArray, Node
+from edgeflow.hw.ops import operator
+from edgeflow.hw.ops.attention import Attention
+from edgeflow.hw.ops.elementwise import ElementwiseOperator
+from edgeflow.hw.ops.layernorm import LayerNorm
+from edgeflow.hw.ops.linear import Linear
+from edgeflow.hw.ops.softmax import Softmax
+from edgeflow.hw.ops.table import Table
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """How a node falls into blocks of output rows.
+
+    ``inputs``: those of which a block needs the rows of the same numbers only; it needs all others whole. ``period``: a block has
+    a multiple of so many rows, because an operand repeats after them.
+    """
+
+    rows: int
+    inputs: tuple[int, ...]
+    period: int
+
+
+def row_split(graph: Graph, node: Node) -> RowSplit | None:
+    """How the node can be split, or None if every output row needs more than the input rows of the same number."""
+    op, formats = operator(node), graph.formats(node)
+    rows = op.infer(formats).rows
+    if isinstance(op, Linear):
+        return RowSplit(rows, (0, 4) if op.has_residual else (0,), 1)
+    if isinstance(op, LayerNorm | Softmax | Table | Attention):
+        return RowSplit(rows, (0,), 1)
+    if isinstance(op, ElementwiseOperator):
+        operands = [f for f, port in zip(formats, op.ports, strict=True) if not port.constant]
+        whole = tuple(i for i, f in enumerate(operands) if f.rows == rows)
+        period = math.lcm(*(f.rows for f in operands if f.rows != rows))
+        return RowSplit(rows, whole, period)
+    return None
+
+
+def block_formats(graph: Graph, node: Node, split: RowSplit, start: int, stop: int) -> tuple[Format, ...]:
+    """Input formats of the block of rows ``start`` to ``stop``: one axis of rows, or two if an operand repeats."""
+    rows = stop - start
+    lead = (rows,) if split.period == 1 else (rows // split.period, split.period)
+    elementwise = isinstance(operator(node), ElementwiseOperator)
+    formats = []
+    for i, (name, f) in enumerate(zip(node.inputs, graph.formats(node), strict=True)):
+        if i in split.inputs:
+            formats.append(Format((*lead, f.channels), f.bits, f.signed))
+        elif elementwise and not operator(node).ports[i].constant:
+            repeated = (f.rows,) if f.rows > 1 else ()
+            ones = (1,) * (len(lead) - len(repeated)) if name not in graph.constants else ()
+            formats.append(Format((*ones, *repeated, f.channels), f.bits, f.signed))
+        else:
+            formats.append(f)
+    return tuple(formats)
+
+
+def block_constants(graph: Graph, node: Node, split: RowSplit, start: int, stop: int) -> Mapping[int, IntArray]:
+    """Constant inputs of the same block."""
+    formats = block_formats(graph, node, split, start, stop)
+    found = graph.node_constants(node)
+    for i, value in found.items():
+        rows = value.reshape(split.rows, -1)[start:stop] if i in split.inputs else value
+        found[i] = rows.reshape(formats[i].shape)
+    return found
