@@ -20,7 +20,7 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
-from edgeflow.hw.ops.movement import MoveOperator, Source, Target, move, strides
+from edgeflow.hw.ops.movement import MoveOperator, Target, move, move_constant, strides
 
 PARTS = 16
 
@@ -77,22 +77,22 @@ class Concat(MoveOperator):
         return np.concatenate(whole, axis=self.axis + 1)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        out = self.infer(inputs)
+        out = self.movable(inputs, constants, context)
         context.require(len(constants) < len(inputs), "every input is a constant: fold the concatenation")
         channels = self.axis == len(out.shape) - 1
         line = context.output_address()
         made, start = [], 0
         for i, f in enumerate(inputs):
-            fixed = constants.get(i)
-            where = context.address(i) if fixed is None else context.place_rows(f"part {i}", fixed, f)
             if channels:
                 target = Target(line, out, f.rows, f.channels, column=start)
                 start += f.channels
             else:
                 target = Target(line, out, f.rows, f.channels, row=start)
                 start += f.rows
-            loops = list(zip(f.shape, strides(f), strict=True))
-            made.append(move(Source(where, fixed is not None), loops, target, context.architecture))
+            if i in constants:
+                made.append(move_constant(f"part {i}", constants[i], target, context))
+            else:
+                made.append(move(context.address(i), 0, list(zip(f.shape, strides(f), strict=True)), target))
         return made
 
     @classmethod
@@ -106,7 +106,7 @@ class Concat(MoveOperator):
             ("odd channels", 1, [(4, 3), (4, 1), (4, 70), (4, 5)], 8, False, {1, 3}),
             ("wide odd channels", 1, [(4, 13), (4, 200), (4, 7)], 16, True, {2}),
             ("one row", 0, [(5,), (61,), (3,)], 16, True, set()),
-            ("ids", 0, [(3,), (2,), (65,)], 32, False, {1}),
+            ("three rows in one", 0, [(3,), (2,), (65,)], 12, False, {1}),
             ("alone", 2, [(2, 3, 9)], 8, True, set()),
         ]
         for name, axis, shapes, bits, signed, constants in drawn:

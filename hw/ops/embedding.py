@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
+from edgeflow.hw import primitives
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import WORK, blocked, requantize_rows
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -27,27 +28,27 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.vector import (
-    MEMORY_DEPTH,
+    AXI_DEPTH,
+    REQUANTIZE_DEPTH,
+    SCRATCH_WRITE_DEPTH,
     check_row_format,
     check_shift,
-    memory_halves,
     requantized,
-    require_channels,
-    row_buffer_halves,
-    row_loop,
-    vector_loop,
 )
 
-BLOCK = 64  # ids taken at a time
+BLOCK_BYTES = 256  # of ids that are read at a time
+HEAD_BYTES = 16  # before a row's elements; holds the row's multiplier
+KNOWN_BITS, ROW_BITS = 24, 16  # of a row's number and of the words of a row: their product is one DSP slice
 
 EMBEDDING = InstructionLayout(
     "embedding",
     9,
     (
-        *("ids", "tokens", "columns"),
-        *("table", "vocabulary", "multipliers", "shift"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("ids", "tokens", "table", "vocabulary", "y"),
+        *("columns:16", "row_words:16"),
+        *("id_shift:2", "shift:6", "y_bits:5", "y_bytes:2", "y_signed:1"),
     ),
+    arguments=("constants", "memory", "scratch"),
 )
 
 IDS, TABLE, MULTIPLIER = range(3)
@@ -56,8 +57,8 @@ IDS, TABLE, MULTIPLIER = range(3)
 @register
 @dataclass(frozen=True)
 class Embedding(Operator):
-    """Inputs: ``ids (S,)`` unsigned, 17 to 32 bits; ``table (V, D)`` int8; ``multiplier (V,)``. Output ``(S, D)`` of ``bits``,
-    ``signed``.
+    """Inputs: ``ids (S,)`` unsigned, up to 32 bits, in external memory; ``table (V, D)`` int8; ``multiplier (V,)``. Output
+    ``(S, D)`` of ``bits``, ``signed``.
 
     ``i = min(id, V - 1)``, ``y = sat(rq(table[i], multiplier[i], shift))``.
     """
@@ -69,14 +70,19 @@ class Embedding(Operator):
     name: ClassVar[str] = "embedding"
     header: ClassVar[str] = "embedding.hpp"
     instruction: ClassVar[InstructionLayout] = EMBEDDING
-    ports: ClassVar[tuple[Port, ...]] = (Port("ids"), Port("table", constant=True), Port("multiplier", constant=True))
+    ports: ClassVar[tuple[Port, ...]] = (
+        Port("ids", external=True),
+        Port("table", constant=True),
+        Port("multiplier", constant=True),
+    )
 
     def infer(self, inputs: Sequence[Format]) -> Format:
         ids, table, multiplier = inputs
         check_row_format(self.bits, "output")
         check_shift(self.shift)
-        if len(ids.shape) != 1 or ids.signed or storage_bytes(ids.bits) != 4:
-            raise ValueError(f"ids must be one row of unsigned integers of 17 to 32 bits, not {ids.bits} bits of shape {ids.shape}")
+        if len(ids.shape) != 1 or ids.signed or ids.bits > 32:
+            kind = "signed" if ids.signed else "unsigned"
+            raise ValueError(f"ids must be one row of up to 32 unsigned bits, not {ids.bits} {kind} bits of shape {ids.shape}")
         if len(table.shape) != 2 or table.bits > 8 or not table.signed:
             raise ValueError(
                 f"the table must have two axes and at most 8 signed bits, not {table.bits} bits of shape {table.shape}"
@@ -116,17 +122,28 @@ class Embedding(Operator):
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
 
+    def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
+        return {}
+
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         out, table = self.infer(inputs), inputs[TABLE]
-        require_channels(context, out.channels)
         context.require(IDS not in constants, "the ids are a constant: fold the embedding")
+        context.require(context.output_storage() != NIBBLES, "only linear layers write two rows to a line")
+        row_bytes = HEAD_BYTES + round_up(table.channels, HEAD_BYTES)
+        row_words = row_bytes // context.architecture.word_bytes
+        context.require(table.rows < 1 << KNOWN_BITS, f"a table of {table.rows} rows exceeds the accelerator's {1 << KNOWN_BITS}")
+        context.require(row_words < 1 << ROW_BITS, f"rows of {table.channels} channels exceed what the unit addresses")
+        image = np.zeros((table.rows, row_bytes), dtype=np.uint8)
+        image[:, :4] = constants[MULTIPLIER].astype("<i4").view(np.uint8).reshape(table.rows, 4)
+        image[:, HEAD_BYTES : HEAD_BYTES + table.channels] = constants[TABLE].astype(np.int8).view(np.uint8)
         values = {
             "ids": context.address(IDS),
+            "id_shift": storage_bytes(inputs[IDS].bits) // 2,
             "tokens": out.rows,
             "columns": out.channels,
-            "table": context.place_rows("table", constants[TABLE], table),
+            "table": context.place("table", image),
+            "row_words": row_words,
             "vocabulary": table.rows,
-            "multipliers": context.place("multiplier", constants[MULTIPLIER].astype(np.int32)),
             "shift": self.shift,
             "y": context.output_address(),
             "y_bits": out.bits,
@@ -137,47 +154,59 @@ class Embedding(Operator):
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"EMBEDDING_IDS": BLOCK}
+        return {}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        tokens, columns = values["tokens"], values["columns"]
-        blocks, rest = divmod(tokens, BLOCK)
+        """A word a cycle, the ids of a block first, then the row of each of its tokens: a burst for each."""
+        tokens, shift = values["tokens"], values["id_shift"]
+        blocks, rest = divmod(tokens << shift, BLOCK_BYTES)
+        words = blocks * (BLOCK_BYTES // architecture.word_bytes) + ceil_div(rest, architecture.word_bytes)
         return Cycles(
             {
-                "load ids": blocks * row_loop(BLOCK, 4, architecture) + (row_loop(rest, 4, architecture) if rest else 0),
-                "load multipliers": tokens + ceil_div(tokens, BLOCK) * MEMORY_DEPTH,
-                "load rows": tokens * row_loop(columns, 1, architecture),
-                "compute": tokens * vector_loop(columns, architecture),
-                "store": tokens * row_loop(columns, values["y_bytes"], architecture),
+                "embedding ids": Loop(words, blocks + (rest > 0), 1, AXI_DEPTH, "read"),
+                "embedding row": Loop(
+                    tokens * values["row_words"], tokens, 1, AXI_DEPTH + REQUANTIZE_DEPTH + SCRATCH_WRITE_DEPTH, "constants"
+                ),
             }
         )
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """A lane multiplies 17 x 18 bit (one DSP); the address of a table row is a 32-bit product (three). Memories: two banked
-        rows of 17 bit, a block's ids (32 bit, a bank an integer of a word) and its multipliers (18 bit)."""
-        integers = architecture.word_bytes // 4
-        halves = 2 * row_buffer_halves(architecture) + memory_halves(integers, ceil_div(BLOCK, integers), 32)
-        halves += memory_halves(1, BLOCK, 18)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(architecture.vector + 3, unknown, unknown, ceil_div(halves, 2), 0)
+        """A lane for each byte of a word; a lane multiplies 8 x 18 bits (one DSP), the address of a row is one product.
+
+        LUTs of a lane: half is added to the product (26 bits), which is shifted (any distance, sign extended) and saturated, and a
+        choice of storage; besides, the memory of a block of ids, the choice of an id in a word, counters, and the write enables of
+        a line. Registers: product, shift and result of every lane, and a word.
+        """
+        a = architecture
+        scaled = 8 + 18
+        lane = primitives.adder_luts(scaled) + 2 * primitives.shifter_luts(scaled, 32) + primitives.saturate_luts(scaled, 16)
+        lane += primitives.mux_luts(2, 16)
+        ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes) + primitives.mux_luts(a.word_bytes, 32)
+        control = 6 * primitives.adder_luts(32) + 4 * primitives.comparator_luts(32) + 2 * LINE_BYTES
+        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + 16) + 2 * a.axi_bits + 8 * 32
+        address = primitives.multiplier_dsps(KNOWN_BITS + 1, ROW_BITS + 1)
+        dsp = a.word_bytes * primitives.multiplier_dsps(8, 18) + address
+        return Resources(dsp, a.word_bytes * lane + ids + control, ff, 0, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
         made = []
-        for name, tokens, vocabulary, columns, bits, signed in [
-            ("one token", 1, 1, 1, 16, True),
-            ("two blocks", 67, 300, 96, 16, True),
-            ("saturated", 64, 17, 130, 8, True),
-            ("unsigned", 5, 1000, 40, 12, False),
+        for name, tokens, vocabulary, columns, id_bits, bits, signed in [
+            ("one token", 1, 1, 1, 32, 16, True),
+            ("two blocks", 67, 300, 96, 32, 16, True),
+            ("blocks of bytes", 260, 200, 33, 8, 16, True),
+            ("ids of two bytes", 131, 301, 64, 16, 8, True),
+            ("saturated", 64, 17, 130, 24, 8, True),
+            ("unsigned", 5, 1000, 40, 32, 12, False),
         ]:
             ids = rng.integers(0, vocabulary, size=(2, tokens))
-            ids[:, 0] = (vocabulary - 1, (1 << 32) - 1)  # the last row, and beyond it
+            ids[:, 0] = (vocabulary - 1, (1 << id_bits) - 1)  # the last row, and beyond it
             ids[:, -1] = vocabulary
             table = rng.integers(-128, 128, size=(vocabulary, columns))
             multiplier = rng.integers(1 << 10, 1 << 17, size=vocabulary)
-            formats = (Format((tokens,), 32, False), Format(table.shape, 8, True), Format((vocabulary,), 32, True))
+            formats = (Format((tokens,), id_bits, False), Format(table.shape, 8, True), Format((vocabulary,), 32, True))
             op = cls(16 if bits == 8 else 10, bits, signed)
             made.append(Case(name, op, formats, (ids, table, multiplier), frozenset({TABLE, MULTIPLIER})))
         return made

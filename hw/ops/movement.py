@@ -1,4 +1,4 @@
-"""The move unit, which concat, select, reshape, transpose and patches share: strided copies, their cycles and resources."""
+"""The move unit, which concat, select, reshape and transpose share: strided copies in the scratchpad and their cost."""
 
 from __future__ import annotations
 
@@ -7,35 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgeflow.hw.architecture import LINE_BYTES, ROW_ELEMENTS, Architecture, ceil_div, round_up, row_lines, storage_bytes
-from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Operator, Register
-from edgeflow.hw.ops.vector import MEMORY_DEPTH
+import numpy as np
+from numpy.typing import NDArray
 
-COUNTERS = 5
+from edgeflow.hw import primitives
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up, row_lines, storage_bytes
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.cost import Loop as CostLoop
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register
+from edgeflow.hw.ops.vector import SCRATCH_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
+
+COUNTERS = 4
+ADDRESS_BITS = 20  # a byte of a scratchpad of up to 16384 lines
+ROTATE_DEPTH = 3  # stages of the line's rotation
 
 MOVE = InstructionLayout(
     "move",
     11,
     (
-        *("source", "source_constant", "offset", "bytes", "words"),
-        *("y", "y_stride", "column", "rows", "columns"),
-        *(f"n{k}" for k in range(COUNTERS)),
+        *("source", "run", "constant", "steps"),
+        *("y", "y_stride", "column", "columns"),
+        *(f"n{k}:16" for k in range(COUNTERS)),
         *(f"d{k}" for k in range(COUNTERS)),
     ),
+    arguments=("stream", "scratch"),
 )
 
 Loop = tuple[int, int]  # count, stride in elements
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where elements come from: a line of the activation memory or of the weight image, and the element to start from."""
-
-    line: int
-    constant: bool
-    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,17 @@ class Target:
     columns: int
     row: int = 0
     column: int = 0
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The descriptor's fields of the target, in bytes where not in lines."""
+        width, stride = storage_bytes(self.format.bits), row_lines(self.format.channels, self.format.bits)
+        return {
+            "y": self.line + self.row * stride,
+            "y_stride": stride * LINE_BYTES,
+            "column": self.column * width,
+            "columns": self.columns * width,
+        }
 
 
 def strides(format: Format) -> tuple[int, ...]:
@@ -69,43 +79,66 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
     return found or [(1, 1)]
 
 
-def move(source: Source, loops: Sequence[Loop], target: Target, architecture: Architecture) -> Instruction:
+def pieces(starts: NDArray[np.int64], run: int, column: int, columns: int) -> int:
+    """Cycles of a copy: pieces that end with a run, a row, a line of the source or a line of the target.
+
+    ``starts``: the byte address of every run of ``run`` bytes; ``column``, ``columns``: first byte and bytes of every target row,
+    which starts with a line.
+    """
+    done = np.arange(starts.size, dtype=np.int64)[:, None] * run + np.arange(run, dtype=np.int64)
+    source = starts[:, None] + np.arange(run, dtype=np.int64)
+    inside = done % columns
+    first = inside == 0
+    first[:, 0] = True
+    first |= source % LINE_BYTES == 0
+    first |= (column + inside) % LINE_BYTES == 0
+    return int(np.count_nonzero(first))
+
+
+def move(line: int, first: int, loops: Sequence[Loop], target: Target) -> Instruction:
     """The instruction that writes the elements which nested ``loops`` (outermost first) visit to the target in order.
 
-    Whole words are moved where runs of elements begin and end with words on both sides.
+    ``line``, ``first``: the source tensor, and the element of it to start from. ValueError if that takes too many loops.
     """
-    width, word = storage_bytes(target.format.bits), architecture.word_bytes
+    width = storage_bytes(target.format.bits)
     nest = merged(loops)
-    run, stride = nest[-1]
-    aligned = all(s * width % word == 0 for s in (source.first, target.column, *(s for _, s in nest[:-1])))
-    whole = run == target.columns or (run * width % word == 0 and target.columns * width % word == 0)
-    by_word = aligned and whole and (stride == 1 or run == 1)
-    columns = target.columns
-    steps = [(count, s * width) for count, s in nest]
-    if by_word:
-        columns = ceil_div(columns * width, word)
-        steps[-1] = (ceil_div(run * width, word), word)
-    if len(steps) > COUNTERS:
-        raise ValueError(f"a move has at most {COUNTERS} nested loops, not {len(steps)}")
+    run = width
+    if nest[-1][1] == 1:
+        run *= nest.pop()[0]
+    if len(nest) > COUNTERS:
+        raise ValueError(f"a move has at most {COUNTERS} nested loops of runs, not {len(nest)}")
+    steps = [(1, 0)] * (COUNTERS - len(nest)) + [(count, stride * width) for count, stride in nest]
+    source = line * LINE_BYTES + first * width
+    starts = np.array([source], dtype=np.int64)
+    for count, stride in steps:
+        starts = (starts[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
+    place = target.fields
     values = {
-        "source": source.line,
-        "source_constant": int(source.constant),
-        "offset": source.first * width,
-        "bytes": width,
-        "words": target.rows * columns if by_word else 0,
-        "y": target.line + target.row * row_lines(target.format.channels, target.format.bits),
-        "y_stride": row_lines(target.format.channels, target.format.bits) * LINE_BYTES,
-        "column": target.column * width,
-        "rows": target.rows,
-        "columns": columns,
+        "source": source,
+        "run": run,
+        "constant": 0,
+        "steps": pieces(starts, run, place["column"], place["columns"]),
+        **place,
     }
-    steps = [(1, 0)] * (COUNTERS - len(steps)) + steps
     inside = 0
     for k in reversed(range(COUNTERS)):
         count, stride = steps[k]
         values |= {f"n{k}": count, f"d{k}": stride - inside if count > 1 else 0}
         inside += (count - 1) * stride
     return Instruction(MOVE, values)
+
+
+def move_constant(what: str, value: IntArray, target: Target, context: LoweringContext) -> Instruction:
+    """The instruction that writes a constant, whose bytes the weight stream brings in the lines that they will occupy."""
+    place = target.fields
+    column, columns = place["column"] % LINE_BYTES, place["columns"]
+    lines = ceil_div(column + columns, LINE_BYTES)
+    stored = np.asarray(value).reshape(target.rows, target.columns)
+    raw = stored.astype("<i8").view(np.uint8).reshape(target.rows, target.columns, 8)[:, :, : storage_bytes(target.format.bits)]
+    placed: Array = np.zeros((target.rows, lines * LINE_BYTES), dtype=np.uint8)
+    placed[:, column : column + columns] = raw.reshape(target.rows, columns)
+    values = dict.fromkeys(MOVE.names, 0) | place | {"constant": 1, "steps": target.rows * lines}
+    return Instruction(MOVE, values, context.stream(what, placed))
 
 
 class MoveOperator(Operator):
@@ -123,23 +156,51 @@ class MoveOperator(Operator):
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         return {}
 
+    def movable(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> Format:
+        """The output's format; refuses what the unit cannot copy: elements of more than two bytes, and halves of bytes."""
+        out = self.infer(inputs)
+        check_on_chip(context, out, "tensors")
+        for i in range(len(inputs)):
+            if i not in constants:
+                context.require(context.storage(i) != NIBBLES, "only linear layers read two rows to a line")
+        context.require(context.output_storage() != NIBBLES, "only layer normalization and linear layers write two rows to a line")
+        return out
+
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
         return {}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """A unit a cycle. Element by element every row is a loop of its own; one that starts inside a word reads that word
-        first."""
-        if values["words"]:
-            return Cycles({"words": values["words"] + MEMORY_DEPTH})
-        parts = {"elements": values["rows"] * (values["columns"] + MEMORY_DEPTH)}
-        if values["column"] % architecture.word_bytes:
-            parts["first words"] = values["rows"] * MEMORY_DEPTH
-        return Cycles(parts)
+        """A piece a cycle, or a line of the weight stream as it arrives.
+
+        The pipeline reads a line, turns it in three stages and writes it.
+        """
+        steps = values["steps"]
+        if values["constant"]:
+            ii = LINE_BYTES // architecture.stream_bytes
+            return Cycles({"move constant": CostLoop(steps, 1, ii, SCRATCH_WRITE_DEPTH)})
+        return Cycles({"move": CostLoop(steps, 1, 1, SCRATCH_DEPTH + ROTATE_DEPTH)})
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """Counters, adders and shifters only: no multiplier and no memory."""
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(0, unknown, unknown, 0, 0)
+        """No multiplier and no memory.
+
+        LUTs: the rotation of a line by bytes; for each half, a byte address' adder and its choice of next start or next byte, the
+        next start's adder with the choice of its step among the four counters, and the bytes left (16 bits, an adder, a choice and
+        a comparison); an increment and a comparison of 16 bits for each counter; two comparisons with constants for every byte's
+        write enable (a LUT each, six bits); the join of lines of the weight stream and of the scratchpad before the write.
+        Registers: the line in each stage, the addresses, the counters, and their limits and steps.
+        """
+        line = 8 * LINE_BYTES
+        address = primitives.adder_luts(ADDRESS_BITS) + primitives.mux_luts(2, ADDRESS_BITS)
+        start = primitives.adder_luts(ADDRESS_BITS)
+        left = primitives.adder_luts(16) + primitives.mux_luts(2, 16) + primitives.comparator_luts(16)
+        counter = primitives.adder_luts(16) + primitives.comparator_luts(16)
+        lut = primitives.rotator_luts(LINE_BYTES, 8) + 2 * (address + start + left) + primitives.mux_luts(COUNTERS, ADDRESS_BITS)
+        lut += COUNTERS * counter + 3 * primitives.comparator_luts(16) + 3 * primitives.adder_luts(7)
+        lut += 2 * LINE_BYTES + primitives.mux_luts(2, line)
+        stages = SCRATCH_DEPTH + ROTATE_DEPTH
+        ff = primitives.registers(line, ROTATE_DEPTH + 2) + primitives.registers(ADDRESS_BITS + 6 + 7, stages)
+        ff += 2 * (2 * ADDRESS_BITS + 16) + COUNTERS * (2 * 16 + ADDRESS_BITS)
+        return Resources(0, lut, ff, 0, 0)

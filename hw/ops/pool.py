@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
+from edgeflow.hw import primitives
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, row_lines, storage_bytes
 from edgeflow.hw.arithmetic import round_shift, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import FLOAT32_EXACT
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -28,27 +29,29 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.vector import (
+    REQUANTIZE_DEPTH,
+    SCRATCH_DEPTH,
+    SCRATCH_READ_DEPTH,
     check_row_format,
     check_shift,
-    memory_halves,
     require_channels,
-    row_buffer_halves,
-    row_loop,
-    vector_loop,
 )
 
-DIVISION_CYCLES = 36  # a sequential 32-bit division, one bit a cycle
-MASK_ROWS = 64  # rows whose mask is held at a time: one line of bytes
+DIVISION_BITS = 32  # a bit of the quotient a cycle
+MASK_LINES = 64  # lines of 64 rows whose mask is held
+PRODUCT_STAGES = 4  # more than a narrow product has: the sum's and the reciprocal's halves are multiplied one after another
+PRODUCT_BITS = 50
 
 POOL = InstructionLayout(
     "pool",
     10,
     (
-        *("x", "rows", "columns", "x_bytes", "x_signed"),
-        *("has_mask", "mask", "mask_constant", "mask_signed"),
-        *("numerator", "shift"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("x", "x_stride", "rows", "steps", "mask", "numerator", "y"),
+        *("columns:16", "mask_lines:16"),
+        *("x_bytes:2", "x_signed:1", "has_mask:1", "mask_constant:1"),
+        *("shift:6", "y_bits:5", "y_bytes:2", "y_signed:1"),
     ),
+    arguments=("stream", "scratch"),
 )
 
 X, MASK = range(2)
@@ -143,10 +146,15 @@ class Pool(Operator):
         x, out = inputs[X], self.infer(inputs)
         require_channels(context, x.channels)
         context.require(X not in constants, "the input is a constant: fold the pool")
-        values = dict.fromkeys(POOL.fields, 0)
+        for i in range(len(inputs)):
+            context.require(i in constants or context.storage(i) != NIBBLES, "only linear layers read two rows to a line")
+        context.require(context.output_storage() != NIBBLES, "only linear layers write two rows to a line")
+        values = dict.fromkeys(POOL.names, 0)
         values |= {
             "x": context.address(X),
+            "x_stride": row_lines(x.channels, x.bits),
             "rows": x.rows,
+            "steps": x.rows * ceil_div(x.channels, context.architecture.vector),
             "columns": x.channels,
             "x_bytes": storage_bytes(x.bits),
             "x_signed": int(x.signed),
@@ -157,43 +165,59 @@ class Pool(Operator):
             "y_bytes": storage_bytes(out.bits),
             "y_signed": int(out.signed),
         }
+        segment = (0, 0)
         if self.has_mask:
-            mask, fixed = inputs[MASK], constants.get(MASK)
-            values |= {
-                "has_mask": 1,
-                "mask": context.address(MASK) if fixed is None else context.place_rows("mask", fixed, mask),
-                "mask_constant": int(fixed is not None),
-                "mask_signed": int(mask.signed),
-            }
-        return [Instruction(POOL, values)]
+            lines = ceil_div(x.rows, LINE_BYTES)
+            context.require(lines <= MASK_LINES, f"a mask of {x.rows} rows exceeds the accelerator's {MASK_LINES * LINE_BYTES}")
+            values |= {"has_mask": 1, "mask_lines": lines, "mask_constant": int(MASK in constants)}
+            if MASK in constants:
+                segment = context.stream("mask", (constants[MASK] != 0).astype(np.uint8))
+            else:
+                values["mask"] = context.address(MASK)
+        return [Instruction(POOL, values, segment)]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}
+        return {"POOL_MASK_LINES": MASK_LINES}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        rows, columns = values["rows"], values["columns"]
-        blocks, rest = divmod(rows, MASK_ROWS)
-        mask = blocks * row_loop(MASK_ROWS, 1, architecture) + (row_loop(rest, 1, architecture) if rest else 0)
-        return Cycles(
-            {
-                "load mask": values["has_mask"] * mask,
-                "load": rows * row_loop(columns, values["x_bytes"], architecture),
-                "sum": rows * vector_loop(columns, architecture),
-                "divide": DIVISION_CYCLES,
-                "scale": vector_loop(columns, architecture),
-                "store": row_loop(columns, values["y_bytes"], architecture),
-            }
-        )
+        """``vector`` columns of a row a cycle; then a bit of the division, and at the end an element, a cycle.
+
+        Depths: a line is read and its bytes counted in a tree of six levels or added to the sums; an element is multiplied,
+        requantized and written.
+        """
+        ii = LINE_BYTES // architecture.stream_bytes
+        loops = {
+            "pool mask": Loop(values["mask_lines"], 1, ii, SCRATCH_READ_DEPTH + 6),
+            "pool divide": Loop(DIVISION_BITS, 1, 1, 1),
+            "pool sum": Loop(values["steps"], 1, 1, SCRATCH_READ_DEPTH + 4),
+            "pool scale": Loop(values["columns"], 1, 1, SCRATCH_DEPTH + PRODUCT_STAGES + REQUANTIZE_DEPTH),
+        }
+        if not values["has_mask"]:
+            del loops["pool mask"]
+        return Cycles(loops)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """A lane multiplies 32 x 32 bit (four DSPs). Memories: two banked rows of 17 bit and the sums (32 bit, a bank a lane)."""
-        a = architecture
-        halves = 2 * row_buffer_halves(a) + memory_halves(a.vector, ceil_div(a.max_channels, a.vector), 32)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(4 * a.vector, unknown, unknown, ceil_div(halves, 2), 0)
+        """One multiplier of 32 x 32 bits, whatever ``vector`` is.
+
+        Block memory: the sums, a bank a lane. LUTs: each lane's 32-bit accumulator, the choice of its element in a line (16 bits,
+        one of the ``64 / vector`` places that its column takes, for both storages); the mask's memory, its 64 comparisons with zero
+        and with the rows left (three LUTs) and the tree that counts them; the division's subtraction, choice and shifts; rounding,
+        shift and saturation of one product; the write enables of a line. Registers: the sums, a line, the product in each stage.
+        """
+        a, line = architecture, 8 * LINE_BYTES
+        dsp = primitives.multiplier_dsps(32, 32)
+        lane = primitives.adder_luts(32) + primitives.mux_luts(LINE_BYTES // a.vector, 16) + primitives.mux_luts(2, 16)
+        counting = LINE_BYTES * 3 + primitives.adder_tree_luts(LINE_BYTES, 1) + primitives.lutram_luts(64, MASK_LINES)
+        division = primitives.adder_luts(DIVISION_BITS + 1) + primitives.mux_luts(2, DIVISION_BITS + 1)
+        scaling = primitives.adder_luts(PRODUCT_BITS) + primitives.shifter_luts(PRODUCT_BITS, 49) * 2
+        scaling += primitives.saturate_luts(PRODUCT_BITS, 16) + primitives.mux_luts(a.vector, 32)
+        control = 6 * primitives.adder_luts(16) + 4 * primitives.comparator_luts(16) + 2 * LINE_BYTES
+        ff = a.vector * 2 * 32 + 2 * line + 4 * 32 + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * PRODUCT_BITS + 6 * 16
+        sums = primitives.ram_bram36(32, ceil_div(a.max_channels, a.vector), a.vector)
+        return Resources(dsp, a.vector * lane + counting + division + scaling + control, ff, sums, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -12,6 +12,12 @@ from edgeflow.hw.fast import BLOCK_ELEMENTS, blocked
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import LoweringContext, Register
 
+SCRATCH_READ_DEPTH = 4  # stages that read a line: address, memory, its output register, choice of memory
+SCRATCH_WRITE_DEPTH = 3  # stages that write one: choice of storage, byte enables, memory
+SCRATCH_DEPTH = SCRATCH_READ_DEPTH + SCRATCH_WRITE_DEPTH
+REQUANTIZE_DEPTH = 8  # multiply in a DSP slice with its registers (4), add half, shift (2), saturate
+AXI_DEPTH = 3  # stages of a word's way from an AXI port besides the memory's latency: address, request, data register
+
 MEMORY_DEPTH = 6  # stages of a loop that moves words: address, read, unpack or pack, write
 ARITHMETIC_DEPTH = 12  # stages of a loop that requantizes: multiply, round, shift, saturate
 
@@ -35,6 +41,11 @@ def require_channels(context: LoweringContext, channels: int) -> None:
     """Refuse rows that are longer than the accelerator's row buffers."""
     limit = context.architecture.max_channels
     context.require(channels <= limit, f"rows of {channels} channels exceed the accelerator's {limit} (max_channels)")
+
+
+def check_on_chip(context: LoweringContext, format: Format, what: str) -> None:
+    """Refuse elements that the scratchpad cannot hold."""
+    context.require(format.bits <= 16, f"{what} of {format.bits} bits do not fit the scratchpad, whose elements have at most 16")
 
 
 def value_range(format: Format, constant: IntArray | None) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 // Embedding gather: y[t] = sat(rq(table[id[t]], multiplier[id[t]], shift)).
 //
-// Ids are 32-bit and clamped to the last row, so nothing outside the table is ever read. They are taken in blocks of
-// C::EMBEDDING_IDS, whose multipliers are fetched first. Weight image: the table's rows of int8, each starting at a line; an int32
-// multiplier a row.
+// Ids are unsigned integers of 1, 2 or 4 bytes in external memory, read in blocks of ID_BYTES and clamped to the last row, so nothing
+// outside the table is ever read. Constants hold the table: for every row a head of HEAD_BYTES whose first four bytes are the row's
+// multiplier, then its int8 elements, filled up to a multiple of HEAD_BYTES. One token is thus one burst, and each of its words is
+// requantized and written as it arrives.
 #ifndef EDGEFLOW_EMBEDDING_HPP
 #define EDGEFLOW_EMBEDDING_HPP
 
@@ -12,59 +13,98 @@
 namespace edgeflow {
 
 template <class C>
-void embedding(const EmbeddingInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+void embedding(
+    const EmbeddingInstruction& ins, const typename Memory<C>::Word* constants, typename Memory<C>::Word* memory, Scratch<C>& scratch) {
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
+    const int WORD_BYTES = Memory<C>::WORD_BYTES;
+    const int ID_BYTES = 256;
+    const int HEAD_BYTES = 16;
 
-    ap_int<32> ids[C::EMBEDDING_IDS];
-#pragma HLS ARRAY_PARTITION variable=ids cyclic factor=Memory<C>::INTEGERS
-    Multiplier multiplier[C::EMBEDDING_IDS];
-    Element row[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=row cyclic factor=Memory<C>::BANKS
-    Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
+    Word ids[ID_BYTES / WORD_BYTES];
+#pragma HLS BIND_STORAGE variable=ids type=ram_2p impl=lutram
 
-    const unsigned row_stride = row_lines(ins.columns, 1);
+    const unsigned block = unsigned(ID_BYTES) >> ins.id_shift;
     const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
-    unsigned y_line = ins.y;
+    const unsigned piece = ins.y_bytes == HALVES ? 2 * WORD_BYTES : WORD_BYTES;
+    const ap_uint<16> row_words = ins.row_words;
+    unsigned id_word = ins.ids * Memory<C>::LINE_WORDS;
+    unsigned y_row = ins.y;
 
 embedding_blocks:
-    for (unsigned first = 0; first < ins.tokens; first += C::EMBEDDING_IDS) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(C::MAX_TOKENS+C::EMBEDDING_IDS-1)/C::EMBEDDING_IDS
+    for (unsigned first = 0; first < ins.tokens; first += block) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS/64
         const unsigned left = ins.tokens - first;
-        const unsigned count = left < unsigned(C::EMBEDDING_IDS) ? left : unsigned(C::EMBEDDING_IDS);
-        load_int32<C>(memory, ins.ids, first, count, ids);
-    embedding_multipliers:
-        for (unsigned t = 0; t < count; ++t) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::EMBEDDING_IDS
+        const unsigned count = left < block ? left : block;
+        const unsigned words = ceil_div(count << ins.id_shift, WORD_BYTES);
+        EDGEFLOW_ENTER("embedding ids");
+    embedding_ids:
+        for (unsigned w = 0; w < words; ++w) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=ID_BYTES/WORD_BYTES
 #pragma HLS PIPELINE II=1
-            const unsigned id = ap_uint<32>(ids[t]);
-            const unsigned known = id < ins.vocabulary ? id : ins.vocabulary - 1;
-            const Word word = weights[ins.multipliers * Memory<C>::LINE_WORDS + known / Memory<C>::INTEGERS];
-            const int lane = known % Memory<C>::INTEGERS;
-            ids[t] = known;
-            multiplier[t] = ap_uint<32>(word.range(32 * lane + 31, 32 * lane));
+            EDGEFLOW_TRIP("embedding ids");
+            ids[w] = memory[id_word + w];
         }
+        id_word += words;
+
     embedding_tokens:
         for (unsigned t = 0; t < count; ++t) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::EMBEDDING_IDS
-            const unsigned known = ap_uint<32>(ids[t]);
-            load_row<C>(weights, ins.table + known * row_stride, ins.columns, 1, true, row);
-        embedding_scale:
-            for (unsigned i = 0; i < ins.columns; i += C::VECTOR) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/C::VECTOR
+#pragma HLS LOOP_TRIPCOUNT min=1 max=64
+            const unsigned at = t << ins.id_shift;
+            const Word packed = ids[at / WORD_BYTES];
+            const int low = 8 * (at % WORD_BYTES);
+            ap_uint<32> id;
+            if (ins.id_shift == 0) {
+                id = ap_uint<8>(packed.range(low + 7, low));
+            } else if (ins.id_shift == 1) {
+                id = ap_uint<16>(packed.range(low + 15, low));
+            } else {
+                id = ap_uint<32>(packed.range(low + 31, low));
+            }
+            // 24 x 16 bits, so that the address takes one multiplier.
+            const ap_uint<24> known = id < ins.vocabulary ? unsigned(id) : ins.vocabulary - 1;
+            const unsigned start = ins.table * Memory<C>::LINE_WORDS + unsigned(known * row_words);
+            Multiplier multiplier = 0;
+            unsigned line = y_row;
+            unsigned position = 0;
+            EDGEFLOW_ENTER("embedding row");
+        embedding_row:
+            for (unsigned w = 0; w < ins.row_words; ++w) {
+#pragma HLS LOOP_TRIPCOUNT min=2 max=(C::MAX_CHANNELS+HEAD_BYTES)/WORD_BYTES
 #pragma HLS PIPELINE II=1
-                for (int lane = 0; lane < C::VECTOR; ++lane) {
+                EDGEFLOW_TRIP("embedding row");
+                const Word word = constants[start + w];
+                if (w == 0) {
+                    multiplier = ap_uint<32>(word.range(31, 0));
+                }
+                if (w >= unsigned(HEAD_BYTES / WORD_BYTES)) {
+                    // The piece stands at every place of the line where it may belong; the write picks one.
+                    Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+                    for (int lane = 0; lane < WORD_BYTES; ++lane) {
 #pragma HLS UNROLL
-                    const unsigned c = i + lane;
-                    if (c < ins.columns) {
-                        const Product value = requantize(row[c], multiplier[t], ins.shift);
-                        y[c] = saturate(value, ins.y_bits, ins.y_signed);
+                        const ap_int<8> x = ap_uint<8>(word.range(8 * lane + 7, 8 * lane));
+                        const Product scaled = requantize(x, multiplier, ins.shift);
+                        const ap_uint<16> y = saturate(scaled, ins.y_bits, ins.y_signed);
+                        for (int copy = 0; copy < LINE_BYTES / WORD_BYTES; ++copy) {
+#pragma HLS UNROLL
+                            if (ins.y_bytes == BYTES) {
+                                value.byte[copy * WORD_BYTES + lane] = ap_uint<8>(y);
+                            } else if (copy < LINE_BYTES / WORD_BYTES / 2) {
+                                value.byte[2 * (copy * WORD_BYTES + lane)] = ap_uint<8>(y);
+                                value.byte[2 * (copy * WORD_BYTES + lane) + 1] = ap_uint<8>(y >> 8);
+                            }
+                        }
+                    }
+                    write_line<C>(scratch, line, position, piece, 3, value);
+                    position += piece;
+                    if (position == unsigned(LINE_BYTES)) {
+                        position = 0;
+                        ++line;
                     }
                 }
             }
-            store_row<C>(memory, y_line, ins.columns, ins.y_bytes, y);
-            y_line += y_lines;
+            y_row += y_lines;
         }
     }
 }

@@ -1,10 +1,13 @@
-// Strided copy, to which concatenation, slicing, reshaping, transposition and patch extraction lower.
+// Strided copy inside the scratchpad, to which concatenation, slicing, reshaping and transposition lower.
 //
-// The destination is written in order: `rows` rows of `columns` units, row r from byte y * 64 + column + r * y_stride on. The source
-// address starts at byte source * 64 + offset and follows five nested counters n0 .. n4 (n4 fastest); d0 .. d4 are the bytes that it
-// advances when counter 0 .. 4 steps and the faster ones restart. A unit is an element of 1, 2 or 4 bytes, or a whole word (then `words`
-// counts all units, else it is 0), one a cycle. A row that starts inside a word keeps what precedes it there; what follows a row's end
-// in its last word is undefined afterwards. Source and destination must not overlap.
+// Bytes leave the source in runs of `run` bytes, whose starts follow four nested counters n0 .. n3 (n3 fastest; d0 .. d3 are the bytes
+// from one run's start to the next when counter 0 .. 3 steps and the faster ones restart). They arrive in rows of `columns` bytes, from
+// byte y * 64 + column on, `y_stride` bytes apart. Each cycle moves as many bytes as lie together on both sides: up to the end of the
+// run, of the row, of the source's line and of the target's line. `steps` counts those pieces, so a copy between aligned lines takes a
+// line a cycle, and every other one as few cycles as its breaks allow.
+//
+// A constant source is laid out in the weight stream as the lines that it will occupy, and only written.
+// Source and target must not overlap.
 #ifndef EDGEFLOW_MOVE_HPP
 #define EDGEFLOW_MOVE_HPP
 
@@ -12,15 +15,44 @@
 
 namespace edgeflow {
 
-// The source address of the next unit.
-inline unsigned advance(unsigned address, const unsigned count[5], const unsigned step[5], unsigned index[5]) {
+// The line whose byte b is byte (b + distance) % 64 of the given one: three stages of 4:1 multiplexers.
+inline Line rotate_line(const Line& line, const ap_uint<6>& distance) {
+#pragma HLS INLINE
+    Line value = line;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+    for (int stage = 0; stage < 3; ++stage) {
+#pragma HLS UNROLL
+        const ap_uint<2> digit = distance >> (2 * stage);
+        const int hop = 1 << (2 * stage);
+        Line turned;
+#pragma HLS ARRAY_PARTITION variable=turned.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            if (digit == 0) {
+                turned.byte[b] = value.byte[b];
+            } else if (digit == 1) {
+                turned.byte[b] = value.byte[(b + hop) % LINE_BYTES];
+            } else if (digit == 2) {
+                turned.byte[b] = value.byte[(b + 2 * hop) % LINE_BYTES];
+            } else {
+                turned.byte[b] = value.byte[(b + 3 * hop) % LINE_BYTES];
+            }
+        }
+        value = turned;
+    }
+    return value;
+}
+
+// The start of the run after the one that starts at `address`.
+inline unsigned next_run(unsigned address, const ap_uint<16> count[4], const unsigned step[4], ap_uint<16> index[4]) {
 #pragma HLS INLINE
     bool carry = true;
-    for (int k = 4; k >= 0; --k) {
+    for (int k = 3; k >= 0; --k) {
 #pragma HLS UNROLL
         if (carry) {
-            if (index[k] + 1 < count[k]) {
-                ++index[k];
+            const ap_uint<16> following = index[k] + 1;
+            if (following < count[k]) {
+                index[k] = following;
                 address += step[k];
                 carry = false;
             } else {
@@ -32,75 +64,94 @@ inline unsigned advance(unsigned address, const unsigned count[5], const unsigne
 }
 
 template <class C>
-void move(const MoveInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+void move_constant(const MoveInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    typedef typename Memory<C>::Word Word;
-    const unsigned WORD_BYTES = Memory<C>::WORD_BYTES;
-
-    const unsigned count[5] = {ins.n0, ins.n1, ins.n2, ins.n3, ins.n4};
-#pragma HLS ARRAY_PARTITION variable=count complete
-    const unsigned step[5] = {ins.d0, ins.d1, ins.d2, ins.d3, ins.d4};
-#pragma HLS ARRAY_PARTITION variable=step complete
-    unsigned index[5] = {0, 0, 0, 0, 0};
-#pragma HLS ARRAY_PARTITION variable=index complete
-    unsigned address = ins.source * 64 + ins.offset;
-    unsigned row = ins.y * 64 + ins.column;
-
-    if (ins.words != 0) {
-        unsigned position = row;
-        unsigned c = 0;
-    move_words:
-        for (unsigned n = 0; n < ins.words; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS*8/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=memory inter false
-            const unsigned from = address / WORD_BYTES;
-            memory[position / WORD_BYTES] = read_word<C>(ins.source_constant, weights, memory, from);
-            address = advance(address, count, step, index);
-            ++c;
-            if (c == ins.columns) {
-                c = 0;
-                row += ins.y_stride;
-                position = row;
-            } else {
-                position += WORD_BYTES;
-            }
-        }
-    } else {
-    move_rows:
-        for (unsigned r = 0; r < ins.rows; ++r) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-            unsigned position = row;
-            Word out = 0;
-            if (position % WORD_BYTES != 0) {
-                out = memory[position / WORD_BYTES];
-            }
-        move_elements:
-            for (unsigned c = 0; c < ins.columns; ++c) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
-#pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=memory inter false
-                const unsigned from = address / WORD_BYTES;
-                const Word word = read_word<C>(ins.source_constant, weights, memory, from);
-                const int low = 8 * (address % WORD_BYTES);
-                const int target = 8 * (position % WORD_BYTES);
-                if (ins.bytes == 1) {
-                    out.range(target + 7, target) = ap_uint<8>(word.range(low + 7, low));
-                } else if (ins.bytes == 2) {
-                    out.range(target + 15, target) = ap_uint<16>(word.range(low + 15, low));
-                } else {
-                    out.range(target + 31, target) = ap_uint<32>(word.range(low + 31, low));
-                }
-                const unsigned next = position + ins.bytes;
-                if (next % WORD_BYTES == 0 || c + 1 == ins.columns) {
-                    memory[position / WORD_BYTES] = out;
-                    out = 0;
-                }
-                position = next;
-                address = advance(address, count, step, index);
-            }
+    unsigned row = ins.y * LINE_BYTES + ins.column;
+    unsigned target = row;
+    unsigned left = ins.columns;
+    EDGEFLOW_ENTER("move constant");
+move_constant_lines:
+    for (unsigned n = 0; n < ins.steps; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=Memory<C>::LINES
+#pragma HLS PIPELINE II=Memory<C>::LINE_STREAM_WORDS
+        EDGEFLOW_TRIP("move constant");
+        const Line line = pop_line<C>(stream);
+        const unsigned first = target % LINE_BYTES;
+        const unsigned room = LINE_BYTES - first;
+        const unsigned count = left < room ? left : room;
+        write_line<C>(scratch, target / LINE_BYTES, first, count, 3, line);
+        if (count == left) {
             row += ins.y_stride;
+            target = row;
+            left = ins.columns;
+        } else {
+            target += count;
+            left -= count;
         }
+    }
+}
+
+template <class C>
+void move_rows(const MoveInstruction& ins, Scratch<C>& scratch) {
+#pragma HLS INLINE off
+    const ap_uint<16> count[4] = {ap_uint<16>(ins.n0), ap_uint<16>(ins.n1), ap_uint<16>(ins.n2), ap_uint<16>(ins.n3)};
+#pragma HLS ARRAY_PARTITION variable=count complete
+    const unsigned step[4] = {ins.d0, ins.d1, ins.d2, ins.d3};
+#pragma HLS ARRAY_PARTITION variable=step complete
+    ap_uint<16> index[4] = {0, 0, 0, 0};
+#pragma HLS ARRAY_PARTITION variable=index complete
+
+    // The starts of the next run and of the next row are known before they are needed: their adders are off the path that decides how
+    // many bytes a cycle moves.
+    unsigned source = ins.source;
+    unsigned source_next = next_run(source, count, step, index);
+    unsigned source_left = ins.run;
+    unsigned target = ins.y * LINE_BYTES + ins.column;
+    unsigned target_next = target + ins.y_stride;
+    unsigned target_left = ins.columns;
+
+    EDGEFLOW_ENTER("move");
+move_pieces:
+    for (unsigned n = 0; n < ins.steps; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=Memory<C>::LINES*LINE_BYTES
+#pragma HLS PIPELINE II=1
+#pragma HLS DEPENDENCE variable=scratch.narrow inter false
+#pragma HLS DEPENDENCE variable=scratch.wide inter false
+        EDGEFLOW_TRIP("move");
+        const unsigned from = source % LINE_BYTES;
+        const unsigned to = target % LINE_BYTES;
+        const unsigned room = LINE_BYTES - (from > to ? from : to);
+        const unsigned left = source_left < target_left ? source_left : target_left;
+        const unsigned bytes = left < room ? left : room;
+        const Line line = read_line<C>(scratch, source / LINE_BYTES);
+        const Line turned = rotate_line(line, ap_uint<6>(from - to));
+        write_line<C>(scratch, target / LINE_BYTES, to, bytes, 3, turned);
+        if (bytes == source_left) {
+            source = source_next;
+            source_next = next_run(source_next, count, step, index);
+            source_left = ins.run;
+        } else {
+            source += bytes;
+            source_left -= bytes;
+        }
+        if (bytes == target_left) {
+            target = target_next;
+            target_next += ins.y_stride;
+            target_left = ins.columns;
+        } else {
+            target += bytes;
+            target_left -= bytes;
+        }
+    }
+}
+
+template <class C>
+void move(const MoveInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+#pragma HLS INLINE off
+    if (ins.constant != 0) {
+        move_constant<C>(ins, stream, scratch);
+    } else {
+        move_rows<C>(ins, scratch);
     }
 }
 

@@ -1,6 +1,8 @@
 // Mean over rows: with n counted rows, r = (numerator + n / 2) / n (0 for n = 0) and y = sat(round(sum * r / 2^shift)).
 //
-// The mask is a row of bytes, nonzero where a row counts; masked rows are read all the same, so the time does not depend on it.
+// The mask is a row of bytes, nonzero where a row counts; it comes from the scratchpad or, a constant, from the weight stream. Masked
+// rows are read all the same, so the time does not depend on it. Columns are taken VECTOR at a time through all rows, so that the
+// running sums are registers; the few products at the end share one multiplier.
 #ifndef EDGEFLOW_POOL_HPP
 #define EDGEFLOW_POOL_HPP
 
@@ -10,80 +12,138 @@
 namespace edgeflow {
 
 template <class C>
-void pool(const PoolInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::BANKS
-    Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
     ap_int<32> sum[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=sum cyclic factor=C::VECTOR
-    Element mask[64];
-#pragma HLS ARRAY_PARTITION variable=mask complete
+    ap_uint<64> mask[C::POOL_MASK_LINES];
+#pragma HLS BIND_STORAGE variable=mask type=ram_2p impl=lutram
 
-    const unsigned x_lines = row_lines(ins.columns, ins.x_bytes);
-    ap_uint<32> counted = 0;
-    unsigned x_line = ins.x;
-
-pool_rows:
-    for (unsigned r = 0; r < ins.rows; ++r) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-        if (ins.has_mask && r % 64 == 0) {
-            const unsigned left = ins.rows - r;
-            const unsigned count = left < 64 ? left : 64;
-            if (ins.mask_constant) {
-                load_row<C>(weights, ins.mask + r / 64, count, 1, ins.mask_signed, mask);
+    ap_uint<32> counted = ins.rows;
+    if (ins.has_mask != 0) {
+        counted = 0;
+        unsigned mask_left = ins.rows;
+        EDGEFLOW_ENTER("pool mask");
+    pool_mask:
+        for (unsigned n = 0; n < ins.mask_lines; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::POOL_MASK_LINES
+#pragma HLS PIPELINE II=Memory<C>::LINE_STREAM_WORDS
+            EDGEFLOW_TRIP("pool mask");
+            Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+            if (ins.mask_constant != 0) {
+                line = pop_line<C>(stream);
             } else {
-                load_row<C>(memory, ins.mask + r / 64, count, 1, ins.mask_signed, mask);
+                line = read_line<C>(scratch, ins.mask + n);
             }
-        }
-        load_row<C>(memory, x_line, ins.columns, ins.x_bytes, ins.x_signed, x);
-        x_line += x_lines;
-        bool counts = true;
-        if (ins.has_mask) {
-            counts = mask[r % 64] != 0;
-        }
-        if (counts) {
-            ++counted;
-        }
-    pool_sum:
-        for (unsigned i = 0; i < ins.columns; i += C::VECTOR) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/C::VECTOR
-#pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=sum inter false
-            for (int lane = 0; lane < C::VECTOR; ++lane) {
+            ap_uint<64> bits = 0;
+            ap_uint<7> ones = 0;
+            for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
-                const unsigned c = i + lane;
-                if (c < ins.columns) {
-                    const ap_int<32> before = r == 0 ? ap_int<32>(0) : sum[c];
-                    const ap_int<32> term = counts ? ap_int<32>(x[c]) : ap_int<32>(0);
-                    sum[c] = before + term;
+                if (unsigned(b) < mask_left && line.byte[b] != 0) {
+                    bits.range(b, b) = 1;
+                    ++ones;
                 }
             }
+            mask[n] = bits;
+            counted += ones;
+            mask_left -= LINE_BYTES;
         }
     }
 
+    // Restoring division, a bit a cycle.
+    ap_uint<32> dividend = ap_uint<32>(ins.numerator) + (counted >> 1);
+    ap_uint<32> quotient = 0;
+    ap_uint<33> remainder = 0;
+    EDGEFLOW_ENTER("pool divide");
+pool_divide:
+    for (int bit = 0; bit < 32; ++bit) {
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("pool divide");
+        const ap_uint<1> top = dividend.range(31, 31);
+        const ap_uint<33> extended = ap_uint<33>(ap_uint<33>(remainder << 1) | ap_uint<33>(top));
+        const bool fits = extended >= counted;
+        remainder = fits ? ap_uint<33>(extended - counted) : extended;
+        quotient = ap_uint<32>(ap_uint<32>(quotient << 1) | ap_uint<32>(fits ? 1 : 0));
+        dividend = dividend << 1;
+    }
     ap_int<32> reciprocal = 0;
     if (counted != 0) {
-        const ap_uint<32> dividend = ap_uint<32>(ins.numerator) + (counted >> 1);
-        reciprocal = dividend / counted;
+        reciprocal = quotient;
     }
 
-pool_scale:
-    for (unsigned i = 0; i < ins.columns; i += C::VECTOR) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/C::VECTOR
+    ap_int<32> running[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=running complete
+    for (int lane = 0; lane < C::VECTOR; ++lane) {
+#pragma HLS UNROLL
+        running[lane] = 0;
+    }
+    const unsigned line_elements = ins.x_bytes == HALVES ? 32 : 64;
+    unsigned row = 0;
+    unsigned channel = 0;
+    unsigned first = 0;  // element of the line that lane 0 takes
+    unsigned top_line = ins.x;
+    unsigned line_number = ins.x;
+    EDGEFLOW_ENTER("pool sum");
+pool_sum:
+    for (unsigned n = 0; n < ins.steps; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("pool sum");
+        const Line line = read_line<C>(scratch, line_number);
+        bool counts = true;
+        if (ins.has_mask != 0) {
+            const ap_uint<64> bits = mask[row >> 6];
+            counts = ap_uint<1>(bits >> (row & 63)) != 0;
+        }
+        const bool last = row + 1 == ins.rows;
         for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
-            const unsigned c = i + lane;
-            if (c < ins.columns) {
-                const Product product = sum[c] * reciprocal;
-                const Product value = round_shift(product, ins.shift);
-                y[c] = saturate(value, ins.y_bits, ins.y_signed);
+            const Element x = line_element(line, first + lane, ins.x_bytes, ins.x_signed, 0);
+            const ap_int<32> total = running[lane] + (counts ? ap_int<32>(x) : ap_int<32>(0));
+            running[lane] = last ? ap_int<32>(0) : total;
+            if (last) {
+                sum[channel + lane] = total;
             }
         }
+        if (last) {
+            row = 0;
+            channel += C::VECTOR;
+            first += C::VECTOR;
+            if (first == line_elements) {
+                first = 0;
+                ++top_line;
+            }
+            line_number = top_line;
+        } else {
+            ++row;
+            line_number += ins.x_stride;
+        }
     }
-    store_row<C>(memory, ins.y, ins.columns, ins.y_bytes, y);
+
+    unsigned y_line = ins.y;
+    unsigned position = 0;
+    EDGEFLOW_ENTER("pool scale");
+pool_scale:
+    for (unsigned c = 0; c < ins.columns; ++c) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("pool scale");
+        const Product product = sum[c] * reciprocal;
+        const ap_uint<16> y = saturate(round_shift(product, ins.shift), ins.y_bits, ins.y_signed);
+        Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            value.byte[b] = ins.y_bytes == HALVES && b % 2 == 1 ? ap_uint<8>(y >> 8) : ap_uint<8>(y);
+        }
+        write_line<C>(scratch, y_line, position, ins.y_bytes, 3, value);
+        position += ins.y_bytes;
+        if (position == unsigned(LINE_BYTES)) {
+            position = 0;
+            ++y_line;
+        }
+    }
 }
 
 }  // namespace edgeflow
