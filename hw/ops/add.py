@@ -89,13 +89,12 @@ class Add(ElementwiseOperator):
         return (*a, *b, Register("sum", 50, low_a + low_b, high_a + high_b))
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        scaling = {
-            "multiplier_a": self.multiplier_a,
-            "shift_a": self.shift_a,
-            "multiplier_b": self.multiplier_b,
-            "shift_b": self.shift_b,
-        }
-        return lower_elementwise(ADD, inputs, constants, self.infer(inputs), scaling, context)
+        scaling = [(self.multiplier_a, self.shift_a), (self.multiplier_b, self.shift_b)]
+        if 0 in constants:
+            scaling.reverse()
+        (multiplier_a, shift_a), (multiplier_b, shift_b) = scaling
+        extra = {"multiplier_a": multiplier_a, "shift_a": shift_a, "multiplier_b": multiplier_b, "shift_b": shift_b}
+        return lower_elementwise(ADD, inputs, constants, self.infer(inputs), extra, context)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

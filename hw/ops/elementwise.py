@@ -7,25 +7,35 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
-from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.graph import Format
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up
+from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
-from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, row_buffer_halves, row_loop, vector_loop
+from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
+from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels
+from edgeflow.hw.primitives import adder_luts, lutram_luts, multiplier_dsps, mux_luts, registers, saturate_luts, shifter_luts
 
 ADD, MULTIPLY, REQUANTIZE = range(3)
+SCRATCH, ROW, ROWS = range(3)  # where operand b comes from: the scratchpad, or one row or a row for each row of the weight stream
 
 ELEMENTWISE = InstructionLayout(
     "elementwise",
     5,
     (
-        *("operation", "rows", "columns"),
-        *("a", "a_constant", "a_rows", "a_bytes", "a_signed"),
-        *("b", "b_constant", "b_rows", "b_bytes", "b_signed"),
-        *("multiplier_a", "shift_a", "multiplier_b", "shift_b", "multipliers", "offset"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("a", "b", "y", "offset"),
+        *("rows:20", "operation:2", "a_storage:2", "a_signed:1", "b_storage:2", "b_signed:1", "b_source:2"),
+        *("a_rows:20", "shift_a:6", "shift_b:6"),
+        *("b_rows:20", "y_storage:2", "y_signed:1", "y_bits:5"),
+        *("columns:17", "multiplier_a:18", "multiplier_b:18"),
     ),
+    ("stream", "scratch"),
 )
+
+CONSTANT_ELEMENTS = LINE_BYTES // 2  # of a line of constant rows in the weight stream
+LOAD_DEPTH = 4  # stages of the loop that loads a row of parameters: read, sign, write
+# Stages of the loop over chunks: address 1, block memory 2, choice of the chunk 1, product 3, second product 4, rounding and shift
+# 3, sum 1, saturation 1, layout and write 2.
+CHUNK_DEPTH = 18
 
 
 def pair_format(a: Format, b: Format, bits: int, signed: bool) -> Format:
@@ -99,31 +109,58 @@ def lower_elementwise(
     extra: Mapping[str, int],
     context: LoweringContext,
 ) -> list[Instruction]:
-    """The instruction for one or two operands; ``extra`` gives multipliers, shifts and offset."""
+    """The instruction for two operands; ``extra`` gives multipliers, shifts and offset.
+
+    A constant comes from the weight stream as operand b (its scaling in ``extra`` is ``multiplier_b``, ``shift_b``, whichever
+    operand it is): a single row is sent once, several are repeated to the rows of the output. Requantization passes its
+    multipliers, one a channel, as the constant operand 1.
+    """
     require_channels(context, out.channels)
-    if len(operands) == 2:
-        problem = operand_problem(operands, constants)
-        context.require(problem is None, problem or "")
-    values = dict.fromkeys(ELEMENTWISE.fields, 0)
-    for i, (name, format) in enumerate(zip("ab", operands, strict=False)):
-        fixed = constants.get(i)
-        values |= {
-            name: context.address(i) if fixed is None else context.place_rows(f"operand {name}", fixed, format),
-            f"{name}_constant": int(fixed is not None),
-            f"{name}_rows": format.rows,
-            f"{name}_bytes": storage_bytes(format.bits),
-            f"{name}_signed": int(format.signed),
-        }
+    problem = operand_problem(operands, constants)
+    context.require(problem is None, problem or "")
+    fixed = next(iter(constants), None)
+    first, second = (1, 0) if fixed == 0 else (0, 1)
+    values = dict.fromkeys(ELEMENTWISE.names, 0)
+    stream = (0, 0)
+    for name, index in (("a", first), ("b", second)):
+        if index != fixed:
+            context.require(context.storage(index) != NIBBLES, "elementwise operators take rows of whole bytes")
+            values |= {name: context.address(index), f"{name}_storage": context.storage(index)}
+        values |= {f"{name}_rows": operands[index].rows, f"{name}_signed": int(operands[index].signed)}
+    if fixed is not None:
+        rows = constants[fixed].reshape(-1, out.channels)
+        if len(rows) == 1:
+            values["b_source"] = ROW
+            stream = context.stream("operand row", rows.astype(np.int32))
+        else:
+            values["b_source"] = ROWS
+            stream = context.stream("operand rows", _constant_rows(rows, out))
+    context.require(context.output_storage() != NIBBLES, "elementwise operators make rows of whole bytes")
     values |= {
         "operation": operation,
         "rows": out.rows,
         "columns": out.channels,
         "y": context.output_address(),
         "y_bits": out.bits,
-        "y_bytes": storage_bytes(out.bits),
+        "y_storage": context.output_storage(),
         "y_signed": int(out.signed),
     }
-    return [Instruction(ELEMENTWISE, values | dict(extra))]
+    return [Instruction(ELEMENTWISE, values | dict(extra), stream)]
+
+
+def _constant_rows(rows: IntArray, out: Format) -> Array:
+    """Rows repeated to those of the output, in 16-bit elements and whole lines."""
+    padded = np.zeros((out.rows, round_up(out.channels, CONSTANT_ELEMENTS)), dtype=np.uint16)
+    padded[:, : out.channels] = np.tile(rows, (out.rows // len(rows), 1)).astype(np.uint16)
+    return padded
+
+
+def phases(values: Mapping[str, int], architecture: Architecture) -> int:
+    """Iterations of a chunk: two where both operands lie in the same memory, a stream word each where constant rows arrive."""
+    if values["b_source"] == ROWS:
+        return max(1, 2 * architecture.vector // architecture.stream_bytes)
+    same = (values["a"] < architecture.narrow_lines) == (values["b"] < architecture.narrow_lines)
+    return 2 if values["b_source"] == SCRATCH and same else 1
 
 
 class ElementwiseOperator(Operator):
@@ -141,21 +178,45 @@ class ElementwiseOperator(Operator):
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """Every row of every operand is loaded, computed and stored; an operand of one row is loaded once."""
-        rows, columns = values["rows"], values["columns"]
-        parts = {"load a": (rows if values["a_rows"] > 1 else 1) * row_loop(columns, values["a_bytes"], architecture)}
-        if values["operation"] == REQUANTIZE:
-            parts["load multipliers"] = row_loop(columns, 4, architecture)
-        else:
-            parts["load b"] = (rows if values["b_rows"] > 1 else 1) * row_loop(columns, values["b_bytes"], architecture)
-        parts["compute"] = rows * vector_loop(columns, architecture)
-        parts["store"] = rows * row_loop(columns, values["y_bytes"], architecture)
-        return Cycles(parts)
+        """One loop over the chunks of all rows; a constant row is loaded before it. Constant rows count whole lines."""
+        columns = values["columns"]
+        if values["b_source"] == ROWS:
+            columns = round_up(columns, CONSTANT_ELEMENTS)
+        trips = values["rows"] * ceil_div(columns, architecture.vector) * phases(values, architecture)
+        loops = {"elementwise": Loop(trips, depth=CHUNK_DEPTH)}
+        if values["b_source"] == ROW:
+            loops = {"parameters": Loop(stream_words(4 * columns, architecture), depth=LOAD_DEPTH)} | loops
+        return Cycles(loops)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """Each lane multiplies 17 x 17 bit (one DSP), 32 x 18 bit (two) and 17 x 18 bit (one). Memories: three rows of 17 bit and
-        one of multipliers, banked."""
-        halves = 3 * row_buffer_halves(architecture) + row_buffer_halves(architecture, 32)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(4 * architecture.vector, unknown, unknown, ceil_div(halves, 2), 0)
+        """DSP slices: a lane has a product of 17 x 18 bit (operand by operand, parameter or factor) and one of 32 x 18 bit (the
+        other operand, or that product, by the second factor); chunks are counted by one of 21 x 18 bit.
+
+        LUTs of a lane: both operands' place in their lines, which source b has, two roundings with their shifts, the sum,
+        saturation, the place in the output line; a parameter of 18 bit for each channel lies in LUT memory. Flip-flops: a register
+        behind every stage of a lane and of the lines read and written.
+        """
+        v = architecture.vector
+        banks, _ = parameter_banks(architecture, 4)
+        word_elements = architecture.stream_bytes // 2
+        lane = (
+            mux_luts(banks // v, 18)
+            + mux_luts(max(1, word_elements // v), 17)
+            + mux_luts(3, 18)
+            + mux_luts(2, 18)
+            + 2 * (adder_luts(50) + shifter_luts(50, 49))
+            + mux_luts(2, 32)
+            + adder_luts(50)
+            + saturate_luts(50, 17)
+        )
+        parameters = banks * lutram_luts(18, architecture.max_channels // banks)
+        stages = 2 * registers(17, 2) + registers(35, 3) + 2 * registers(50, 3) + registers(50, 1) + registers(17, 2)
+        kept = 17 * max(v, word_elements)
+        return Resources(
+            dsp=v * (multiplier_dsps(17, 18) + multiplier_dsps(32, 18)) + multiplier_dsps(21, 18),
+            lut=2 * read_luts(architecture) + v * lane + parameters + 12 * adder_luts(20) + write_luts(architecture),
+            ff=3 * registers(8 * LINE_BYTES) + v * stages + kept + 12 * 20,
+            bram36=0,
+            uram=0,
+        )

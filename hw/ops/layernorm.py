@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.graph import Attribute, Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -33,6 +33,21 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
+from edgeflow.hw.ops.chunk import parameter_banks, power_of_two, read_luts, stream_words, write_luts
+from edgeflow.hw.primitives import (
+    adder_luts,
+    adder_tree_luts,
+    delay_luts,
+    lutram_luts,
+    multiplier_dsps,
+    mux_luts,
+    ram_bram36,
+    registers,
+    rom_luts,
+    saturate_luts,
+    shifter_luts,
+    tree_registers,
+)
 
 DEVIATION_BITS = 18  # a deviation from the mean: one DSP48E2 operand
 Z_BITS = 20  # fraction bits of d / sqrt(V)
@@ -40,18 +55,29 @@ ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which
 SEEDS = 192
 EPSILON_LIMIT = 1 << 52
 NEWTON_STEPS = 2
-PIPELINE_DEPTH = 16  # adder tree, squares, or two multiplications and roundings
-ROOT_CYCLES = 40  # normalization, lookup and two Newton steps, not pipelined
+
+# Stages from the read of a row's last chunk to its statistics: the deepest path of an iteration, and the iterations that the first
+# chunk of the row waits at least after its last.
+READ_STAGES = 4  # address, block memory and its output register, choice of the chunk
+SUM_STAGES = 9  # square in a DSP slice 3, adder tree of 32 lanes 5, accumulation
+MEAN_STAGES = 6  # product of 32 x 18 bit 4, rounding, shift
+VARIANCE_STAGES = 10  # channels times mean 3, difference, product of 20 x 35 bit 4, two additions
+SCALE_STAGES = 5  # leading digit 2, shift 2, table
+NEWTON_STAGES = 15  # square of 26 bit 4, product of 32 x 34 bit 5, difference, product of 26 x 30 bit 4, rounding
+LATENCY = READ_STAGES + SUM_STAGES + MEAN_STAGES + VARIANCE_STAGES + SCALE_STAGES + NEWTON_STEPS * NEWTON_STAGES + 1
+LOAD_LATENCY = 8  # stages from a word of the stream to its gain and offset in memory: read, shift, add, write, read
 
 LAYERNORM = InstructionLayout(
     "layernorm",
     3,
     (
-        *("x", "rows", "channels", "x_bytes", "x_signed", "fraction_bits"),
-        *("gain", "offset", "seed"),
-        *("mean_multiplier", "mean_shift", "epsilon_low", "epsilon_high", "shift", "offset_shift"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("x", "y"),
+        *("rows:20", "x_storage:2", "x_signed:1", "fraction_bits:5"),
+        *("channels:17", "y_storage:2", "y_signed:1", "y_bits:5", "mean_shift:6"),
+        *("mean_multiplier:18", "shift:6", "offset_shift:6"),
+        *("epsilon_low", "epsilon_high"),
     ),
+    ("stream", "scratch"),
 )
 
 X, GAIN, OFFSET, SEED = range(4)
@@ -176,10 +202,20 @@ class LayerNorm(Operator):
         largest = int(np.abs(ends).max())
         rooted, z = _root_registers(seed)
         product = largest * rooted[-1].maximum + (1 << 34)
+        # The unit computes V from the sums of x 2^F and of its squares: sum squares - mu (2 sum - n mu) + epsilon.
+        total = max(-low, high) << self.fraction_bits
+        mean = int(np.abs(means).max())
+        square = (max(-x.minimum, x.maximum) << self.fraction_bits) ** 2
+        balance = 2 * total + n * mean
         affine = z * np.abs(gain) + (np.abs(offset) << self.offset_shift)
         half = (1 << self.shift) >> 1
         return (
-            Register("sum", 32, low, high),
+            Register("element", DEVIATION_BITS, x.minimum << self.fraction_bits, x.maximum << self.fraction_bits),
+            Register("sum", 32, low << self.fraction_bits, high << self.fraction_bits),
+            Register("squares", 54, 0, n * square),
+            Register("mean total", 37, -n * mean, n * mean),
+            Register("balance", 35, -balance, balance),
+            Register("cross", 54, -mean * balance, mean * balance),
             Register("mean multiplier", 18, 0, self.mean_multiplier),
             Register("mean product", 50, low * self.mean_multiplier, high * self.mean_multiplier + ((1 << self.mean_shift) >> 1)),
             Register("mean", 20, int(means.min()), int(means.max())),
@@ -202,70 +238,100 @@ class LayerNorm(Operator):
             x.channels <= a.max_channels,
             f"{x.channels} channels of layer normalization exceed the accelerator's {a.max_channels} (max_channels)",
         )
+        own_seeds = np.array_equal(constants[SEED], reciprocal_root_seeds())
+        context.require(own_seeds, "the seeds of layer normalization are not those of the accelerator")
+        parameters = np.stack([constants[GAIN], constants[OFFSET]], axis=1).astype(np.int32)
         values = {
             "x": context.address(X),
+            "y": context.output_address(),
             "rows": x.rows,
-            "channels": x.channels,
-            "x_bytes": storage_bytes(x.bits),
+            "x_storage": context.storage(X),
             "x_signed": int(x.signed),
             "fraction_bits": self.fraction_bits,
-            "gain": context.place("gain", constants[GAIN].astype(np.int32)),
-            "offset": context.place("offset", constants[OFFSET].astype(np.int32)),
-            "seed": context.place("seed", constants[SEED].astype(np.int32)),
-            "mean_multiplier": self.mean_multiplier,
+            "channels": x.channels,
+            "y_storage": context.output_storage(),
+            "y_signed": int(out.signed),
+            "y_bits": out.bits,
             "mean_shift": self.mean_shift,
-            "epsilon_low": self.epsilon & 0xFFFFFFFF,
-            "epsilon_high": self.epsilon >> 32,
+            "mean_multiplier": self.mean_multiplier,
             "shift": self.shift,
             "offset_shift": self.offset_shift,
-            "y": context.output_address(),
-            "y_bits": out.bits,
-            "y_bytes": storage_bytes(out.bits),
-            "y_signed": int(out.signed),
+            "epsilon_low": self.epsilon & 0xFFFFFFFF,
+            "epsilon_high": self.epsilon >> 32,
         }
-        return [Instruction(LAYERNORM, values)]
+        return [Instruction(LAYERNORM, values, context.stream("gain and offset", parameters))]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"LAYERNORM_SEEDS": SEEDS}
+        """``LAYERNORM_RING``: chunks that wait for their row's statistics; ``LAYERNORM_ROWS``: rows whose statistics wait."""
+        return {
+            "LAYERNORM_LATENCY": LATENCY,
+            "LAYERNORM_LOAD": LOAD_LATENCY,
+            "LAYERNORM_RING": power_of_two(ceil_div(architecture.max_channels, architecture.vector) + LATENCY + 1),
+            "LAYERNORM_ROWS": power_of_two(LATENCY + 2),
+        }
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        a = architecture
-        rows, channels = values["rows"], values["channels"]
-        steps = ceil_div(channels, a.vector)
-        words = a.word_bytes // 4
-        parts = {
-            "load parameters": ceil_div(SEEDS, words) + 2 * ceil_div(channels, words),
-            "load input": rows * ceil_div(channels * values["x_bytes"], a.word_bytes),
-            "sum": rows * (steps + PIPELINE_DEPTH),
-            "squares": rows * (steps + PIPELINE_DEPTH),
-            "reciprocal root": rows * ROOT_CYCLES,
-            "output": rows * (steps + PIPELINE_DEPTH),
-            "store output": rows * ceil_div(channels * values["y_bytes"], a.word_bytes),
-        }
-        return Cycles(parts)
+        """An iteration for each chunk, and those between the first chunk's read and its output: the rest of its row and LATENCY, or
+        the parameters of all channels where they take longer."""
+        chunks = ceil_div(values["channels"], architecture.vector)
+        words = stream_words(8 * values["channels"], architecture)
+        trips = values["rows"] * chunks + max(chunks + LATENCY, words + LOAD_LATENCY)
+        return Cycles({"layernorm": Loop(trips, depth=LATENCY)})
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """DSPs: each of VECTOR lanes has one for the square (18 x 18 bit), one for the normalization (18 x 26 bit) and one for the
-        gain (22 x 18 bit); the mean has two (32 x 18 bit); the Newton step has two for the square (26 x 26 bit) and four for each
-        of its products (32 x 34 and 26 x 30 bit). Memories, in halves of 18 kbit: input and output rows (17 bit) in banks of the
-        wider of VECTOR and AXI bytes, gains and offsets (32 bit) in VECTOR banks, the seeds; banks up to 1 kbit are LUT RAM."""
-        a = architecture
-        banks = max(a.vector, a.word_bytes)
-        halves = sum(
-            count * _ram_halves(ceil_div(elements, count), width)
-            for count, elements, width in (
-                (banks, a.max_channels, 17),
-                (banks, a.max_channels, 17),
-                (a.vector, a.max_channels, 32),
-                (a.vector, a.max_channels, 32),
-                (1, SEEDS, 32),
-            )
+        """DSP slices: a lane squares 18 bit, normalizes (18 x 26 bit) and scales (22 x 18 bit), one each; a row's statistics take
+        those of six kinds of products, the Newton steps one set each because rows of one chunk follow every cycle.
+
+        LUTs of a lane: choice of the chunk and of its storage, fraction shift, difference, rounding and shift of z and of the
+        affine, saturation, placing in the line; of all: both adder trees, statistics, address counters. A gain of 18 and an offset
+        of 50 bit for each channel lie in LUT memory, and so do 52 bit of statistics a row. Flip-flops: a register behind every
+        stage of a lane and of the trees, and a number of 62 bit in every stage of the statistics. Block memory: the ring, all lanes
+        of a chunk in one word.
+        """
+        v = architecture.vector
+        sizes = cls.template_arguments(architecture)
+        banks, word_channels = parameter_banks(architecture, 8)
+        newton = multiplier_dsps(26, 26) + multiplier_dsps(32, 34) + multiplier_dsps(26, 30)
+        row_dsp = multiplier_dsps(32, 18) + multiplier_dsps(18, 20) + multiplier_dsps(20, 35) + NEWTON_STEPS * newton
+        lane_dsp = multiplier_dsps(18, 18) + multiplier_dsps(18, 26) + multiplier_dsps(22, 18)
+        lane = (
+            shifter_luts(18, 17)
+            + adder_luts(20)
+            + (adder_luts(50) + shifter_luts(50, 31))
+            + (adder_luts(50) + shifter_luts(50, 49) + saturate_luts(50, 17))
+            + mux_luts(banks // v, 68)
         )
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(3 * a.vector + 2 + 2 + 4 + 4, unknown, unknown, ceil_div(halves, 2), 0)
+        sums = adder_tree_luts(v, 18) + adder_tree_luts(v, 36) + adder_luts(32) + adder_luts(54)
+        row = (
+            shifter_luts(32, 17)
+            + (adder_luts(50) + shifter_luts(50, 49))
+            + (adder_luts(35) + 2 * adder_luts(54))
+            + (27 + mux_luts(27, 5))
+            + 2 * shifter_luts(32, 31)
+            + rom_luts(16, SEEDS)
+            + NEWTON_STEPS * (adder_luts(62) + adder_luts(58) + delay_luts(32, NEWTON_STAGES))
+            + lutram_luts(20 + 26 + 6, sizes["LAYERNORM_ROWS"])
+        )
+        parameters = banks * lutram_luts(18 + 50, architecture.max_channels // banks) + word_channels * (
+            shifter_luts(50, 49) + adder_luts(50)
+        )
+        counters = 12 * adder_luts(20)
+        stages = registers(18, 4) + registers(50, 6) + registers(17, 2)
+        return Resources(
+            dsp=v * lane_dsp + row_dsp + multiplier_dsps(21, 18),
+            lut=read_luts(architecture) + v * lane + sums + row + parameters + counters + write_luts(architecture),
+            ff=2 * registers(8 * LINE_BYTES)
+            + v * stages
+            + tree_registers(v, 18)
+            + tree_registers(v, 36)
+            + registers(62, LATENCY - READ_STAGES - SUM_STAGES)
+            + 12 * 20,
+            bram36=ram_bram36(18 * v, sizes["LAYERNORM_RING"]),
+            uram=0,
+        )
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
@@ -282,15 +348,6 @@ class LayerNorm(Operator):
             _case(rng, (6, 40), 16, 8, "constant rows without epsilon"),
             _case(rng, (3, 16), 16, 8, "large epsilon"),
         ]
-
-
-ROW_ELEMENTS = 2048  # inner loop of the affine in the fast kernel
-
-
-def _ram_halves(depth: int, width: int) -> int:
-    if depth * width <= 1024:
-        return 0
-    return ceil_div(depth, 512) if width > 18 else ceil_div(depth, 1024)
 
 
 def _root_registers(seed: IntArray) -> tuple[tuple[Register, ...], int]:

@@ -77,7 +77,7 @@ class Multiply(ElementwiseOperator):
         return (Register("a x b", 32, min(corners), max(corners)), *scaled)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        scaling = {"multiplier_a": self.multiplier, "shift_a": self.shift}
+        scaling = {"multiplier_b": self.multiplier, "shift_b": self.shift}
         return lower_elementwise(MULTIPLY, inputs, constants, self.infer(inputs), scaling, context)
 
     @classmethod

@@ -82,12 +82,8 @@ class Requantize(ElementwiseOperator):
         )
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        extra = {
-            "multipliers": context.place("multiplier", constants[MULTIPLIER].astype(np.int32)),
-            "shift_a": self.shift,
-            "offset": self.zero_point,
-        }
-        return lower_elementwise(REQUANTIZE, inputs[:1], {}, self.infer(inputs), extra, context)
+        extra = {"shift_a": self.shift, "offset": self.zero_point}
+        return lower_elementwise(REQUANTIZE, inputs, {MULTIPLIER: constants[MULTIPLIER]}, self.infer(inputs), extra, context)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -1,14 +1,17 @@
 // Elementwise arithmetic on rows, C::VECTOR elements a cycle:
 //   add         y = sat(rq(a, multiplier_a, shift_a) + rq(b, multiplier_b, shift_b))
-//   multiply    y = sat(rq(a * b, multiplier_a, shift_a))
-//   requantize  y = sat(rq(a, multiplier[channel], shift_a) + offset)
+//   multiply    y = sat(rq(a * b, multiplier_b, shift_b))
+//   requantize  y = sat(rq(a * b, 1, shift_a) + offset), b a multiplier for each channel
 //
-// An operand with fewer rows than the output repeats them; one with a single row is loaded once. Operands come from the activation
-// memory or, as constants, from the weight image. Weight image of requantize: an int32 multiplier a channel.
+// One pipelined loop over the chunks of all rows; an iteration reads at most one line of each memory and writes one. Where a and b lie
+// in the same memory, a chunk takes two iterations. An activation with fewer rows than the output repeats them. Where b is a constant
+// it comes from the weight stream: one row of int32 for all rows, loaded first; or a row for each row of the output in 16-bit elements,
+// 32 to a line, which arrive along with the chunks (rows then count whole lines, and a chunk longer than a stream word takes as many
+// iterations as it has words).
 #ifndef EDGEFLOW_ELEMENTWISE_HPP
 #define EDGEFLOW_ELEMENTWISE_HPP
 
-#include "edgeflow/memory.hpp"
+#include "edgeflow/chunk.hpp"
 #include "edgeflow/requantize.hpp"
 
 namespace edgeflow {
@@ -17,82 +20,190 @@ static const unsigned ELEMENTWISE_ADD = 0;
 static const unsigned ELEMENTWISE_MULTIPLY = 1;
 static const unsigned ELEMENTWISE_REQUANTIZE = 2;
 
+static const unsigned OPERAND_SCRATCH = 0;  // where b comes from: the scratchpad, one row or all rows of the weight stream
+static const unsigned OPERAND_ROW = 1;
+static const unsigned OPERAND_ROWS = 2;
+
 template <class C>
-void elementwise(const ElementwiseInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+struct Elementwise {
+    static const int BANKS = C::VECTOR > Chunk<C>::INTEGERS ? C::VECTOR : Chunk<C>::INTEGERS;  // of the row of int32
+    static const int DEPTH = C::MAX_CHANNELS / BANKS;
+    static const int WORD_ELEMENTS = Memory<C>::STREAM_BYTES / 2;                              // 16-bit elements of a stream word
+    static const int CHUNK_WORDS = C::VECTOR > WORD_ELEMENTS ? C::VECTOR / WORD_ELEMENTS : 1;
+    static const int WORD_CHUNKS = WORD_ELEMENTS > C::VECTOR ? WORD_ELEMENTS / C::VECTOR : 1;
+    static const int KEPT = C::VECTOR > WORD_ELEMENTS ? C::VECTOR : WORD_ELEMENTS;
+};
+
+template <class C>
+void elementwise(const ElementwiseInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    Element a[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=a cyclic factor=Memory<C>::BANKS
-    Element b[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=b cyclic factor=Memory<C>::BANKS
-    Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
-    ap_int<32> multiplier[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=multiplier cyclic factor=Memory<C>::BANKS
+#pragma HLS DEPENDENCE variable=scratch.narrow inter false
+#pragma HLS DEPENDENCE variable=scratch.wide inter false
+    const int INTEGERS = Chunk<C>::INTEGERS;
+    const int BANKS = Elementwise<C>::BANKS;
+    const int BANK_CHUNKS = BANKS / C::VECTOR;
+    const int WORD_ELEMENTS = Elementwise<C>::WORD_ELEMENTS;
+    const int WORD_CHUNKS = Elementwise<C>::WORD_CHUNKS;
 
-    const unsigned a_lines = row_lines(ins.columns, ins.a_bytes);
-    const unsigned b_lines = row_lines(ins.columns, ins.b_bytes);
-    const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
-    const bool has_b = ins.operation != ELEMENTWISE_REQUANTIZE;
-    unsigned a_row = 0;
-    unsigned b_row = 0;
-    unsigned a_line = ins.a;
-    unsigned b_line = ins.b;
-    unsigned y_line = ins.y;
-
-    if (ins.operation == ELEMENTWISE_REQUANTIZE) {
-        load_int32<C>(weights, ins.multipliers, 0, ins.columns, multiplier);
+    Multiplier parameter[Elementwise<C>::DEPTH][BANKS];
+#pragma HLS ARRAY_PARTITION variable=parameter complete dim=2
+#pragma HLS BIND_STORAGE variable=parameter type=ram_s2p impl=lutram
+    Element kept[Elementwise<C>::KEPT];  // of b, from an earlier iteration of the same chunk or an earlier chunk of the same word
+#pragma HLS ARRAY_PARTITION variable=kept complete
+    for (int n = 0; n < Elementwise<C>::KEPT; ++n) {
+#pragma HLS UNROLL
+        kept[n] = 0;
     }
 
-elementwise_rows:
-    for (unsigned r = 0; r < ins.rows; ++r) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-        if (r == 0 || ins.a_rows > 1) {
-            if (ins.a_constant) {
-                load_row<C>(weights, a_line, ins.columns, ins.a_bytes, ins.a_signed, a);
-            } else {
-                load_row<C>(memory, a_line, ins.columns, ins.a_bytes, ins.a_signed, a);
-            }
-        }
-        if (has_b && (r == 0 || ins.b_rows > 1)) {
-            if (ins.b_constant) {
-                load_row<C>(weights, b_line, ins.columns, ins.b_bytes, ins.b_signed, b);
-            } else {
-                load_row<C>(memory, b_line, ins.columns, ins.b_bytes, ins.b_signed, b);
-            }
-        }
-        a_row = a_row + 1 == ins.a_rows ? 0 : a_row + 1;
-        a_line = a_row == 0 ? ins.a : a_line + a_lines;
-        b_row = b_row + 1 == ins.b_rows ? 0 : b_row + 1;
-        b_line = b_row == 0 ? ins.b : b_line + b_lines;
+    const bool adds = ins.operation == ELEMENTWISE_ADD;
+    const bool multiplies = ins.operation == ELEMENTWISE_MULTIPLY;
+    const bool requantizes = ins.operation == ELEMENTWISE_REQUANTIZE;
+    const bool b_rows_stream = ins.b_source == OPERAND_ROWS;
+    const bool b_row = ins.b_source == OPERAND_ROW;
+    const bool b_scratch = ins.b_source == OPERAND_SCRATCH;
+    const bool a_narrow = ins.a < unsigned(C::NARROW_LINES);
+    const bool b_narrow = ins.b < unsigned(C::NARROW_LINES);
+    const bool turns = b_scratch && a_narrow == b_narrow;
+    const unsigned phases = turns ? 2u : b_rows_stream ? unsigned(Elementwise<C>::CHUNK_WORDS) : 1u;
+    const unsigned chunks = b_rows_stream ? ((ins.columns + 31) >> 5) * unsigned(Chunk<C>::LINE_HALF_CHUNKS)
+                                          : (ins.columns + C::VECTOR - 1) / unsigned(C::VECTOR);
+    const unsigned a_stride = row_lines(ins.columns, ins.a_storage);
+    const unsigned b_stride = row_lines(ins.columns, ins.b_storage);
+    const unsigned y_stride = row_lines(ins.columns, ins.y_storage);
 
-    elementwise_compute:
-        for (unsigned i = 0; i < ins.columns; i += C::VECTOR) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/C::VECTOR
+    if (b_row) {
+        const unsigned words = ((ins.columns + 15) >> 4) * Memory<C>::LINE_STREAM_WORDS;
+        EDGEFLOW_ENTER("parameters");
+    elementwise_parameters:
+        for (unsigned w = 0; w < words; ++w) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/16*Memory<C>::LINE_STREAM_WORDS
 #pragma HLS PIPELINE II=1
-            for (int lane = 0; lane < C::VECTOR; ++lane) {
+            EDGEFLOW_TRIP("parameters");
+            const StreamWord<C> word = stream.read();
+            const unsigned first = w * INTEGERS;
+            for (int bank = 0; bank < BANKS; ++bank) {
 #pragma HLS UNROLL
-                const unsigned c = i + lane;
-                if (c < ins.columns) {
-                    ap_int<32> first = a[c];
-                    ap_int<32> factor = ins.multiplier_a;
-                    Product added = ap_int<32>(ins.offset);
-                    if (ins.operation == ELEMENTWISE_ADD) {
-                        added = requantize(b[c], Multiplier(ins.multiplier_b), ins.shift_b);
-                    }
-                    if (ins.operation == ELEMENTWISE_MULTIPLY) {
-                        first = a[c] * b[c];
-                    }
-                    if (ins.operation == ELEMENTWISE_REQUANTIZE) {
-                        factor = multiplier[c];
-                    }
-                    const Product scaled = requantize(first, Multiplier(factor), ins.shift_a);
-                    const Product sum = scaled + added;
-                    y[c] = saturate(sum, ins.y_bits, ins.y_signed);
+                const int k = bank % INTEGERS;
+                if (first % BANKS == unsigned(bank - k)) {
+                    parameter[first / BANKS][bank] = Multiplier(stream_integer<C>(word, k));
                 }
             }
         }
-        store_row<C>(memory, y_line, ins.columns, ins.y_bytes, y);
-        y_line += y_lines;
+    }
+
+    const ap_uint<37> row_chunks = ap_uint<20>(ins.rows) * ap_uint<17>(chunks);
+    const unsigned trips = unsigned(row_chunks) * phases;
+    unsigned phase = 0, chunk = 0, a_row = 0, b_row_number = 0;
+    unsigned a_line = ins.a, b_line = ins.b, y_line = ins.y;
+
+    EDGEFLOW_ENTER("elementwise");
+elementwise_chunks:
+    for (unsigned n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR*2
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("elementwise");
+        const bool last = phase + 1 == phases;
+        const bool takes_b = b_scratch && (!turns || phase == 0);
+        const unsigned a_at = a_line + chunk_line<C>(chunk, ins.a_storage);
+        const unsigned b_from = b_line + chunk_line<C>(chunk, ins.b_storage);
+
+        // One read of each memory: what of a and b lies there now.
+        Line narrow, wide;
+#pragma HLS ARRAY_PARTITION variable=narrow.byte complete
+#pragma HLS ARRAY_PARTITION variable=wide.byte complete
+        for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+            narrow.byte[b] = 0;
+            wide.byte[b] = 0;
+        }
+        if ((takes_b && b_narrow) || (last && a_narrow)) {
+            narrow = read_narrow<C>(scratch, takes_b && b_narrow ? b_from : a_at);
+        }
+        if ((takes_b && !b_narrow) || (last && !a_narrow)) {
+            wide = read_wide<C>(scratch, takes_b && !b_narrow ? b_from : a_at);
+        }
+
+        if (takes_b) {
+            Element value[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=value complete
+            take_chunk<C>(b_narrow ? narrow : wide, chunk, ins.b_storage, ins.b_signed, 0, value);
+            for (int lane = 0; lane < C::VECTOR; ++lane) {
+#pragma HLS UNROLL
+                kept[lane] = value[lane];
+            }
+        }
+        if (b_rows_stream && chunk % WORD_CHUNKS == 0) {
+            const StreamWord<C> word = stream.read();
+            for (int p = 0; p < Elementwise<C>::CHUNK_WORDS; ++p) {
+#pragma HLS UNROLL
+                if (phase == unsigned(p)) {
+                    for (int e = 0; e < WORD_ELEMENTS; ++e) {
+#pragma HLS UNROLL
+                        const ap_uint<16> raw = ap_uint<16>(word.byte[2 * e]) | (ap_uint<16>(word.byte[2 * e + 1]) << 8);
+                        const ap_int<16> negative = raw;
+                        kept[p * WORD_ELEMENTS + e] = ins.b_signed ? Element(negative) : Element(raw);
+                    }
+                }
+            }
+        }
+
+        if (last) {
+            Element a[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=a complete
+            Element y[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=y complete
+            take_chunk<C>(a_narrow ? narrow : wide, chunk, ins.a_storage, ins.a_signed, 0, a);
+            for (int lane = 0; lane < C::VECTOR; ++lane) {
+#pragma HLS UNROLL
+                Multiplier b = 0;
+                if (b_row) {
+                    for (int p = 0; p < BANK_CHUNKS; ++p) {
+#pragma HLS UNROLL
+                        if (chunk % BANK_CHUNKS == unsigned(p)) {
+                            b = parameter[chunk / BANK_CHUNKS][p * C::VECTOR + lane];
+                        }
+                    }
+                } else {
+                    for (int p = 0; p < WORD_CHUNKS; ++p) {
+#pragma HLS UNROLL
+                        if (b_scratch ? p == 0 : chunk % WORD_CHUNKS == unsigned(p)) {
+                            b = kept[p * C::VECTOR + lane];
+                        }
+                    }
+                }
+                // Two products for three operations: a by b or by its factor; then b, or the product, by the other factor.
+                const Multiplier factor = adds ? Multiplier(ins.multiplier_a) : b;
+                const ap_int<35> first = a[lane] * factor;
+                const ap_int<32> second = multiplies ? ap_int<32>(first) : ap_int<32>(b);
+                Product scaled = 0;
+                if (!multiplies) {
+                    scaled = round_shift(Product(first), ins.shift_a);
+                }
+                Product added = ap_int<32>(ins.offset);
+                if (!requantizes) {
+                    added = requantize(second, Multiplier(ins.multiplier_b), ins.shift_b);
+                }
+                const Product sum = scaled + added;
+                y[lane] = saturate(sum, ins.y_bits, ins.y_signed);
+            }
+            write_chunk<C>(scratch, y_line, chunk, ins.y_storage, 0, y);
+        }
+
+        ++phase;
+        if (last) {
+            phase = 0;
+            ++chunk;
+            if (chunk == chunks) {
+                chunk = 0;
+                ++a_row;
+                ++b_row_number;
+                a_line = a_row == ins.a_rows ? ins.a : a_line + a_stride;
+                b_line = b_row_number == ins.b_rows ? ins.b : b_line + b_stride;
+                y_line += y_stride;
+                a_row = a_row == ins.a_rows ? 0 : a_row;
+                b_row_number = b_row_number == ins.b_rows ? 0 : b_row_number;
+            }
+        }
     }
 }
 
