@@ -28,9 +28,11 @@ Arrays = dict[str, Any]
 
 
 def near_float(made: ir.Model, data: Arrays, least_db: float, config: QuantizationConfig | None = None) -> Quantized:
-    """Quantize on ``data``, prove the registers, and hold every tensor to ``least_db`` and every output to its name."""
+    """Quantize on ``data``, prove the registers, and hold every tensor to ``least_db`` and every output to its name; no residual
+    is narrow."""
     quantized = quantize(made, data, config)
     verify_graph(quantized.graph)
+    assert min(residual_bits(quantized.graph), default=16) > 8
     assert quantized.graph.outputs == tuple(value.name for value in made.graph.outputs)
     arrays = check_inputs(model_inputs(made), data)
     found = tensor_sqnr(made, quantized, arrays)
@@ -38,6 +40,12 @@ def near_float(made: ir.Model, data: Arrays, least_db: float, config: Quantizati
     low = {name: db for name, db in found.items() if not db >= least_db}
     assert not low, low
     return quantized
+
+
+def residual_bits(graph: Graph) -> list[int]:
+    """Widths of the residuals in the epilogues of linear layers."""
+    fused = [n for n in graph.nodes if n.op == "linear" and n.attributes["has_residual"]]
+    return [graph.tensors[n.inputs[4]].qtype.bits for n in fused]
 
 
 def ops(graph: Graph) -> list[str]:
@@ -229,6 +237,31 @@ def test_residual_is_fused_into_the_later_of_two_linear_layers() -> None:
     assert ops(graph) == ["linear", "linear"]
     assert graph.nodes[1].inputs[-1] == "a"
     assert graph.nodes[1].attributes["has_residual"]
+
+
+@pytest.mark.parametrize(
+    "op", ["input", "Linear", "Gelu", "LayerNormalization", "Attention", "Reshape", "SelectChannels", "Softmax"]
+)
+@pytest.mark.parametrize("bits", [9, 16])
+def test_fused_residuals_are_wide_though_a_linear_layer_reads_them_too(op: str, bits: int) -> None:
+    rng = np.random.default_rng(0)
+    constants: Arrays = {"shape": np.array([0, 3, 16], np.int64)}
+    before = linear(rng, constants, "x", "z", 16, 16)
+    source = {
+        "input": [],
+        "Linear": [linear(rng, constants, "x", "r", 16, 16)],
+        "LayerNormalization": [norm(constants, "x", "r", 16, 0)],
+        "Attention": [before, node("Attention", ["z", "z", "z"], "r", heads=2, scale=0.3)],
+        "Reshape": [before, node("Reshape", ["z", "shape"], "r")],
+        "SelectChannels": [linear(rng, constants, "x", "u", 16, 32), node("SelectChannels", ["u"], "r", start=8, stop=24)],
+        "Softmax": [before, node("Softmax", ["z"], "r", axis=-1)],
+    }.get(op, [before, node(op, ["z"], "r")])
+    residual = "r" if source else "x"
+    nodes = [*source, linear(rng, constants, residual, "a", 16, 16), node("Add", ["a", residual], "y")]
+    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
+    graph = quantize(made, {"x": normal(1, 50, 3, 16)}, QuantizationConfig(residual_bits=bits)).graph
+    verify_graph(graph)
+    assert residual_bits(graph) == [bits]
 
 
 def test_a_value_added_to_itself_is_not_fused() -> None:
