@@ -1,7 +1,8 @@
 """Softmax of rows as a layer of its own, such as the last one of a classifier.
 
-The exponential is a power of two by table and shift (hw/exponent.py), its base folded into the requantization of the distances to
-the row's maximum; one integer reciprocal a row normalises.
+The exponential is a power of two by a table with linear interpolation and a shift (hw/interpolation.py), its base folded into the
+requantization of the distances to the row's maximum; one integer reciprocal a row normalises. Results have up to 24 bits: a
+probability of a row of 129 is 0.008 on average, and a step of 2^-16 would be a fiftieth of a percent of that.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
-from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
-from edgeflow.hw.cost import Cycles, Resources, Unknown
-from edgeflow.hw.exponent import (
-    MAXIMUM_FRACTION_BITS,
-    check_exponent,
-    check_table,
-    exponent_table,
-    reciprocal,
-    reciprocal_rows,
-    weight_lookup,
-    weights,
-)
+from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
+from edgeflow.hw.arithmetic import dyadic, requantize
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import blocked
 from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.interpolation import (
+    MAXIMUM_INTERPOLATION_BITS,
+    MAXIMUM_PROBABILITY_BITS,
+    MAXIMUM_TABLE_BITS,
+    MULTIPLIER_BITS,
+    check_interpolation,
+    exponent_knots,
+    exponent_weights,
+)
 from edgeflow.hw.ops.base import (
     Array,
     Case,
@@ -42,20 +42,59 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
+from edgeflow.hw.ops.long_chunk import (
+    MAXIMUM_BITS,
+    chunk_read,
+    chunk_write,
+    common_lanes,
+    lanes,
+    result_storage,
+    segment_loop,
+    segment_tables,
+)
+from edgeflow.hw.ops.vector import require_channels
+from edgeflow.hw.primitives import (
+    adder_luts,
+    adder_tree_luts,
+    bram18,
+    comparator_luts,
+    divider_luts,
+    divider_registers,
+    lutram_luts,
+    multiplier_dsps,
+    mux_luts,
+    registers,
+    saturate_luts,
+    shifter_luts,
+    tree_registers,
+)
 
-NUMERATOR_LIMIT = 1 << 46
-PIPELINE_DEPTH = 10  # requantization, lookup and shift; or multiplication and rounding
-DIVIDER_DEPTH = 52  # one quotient bit a stage
+NUMERATOR_BITS = 24
+DIVISOR_BITS = 28  # significant bits of a row's sum that the division sees
+RECIPROCAL_BITS = 26
+QUOTIENT_STAGES = RECIPROCAL_BITS + 1
+SUM_BITS = 40
+MAXIMUM_SHIFT = 48  # of the 50-bit product
+
+# Trips (cycles, at II = 1) between the stage that reads a line and the last one that writes a row's maximum: scratchpad 3, choice of the
+# chunk 2, tree of at most 5 comparisons, comparison with the chunks before, write.
+MAXIMUM_LAG = 16
+# The same between a row's first weight and its reciprocal: ring 2, distance 1, multiplier 4, rounding and shift 3, table 2,
+# interpolation 4, shift 3, sum 6 and its bit length 3 and normalisation 2, division 27, write.
+TOTAL_LAG = 64
+# Stages of the loop after the last trip began: those of the output, a ring read 2, multiplier 5, rounding and shift 3, saturation 1,
+# write 2, which stand behind no other stage's.
+DEPTH = 13
 
 SOFTMAX = InstructionLayout(
     "softmax",
     4,
     (
-        *("x", "rows", "channels", "x_bytes", "x_signed"),
-        *("exponent", "fraction_bits", "probability_bits", "multiplier", "shift"),
-        *("numerator_low", "numerator_high", "output_shift"),
-        *("y", "y_bits", "y_bytes", "y_signed"),
+        *("x", "rows", "trips", "channels:16", "maximum_lag:8", "total_lag:8"),
+        *("table_bits:3", "interpolation_bits:4", "probability_bits:5", "shift:6", "output_shift:6", "multiplier", "numerator"),
+        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1", "y_bits:5"),
     ),
+    ("stream", "scratch"),
 )
 
 X, EXPONENT = range(2)
@@ -64,15 +103,17 @@ X, EXPONENT = range(2)
 @register
 @dataclass(frozen=True)
 class Softmax(Operator):
-    """Inputs: ``x (..., D)`` up to 16 bits; ``exponent (2^F,)`` (see hw/exponent.py). Output ``(..., D)`` of ``bits``, ``signed``.
+    """Inputs: ``x (..., D)`` up to 16 bits; ``exponent (2^B + 1,)``, one octave (hw/interpolation.py). Output ``(..., D)`` of
+    ``bits`` (up to 24), ``signed``.
 
-    ``t = rq(max x - x, multiplier, shift)`` with F fraction bits; ``p = 2^(P - t)``; ``r = (numerator + sum p / 2) / sum p``;
-    ``y = sat(round_shift(p r, output_shift))``.
+    ``t = rq(max x - x, multiplier, shift)`` with B + I fraction bits; ``p = 2^(P - t)`` by interpolation; the row's sum ``L`` has
+    ``k`` bits; ``r = (floor(numerator 2^30 / floor(L 2^(28-k))) + 1) >> 1``; ``y = sat(round_shift(p r, output_shift + k))``.
     """
 
     multiplier: int
     shift: int
-    fraction_bits: int
+    table_bits: int
+    interpolation_bits: int
     probability_bits: int
     numerator: int
     output_shift: int
@@ -87,29 +128,49 @@ class Softmax(Operator):
     def infer(self, inputs: Sequence[Format]) -> Format:
         if len(inputs) != 2:
             raise ValueError(f"softmax takes x and its exponent table, not {len(inputs)} inputs")
-        check_exponent(self.fraction_bits, self.probability_bits)
         x, table = inputs
-        if x.bits > 16:
-            raise ValueError(f"the input of softmax must have at most 16 bits, not {x.bits}")
-        if table.shape != (1 << self.fraction_bits,):
-            raise ValueError(f"the exponent table must have {1 << self.fraction_bits} entries, not {table.shape}")
-        if not 0 <= self.multiplier < 1 << MULTIPLIER_BITS or not 0 <= self.numerator < NUMERATOR_LIMIT:
-            raise ValueError("softmax needs a multiplier of at most 17 bits and a numerator of at most 46 bits")
+        check_interpolation(self.interpolation_bits)
+        if not 0 <= self.table_bits <= MAXIMUM_TABLE_BITS or not 1 <= self.probability_bits <= MAXIMUM_PROBABILITY_BITS:
+            raise ValueError(
+                f"softmax has tables of up to {MAXIMUM_TABLE_BITS} bits and weights of up to {MAXIMUM_PROBABILITY_BITS}, "
+                f"not {self.table_bits} and {self.probability_bits}"
+            )
+        if x.bits > 16 or not 1 <= self.bits <= MAXIMUM_BITS:
+            raise ValueError(f"softmax takes up to 16 bits and makes up to {MAXIMUM_BITS}, not {x.bits} and {self.bits}")
+        if table.shape != ((1 << self.table_bits) + 1,):
+            raise ValueError(f"the exponent table must have {(1 << self.table_bits) + 1} entries, not {table.shape}")
+        if not 0 <= self.multiplier < 1 << MULTIPLIER_BITS or not 0 <= self.numerator < 1 << NUMERATOR_BITS:
+            raise ValueError(f"softmax needs a multiplier below 2^{MULTIPLIER_BITS} and a numerator below 2^{NUMERATOR_BITS}")
+        widest = self.output_shift + (x.channels * ((1 << self.probability_bits) - 1)).bit_length()
+        if self.output_shift < 0 or widest > MAXIMUM_SHIFT or not 0 <= self.shift <= MAXIMUM_SHIFT:
+            raise ValueError(
+                f"softmax of {x.channels} channels shifts by up to {max(widest, self.shift)} bits, more than {MAXIMUM_SHIFT}: "
+                f"use fewer than {self.probability_bits} probability_bits"
+            )
         return Format(x.shape, self.bits, self.signed)
 
     def reference(self, inputs: Sequence[IntArray]) -> IntArray:
         x, table = inputs
-        t = requantize(x.max(axis=-1, keepdims=True) - x, self.multiplier, self.shift)
-        p = weights(t, table, self.fraction_bits, self.probability_bits)
-        r = reciprocal(p.sum(axis=-1, keepdims=True), self.numerator)
-        return saturate(round_shift(p * r, self.output_shift), self.bits, self.signed)
+        p = self._weights(x.max(axis=-1, keepdims=True) - x, table)
+        r, shift = self._scale(p.sum(axis=-1, keepdims=True))
+        y = (p * r + ((np.int64(1) << shift) >> 1)) >> shift
+        return np.minimum(y, Format((), self.bits, self.signed).maximum)
+
+    def _weights(self, distance: IntArray, table: IntArray) -> IntArray:
+        t = requantize(distance, self.multiplier, self.shift)
+        return exponent_weights(t, table, self.table_bits, self.interpolation_bits, self.probability_bits)
+
+    def _scale(self, total: IntArray) -> tuple[IntArray, IntArray]:
+        """Reciprocal and shift of sums below 2^34."""
+        length = np.frexp(total.astype(np.float64))[1].astype(np.int64)
+        divisor = (total << DIVISOR_BITS) >> length
+        quotient = (np.int64(self.numerator) << (DIVISOR_BITS + 2)) // np.maximum(divisor, 1)
+        return np.where(total == 0, 0, (quotient + 1) >> 1), self.output_shift + length
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
         x, out = inputs[X], self.infer(inputs)
-        table = weight_lookup(
-            self.multiplier, self.shift, constants[EXPONENT], self.fraction_bits, self.probability_bits, np.float64
-        )
-        unit = 2.0**-self.output_shift
+        table = self._weights(np.arange(x.maximum - x.minimum + 1), constants[EXPONENT]).astype(np.float64)  # by distance
+        last = float(table.size - 1)
 
         def run(activations: Sequence[Array]) -> Array:
             source = activations[0]
@@ -117,142 +178,188 @@ class Softmax(Operator):
             y = np.empty(rows.shape, dtype=np.float32)
             for block in blocked(*rows.shape):
                 place = np.empty(rows[block].shape, dtype=np.int32)
-                compiled.exponent_places(np.ascontiguousarray(rows[block]), table.factor, float(table.last), place)
-                p = table.table[place]
-                scale = reciprocal_rows(p.sum(axis=1, keepdims=True), float(self.numerator))
-                value = np.floor(p * (scale * unit) + 0.5)
-                np.clip(value, out.minimum, out.maximum, out=y[block], casting="unsafe")
+                compiled.exponent_places(np.ascontiguousarray(rows[block]), 1.0, last, place)
+                p = table[place]
+                scale, shift = self._scale(p.sum(axis=1, keepdims=True).astype(np.int64))
+                value = np.floor(p * np.ldexp(scale.astype(np.float64), -shift) + 0.5)
+                np.minimum(value, out.maximum, out=y[block], casting="unsafe")
             return y.reshape(source.shape)
 
         return run
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         x, entries = inputs[X], constants[EXPONENT]
-        check_table(entries, self.probability_bits)
-        distance, total = x.maximum - x.minimum, x.channels * int(entries.max())
+        if entries.min() < 0 or entries.max() >= 1 << self.probability_bits or np.any(np.diff(entries) > 0):
+            raise ValueError(f"the entries of the exponent table must fall within [0, {(1 << self.probability_bits) - 1}]")
+        distance, most = x.maximum - x.minimum, int(entries.max())
+        total = x.channels * most
+        reciprocal = (self.numerator << (DIVISOR_BITS + 2)) // (1 << (DIVISOR_BITS - 1))
+        shift = self.output_shift + total.bit_length()
         return (
-            Register("distance", 32, 0, distance),
-            Register("multiplier", 18, 0, self.multiplier),
+            Register("distance", 18, 0, distance),
+            Register("multiplier", 27, 0, self.multiplier),
             Register("exponent", 50, 0, distance * self.multiplier + ((1 << self.shift) >> 1)),
-            Register("weight", 17, 0, int(entries.max())),
-            Register("sum of weights", 32, 0, total),
-            Register("dividend", 50, 0, self.numerator + total // 2),
-            Register("reciprocal", 48, 0, self.numerator),
-            # A weight is at most the sum, so weight x reciprocal <= numerator + weight / 2.
-            Register("product", 50, 0, self.numerator + int(entries.max()) // 2 + ((1 << self.output_shift) >> 1)),
+            Register("table entry", 24, 0, most),
+            Register("interpolation", 40, 0, most << self.interpolation_bits),
+            Register(
+                "rounded interpolation",
+                50,
+                0,
+                (most << self.interpolation_bits) + (1 << (self.interpolation_bits + self.probability_bits)),
+            ),
+            Register("weight", 23, 0, most),
+            Register("sum of weights", SUM_BITS + 1, 0, total),
+            Register("quotient", QUOTIENT_STAGES + 2, 0, reciprocal + 1),
+            Register("reciprocal", RECIPROCAL_BITS + 1, 0, (reciprocal + 1) >> 1),
+            Register("product", 50, 0, most * ((reciprocal + 1) >> 1) + ((1 << shift) >> 1)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        x, out, a = inputs[X], self.infer(inputs), context.architecture
-        context.require(
-            x.channels <= a.max_channels,
-            f"{x.channels} channels of softmax exceed the accelerator's {a.max_channels} (max_channels)",
-        )
-        table = Format((1 << self.fraction_bits,), 16, False)
+        x, out = inputs[X], self.infer(inputs)
+        require_channels(context, x.channels)
+        context.require(context.storage(X) != NIBBLES, "softmax cannot read pairs of 4-bit rows")
+        storage = result_storage(out.bits)
+        chunks = ceil_div(x.channels, lanes(storage, context.architecture))
+        lags = ceil_div(MAXIMUM_LAG, chunks), ceil_div(TOTAL_LAG, chunks)
         values = {
             "x": context.address(X),
             "rows": x.rows,
+            "trips": (x.rows + sum(lags)) * chunks,
             "channels": x.channels,
-            "x_bytes": storage_bytes(x.bits),
-            "x_signed": int(x.signed),
-            "exponent": context.place_rows("exponent", constants[EXPONENT], table),
-            "fraction_bits": self.fraction_bits,
+            "maximum_lag": lags[0],
+            "total_lag": lags[1],
+            "table_bits": self.table_bits,
+            "interpolation_bits": self.interpolation_bits,
             "probability_bits": self.probability_bits,
             "multiplier": self.multiplier,
             "shift": self.shift,
-            "numerator_low": self.numerator & 0xFFFFFFFF,
-            "numerator_high": self.numerator >> 32,
+            "numerator": self.numerator,
             "output_shift": self.output_shift,
             "y": context.output_address(),
+            "x_bytes": context.storage(X),
+            "x_signed": int(x.signed),
+            "y_bytes": storage,
             "y_bits": out.bits,
-            "y_bytes": storage_bytes(out.bits),
             "y_signed": int(out.signed),
         }
-        return [Instruction(SOFTMAX, values)]
+        return [Instruction(SOFTMAX, values, context.stream("exponent", constants[EXPONENT].astype("<i4")))]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"SOFTMAX_EXPONENTS": 1 << MAXIMUM_FRACTION_BITS}
+        return {"SOFTMAX_SEGMENTS": 1 << MAXIMUM_TABLE_BITS, "SOFTMAX_MAXIMUM_LAG": MAXIMUM_LAG, "SOFTMAX_TOTAL_LAG": TOTAL_LAG}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        rows, channels = values["rows"], values["channels"]
-        parts = {
-            "load table": 1 << values["fraction_bits"],
-            "load input": rows * ceil_div(channels * values["x_bytes"], architecture.word_bytes),
-            "maximum": rows * (channels + 2),
-            "weights": rows * (channels + PIPELINE_DEPTH),
-            "reciprocal": rows * DIVIDER_DEPTH,
-            "output": rows * (channels + PIPELINE_DEPTH),
-            "store output": rows * ceil_div(channels * values["y_bytes"], architecture.word_bytes),
-        }
-        return Cycles(parts)
+        """All three stages are one loop: chunks of the rows and of the lags."""
+        chunks = ceil_div(values["channels"], lanes(values["y_bytes"], architecture))
+        trips = (values["rows"] + values["maximum_lag"] + values["total_lag"]) * chunks
+        return Cycles(
+            {"segments": segment_loop((1 << values["table_bits"]) + 1, architecture), "softmax": Loop(trips, depth=DEPTH)}
+        )
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """DSPs: two for the requantization (32 x 18 bit), two for the output (17 x 48 bit). Memories, in halves of 18 kbit: input
-        and output rows (17 bit) in banks of the AXI bytes (up to 1 kbit: LUT RAM), weights (17 bit x MAX_CHANNELS), exponent
-        table."""
+        """Each lane multiplies three times: the distance (18 x 27 bits), the interpolation (24 x 11) and the output (23 x 27, two
+        slices). It has two tables of 24 bits in LUTs, a ring of inputs (17 bits) and one of weights (22 bits), which hold a row and
+        the lag, in block memory. One divider of 27 stages serves the row."""
         a = architecture
-        depth = ceil_div(a.max_channels, a.word_bytes)
-        rows = 0 if depth * 17 <= 1024 else 2 * a.word_bytes * ceil_div(depth, 1024)
-        halves = rows + ceil_div(a.max_channels, 1024) + ceil_div(1 << MAXIMUM_FRACTION_BITS, 1024)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(4, unknown, unknown, ceil_div(halves, 2), 0)
+        width = a.vector
+        dsp = width * (multiplier_dsps(18, 27) + multiplier_dsps(24, MAXIMUM_INTERPOLATION_BITS + 1) + multiplier_dsps(23, 27))
+        tables = segment_tables(1 << MAXIMUM_TABLE_BITS, a)
+        lane = (
+            comparator_luts(17)  # maximum
+            + mux_luts(2, 17)
+            + adder_luts(17)  # distance
+            + adder_luts(50)  # rounding and shift of the exponent
+            + shifter_luts(50, MAXIMUM_SHIFT + 1)
+            + adder_luts(40)  # interpolation, rounding and shift of the weight
+            + adder_luts(40)
+            + shifter_luts(40, 1 << 5)
+            + adder_luts(50)  # rounding, shift and saturation of the output
+            + shifter_luts(50, MAXIMUM_SHIFT + 1)
+            + saturate_luts(50, MAXIMUM_BITS)
+        )
+        row = (
+            adder_tree_luts(width, 22)
+            + adder_luts(SUM_BITS)
+            + mux_luts(8, 6) * 5  # bit length
+            + 2 * shifter_luts(SUM_BITS, SUM_BITS)
+            + divider_luts(QUOTIENT_STAGES, DIVISOR_BITS)
+            + lutram_luts(17, MAXIMUM_LAG + 1)
+            + lutram_luts(RECIPROCAL_BITS + 6, TOTAL_LAG + 1)
+            + comparator_luts(17)
+        )
+        chunks = a.max_channels // common_lanes(a)
+        rings = width * (bram18(17, chunks + MAXIMUM_LAG) + bram18(22, chunks + TOTAL_LAG))
+        ends = chunk_read(a), chunk_write(a)
+        ff = (
+            width * registers(17 + 50 * 3 + 40 * 3 + 50 * 4)
+            + tree_registers(width, 22)
+            + divider_registers(QUOTIENT_STAGES, DIVISOR_BITS)
+            + SUM_BITS
+            + sum(end.ff for end in ends)
+        )
+        return Resources(dsp, width * lane + row + tables + sum(end.lut for end in ends), ff, ceil_div(rings, 2), 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
         return [
-            _case(rng, (1, 1), 8, 6, 8, 8, "plain"),
-            _case(rng, (3, 10), 16, 6, 16, 16, "plain"),
-            _case(rng, (2, 2, 100), 16, 10, 16, 16, "plain"),
-            _case(rng, (4, 33), 8, 0, 1, 4, "plain"),
-            _case(rng, (1, 1000), 16, 8, 16, 16, "flat"),
-            _case(rng, (2, 40), 16, 6, 12, 16, "unsigned"),
-            _case(rng, (5, 17), 16, 6, 16, 16, "extreme"),
-            _every_word(6, 8),
+            _case(rng, (1, 1), 8, (4, 4, 12), 8, "plain"),
+            _case(rng, (3, 10), 16, (7, 10, 22), 24, "plain"),
+            _case(rng, (2, 3, 100), 16, (7, 9, 22), 16, "plain"),
+            _case(rng, (4, 33), 8, (0, 0, 1), 4, "plain"),
+            _case(rng, (90, 5), 12, (5, 0, 10), 8, "plain"),
+            _case(rng, (5, 129), 16, (7, 9, 22), 24, "plain"),
+            _case(rng, (1, 1000), 16, (6, 8, 18), 16, "flat"),
+            _case(rng, (2, 40), 16, (7, 3, 14), 12, "unsigned"),
+            _case(rng, (5, 17), 16, (7, 9, 22), 24, "extreme"),
+            _every_word(),
         ]
 
 
-def softmax_parameters(input_scale: float, fraction_bits: int, probability_bits: int, bits: int) -> dict[str, int | bool]:
+def softmax_parameters(
+    input_scale: float, table_bits: int, interpolation_bits: int, probability_bits: int, bits: int
+) -> dict[str, int | bool]:
     """Attributes of a :class:`Softmax` of inputs with steps of ``input_scale``; an output step stands for ``1 / (2^bits - 1)``."""
-    ratio, shift = dyadic(input_scale * np.log2(np.e) * 2.0**fraction_bits)
-    output_shift = 45 - bits
+    fraction = 2.0 ** (table_bits + interpolation_bits)
+    # A distance of 16 bits whose weight is 0 whatever the multiplier needs no larger one.
+    ratio, shift = dyadic(min(input_scale * np.log2(np.e) * fraction, 2.0 * (probability_bits + 1) * fraction), MULTIPLIER_BITS)
     return {
         "multiplier": int(ratio),
         "shift": shift,
-        "fraction_bits": fraction_bits,
+        "table_bits": table_bits,
+        "interpolation_bits": interpolation_bits,
         "probability_bits": probability_bits,
-        "numerator": ((1 << bits) - 1) << output_shift,
-        "output_shift": output_shift,
+        "numerator": ((1 << bits) - 1) << (NUMERATOR_BITS - bits),
+        "output_shift": NUMERATOR_BITS + 1 - bits,
         "bits": bits,
         "signed": False,
     }
 
 
+def _made(format: Format, x: IntArray, step: float, setting: tuple[int, int, int], out_bits: int, name: str) -> Case:
+    op = Softmax(**softmax_parameters(step, *setting, out_bits))  # type: ignore[arg-type]
+    table = exponent_knots(setting[0], setting[2])
+    return Case(name, op, (format, Format(table.shape, 24, True)), (x, table), frozenset({EXPONENT}))
+
+
 def _case(
-    rng: np.random.Generator, shape: tuple[int, ...], bits: int, fraction: int, probability: int, out_bits: int, mode: str
+    rng: np.random.Generator, shape: tuple[int, ...], bits: int, setting: tuple[int, int, int], out_bits: int, mode: str
 ) -> Case:
-    unsigned = mode == "unsigned"
-    format = Format(shape, bits, not unsigned)
+    format = Format(shape, bits, mode != "unsigned")
     x = draw(rng, format, 2)
     if mode == "extreme":
         x = np.where(x < 0, format.minimum, format.maximum)
         x[:, 0], x[:, 1] = format.minimum, format.maximum
     step = 1e-6 if mode == "flat" else 8.0 / 2.0**bits
-    op = Softmax(**softmax_parameters(step, fraction, probability, out_bits))  # type: ignore[arg-type]
-    table = exponent_table(fraction, probability)
-    name = f"{mode} {'x'.join(map(str, shape))}, {fraction}.{probability} bits"
-    return Case(name, op, (format, Format(table.shape, 16, False)), (x, table), frozenset({EXPONENT}))
+    name = f"{mode} {'x'.join(map(str, shape))}, {'.'.join(map(str, setting))} to {out_bits} bits"
+    return _made(format, x, step, setting, out_bits, name)
 
 
-def _every_word(fraction: int, probability: int) -> Case:
+def _every_word() -> Case:
     """All pairs of 8-bit elements."""
     pairs = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij"), axis=-1).reshape(256, 256, 2)
-    op = Softmax(**softmax_parameters(0.04, fraction, probability, 8))  # type: ignore[arg-type]
-    table = exponent_table(fraction, probability)
-    formats = (Format((256, 2), 8, True), Format(table.shape, 16, False))
-    return Case("every pair of 8-bit elements", op, formats, (pairs, table), frozenset({EXPONENT}))
+    return _made(Format((256, 2), 8, True), pairs, 0.04, (4, 4, 16), 8, "every pair of 8-bit elements")

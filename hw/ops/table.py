@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture, ceil_div, storage_bytes
-from edgeflow.hw.cost import Cycles, Resources, Unknown
+from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
+from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import WORK, blocked
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
@@ -26,26 +26,23 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
-from edgeflow.hw.ops.vector import (
-    MEMORY_DEPTH,
-    check_row_format,
-    memory_halves,
-    require_channels,
-    row_buffer_halves,
-    row_loop,
-    vector_loop,
-)
+from edgeflow.hw.ops.long_chunk import chunk_read, chunk_write
+from edgeflow.hw.ops.vector import check_row_format, require_channels
+from edgeflow.hw.primitives import adder_luts, mux_luts, ram_bram36, registers
 
 MAXIMUM_BITS = 10
+LINE_ENTRIES = 32  # entries of two bytes in a line of the weight stream
+ENTRIES_DEPTH = 4  # stages of the loop that fills the tables: queue, word, entry, write
+DEPTH = 11  # scratchpad 3, choice of the chunk 2, index 1, table 2, write 3
 
 TABLE = InstructionLayout(
     "table",
     8,
     (
-        *("x", "rows", "columns", "x_bytes", "x_signed", "x_minimum"),
-        *("table", "entries"),
-        *("y", "y_bytes", "y_signed"),
+        *("x", "trips", "channels:16", "chunks:16", "pairs:16", "x_minimum:16"),
+        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1"),
     ),
+    ("stream", "scratch"),
 )
 
 X, ENTRIES = range(2)
@@ -110,20 +107,24 @@ class Table(Operator):
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[X], self.infer(inputs)
         require_channels(context, x.channels)
+        context.require(NIBBLES not in (context.storage(X), context.output_storage()), "a table cannot take pairs of 4-bit rows")
+        chunks = ceil_div(x.channels, context.architecture.vector)
+        entries = constants[ENTRIES]
         values = {
             "x": context.address(X),
-            "rows": x.rows,
-            "columns": x.channels,
-            "x_bytes": storage_bytes(x.bits),
-            "x_signed": int(x.signed),
+            "trips": x.rows * chunks,
+            "channels": x.channels,
+            "chunks": chunks,
+            "pairs": round_up(entries.size, LINE_ENTRIES) // 2,
             "x_minimum": self.minimum,
-            "table": context.place_rows("table", constants[ENTRIES], Format(constants[ENTRIES].shape, out.bits, out.signed)),
-            "entries": constants[ENTRIES].size,
             "y": context.output_address(),
-            "y_bytes": storage_bytes(out.bits),
+            "x_bytes": context.storage(X),
+            "x_signed": int(x.signed),
+            "y_bytes": context.output_storage(),
             "y_signed": int(out.signed),
         }
-        return [Instruction(TABLE, values)]
+        stored = entries.astype("<i2" if out.signed else "<u2")
+        return [Instruction(TABLE, values, context.stream("table", stored))]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
@@ -131,22 +132,19 @@ class Table(Operator):
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        rows, columns = values["rows"], values["columns"]
-        return Cycles(
-            {
-                "load table": values["entries"] + MEMORY_DEPTH,
-                "load": rows * row_loop(columns, values["x_bytes"], architecture),
-                "look up": rows * vector_loop(columns, architecture),
-                "store": rows * row_loop(columns, values["y_bytes"], architecture),
-            }
-        )
+        """Two entries a trip, then a chunk a trip."""
+        return Cycles({"table entries": Loop(values["pairs"], depth=ENTRIES_DEPTH), "table": Loop(values["trips"], depth=DEPTH)})
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """No multiplier. Memories: a copy of the table (17 bit) for every lane and two banked rows of 17 bit."""
-        halves = memory_halves(architecture.vector, 1 << MAXIMUM_BITS, 17) + 2 * row_buffer_halves(architecture)
-        unknown = Unknown("no synthesis has been run for this unit")
-        return Resources(0, unknown, unknown, ceil_div(halves, 2), 0)
+        """No multiplier. A table of 17 bits, in a memory of two ports for every two lanes."""
+        a = architecture
+        tables = ram_bram36(17, 1 << MAXIMUM_BITS, ceil_div(a.vector, 2), dual=True)
+        ends = chunk_read(a), chunk_write(a)
+        word = 8 * a.stream_bytes
+        lut = a.vector * adder_luts(18) + mux_luts(2, word) + mux_luts(2, 2 * 17) + sum(end.lut for end in ends)
+        ff = a.vector * registers(10 + 17) + registers(word) + sum(end.ff for end in ends)
+        return Resources(0, lut, ff, tables, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

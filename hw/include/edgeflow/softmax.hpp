@@ -1,65 +1,217 @@
-// Softmax of rows, one element a cycle: powers of two of the distance to the maximum, times one reciprocal a row.
+// Softmax of rows, C::VECTOR elements a cycle (hw/ops/softmax.py is the definition).
+//
+// Three stages work on three rows at once: the maximum of row r; the weights 2^(P-t) of row r - a and their sum; the output of row
+// r - a - b, each weight times one reciprocal. A trip does one chunk of each. The lags a and b (maximum_lag and total_lag, in rows) are
+// those that give a maximum SOFTMAX_MAXIMUM_LAG trips and a reciprocal SOFTMAX_TOTAL_LAG trips to come out of the pipeline.
 #ifndef EDGEFLOW_SOFTMAX_HPP
 #define EDGEFLOW_SOFTMAX_HPP
 
-#include "edgeflow/exponent.hpp"
-#include "edgeflow/memory.hpp"
-#include "edgeflow/requantize.hpp"
+#include "edgeflow/long_chunk.hpp"
+#include "edgeflow/interpolate.hpp"
 
 namespace edgeflow {
 
+typedef ap_uint<22> LongWeight;
+typedef ap_uint<40> WeightSum;
+typedef ap_uint<26> Reciprocal;
+
+// What the output of a row is made of: y = (weight * scale) >> shift.
+struct RowScale {
+    Reciprocal scale;
+    ap_uint<6> shift;
+};
+
+// Bits that a number takes.
+inline ap_uint<6> bit_length(const WeightSum& value) {
+#pragma HLS INLINE
+    ap_uint<6> length = 0;
+    for (int bit = 0; bit < 40; ++bit) {
+#pragma HLS UNROLL
+        if (((value >> bit) & 1u) != 0) {
+            length = bit + 1;
+        }
+    }
+    return length;
+}
+
+// numerator / total as 26 bits and a shift. The sum is brought to 28 bits; a stage of the division is one quotient bit. A numerator of
+// 24 bits, three places up, is below every such sum, so no bit of the quotient lies above the 27 that are made; the last one rounds.
+inline RowScale row_scale(const WeightSum& total, const ap_uint<24>& numerator, unsigned output_shift) {
+#pragma HLS INLINE
+    const ap_uint<6> length = bit_length(total);
+    ap_uint<28> divisor = 0;
+    if (length > 28) {
+        const ap_uint<6> down = length - 28;
+        divisor = total >> down;
+    } else {
+        const ap_uint<6> up = 28 - length;
+        divisor = ap_uint<28>(total) << up;
+    }
+    ap_uint<29> remainder = ap_uint<29>(numerator) << 3;
+    ap_uint<28> quotient = 0;
+    for (int stage = 0; stage < 27; ++stage) {
+#pragma HLS UNROLL
+        remainder = remainder << 1;
+        quotient = quotient << 1;
+        if (remainder >= divisor) {
+            remainder = remainder - divisor;
+            quotient = quotient | ap_uint<28>(1);
+        }
+    }
+    RowScale result;
+    result.scale = total == 0 ? ap_uint<28>(0) : ap_uint<28>((quotient + 1) >> 1);
+    result.shift = output_shift + length;
+    return result;
+}
+
+// A place in a ring that the next trip uses.
+inline unsigned next_place(unsigned place, unsigned size) {
+#pragma HLS INLINE
+    return place + 1 == size ? 0u : place + 1;
+}
+
 template <class C>
-void softmax(const SoftmaxInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+void softmax(const SoftmaxInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::WORD_BYTES
-    Weight weight[C::MAX_CHANNELS];
-    Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::WORD_BYTES
-    Exponent table[1][C::SOFTMAX_EXPONENTS];
+    const int LANES = C::VECTOR;
+    const int NARROWEST = LongChunk<LANES>::COMMON;  // lanes at work where results take four bytes
+    const unsigned X_CHUNKS = C::MAX_CHANNELS / NARROWEST + C::SOFTMAX_MAXIMUM_LAG;
+    const unsigned WEIGHT_CHUNKS = C::MAX_CHANNELS / NARROWEST + C::SOFTMAX_TOTAL_LAG;
+    const unsigned MAXIMA = C::SOFTMAX_MAXIMUM_LAG + 1;
+    const unsigned TOTALS = C::SOFTMAX_TOTAL_LAG + 1;
 
-    const unsigned x_lines = row_lines(ins.channels, ins.x_bytes);
-    const unsigned y_lines = row_lines(ins.channels, ins.y_bytes);
-    const Product numerator = (Product(ins.numerator_high) << 32) + ins.numerator_low;
+    Knot start[C::VECTOR][C::SOFTMAX_SEGMENTS];
+#pragma HLS ARRAY_PARTITION variable=start complete dim=1
+#pragma HLS ARRAY_PARTITION variable=start cyclic factor=Memory<C>::STREAM_BYTES/4 dim=2
+    Knot drop[C::VECTOR][C::SOFTMAX_SEGMENTS];
+#pragma HLS ARRAY_PARTITION variable=drop complete dim=1
+#pragma HLS ARRAY_PARTITION variable=drop cyclic factor=Memory<C>::STREAM_BYTES/4 dim=2
+    // What a stage leaves for the next one. A slot is read at least a lag after it was written, and written again only after that.
+    Element x_ring[X_CHUNKS][C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=x_ring complete dim=2
+#pragma HLS DEPENDENCE variable=x_ring inter false
+    LongWeight weight_ring[WEIGHT_CHUNKS][C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=weight_ring complete dim=2
+#pragma HLS DEPENDENCE variable=weight_ring inter false
+    Element maximum_ring[MAXIMA];
+#pragma HLS BIND_STORAGE variable=maximum_ring type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=maximum_ring inter false
+    RowScale scale_ring[TOTALS];
+#pragma HLS BIND_STORAGE variable=scale_ring type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=scale_ring inter false
 
-    load_exponents<C, 1, C::SOFTMAX_EXPONENTS>(weights, ins.exponent, 1u << ins.fraction_bits, table);
+    const unsigned lanes = ins.y_bytes == WORDS ? unsigned(NARROWEST) : unsigned(LANES);
+    const unsigned x_lines = long_row_lines(ins.channels, ins.x_bytes);
+    const unsigned y_lines = long_row_lines(ins.channels, ins.y_bytes);
+    const LongMultiplier multiplier = ins.multiplier;
+    const ap_uint<10> place_mask = (1u << ins.interpolation_bits) - 1u;
+    const unsigned segment_mask = (1u << ins.table_bits) - 1u;
+    const unsigned fraction_bits = ins.table_bits + ins.interpolation_bits;
 
-softmax_rows:
-    for (unsigned r = 0; r < ins.rows; ++r) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-        load_row<C>(memory, ins.x + r * x_lines, ins.channels, ins.x_bytes, ins.x_signed, x);
+    load_segments<C, C::VECTOR, C::SOFTMAX_SEGMENTS>(stream, (1u << ins.table_bits) + 1u, start, drop);
 
-        Element maximum = -65536;
-    softmax_maximum:
-        for (unsigned c = 0; c < ins.channels; ++c) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
+    unsigned step = 0;     // row of the maximum stage; it runs on while the other stages finish
+    unsigned element = 0;  // first element of the chunk
+    unsigned x_line = ins.x;
+    unsigned y_line = ins.y;
+    unsigned x_write = 0;
+    unsigned x_read = 0;
+    unsigned weight_write = 0;
+    unsigned weight_read = 0;
+    unsigned maximum_write = 0;
+    unsigned maximum_read = 0;
+    unsigned scale_write = 0;
+    unsigned scale_read = 0;
+    Element maximum = 0;
+    WeightSum total = 0;
+    EDGEFLOW_ENTER("softmax");
+softmax_trips:
+    for (unsigned trip = 0; trip < ins.trips; ++trip) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
 #pragma HLS PIPELINE II=1
-            if (x[c] > maximum) {
-                maximum = x[c];
+        EDGEFLOW_TRIP("softmax");
+        const bool first = element == 0;
+        const bool last = element + lanes >= ins.channels;
+        const bool finding = step < ins.rows;
+        const bool weighing = step >= ins.maximum_lag && step < ins.rows + ins.maximum_lag;
+        const bool dividing = step >= ins.maximum_lag + ins.total_lag;
+
+        if (dividing) {
+            const RowScale row = scale_ring[scale_read];
+            LongElement y[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=y complete
+            for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+                const ap_int<23> weight = weight_ring[weight_read][lane];
+                const LongMultiplier scale = row.scale;
+                const Product product = weight * scale;
+                y[lane] = saturate_long(round_shift(product, row.shift), ins.y_bits, ins.y_signed);
+            }
+            write_elements<C, C::VECTOR>(scratch, y_line, element, ins.y_bytes, y);
+            weight_read = next_place(weight_read, WEIGHT_CHUNKS);
+            if (last) {
+                scale_read = next_place(scale_read, TOTALS);
+                y_line += y_lines;
             }
         }
 
-        ap_int<32> total = 0;
-    softmax_weights:
-        for (unsigned c = 0; c < ins.channels; ++c) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
-#pragma HLS PIPELINE II=1
-            const ap_int<32> distance = maximum - x[c];
-            const Product t = requantize(distance, Multiplier(ins.multiplier), ins.shift);
-            const Weight p = power_of_two(t, ins.fraction_bits, ins.probability_bits, table[0]);
-            weight[c] = p;
-            total += p;
+        if (weighing) {
+            const Element highest = maximum_ring[maximum_read];
+            WeightSum sum = 0;
+            for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+                const ap_int<18> distance = highest - x_ring[x_read][lane];
+                const Product product = distance * multiplier;
+                const Product t = round_shift(product, ins.shift);
+                const Product whole = t >> fraction_bits;
+                const unsigned segment = unsigned(ap_uint<20>(t) >> ins.interpolation_bits) & segment_mask;
+                const ap_uint<10> place = ap_uint<10>(t) & place_mask;
+                const Product limit = ins.probability_bits;
+                LongWeight weight = 0;
+                if (unsigned(lane) < lanes && element + lane < ins.channels && whole <= limit) {
+                    const Product value = interpolate(start[lane][segment], drop[lane][segment], place, ins.interpolation_bits);
+                    weight = round_shift(value, ap_uint<6>(whole) + ins.interpolation_bits);
+                }
+                weight_ring[weight_write][lane] = weight;
+                sum += weight;
+            }
+            total = first ? sum : WeightSum(total + sum);
+            x_read = next_place(x_read, X_CHUNKS);
+            weight_write = next_place(weight_write, WEIGHT_CHUNKS);
+            if (last) {
+                scale_ring[scale_write] = row_scale(total, ins.numerator, ins.output_shift);
+                scale_write = next_place(scale_write, TOTALS);
+                maximum_read = next_place(maximum_read, MAXIMA);
+            }
         }
 
-        const ap_int<48> scale = reciprocal(numerator, total);
-    softmax_output:
-        for (unsigned c = 0; c < ins.channels; ++c) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
-#pragma HLS PIPELINE II=1
-            const Product product = weight[c] * scale;
-            y[c] = saturate(round_shift(product, ins.output_shift), ins.y_bits, ins.y_signed);
+        if (finding) {
+            Element x[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=x complete
+            read_elements<C, C::VECTOR>(scratch, x_line, element, ins.x_bytes, ins.x_signed, x);
+            Element highest = x[0];
+            for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+                x_ring[x_write][lane] = x[lane];
+                if (unsigned(lane) < lanes && element + lane < ins.channels && x[lane] > highest) {
+                    highest = x[lane];
+                }
+            }
+            if (first || highest > maximum) {
+                maximum = highest;
+            }
+            x_write = next_place(x_write, X_CHUNKS);
+            if (last) {
+                maximum_ring[maximum_write] = maximum;
+                maximum_write = next_place(maximum_write, MAXIMA);
+                x_line += x_lines;
+            }
         }
-        store_row<C>(memory, ins.y + r * y_lines, ins.channels, ins.y_bytes, y);
+
+        element = last ? 0u : element + lanes;
+        if (last) {
+            ++step;
+        }
     }
 }
 

@@ -1,72 +1,87 @@
 // Table lookup on rows, C::VECTOR elements a cycle: y = entries[x - minimum], x of up to 10 bits.
 //
-// Weight image: the entries, 1 or 2 bytes each, from the smallest x upwards. Every lane has its own copy of the table.
+// Weight stream: the entries, 2 bytes each, from the smallest x upwards, padded to whole lines. Two lanes share a memory of two ports.
 #ifndef EDGEFLOW_TABLE_HPP
 #define EDGEFLOW_TABLE_HPP
 
-#include "edgeflow/memory.hpp"
+#include "edgeflow/chunk.hpp"
 
 namespace edgeflow {
 
 template <class C>
-void table(const TableInstruction& ins, const typename Memory<C>::Word* weights, typename Memory<C>::Word* memory) {
+void table(const TableInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    typedef typename Memory<C>::Word Word;
+    const int LANES = C::VECTOR;
+    const int COPIES = (LANES + 1) / 2;
+    const unsigned PIECES = Memory<C>::STREAM_BYTES / 4;  // pairs of entries in a stream word
 
-    Element entries[C::VECTOR][C::TABLE_ENTRIES];
+    Element entries[COPIES][C::TABLE_ENTRIES];
 #pragma HLS ARRAY_PARTITION variable=entries complete dim=1
-    Element x[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=x cyclic factor=Memory<C>::BANKS
-    Element y[C::MAX_CHANNELS];
-#pragma HLS ARRAY_PARTITION variable=y cyclic factor=Memory<C>::BANKS
+#pragma HLS BIND_STORAGE variable=entries type=ram_t2p impl=bram
 
-    const unsigned x_lines = row_lines(ins.columns, ins.x_bytes);
-    const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
-    const unsigned base = ins.table * Memory<C>::LINE_WORDS;
-    const unsigned lanes = word_lanes<C>(ins.y_bytes);
-
-    Word word = 0;
-    unsigned next = 0;
-    unsigned position = 0;
-table_entries:
-    for (unsigned e = 0; e < ins.entries; ++e) {
-#pragma HLS LOOP_TRIPCOUNT min=2 max=C::TABLE_ENTRIES
-#pragma HLS PIPELINE II=1
-        if (position == 0) {
-            word = weights[base + next];
-            ++next;
-        }
-        const Element entry = get_element<C>(word, position, ins.y_bytes, ins.y_signed);
-        for (int lane = 0; lane < C::VECTOR; ++lane) {
+    StreamWord<C> word;
+#pragma HLS ARRAY_PARTITION variable=word.byte complete
+    for (int b = 0; b < Memory<C>::STREAM_BYTES; ++b) {
 #pragma HLS UNROLL
-            entries[lane][e] = entry;
-        }
-        position = position + 1 == lanes ? 0 : position + 1;
+        word.byte[b] = 0;
     }
-
-    unsigned x_line = ins.x;
-    unsigned y_line = ins.y;
-table_rows:
-    for (unsigned r = 0; r < ins.rows; ++r) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
-        load_row<C>(memory, x_line, ins.columns, ins.x_bytes, ins.x_signed, x);
-    table_lookup:
-        for (unsigned i = 0; i < ins.columns; i += C::VECTOR) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/C::VECTOR
+    unsigned piece = 0;
+    EDGEFLOW_ENTER("table entries");
+table_entries:
+    for (unsigned pair = 0; pair < ins.pairs; ++pair) {
+#pragma HLS LOOP_TRIPCOUNT min=16 max=C::TABLE_ENTRIES/2
 #pragma HLS PIPELINE II=1
-            for (int lane = 0; lane < C::VECTOR; ++lane) {
+        EDGEFLOW_TRIP("table entries");
+        if (piece == 0) {
+            word = stream.read();
+        }
+        for (int half = 0; half < 2; ++half) {
 #pragma HLS UNROLL
-                const unsigned c = i + lane;
-                if (c < ins.columns) {
-                    const ap_int<32> minimum = ins.x_minimum;
-                    const ap_uint<16> index = x[c] - minimum;
-                    y[c] = entries[lane][index];
-                }
+            const ap_uint<16> raw = ap_uint<16>(word.byte[2 * half]) | (ap_uint<16>(word.byte[2 * half + 1]) << 8);
+            const ap_int<16> negative = raw;
+            for (int copy = 0; copy < COPIES; ++copy) {
+#pragma HLS UNROLL
+                entries[copy][2 * pair + half] = ins.y_signed ? Element(negative) : Element(raw);
             }
         }
-        store_row<C>(memory, y_line, ins.columns, ins.y_bytes, y);
-        x_line += x_lines;
-        y_line += y_lines;
+        for (int b = 0; b + 4 < Memory<C>::STREAM_BYTES; ++b) {
+#pragma HLS UNROLL
+            word.byte[b] = word.byte[b + 4];
+        }
+        piece = piece + 1 == PIECES ? 0u : piece + 1;
+    }
+
+    const unsigned x_lines = row_lines(ins.channels, ins.x_bytes);
+    const unsigned y_lines = row_lines(ins.channels, ins.y_bytes);
+    const ap_int<18> minimum = ins.x_minimum;
+    unsigned chunk = 0;
+    unsigned x_line = ins.x;
+    unsigned y_line = ins.y;
+    EDGEFLOW_ENTER("table");
+table_trips:
+    for (unsigned trip = 0; trip < ins.trips; ++trip) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
+#pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("table");
+        const bool last = chunk + 1 == ins.chunks;
+        Element x[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=x complete
+        Element y[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=y complete
+        const Line line = read_line<C>(scratch, x_line + chunk_line<C>(chunk, ins.x_bytes));
+        take_chunk<C>(line, chunk, ins.x_bytes, ins.x_signed, 0, x);
+        for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+            // Lanes past the end of the row read whatever lies there: the index keeps them within the table.
+            const ap_uint<10> index = x[lane] - minimum;
+            y[lane] = entries[lane / 2][index];
+        }
+        write_chunk<C>(scratch, y_line, chunk, ins.y_bytes, 0, y);
+        chunk = last ? 0u : chunk + 1;
+        if (last) {
+            x_line += x_lines;
+            y_line += y_lines;
+        }
     }
 }
 

@@ -1,0 +1,111 @@
+// Chunks whose results may have up to 24 bits: words of four bytes that leave the accelerator as they are.
+//
+// LANES is a power of two of at most 32. Where results take four bytes, a unit with 32 lanes works on 16, so that what it writes in a
+// cycle never crosses a line: its chunks then start at multiples of 16 elements.
+#ifndef EDGEFLOW_LONG_CHUNK_HPP
+#define EDGEFLOW_LONG_CHUNK_HPP
+
+#include "edgeflow/memory.hpp"
+#include "edgeflow/requantize.hpp"
+
+namespace edgeflow {
+
+static const unsigned WORDS = 4;     // storage of an element: four bytes, besides those of memory.hpp
+static const int LINE_INTEGERS = 16;  // elements of a line in that storage
+
+typedef ap_int<25> LongElement;  // a result of up to 24 bits, signed or unsigned
+
+// Lanes that can be at work whatever the storage of the results.
+template <int LANES>
+struct LongChunk {
+    static const int COMMON = LANES < LINE_INTEGERS ? LANES : LINE_INTEGERS;
+};
+
+// The line, counted from the start of its row, that holds an element.
+inline unsigned element_line(unsigned element, unsigned storage) {
+#pragma HLS INLINE
+    unsigned line = element >> 6;
+    if (storage == HALVES) {
+        line = element >> 5;
+    }
+    if (storage == WORDS) {
+        line = element >> 4;
+    }
+    return line;
+}
+
+// Lines from one row to the next.
+inline unsigned long_row_lines(unsigned channels, unsigned storage) {
+#pragma HLS INLINE
+    const unsigned lines = row_lines(channels, storage);
+    return storage == WORDS ? lines << 2 : lines;
+}
+
+// Reads the chunk that starts at `element` of the row at `line`; BYTES or HALVES.
+template <class C, int LANES>
+void read_elements(
+    const Scratch<C>& scratch, unsigned line, unsigned element, unsigned storage, bool is_signed, Element (&chunk)[LANES]) {
+#pragma HLS INLINE
+    const Line value = read_line<C>(scratch, line + element_line(element, storage));
+    const unsigned place = storage == HALVES ? element & 31u : element & 63u;
+    for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+        chunk[lane] = 0;
+        for (int start = 0; start < LINE_BYTES; start += LongChunk<LANES>::COMMON) {
+#pragma HLS UNROLL
+            if (unsigned(start) == place) {
+                chunk[lane] = line_element(value, (start + lane) % LINE_BYTES, storage, is_signed, 0);
+            }
+        }
+    }
+}
+
+// Writes the chunk that starts at `element` of the row at `line`: BYTES, HALVES, or WORDS.
+template <class C, int LANES>
+void write_elements(Scratch<C>& scratch, unsigned line, unsigned element, unsigned storage, const LongElement (&chunk)[LANES]) {
+#pragma HLS INLINE
+    Line value;
+#pragma HLS ARRAY_PARTITION variable=value.byte complete
+    // Every place of the line gets the element that it would hold; the write enables pick the chunk's own.
+    for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+        ap_uint<8> byte = ap_uint<8>(chunk[b % LANES]);
+        if (storage == HALVES) {
+            byte = ap_uint<8>(chunk[(b / 2) % LANES] >> (8 * (b % 2)));
+        }
+        if (storage == WORDS) {
+            byte = ap_uint<8>(chunk[(b / 4) % LongChunk<LANES>::COMMON] >> (8 * (b % 4)));
+        }
+        value.byte[b] = byte;
+    }
+    unsigned first = element & 63u;
+    unsigned count = LANES;
+    if (storage == HALVES) {
+        first = (element & 31u) << 1;
+        count = 2 * LANES;
+    }
+    if (storage == WORDS) {
+        first = (element & 15u) << 2;
+        count = 4 * LongChunk<LANES>::COMMON;
+    }
+    write_line<C>(scratch, line + element_line(element, storage), first, count, 3, value);
+}
+
+// Clips to `bits` (1 to 24) signed or unsigned bits.
+inline LongElement saturate_long(const Product& value, unsigned bits, bool is_signed) {
+#pragma HLS INLINE
+    const LongElement high = is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
+    const LongElement low = is_signed ? -(1 << (bits - 1)) : 0;
+    LongElement clipped = LongElement(value);
+    if (value > high) {
+        clipped = high;
+    }
+    if (value < low) {
+        clipped = low;
+    }
+    return clipped;
+}
+
+}  // namespace edgeflow
+
+#endif

@@ -1,0 +1,320 @@
+"""Smooth rectifiers of wide activations: ``f(x) = relu(x) - delta(|x|)``, such as GELU, SiLU or softplus (Edge-MoE, arXiv 2305.18691).
+
+Only delta is in a table: it is even, small, and 0 beyond some reach. Narrow activations have exact tables (hw/ops/table.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
+from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
+from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.fast import blocked
+from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.interpolation import (
+    MAXIMUM_INTERPOLATION_BITS,
+    MULTIPLIER_BITS,
+    check_interpolation,
+    interpolate,
+    smooth_knots,
+)
+from edgeflow.hw.ops.base import (
+    Array,
+    Case,
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Port,
+    Register,
+    draw,
+    register,
+)
+from edgeflow.hw.ops.long_chunk import (
+    MAXIMUM_BITS,
+    chunk_read,
+    chunk_write,
+    lanes,
+    result_storage,
+    segment_loop,
+    segment_tables,
+)
+from edgeflow.hw.ops.vector import require_channels
+from edgeflow.hw.primitives import (
+    adder_luts,
+    comparator_luts,
+    multiplier_dsps,
+    mux_luts,
+    registers,
+    saturate_luts,
+    shifter_luts,
+)
+
+SEGMENTS = 176  # 177 entries, as in the original
+MAXIMUM_SEGMENTS = 256
+ENTRY_BITS = 21  # with sign
+MAXIMUM_SHIFT = 48
+# Stages of the loop: scratchpad 3, choice of the chunk 2, magnitude 1, multiplier 4, rounding and shift 3, table 2, interpolation 4,
+# difference 1, rounding and shift 3, saturation 1, write 2.
+DEPTH = 26
+
+SMOOTH = InstructionLayout(
+    "smooth",
+    7,
+    (
+        *("x", "trips", "channels:16", "segments:9", "multiplier", "slope", "zero_point"),
+        *("shift:6", "interpolation_bits:4", "output_shift:6"),
+        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1", "y_bits:5"),
+    ),
+    ("stream", "scratch"),
+)
+
+X, TABLE = range(2)
+
+Real = NDArray[np.float64]
+
+
+@register
+@dataclass(frozen=True)
+class Smooth(Operator):
+    """Inputs: ``x (..., D)`` up to 16 bits; ``table (S + 1,)``, delta at the ends of S segments in units of ``2^-(s - I)`` output
+    steps. Output ``(..., D)`` of ``bits`` (up to 24), ``signed``.
+
+    ``t = rq(|x|, multiplier, shift)`` with I = ``interpolation_bits`` below the segment's number; ``d`` by interpolation at ``t``, 0
+    beyond the table; ``y = sat(round_shift(max(x, 0) slope - d, s) + zero_point)`` with s = ``output_shift``.
+    """
+
+    multiplier: int
+    shift: int
+    interpolation_bits: int
+    slope: int
+    output_shift: int
+    zero_point: int
+    bits: int
+    signed: bool
+
+    name: ClassVar[str] = "smooth"
+    header: ClassVar[str] = "smooth.hpp"
+    instruction: ClassVar[InstructionLayout] = SMOOTH
+    ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("table", constant=True))
+
+    def infer(self, inputs: Sequence[Format]) -> Format:
+        x, table = inputs
+        check_interpolation(self.interpolation_bits)
+        if x.bits > 16 or not 1 <= self.bits <= MAXIMUM_BITS:
+            raise ValueError(f"smooth takes up to 16 bits and makes up to {MAXIMUM_BITS}, not {x.bits} and {self.bits}")
+        if len(table.shape) != 1 or not 2 <= table.shape[0] <= MAXIMUM_SEGMENTS + 1:
+            raise ValueError(f"the table must have 2 to {MAXIMUM_SEGMENTS + 1} entries, not {table.shape}")
+        if not 0 <= self.multiplier < 1 << MULTIPLIER_BITS or not 0 <= self.slope < 1 << MULTIPLIER_BITS:
+            raise ValueError(f"smooth needs a multiplier and a slope below 2^{MULTIPLIER_BITS}")
+        if not 0 <= self.shift <= MAXIMUM_SHIFT or not 0 <= self.output_shift <= MAXIMUM_SHIFT:
+            raise ValueError(f"smooth shifts by 0 to {MAXIMUM_SHIFT} bits, not {self.shift} and {self.output_shift}")
+        if not -(1 << (MAXIMUM_BITS - 1)) <= self.zero_point < 1 << MAXIMUM_BITS:
+            raise ValueError(f"the zero point {self.zero_point} of smooth has more than {MAXIMUM_BITS} bits")
+        return Format(x.shape, self.bits, self.signed)
+
+    def reference(self, inputs: Sequence[IntArray]) -> IntArray:
+        x, table = inputs
+        t = requantize(np.abs(x), self.multiplier, self.shift)
+        end = (table.size - 1) << self.interpolation_bits
+        delta = np.where(t < end, interpolate(table, np.minimum(t, end - 1), self.interpolation_bits), 0)
+        y = round_shift(np.maximum(x, 0) * self.slope - delta, self.output_shift) + self.zero_point
+        return saturate(y, self.bits, self.signed)
+
+    def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
+        x = inputs[X]
+        # The function of at most 2^16 values, evaluated once.
+        table = self.reference([np.arange(x.minimum, x.maximum + 1), constants[TABLE]]).astype(np.float32)
+        least = float(x.minimum)
+
+        def run(activations: Sequence[Array]) -> Array:
+            rows = activations[0].reshape(-1, x.channels)
+            y = np.empty(rows.shape, dtype=np.float32)
+            for block in blocked(*rows.shape):
+                np.take(table, (rows[block] - least).astype(np.int32), out=y[block], mode="clip")
+            return y.reshape(activations[0].shape)
+
+        return run
+
+    def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
+        x, table = inputs[X], constants[TABLE]
+        low, high = int(table.min()), int(table.max())
+        drop = -np.diff(table)
+        product = x.magnitude * self.multiplier + ((1 << self.shift) >> 1)
+        least, most = (min(low, 0) << self.interpolation_bits, max(high, 0) << self.interpolation_bits)
+        half = (1 << self.output_shift) >> 1
+        top, bottom = max(x.maximum, 0) * self.slope - least + half, -most + half
+        return (
+            Register("magnitude", 18, 0, x.magnitude),
+            Register("multiplier", 27, 0, self.multiplier),
+            Register("place", 50, 0, product),
+            Register("table entry", 24, low, high),
+            Register("drop", 24, int(drop.min()), int(drop.max())),
+            Register("delta", 40, least, most),
+            Register("slope", 27, 0, self.slope),
+            Register("difference", 50, bottom, top),
+            Register("result", 50, (bottom >> self.output_shift) + self.zero_point, (top >> self.output_shift) + self.zero_point),
+        )
+
+    def macs(self, inputs: Sequence[Format]) -> int:
+        return 0
+
+    def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+        x, out = inputs[X], self.infer(inputs)
+        require_channels(context, x.channels)
+        context.require(context.storage(X) != NIBBLES, "smooth cannot read pairs of 4-bit rows")
+        storage = result_storage(out.bits)
+        values = {
+            "x": context.address(X),
+            "trips": x.rows * ceil_div(x.channels, lanes(storage, context.architecture)),
+            "channels": x.channels,
+            "segments": constants[TABLE].size - 1,
+            "multiplier": self.multiplier,
+            "slope": self.slope,
+            "zero_point": self.zero_point,
+            "shift": self.shift,
+            "interpolation_bits": self.interpolation_bits,
+            "output_shift": self.output_shift,
+            "y": context.output_address(),
+            "x_bytes": context.storage(X),
+            "x_signed": int(x.signed),
+            "y_bytes": storage,
+            "y_signed": int(out.signed),
+            "y_bits": out.bits,
+        }
+        return [Instruction(SMOOTH, values, context.stream("table", constants[TABLE].astype("<i4")))]
+
+    @classmethod
+    def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
+        return {"SMOOTH_SEGMENTS": MAXIMUM_SEGMENTS}
+
+    @classmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        loops = {"segments": segment_loop(values["segments"] + 1, architecture), "smooth": Loop(values["trips"], depth=DEPTH)}
+        return Cycles(loops)
+
+    @classmethod
+    def resources(cls, architecture: Architecture) -> Resources:
+        """Each lane multiplies three times, a DSP slice each: the magnitude (18 x 27 bits), the interpolation (24 x 11), the slope
+        (18 x 27). It has two tables of 24 bits in LUTs."""
+        width = architecture.vector
+        dsp = width * (2 * multiplier_dsps(18, 27) + multiplier_dsps(24, MAXIMUM_INTERPOLATION_BITS + 1))
+        lane = (
+            adder_luts(17)  # magnitude
+            + adder_luts(50)  # rounding and shift of the place
+            + shifter_luts(50, MAXIMUM_SHIFT + 1)
+            + shifter_luts(50, MAXIMUM_INTERPOLATION_BITS + 1)
+            + comparator_luts(40)
+            + shifter_luts(40, MAXIMUM_INTERPOLATION_BITS + 1)  # interpolation
+            + adder_luts(40)
+            + mux_luts(2, 40)
+            + 3 * adder_luts(50)  # difference, rounding, zero point
+            + shifter_luts(50, MAXIMUM_SHIFT + 1)
+            + saturate_luts(50, MAXIMUM_BITS)
+        )
+        ends = chunk_read(architecture), chunk_write(architecture)
+        lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + sum(end.lut for end in ends)
+        ff = width * registers(17 + 18 + 50 * 3 + 24 * 2 + 40 * 2 + 50 * 4) + sum(end.ff for end in ends)
+        return Resources(dsp, lut, ff, 0, 0)
+
+    @classmethod
+    def cases(cls, rng: np.random.Generator) -> list[Case]:
+        """Every word of 16 bits through GELU and SiLU, and random parameters."""
+        made = [
+            _every_word("gelu", gelu_delta, 5.5, (16, 16, 256), 16, True),
+            _every_word("gelu to 8 bits", gelu_delta, 5.5, (4, 128, 128), 8, False),
+            _every_word("gelu to 24 bits", gelu_delta, 5.5, (64, 1024), 24, True),
+            _every_word("silu", silu_delta, 16.0, (65536,), 16, False),
+        ]
+        for shape, x_bits, x_signed, bits, signed in [
+            ((3, 7), 16, True, 16, True),
+            ((1, 200), 12, False, 9, False),
+            ((9, 33), 9, True, 20, True),
+        ]:
+            x, table = Format(shape, x_bits, x_signed), Format((int(rng.integers(2, MAXIMUM_SEGMENTS + 2)),), ENTRY_BITS, True)
+            op = cls(
+                multiplier=int(rng.integers(1 << MULTIPLIER_BITS)),
+                shift=int(rng.integers(MULTIPLIER_BITS - 2, MULTIPLIER_BITS + 4)),
+                interpolation_bits=int(rng.integers(MAXIMUM_INTERPOLATION_BITS + 1)),
+                slope=int(rng.integers(1 << MULTIPLIER_BITS)),
+                output_shift=int(rng.integers(18, 27)),
+                zero_point=int(rng.integers(-100, 100)),
+                bits=bits,
+                signed=signed,
+            )
+            data = draw(rng, x, 2), draw(rng, table)
+            made.append(Case(f"random {'x'.join(map(str, shape))}", op, (x, table), data, frozenset({TABLE})))
+        return made
+
+
+def smooth_parameters(
+    delta: Callable[[Real], Real],
+    reach: float,
+    input_scale: float,
+    output_scale: float,
+    output: tuple[int, bool, int],
+    segments: int = SEGMENTS,
+) -> tuple[dict[str, int | bool], IntArray]:
+    """Attributes and table of a :class:`Smooth` of inputs with steps of ``input_scale``; ``output`` is bits, signed, zero point.
+
+    ``delta`` is tabulated on ``[0, reach]`` in ``segments`` segments, with as many fraction bits as entries of :data:`ENTRY_BITS`
+    and the slope have room for. ValueError if the scales leave no room at all.
+    """
+    bits, signed, zero_point = output
+    knots = smooth_knots(delta, reach, segments) / output_scale
+    interpolation = MAXIMUM_INTERPOLATION_BITS
+    ratio, shift = dyadic(input_scale * segments / reach * 2.0**interpolation, MULTIPLIER_BITS)
+    largest = float(np.abs(knots).max()) or 1.0
+    slope = input_scale / output_scale
+    # Fraction bits of the entries: their size, and below the interpolation bits that of the slope, both leave as many.
+    room = min(
+        int(np.floor(np.log2(((1 << (ENTRY_BITS - 1)) - 1) / largest))),
+        int(np.floor(np.log2(((1 << MULTIPLIER_BITS) - 1) / slope))) - interpolation,
+        MAXIMUM_SHIFT - interpolation,
+    )
+    if room < 0:
+        raise ValueError(f"an output step of {output_scale:g} is too fine for input steps of {input_scale:g}")
+    output_shift = room + interpolation
+    attributes: dict[str, int | bool] = {
+        "multiplier": int(ratio),
+        "shift": shift,
+        "interpolation_bits": interpolation,
+        "slope": int(np.floor(slope * 2.0**output_shift + 0.5)),
+        "output_shift": output_shift,
+        "zero_point": zero_point,
+        "bits": bits,
+        "signed": signed,
+    }
+    return attributes, np.floor(knots * 2.0**room + 0.5).astype(np.int64)
+
+
+def gelu_delta(a: Real) -> Real:
+    """``a (1 - Phi(a))`` for ``a >= 0``: what GELU takes from ReLU."""
+    from math import erfc, sqrt
+
+    half: Real = np.vectorize(lambda v: 0.5 * erfc(v / sqrt(2.0)))(a)
+    return a * half
+
+
+def silu_delta(a: Real) -> Real:
+    """``a / (1 + e^a)`` for ``a >= 0``: what SiLU takes from ReLU."""
+    return a / (1.0 + np.exp(a))
+
+
+def _every_word(name: str, delta: Callable[[Real], Real], reach: float, shape: tuple[int, ...], bits: int, signed: bool) -> Case:
+    x = Format(shape, 16, True)
+    scale = 8.0 / 32768
+    step = 8.0 / (1 << (bits - 1)) if signed else 9.0 / ((1 << bits) - 1)
+    zero_point = 0 if signed else int(0.25 / step)
+    attributes, table = smooth_parameters(delta, reach, scale, step, (bits, signed, zero_point))
+    formats = (x, Format(table.shape, ENTRY_BITS, True))
+    words = np.arange(-32768, 32768).reshape(1, *shape)
+    return Case(f"{name}, every word", Smooth(**attributes), formats, (words, table), frozenset({TABLE}))  # type: ignore[arg-type]
