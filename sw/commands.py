@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.console import Console, facts, table
-from edgeflow.sw.summary import board_figures, board_rows, compared, layers, predicted, summary
+from edgeflow.sw.pareto import explored
+from edgeflow.sw.summary import board_figures, board_rows, compared, layers, summary
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -48,6 +50,10 @@ Labels = Annotated[
         help="Array of the inputs file that holds class labels, not a model input; simulate prints top-1 accuracy.",
         show_default=False,
     ),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(metavar="PART", help="Part of every resource of the board that may be used; 0.8 by default.", show_default=False),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Use the exact ap_int headers in the C simulation (slow).")]
 
@@ -91,8 +97,10 @@ def compile_model(
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the board's own by default.")] = None,
     pi: Annotated[int | None, typer.Option(metavar="N", help="Input channels multiplied in a cycle; chosen by default.")] = None,
     po: Annotated[int | None, typer.Option(metavar="N", help="Output channels made in a cycle; chosen by default.")] = None,
-    lanes: Annotated[int | None, typer.Option(metavar="N", help="Attention queries at a time; chosen by default.")] = None,
+    epilogue: Annotated[int | None, typer.Option(metavar="N", help="Outputs requantized in a cycle; chosen by default.")] = None,
     vector: Annotated[int | None, typer.Option(metavar="N", help="Elements a cycle of vector units; chosen by default.")] = None,
+    ports: Annotated[int | None, typer.Option(metavar="N", help="AXI ports that read weights; chosen by default.")] = None,
+    share: Share = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
     ] = None,
@@ -100,10 +108,13 @@ def compile_model(
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     dims = _dims(dim or [])
-    asked = {"pi": pi, "po": po, "lanes": lanes, "vector": vector}
+    asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
     sizes = {name: size for name, size in asked.items() if size is not None}
-    if overlay is not None and (sizes or clock is not None):
-        raise InputError("option --overlay fixes the accelerator and its clock: leave out --clock, --pi, --po, --lanes, --vector")
+    if overlay is not None and (sizes or clock is not None or share is not None):
+        raise InputError(
+            "option --overlay fixes the accelerator and its clock: "
+            "leave out --clock, --share, --pi, --po, --epilogue, --vector, --ports"
+        )
     import edgeflow
     from edgeflow.sw.data import read_npz
 
@@ -120,11 +131,78 @@ def compile_model(
             clock_mhz=clock,
             overlay=overlay,
             sizes=sizes,
+            share=share,
             seed=seed,
             progress=progress,
         )
     report = build.report
     console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
+
+
+@app.command(short_help="Sweep accelerators for a model and draw the Pareto front.")
+def explore(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
+    board: Annotated[str, typer.Option(help="Board name (see: edgeflow boards) or a board's TOML file.")] = "kv260",
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Calibration data, an .npz keyed by input names. Without it: random data.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the exploration; a rerun goes on there.")] = Path(
+        "explore"
+    ),
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
+    ] = None,
+    clock: Annotated[str | None, typer.Option(metavar="MHZ,...", help="Clocks in MHz; the board's own by default.")] = None,
+    pi: Annotated[str | None, typer.Option(metavar="N,...", help="Input channels multiplied in a cycle; all by default.")] = None,
+    po: Annotated[str | None, typer.Option(metavar="N,...", help="Output channels made in a cycle; all by default.")] = None,
+    epilogue: Annotated[str | None, typer.Option(metavar="N,...", help="Outputs requantized in a cycle.")] = None,
+    vector: Annotated[str | None, typer.Option(metavar="N,...", help="Elements a cycle of vector units.")] = None,
+    ports: Annotated[str | None, typer.Option(metavar="N,...", help="AXI ports that read weights.")] = None,
+    share: Share = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes on this machine; one a processor by default.", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler (tcp://HOST:PORT).", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+) -> None:
+    """Sweep accelerators for a model and a board: predicted latency against resources, and the Pareto front."""
+    dims = _dims(dim or [])
+    if jobs is not None and scheduler is not None:
+        raise InputError("option --jobs is for this machine, --scheduler for a cluster: leave one of them out")
+    asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
+    options = {"weight_ports": "--ports"}
+    sizes = {name: _numbers(options.get(name, f"--{name}"), text, int) for name, text in asked.items() if text is not None}
+    clocks = None if clock is None else _numbers("--clock", clock, float)
+    import edgeflow
+    from edgeflow.sw.data import read_npz
+
+    console: Console = context.obj
+    data = None if calib is None else read_npz(calib, "calibration data")
+    with console.progress() as progress:
+        found = edgeflow.explore(
+            model,
+            board=board,
+            calibration=data,
+            output=output,
+            config=edgeflow.quantization(seed=seed),
+            dims=dims,
+            sizes=sizes,
+            clocks_mhz=clocks,
+            share=share,
+            seed=seed,
+            jobs=jobs,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    document = {"folder": found.folder, "resumed": found.resumed, **found.document}
+    console.show(document, lambda out: explored(out, found))
 
 
 @app.command(short_help="Prove that NumPy and C++ agree, word by word.")
@@ -221,26 +299,17 @@ def cycles(
     ] = None,
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the build's own by default.")] = None,
 ) -> None:
-    """Predict the cycles of every layer; with --trace also as a timeline."""
+    """Predict the cycles of every layer and how far off the limits they are; with --trace also as a timeline."""
     import edgeflow
     from edgeflow.sim.cycles import write_trace
     from edgeflow.sw.data import check_writable
+    from edgeflow.sw.prediction import predicted, prediction
 
     console: Console = context.obj
     if trace is not None:
         check_writable(trace)
     found = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
-    document = {
-        "predicted": True,
-        "cycles": found.cycles,
-        "clock_mhz": found.clock_mhz,
-        "latency_ms": found.latency_ms,
-        "fps": found.fps,
-        "macs": found.macs,
-        "mac_utilization": found.mac_utilization,
-        "units": found.by_unit(),
-        "layers": [{"name": x.name, "op": x.op, "macs": x.macs, "cycles": x.cycles, "wait": x.wait} for x in found.layers],
-    }
+    document = prediction(found)
     if trace is not None:
         write_trace(found, trace)
         document["trace"] = trace
@@ -312,3 +381,16 @@ def _dims(options: list[str]) -> dict[str, int]:
             raise InputError(f"option --dim {option!r} must be NAME=SIZE with a positive size, such as --dim sequence=128")
         dims[name] = int(size)
     return dims
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    try:
+        found = tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"option {option} {text!r} must be numbers separated by commas, such as 16,32") from error
+    if min(found) <= 0:
+        raise InputError(f"option {option} {text!r} must be positive numbers")
+    return found

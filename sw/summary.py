@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
     from edgeflow.hw.boards import Board
-    from edgeflow.sim.cycles import CycleReport
     from edgeflow.sw.verification import Verification
 
 _RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
@@ -55,26 +54,6 @@ def layers(out: RichConsole, report: Mapping[str, Any]) -> None:
         for layer in report["layers"]
     ]
     table(out, ("layer", "operator", ">MACs", ">cycles", ">weight bits", ">activation bits", ">SQNR dB"), rows)
-
-
-def predicted(out: RichConsole, report: CycleReport, trace: Path | None) -> None:
-    """Cycles by layer and by unit, then the totals."""
-    total = max(report.cycles, 1)
-    lines = [
-        (x.name, x.op, f"{x.macs:,}", f"{x.cycles:,}", f"{100 * x.cycles / total:.1f} %", "memory" if x.wait else "")
-        for x in report.layers
-    ]
-    table(out, ("layer", "operator", ">MACs", ">cycles", ">share", "waits for"), lines)
-    units = ", ".join(f"{name} {100 * cycles / total:.1f} %" for name, cycles in report.by_unit().items())
-    rows = [
-        ("cycles", f"{report.cycles:,} (predicted, as are all figures here)"),
-        ("latency", f"{report.latency_ms:.3f} ms at {report.clock_mhz:g} MHz, {report.fps:,.1f} frames a second"),
-        ("MAC utilization", f"{100 * report.mac_utilization:.1f} % of {report.mac_units} multiply-adds a cycle"),
-        ("units", units),
-    ]
-    if trace is not None:
-        rows.append(("trace", f"{trace} (open it in Perfetto or chrome://tracing)"))
-    facts(out, rows)
 
 
 def compared(out: RichConsole, result: Verification) -> None:

@@ -9,7 +9,7 @@ from edgeflow.sim.cycles.model import (
     Traffic,
     estimate,
 )
-from edgeflow.sim.cycles.roofline import Roofline, roofline
+from edgeflow.sim.cycles.roofline import Point, Roofline, roofline
 from edgeflow.sim.cycles.trace import chrome_trace, write_trace
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "InstructionCycles",
     "LayerCycles",
     "Limits",
+    "Point",
     "Roofline",
     "Traffic",
     "chrome_trace",

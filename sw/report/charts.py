@@ -12,6 +12,8 @@ from edgeflow.sw.report.svg import Axis, drawing, round_step, si, size, tag, tho
 
 WIDTH = 960
 LEFT, RIGHT = 62, 10  # margins for the labels of the vertical axis, and none
+PANEL = 150  # height of a memory
+MEMORIES = {"narrow": "scratchpad, up to 8 bit", "wide": "scratchpad, 9 to 16 bit", "external": "external memory"}
 COLOURS = 7  # classes c0 to c6; units beyond share the last
 
 
@@ -37,7 +39,7 @@ def layer_chart(report: Report) -> Markup:
         ratio = f"SQNR {layer.sqnr_db:.1f} dB" if layer.sqnr_db is not None else f"SQNR: {layer.sqnr_note}"
         share = layer.cycles / max(report.cycles, 1)
         marks = [
-            tooltip(f"{i}  {layer.name}", f"{layer.op}, {thousands(layer.cycles)} cycles ({share:.1%})", ratio),
+            tooltip(f"{i}  {layer.name}", f"{layer.op}, {thousands(layer.cycles)} cycles ({share:.1%})", kinds(layer), ratio),
             tag("rect", x=x(i), y=cycles[0], width=slot, height=sqnr[1] - cycles[0], class_="hover"),
         ]
         if layer.cycles:
@@ -51,6 +53,17 @@ def layer_chart(report: Report) -> Markup:
             marks.append(tag("circle", cx=x(i + 0.5), cy=float(sqnr[0]), r=radius, class_="hollow"))
         parts.append(tag("a", *marks, href=f"#layer-{i}"))
     return drawing(WIDTH, sqnr[1] + 34, "Cycles and signal-to-quantization-noise ratio of every layer", *parts)
+
+
+def kinds(layer: Layer) -> str:
+    """A layer's cycles by kind, those that occur."""
+    named = {
+        "computing": layer.compute_cycles,
+        "filling": layer.fill_cycles,
+        "waiting for memory": layer.memory_cycles,
+        "waiting for its turn": layer.waiting_cycles,
+    }
+    return ", ".join(f"{thousands(cycles)} {name}" for name, cycles in named.items() if cycles) or "no cycles"
 
 
 def _cycle_axis(layers: Sequence[Layer], top: int, bottom: int) -> Axis:
@@ -135,39 +148,45 @@ def storage_class(bits: int) -> str:
 
 
 def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
-    """Activations as rectangles: when they are alive (layers) and where they lie (bytes)."""
-    top, bottom = 24, 290
-    end = len(layers)
+    """Activations as rectangles, a panel for each memory in use: when they are alive (layers) and where they lie (bytes)."""
+    end, top = len(layers), 24
     x = Axis(-1, end + 1, LEFT, WIDTH - RIGHT)
-    y = Axis(0, max(memory.activation_bytes, 1), bottom, top)
-    parts: list[Markup] = [tag("text", "address", x=0, y=top - 10, class_="title")]
-    step = 2 ** math.ceil(math.log2(max(memory.activation_bytes, 4) / 5))
-    for value in range(0, memory.activation_bytes + 1, step):
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid"))
-        parts.append(tag("text", size(value) if value else "0", x=LEFT - 8, y=y(value) + 4, text_anchor="end"))
-    for p in memory.placements:
-        if p.view_of is not None:
-            continue
-        left, right = x(p.first_layer), x(p.last_layer + 1)
-        height = y(p.start_byte) - y(p.start_byte + p.bytes)
-        kind = storage_class(p.bits)
-        when = f"layers {max(p.first_layer, 0)} to {min(p.last_layer, end - 1)}"
-        parts.append(
-            tag(
-                "rect",
-                tooltip(p.tensor, f"{size(p.bytes)} at byte {thousands(p.start_byte)}, {p.bits} bits", when),
-                x=left + 0.5,
-                y=y(p.start_byte + p.bytes) + 0.5,
-                width=max(right - left - 1, 0.8),
-                height=max(height - 1, 0.8),
-                class_=f"{kind} block",
-            )
-        )
+    parts: list[Markup] = []
+    panels = (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes))
+    for name, used in panels:
+        if used:
+            parts.extend(_memory_panel(memory, name, Axis(0, used, top + PANEL, top), x, end))
+            top += PANEL + 34
+    bottom = top - 34
     ticks = max(1, int(round_step(max(end, 1) / 20)))
     for i in range(0, end, ticks):
         parts.append(tag("text", str(i), x=x(i + 0.5), y=bottom + 16, text_anchor="middle"))
     parts.append(tag("text", "layer", x=(LEFT + WIDTH - RIGHT) / 2, y=bottom + 32, text_anchor="middle"))
-    return drawing(WIDTH, bottom + 38, "Activation memory: lifetime and address of every tensor", *parts)
+    return drawing(WIDTH, bottom + 38, "Activations in every memory: lifetime and address", *parts)
+
+
+def _memory_panel(memory: Memory, name: str, y: Axis, x: Axis, end: int) -> Iterator[Markup]:
+    used = int(y.high)
+    yield tag("text", MEMORIES[name], x=0, y=y.stop - 10, class_="title")
+    step = 2 ** math.ceil(math.log2(max(used, 4) / 4))
+    for value in range(0, used + 1, step):
+        yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid")
+        yield tag("text", size(value) if value else "0", x=LEFT - 8, y=y(value) + 4, text_anchor="end")
+    for p in memory.placements:
+        if p.view_of is not None or p.memory != name:
+            continue
+        left, right = x(p.first_layer), x(min(p.last_layer, end) + 1)
+        height = y(p.start_byte) - y(p.start_byte + p.bytes)
+        when = f"layers {max(p.first_layer, 0)} to {min(p.last_layer, end - 1)}"
+        yield tag(
+            "rect",
+            tooltip(p.tensor, f"{size(p.bytes)} at byte {thousands(p.start_byte)}, {p.bits} bits", when),
+            x=left + 0.5,
+            y=y(p.start_byte + p.bytes) + 0.5,
+            width=max(right - left - 1, 0.8),
+            height=max(height - 1, 0.8),
+            class_=f"{storage_class(p.bits)} block",
+        )
 
 
 def tightest(report: Report) -> list[Mapping[str, object]]:

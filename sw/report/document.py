@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
@@ -14,28 +14,45 @@ from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
 from edgeflow.hw.fit import SHARE, known_resources, unit_resources
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
-from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Program
+from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program
 from edgeflow.quant.ranges import TensorRange
-from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles
+from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.report import schema
+from edgeflow.sw.report.execution import limits, timeline, traffic, unit_cycles
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
 _PRIMITIVES = "FPGA primitives, estimated"
 
+_CYCLES = "clock cycles for one sample, predicted"
+
 UNITS = {
     "clock_mhz": "MHz, a target",
     "macs": "multiply-accumulates for one sample",
-    "cycles": "clock cycles for one sample, predicted",
-    "compute_cycles": "clock cycles for one sample, predicted",
-    "memory_cycles": "clock cycles for one sample, predicted",
-    "wait_cycles": "clock cycles for one sample, predicted",
-    "parts": "clock cycles for one sample, predicted",
+    "cycles": _CYCLES,
+    "compute_cycles": _CYCLES,
+    "memory_cycles": _CYCLES,
+    "fill_cycles": _CYCLES,
+    "waiting_cycles": _CYCLES,
+    "vector_cycles": _CYCLES,
+    "parts": _CYCLES,
+    "mac_cycles": "clock cycles for one sample, a lower bound",
+    "ddr_cycles": "clock cycles for one sample, a lower bound",
+    "start_cycle": "clock cycles since the start of the sample",
+    "end_cycle": "clock cycles since the start of the sample",
+    "cycle": "clock cycles since the start of the sample",
+    "lines": "lines of 64 bytes",
+    "gops": "useful 10^9 operations a second, two a multiply-accumulate, predicted",
+    "gops_per_dsp": "useful 10^9 operations a second over all DSP slices, predicted",
+    "peak_gops": "10^9 operations a second at 8 bit",
+    "quad_gops": "10^9 operations a second at 4 bit",
+    "usable_gb_s": "10^9 bytes per second",
+    "intensity": "useful operations for each byte of external memory",
     "latency_ms": "milliseconds for one sample, predicted",
     "fps": "samples per second, predicted",
-    "mac_utilization": "useful multiply-accumulates over cycles x PI x PO",
+    "mac_utilization": "useful multiply-accumulates over cycles x PI x PO, the array's at 8 bit",
     "instructions": "descriptors of the program",
     "dsp": _PRIMITIVES,
     "lut": _PRIMITIVES,
@@ -57,7 +74,12 @@ UNITS = {
     "axi_bits": "bits",
     "weight_bytes": "bytes",
     "traffic_bytes": "bytes for one sample",
-    "activation_bytes": "bytes",
+    "read_bytes": "bytes for one sample",
+    "written_bytes": "bytes for one sample",
+    "descriptor_bytes": "bytes for one sample",
+    "narrow_bytes": "bytes",
+    "wide_bytes": "bytes",
+    "external_bytes": "bytes",
     "peak_live_bytes": "bytes",
     "program_bytes": "bytes",
     "start_byte": "bytes",
@@ -68,15 +90,25 @@ UNITS = {
     "clip_high": _VALUE,
     "first_layer": _LAYER,
     "last_layer": _LAYER,
+    "layer": _LAYER,
     "pi": "input channels in a cycle",
     "po": "output channels in a cycle",
-    "lanes": "attention queries at a time",
+    "epilogue": "outputs requantized in a cycle",
+    "slots": "steps of pi inputs",
+    "weight_ports": "ports",
+    "narrow_lines": "lines of 64 bytes",
+    "wide_lines": "lines of 64 bytes",
+    "stream_lines": "lines of 64 bytes",
+    "precisions": "bits",
     "vector": "elements in a cycle",
     "max_channels": "channels",
     "max_tokens": "tokens",
     "max_head": "channels",
     "ddr_gb_s": "10^9 bytes per second, peak",
+    "ddr_efficiency": "share of the peak, 0 to 1, assumed",
+    "ddr_latency_ns": "nanoseconds, assumed",
     "axi_ports": "ports",
+    "axi_burst_words": "words",
     "timings_s": "seconds of the compiler's steps on the machine that ran it",
 }
 
@@ -134,6 +166,11 @@ def build(inputs: ReportInputs) -> schema.Report:
         latency_ms=cycles.latency_ms,
         fps=cycles.fps,
         mac_utilization=cycles.mac_utilization,
+        gops=cycles.gops,
+        gops_per_dsp=None if isinstance(cycles.gops_per_dsp, Unknown) else cycles.gops_per_dsp,
+        **{f"{kind}_cycles": count for kind, count in cycles.split().items()},
+        limits=limits(cycles),
+        traffic=traffic(cycles),
         instructions=len(program.steps),
         resources=resources,
         unit_resources=[
@@ -142,8 +179,9 @@ def build(inputs: ReportInputs) -> schema.Report:
         ],
         calibration=schema.Calibration(data="random" if inputs.random_data else "user", samples=inputs.samples),
         accuracy=_accuracy(inputs),
-        layers=[_layer(inputs, node, layer) for node, layer in zip(inputs.graph.nodes, cycles.layers, strict=True)],
-        unit_cycles=_unit_cycles(cycles),
+        layers=_layers(inputs),
+        unit_cycles=unit_cycles(cycles),
+        timeline=timeline(cycles),
         ranges=[
             schema.Range(
                 tensor=r.name,
@@ -164,11 +202,16 @@ def build(inputs: ReportInputs) -> schema.Report:
             part=board.part,
             family=board.family,
             ddr_gb_s=board.ddr_gb_s,
+            ddr_efficiency=board.ddr_efficiency,
+            ddr_latency_ns=board.ddr_latency_ns,
             axi_ports=board.axi_ports,
             axi_bits=board.axi_bits,
+            axi_burst_words=board.axi_burst_words,
         ),
         accelerator=schema.Accelerator(
-            **program.architecture.model_dump(exclude={"clock_mhz", "units"}), units=list(program.architecture.units)
+            **program.architecture.model_dump(exclude={"clock_mhz", "precisions", "units"}),
+            precisions=list(program.architecture.precisions),
+            units=list(program.architecture.units),
         ),
         timings_s={name: float(seconds) for name, seconds in inputs.timings.items()},
         warnings=[*inputs.warnings, *_own_warnings(inputs, resources)],
@@ -244,7 +287,13 @@ def _accuracy(inputs: ReportInputs) -> schema.AccuracyTable:
     )
 
 
-def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles) -> schema.Layer:
+def _layers(inputs: ReportInputs) -> list[schema.Layer]:
+    points = {point.layer: point for point in roofline(inputs.cycles).layers}
+    pairs = zip(inputs.graph.nodes, inputs.cycles.layers, strict=True)
+    return [_layer(inputs, node, layer, points.get(i)) for i, (node, layer) in enumerate(pairs)]
+
+
+def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles, point: Point | None) -> schema.Layer:
     graph, cycles = inputs.graph, inputs.cycles
     ratio, note = _ratio(inputs.accuracy.layers.get(node.output), "no tensor of the float model corresponds")
     return schema.Layer(
@@ -257,13 +306,17 @@ def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles) -> schema.Layer
         cycles=layer.cycles,
         compute_cycles=layer.compute,
         memory_cycles=layer.memory,
-        wait_cycles=layer.wait,
+        fill_cycles=layer.fill,
+        waiting_cycles=layer.waiting,
+        vector_cycles=layer.vector,
         mac_utilization=layer.macs / (layer.cycles * cycles.mac_units) if layer.macs and layer.cycles else None,
         instructions=layer.instructions,
         weight_bits=_weight_bits(graph, node),
         activation_bits=graph.tensors[node.output].qtype.bits,
         weight_bytes=layer.traffic.weights,
         traffic_bytes=layer.traffic.total,
+        intensity=point.intensity if point else None,
+        gops=point.gops if point else None,
         sqnr_db=ratio,
         sqnr_note=note,
     )
@@ -278,17 +331,6 @@ def _weight_bits(graph: Graph, node: Node) -> int | None:
             always = i < len(ports) and ports[i].constant
             found.append((always, value.size, graph.tensors[node.inputs[i]].qtype.bits))
     return max(found)[2] if found else None
-
-
-def _unit_cycles(cycles: CycleReport) -> list[schema.UnitCycles]:
-    parts = cycles.parts()
-    counts: dict[str, int] = {}
-    for i in cycles.instructions:
-        counts[i.unit] = counts.get(i.unit, 0) + 1
-    return [
-        schema.UnitCycles(unit=name, cycles=total, instructions=counts[name], parts={p: n for p, n in parts[name].items() if n})
-        for name, total in cycles.by_unit().items()
-    ]
 
 
 def _proof(graph: Graph) -> list[schema.RegisterProof]:
@@ -311,23 +353,37 @@ def _proof(graph: Graph) -> list[schema.RegisterProof]:
 
 
 def _memory(program: Program, layers: int) -> schema.Memory:
-    owned = [a for a in program.allocations if a.view_of is None]
-    live = [sum(a.lines for a in owned if a.first <= i <= a.last) for i in range(-1, layers + 1)]
+    stays = [stay for a in program.allocations for stay in a.stays]
+    live = [sum(s.lines for s in stays if s.first <= i <= s.last) for i in range(-1, layers + 1)]
+    narrow, wide = program.scratch_lines
     return schema.Memory(
-        activation_bytes=program.activation_lines * LINE_BYTES,
+        narrow_bytes=narrow * LINE_BYTES,
+        wide_bytes=wide * LINE_BYTES,
+        external_bytes=program.external_lines * LINE_BYTES,
         peak_live_bytes=max(live) * LINE_BYTES,
         weight_bytes=len(program.weights),
         program_bytes=HEADER_BYTES + DESCRIPTOR_BYTES * len(program.steps),
-        placements=[
-            schema.Placement(
-                tensor=a.tensor,
-                start_byte=a.line * LINE_BYTES,
-                bytes=a.lines * LINE_BYTES,
-                bits=a.bits,
-                first_layer=a.first,
-                last_layer=a.last,
-                view_of=a.view_of,
-            )
-            for a in program.allocations
-        ],
+        placements=[placement for a in program.allocations for placement in _placements(a, program.architecture.narrow_lines)],
     )
+
+
+def _placements(allocation: Allocation, border: int) -> Iterator[schema.Placement]:
+    """Where an activation lies: its stays in the scratchpad, and its place in external memory."""
+    a = allocation
+    places: list[tuple[Literal["narrow", "wide", "external"], int, int, int, int]] = []
+    for stay in a.stays:
+        wide = stay.line >= border
+        places.append(("wide" if wide else "narrow", stay.line - border * wide, stay.lines, stay.first, stay.last))
+    if a.external is not None:
+        places.append(("external", a.external, a.lines, a.first, a.last))
+    for memory, line, lines, first, last in places:
+        yield schema.Placement(
+            tensor=a.tensor,
+            memory=memory,
+            start_byte=line * LINE_BYTES,
+            bytes=lines * LINE_BYTES,
+            bits=a.bits,
+            first_layer=first,
+            last_layer=last,
+            view_of=a.view_of,
+        )

@@ -56,8 +56,11 @@ class Device(Strict):
     part: str
     family: str
     ddr_gb_s: Finite
+    ddr_efficiency: Finite
+    ddr_latency_ns: Finite
     axi_ports: Natural
     axi_bits: Natural
+    axi_burst_words: Natural
 
 
 class Accelerator(Strict):
@@ -65,12 +68,18 @@ class Accelerator(Strict):
 
     pi: Natural
     po: Natural
-    lanes: Natural
+    epilogue: Natural
+    slots: Natural
     vector: Natural
     axi_bits: Natural
+    weight_ports: Natural
+    narrow_lines: Natural
+    wide_lines: Natural
+    stream_lines: Natural
     max_channels: Natural
     max_tokens: Natural
     max_head: Natural
+    precisions: list[Natural]
     units: list[str]
 
 
@@ -112,24 +121,78 @@ class Layer(Strict):
     cycles: Natural
     compute_cycles: Natural
     memory_cycles: Natural
-    wait_cycles: Natural
+    fill_cycles: Natural
+    waiting_cycles: Natural
+    vector_cycles: Natural
     mac_utilization: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     instructions: Natural
     weight_bits: Natural | None
     activation_bits: Natural
     weight_bytes: Natural
     traffic_bytes: Natural
+    intensity: Finite | None
+    gops: Finite | None
     sqnr_db: Finite | None
     sqnr_note: str | None
 
 
 class UnitCycles(Strict):
-    """Time of one unit, divided among its loop nests, descriptor fetches and waits for memory."""
+    """Time of one unit, divided among its loops, waits for memory and waits for descriptors. ``exposed``: nothing else computes
+    meanwhile (every unit but the array)."""
 
     unit: str
+    exposed: bool
     cycles: Natural
     instructions: Natural
     parts: dict[str, Natural]
+
+
+class Limits(Strict):
+    """What no schedule can pass: cycles by arithmetic and by bytes, and the rates behind them. ``quad_gops``: of the 4-bit mode,
+    null where no layer uses it."""
+
+    mac_cycles: Natural
+    ddr_cycles: Natural
+    peak_gops: Finite
+    quad_gops: Finite | None
+    usable_gb_s: Finite
+
+
+class Traffic(Strict):
+    """Bytes that cross the AXI ports for one sample."""
+
+    weight_bytes: Natural
+    read_bytes: Natural
+    written_bytes: Natural
+    descriptor_bytes: Natural
+
+
+class Span(Strict):
+    """A stretch of one track of the timeline that works for one layer (an index)."""
+
+    track: str
+    layer: int
+    start_cycle: Natural
+    end_cycle: Natural
+
+
+class QueueLevel(Strict):
+    """Lines of weights that wait in the stream's queue at a cycle."""
+
+    cycle: Finite
+    lines: Finite
+
+
+class Timeline(Strict):
+    """What ran when. ``overview``: the whole sample by layer and unit; ``detail`` and ``fetches``: instructions of the layers
+    ``first_layer`` to ``last_layer``, one block of the network, with the weights' queue meanwhile."""
+
+    first_layer: int
+    last_layer: int
+    overview: list[Span]
+    detail: list[Span]
+    fetches: list[Span]
+    queue: list[QueueLevel]
 
 
 class Range(Strict):
@@ -158,9 +221,10 @@ class RegisterProof(Strict):
 
 
 class Placement(Strict):
-    """An activation in memory; it is alive from the first to the last layer (inclusive; -1: before the first)."""
+    """A stay of an activation in a memory, from the first to the last layer (inclusive; -1: before the first)."""
 
     tensor: str
+    memory: Literal["narrow", "wide", "external"]
     start_byte: Natural
     bytes: Natural
     bits: Natural
@@ -170,9 +234,13 @@ class Placement(Strict):
 
 
 class Memory(Strict):
-    """The accelerator's DDR: activations, weight image, program. ``peak_live_bytes``: most that is alive in one layer."""
+    """Bytes in use of the scratchpad's two memories and of external memory: activations, weight image, program.
 
-    activation_bytes: Natural
+    ``peak_live_bytes``: most of the scratchpad that is alive in one layer."""
+
+    narrow_bytes: Natural
+    wide_bytes: Natural
+    external_bytes: Natural
     peak_live_bytes: Natural
     weight_bytes: Natural
     program_bytes: Natural
@@ -182,7 +250,7 @@ class Memory(Strict):
 class Report(Strict):
     """``report.json``."""
 
-    version: Literal[1]
+    version: Literal[2]
     edgeflow: str
     model: str
     board: str
@@ -192,6 +260,14 @@ class Report(Strict):
     latency_ms: Finite
     fps: Finite
     mac_utilization: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    gops: Finite
+    gops_per_dsp: Finite | None
+    compute_cycles: Natural
+    memory_cycles: Natural
+    fill_cycles: Natural
+    waiting_cycles: Natural
+    limits: Limits
+    traffic: Traffic
     instructions: Natural
     resources: ResourceTable
     unit_resources: list[UnitResources]
@@ -199,6 +275,7 @@ class Report(Strict):
     accuracy: AccuracyTable
     layers: list[Layer]
     unit_cycles: list[UnitCycles]
+    timeline: Timeline
     ranges: list[Range]
     proof: list[RegisterProof]
     memory: Memory
