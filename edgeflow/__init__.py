@@ -12,13 +12,14 @@ Arrays go in and out by the model's own tensor names, samples on the first axis.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeflow.hw.errors import (
     BoardError,
     CalibrationError,
+    ClusterError,
     EdgeFlowError,
     InputError,
     ModelError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from edgeflow.quant.ptq import Quantized
     from edgeflow.sim.cycles import CycleReport
     from edgeflow.sw.build import Build
+    from edgeflow.sw.explore import Exploration
     from edgeflow.sw.verification import Verification
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BoardError",
     "CalibrationError",
+    "ClusterError",
     "EdgeFlowError",
     "InputError",
     "ModelError",
@@ -59,6 +62,7 @@ __all__ = [
     "boards",
     "compile",
     "cycles",
+    "explore",
     "load",
     "load_board",
     "open_build",
@@ -122,6 +126,7 @@ def compile(
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
     sizes: Mapping[str, int] | None = None,
+    share: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Build:
@@ -129,7 +134,8 @@ def compile(
 
     Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``overlay`` targets an existing
     accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``sizes`` fixes some of ``pi``,
-    ``po``, ``lanes`` and ``vector`` of the accelerator that is chosen.
+    ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen; ``share`` (0.8) is the part of every
+    resource of the board that it may take.
     """
     from edgeflow.hw.boards import load_board as find_board
     from edgeflow.sw import pipeline
@@ -147,6 +153,7 @@ def compile(
         clock_mhz=_clock(clock_mhz, found.clock_mhz),
         seed=seed,
         sizes=sizes or {},
+        share=_share(share),
     )
     return pipeline.run(request, progress or _silent)
 
@@ -199,6 +206,50 @@ def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleR
     return estimate(opened.program, opened.graph, opened.board, _clock(clock_mhz, opened.manifest["clock_mhz"]))
 
 
+def explore(
+    model: PathLike,
+    *,
+    board: str = "kv260",
+    calibration: Arrays | PathLike | None = None,
+    output: PathLike,
+    config: QuantizationConfig | None = None,
+    dims: Mapping[str, int] | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+    clocks_mhz: Sequence[float] | None = None,
+    share: float | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> Exploration:
+    """Predict latency and resources of a grid of accelerators for a model on a board, and draw the Pareto front.
+
+    ``sizes`` gives, for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``, the sizes to try (those that matter,
+    if left out); ``clocks_mhz`` the clocks (the board's own). ``jobs`` processes of this machine work on it, or the Dask cluster
+    whose ``scheduler`` has this address. The folder ``output`` keeps every point as soon as it is done: called again, this goes on
+    where it stopped. BoardError if nothing fits, ClusterError if workers fail.
+    """
+    from edgeflow.hw.boards import load_board as find_board
+    from edgeflow.sw import explore as exploration
+
+    found = find_board(board)
+    chosen = config or quantization()
+    clocks = tuple(_clock(clock, found.clock_mhz) for clock in clocks_mhz or (found.clock_mhz,))
+    request = exploration.Request(
+        model=Path(model),
+        board=found,
+        output=Path(output),
+        calibration=None if calibration is None else _arrays(calibration),
+        configs={chosen.weight_bits: chosen},
+        dims=dims or {},
+        grid=exploration.Grid(clocks, sizes or {}, _share(share)),
+        seed=seed,
+        processes=jobs,
+        scheduler=scheduler,
+    )
+    return exploration.explore(request, progress or _silent)
+
+
 def boards() -> tuple[str, ...]:
     """Names of the boards that EdgeFlow knows."""
     from edgeflow.hw.boards import boards as names
@@ -232,6 +283,16 @@ def _clock(asked: float | None, usual: float) -> float:
         return usual
     if not 0 < asked < float("inf"):
         raise InputError(f"clock {asked:g} MHz is not possible: give a positive number of MHz, such as {usual:g}")
+    return asked
+
+
+def _share(asked: float | None) -> float:
+    if asked is None:
+        from edgeflow.hw.fit import SHARE
+
+        return SHARE
+    if not 0 < asked <= 1:
+        raise InputError(f"share {asked:g} of the board's resources is not possible: give more than 0 and at most 1, such as 0.8")
     return asked
 
 

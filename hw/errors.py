@@ -9,6 +9,7 @@
     |   +-- CalibrationError      calibration or simulation data
     |   +-- BoardError            a board name or board file
     |   +-- OutputError           an output folder or file
+    +-- ClusterError              worker processes or a cluster of them (exit status 2)
     +-- ToolchainError            a compiler or header is missing or failed (exit status 2)
     +-- VerificationError         a check that was asked for failed (exit status 1)
 
@@ -46,6 +47,10 @@ class BoardError(InputError):
 
 class OutputError(InputError):
     """An output folder or file cannot be written or is not EdgeFlow's."""
+
+
+class ClusterError(EdgeFlowError):
+    """Worker processes, or a cluster's scheduler or workers, cannot be reached, do not fit, or died."""
 
 
 class ToolchainError(EdgeFlowError):

@@ -11,17 +11,8 @@ LINE_BITS = 8 * LINE_BYTES
 SLOW_PORTS = 3  # descriptors, constants and memory: the AXI ports besides those of the weights
 NARROW_BANKS, NARROW_BITS = 2 * LINE_BYTES, 4  # half a byte each
 WIDE_BANKS, WIDE_BITS = LINE_BYTES, 8
+NARROW_STEP, WIDE_STEP = 4096, 2048  # lines that one RAMB18 in each bank holds
 FIFO_LUTRAM = 32  # words up to which a queue lies in LUT memory
-
-
-def narrow_lines_full(lines: int) -> int:
-    """The lines that the block memories of ``lines`` narrow lines hold anyway."""
-    return _full(lines, NARROW_BITS)
-
-
-def wide_lines_full(lines: int) -> int:
-    """The lines that the block memories of ``lines`` wide lines hold anyway."""
-    return _full(lines, WIDE_BITS)
 
 
 def scratchpad(architecture: Architecture) -> Resources:
@@ -90,12 +81,3 @@ def control(architecture: Architecture) -> Resources:
 
 
 SHARED = {"scratchpad": scratchpad, "weight stream": weight_stream, "AXI ports": axi_ports, "control": control}
-
-
-def _full(lines: int, bits: int) -> int:
-    """The greatest depth that takes as many blocks as ``lines`` words of ``bits``."""
-    step = 512
-    full = -(-lines // step) * step
-    while bram18(bits, full + step, dual=True) == bram18(bits, lines, dual=True):
-        full += step
-    return full

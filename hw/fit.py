@@ -17,7 +17,7 @@ from edgeflow.hw.architecture import Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
-from edgeflow.hw.fabric import SHARED, narrow_lines_full, wide_lines_full
+from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import instruction_layouts, unit
 
 SHARE = 0.8  # of every resource of the device
@@ -67,9 +67,9 @@ def fill(architecture: Architecture, board: Board, share: float = SHARE) -> floa
 class Space:
     """The accelerators to choose from for one model on one board.
 
-    ``demands``: smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``lines``: lines of narrow and wide scratchpad that the
-    model's activations need; less is possible where they are spilled. ``fixed``: sizes that are not to be chosen, by the names of
-    :data:`SIZES`. ``units``: the instructions that the model uses.
+    ``demands``: smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``lines``: lines of narrow and wide scratchpad.
+    ``fixed``: sizes that are not to be chosen, by the names of
+    :data:`SIZES`. ``units``: the instructions that the model uses. ``precisions``: the array's operand widths.
     """
 
     board: Board
@@ -79,13 +79,14 @@ class Space:
     clock_mhz: float
     share: float = SHARE
     fixed: Mapping[str, int] | None = None
+    precisions: tuple[int, ...] = (8,)
 
     def arrays(self) -> list[tuple[int, int]]:
         """PI and PO of every array whose smallest accelerator fits; BoardError if there is none."""
         found = []
         smallest: Architecture | None = None
         for pi, po in itertools.product(self._choices("pi"), self._choices("po")):
-            least = next(self._made(pi, po), None)
+            least = self.least(pi, po)
             if least is None:
                 continue
             if smallest is None or pi * po < smallest.pi * smallest.po:
@@ -105,6 +106,10 @@ class Space:
             if not excess(candidate, self.board, self.share):
                 fitting.append(candidate)
         return fitting
+
+    def least(self, pi: int, po: int) -> Architecture | None:
+        """The smallest accelerator with this array, None if nothing goes together with it."""
+        return next(self._made(pi, po), None)
 
     def largest(self, pi: int, po: int) -> Architecture:
         """The accelerator with the most of everything besides the array, whether it fits or not: to rank arrays by."""
@@ -156,10 +161,11 @@ class Space:
             "po": po,
             "axi_bits": axi_bits,
             "slots": round_up(2 * steps, 32),
-            "narrow_lines": narrow_lines_full(self.lines[0]),
-            "wide_lines": wide_lines_full(self.lines[1]),
+            "narrow_lines": self.lines[0],
+            "wide_lines": self.lines[1],
             "stream_lines": STREAM_WORDS * word // 64,
             "clock_mhz": self.clock_mhz,
+            "precisions": self.precisions,
             "units": tuple(self.units),
         }
         try:

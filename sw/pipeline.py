@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError, VerificationError
-from edgeflow.hw.fit import choose_architecture
+from edgeflow.hw.fit import SHARE
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
@@ -39,9 +39,10 @@ from edgeflow.sw.accuracy import Accuracy, evaluate
 from edgeflow.sw.build import Build, hash_file, new_build, write_manifest
 from edgeflow.sw.calibration import random_inputs
 from edgeflow.sw.codegen import write_hls
+from edgeflow.sw.configure import configure
 from edgeflow.sw.data import write_npz
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.lowering import demands, lower, units
+from edgeflow.sw.lowering import lower
 from edgeflow.sw.report import ReportInputs, write_report
 
 Array = NDArray[Any]
@@ -65,6 +66,7 @@ class Request:
     clock_mhz: float
     seed: int
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
+    share: float = SHARE  # of every resource of the board, that the accelerator may take
 
 
 @dataclass
@@ -120,8 +122,9 @@ def fit_step(state: State) -> None:
     graph = state.quantized.graph
     chosen = state.request.architecture
     if chosen is None:
-        chosen = choose_architecture(
-            state.request.board, demands(graph), units(graph), state.request.clock_mhz, state.request.sizes
+        request = state.request
+        chosen = configure(
+            graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress
         )
     state.architecture = chosen
 
