@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.ops.attention_schedule import ATTENTION
@@ -23,7 +24,7 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
     """The program's steps with every load in the pass before its tile, and ``trips`` filled in."""
     half = architecture.slots // 2
     linear = [i for i, step in enumerate(steps) if step.instruction.layout is LINEAR]
-    following = dict(zip(linear, [*linear[1:], None], strict=True))
+    following = {i: after for i, after in zip_longest(linear, linear[1:])}
     made: list[Step] = []
     tile = 0  # of the linear pass that runs next: its half of the slots and its set of parameters
     loaded = False  # whether that tile's weights are already on chip, or being loaded

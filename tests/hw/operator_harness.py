@@ -18,9 +18,16 @@ from edgeflow.sw.lowering import lower
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ARCHITECTURES = {
-    "16x16 axi128": Architecture(units=ALL_UNITS),
-    "8x8 axi64": Architecture(pi=8, po=8, lanes=4, vector=4, axi_bits=64, units=ALL_UNITS),
-    "4x16 axi32": Architecture(pi=4, po=16, lanes=1, vector=2, axi_bits=32, max_channels=1088, units=ALL_UNITS),
+    "16x16 axi128": Architecture(max_head=128, units=ALL_UNITS),
+    "8x12 axi64": Architecture(
+        pi=8, po=12, epilogue=4, vector=4, axi_bits=64, weight_ports=2, slots=512, max_head=128, precisions=(8,), units=ALL_UNITS
+    ),
+    "64x48 axi128": Architecture(
+        pi=64, po=48, epilogue=16, vector=32, weight_ports=2, slots=36, max_channels=1088, max_head=128, units=ALL_UNITS
+    ),
+    "4x16 axi32": Architecture(
+        pi=4, po=16, epilogue=2, vector=2, axi_bits=32, slots=544, max_channels=1088, max_tokens=64, max_head=128, units=ALL_UNITS
+    ),
 }
 
 
