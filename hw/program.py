@@ -159,7 +159,7 @@ class Program:
         for row, info in zip(words, memory["steps"], strict=True):
             layout = layouts[int(row[0])]
             stream = (int(row[STREAM_WORD]), int(row[STREAM_WORD + 1]))
-            steps.append(Step(Instruction(layout, layout.decode(row), stream), info["node"], info["completes"]))
+            steps.append(Step(Instruction(layout, layout.decode(row.tolist()), stream), info["node"], info["completes"]))
         return Program(
             architecture,
             tuple(steps),
@@ -219,7 +219,8 @@ def pack_rows(data: IntArray, format: Format, storage: int | None = None) -> NDA
     if storage == NIBBLES:
         halves = np.zeros((round_up(format.rows, 2), stride), dtype=np.uint8)
         halves[: format.rows, : format.channels] = values & 15
-        return (halves[0::2] | halves[1::2] << 4).reshape(-1)
+        pairs: NDArray[np.uint8] = halves[0::2] | halves[1::2] << 4
+        return pairs.reshape(-1)
     rows = np.zeros((format.rows, stride), dtype=_STORAGE[storage, format.signed])
     rows[:, : format.channels] = values
     return rows.reshape(-1).view(np.uint8)

@@ -73,7 +73,7 @@ def _require(condition: bool, node: Node, message: str) -> None:
 
 
 class _Lowering:
-    """A program under construction. ``tensors``: the names that the program says are complete; those of copies are not among them."""
+    """A program under construction. ``tensors``: names of which the program says that they are complete; copies have none."""
 
     def __init__(self, graph: Graph, tensors: Collection[str], architecture: Architecture, placement: Placement) -> None:
         self.graph = graph
@@ -99,9 +99,9 @@ class _Lowering:
             self._instructions(number, self.graph.formats(node), constants, self._operands(number, None, 0), self._known(node))
         else:
             self._blocks(number, blocks)
-        span = self.placement.span(node.output, number)
-        if span is not None and node.output in self.placement.external:
-            self._store(node, node.output, 0, self.placement.lines[span], span.lines, None)
+        whole = self.placement.span(node.output, number)
+        if whole is not None and node.output in self.placement.external:
+            self._store(node, node.output, 0, self.placement.lines[whole], whole.lines, None)
 
     def _known(self, node: Node) -> str | None:
         return node.output if node.output in self.tensors else None
@@ -257,8 +257,9 @@ def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) 
 def demands(graph: Graph) -> dict[str, int]:
     """The smallest static sizes of an accelerator that runs the graph, and its units, as Architecture fields."""
     found = {"max_channels": 64, "max_tokens": 64, "max_head": 64}
-    for node in legalize(graph).nodes:
-        for name, value in operator(node).demands(graph.formats(node)).items():
+    legal = legalize(graph)
+    for node in legal.nodes:
+        for name, value in operator(node).demands(legal.formats(node)).items():
             found[name] = max(found[name], value)
     return {name: round_up(value, 64) for name, value in found.items()}
 

@@ -184,7 +184,7 @@ class _Planner:
                 continue
             late = next(span for span, life in own.items() if lines[wide][span] + life.lines > self.limits[wide])
             nodes = sorted(range(own[late].first, own[late].last + 1), key=lambda n: (-self._load(own, n), n))
-            if not any(self._relieve(bool(wide), n, 1) for n in nodes):
+            if not any(self._relieve(bool(wide), n, 1) or self._part(bool(wide), n) for n in nodes):
                 raise self._refusal(bool(wide), nodes[0])
             return True
         return False
@@ -215,6 +215,16 @@ class _Planner:
         self.cuts |= {gap[2] for gap in best}
         return bool(best)
 
+    def _part(self, wide: bool, node: int) -> bool:
+        """Has the smallest operand of a node that stays before or after leave on both sides, so that others find room in one piece."""
+        found = [s for s in self._spans() if s.wide == wide and s.first <= node <= s.last and s.first < s.last]
+        if not found:
+            return False
+        span = min(found, key=lambda s: (s.lines, s.tensor))
+        touches = self.tensors[span.tensor].touches
+        self.cuts |= {(span.tensor, n) for n in touches if n == node or n == max((m for m in touches if m < node), default=None)}
+        return True
+
     def _split(self, node: int) -> bool:
         """Runs a node in blocks, or in the next best blocks if it does already."""
         if node not in self.options:
@@ -231,10 +241,7 @@ class _Planner:
         if split is None:
             return []
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
-        rowwise = {*split.inputs, OUTPUT}
-        free = [i for i in names if i in rowwise and not any(names[j] == names[i] for j in set(names) - rowwise)]
-        halves = any(self.tensors[names[i]].storage == NIBBLES for i in free)
-        grain = math.lcm(split.period, 2 if halves else 1)
+        free, grain = self._free(names, split), self._grain(names, split)
         sizes = {round_up(ceil_div(split.rows, k), grain) for k in range(2, split.rows + 1)}
         found: list[tuple[int, int, Blocks]] = []
         for count in range(1, len(free) + 1):
@@ -247,6 +254,16 @@ class _Planner:
                         found.append((cost, number, Blocks(split, rows, frozenset(streamed))))
         found.sort(key=lambda option: (option[0], option[1], sorted(option[2].streamed)))
         return [blocks for _, _, blocks in found]
+
+    def _free(self, names: Mapping[int, str], split: RowSplit) -> list[int]:
+        """Operands that may pass in blocks: needed row by row, and not whole as another operand."""
+        rowwise = {*split.inputs, OUTPUT}
+        return [i for i in names if i in rowwise and not any(names[j] == names[i] for j in set(names) - rowwise)]
+
+    def _grain(self, names: Mapping[int, str], split: RowSplit) -> int:
+        """Rows of the smallest block."""
+        halves = any(self.tensors[name].storage == NIBBLES for name in names.values())
+        return math.lcm(split.period, 2 if halves else 1)
 
     def _on_chip(self, n: Node) -> list[int]:
         """Operands of a node that lie in the scratchpad."""
@@ -289,14 +306,17 @@ class _Planner:
 
     def _refusal(self, wide: bool, node: int) -> UnsupportedError:
         n = self.graph.nodes[node]
-        names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
-        smallest = self._block_options(node)
-        need = self._need(node, names, (), 0, int(wide))
         memory, limit = NAMES[wide], self.limits[wide]
-        how = "it runs in blocks of rows, and even those do not fit" if smallest else "its operands must lie there whole"
+        split = row_split(self.graph, n)
+        names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
+        whole = self._need(node, names, (), 0, wide)
+        how = (
+            ""
+            if split is None
+            else f", {self._need(node, names, self._free(names, split), self._grain(names, split), wide)} in blocks"
+        )
         return UnsupportedError(
-            f"node {n.origin} ({n.op}) needs {need} lines of the {memory} scratchpad and {how}: the accelerator has {limit} "
-            f"({memory}_lines)"
+            f"node {n.origin} ({n.op}) needs {whole} lines of the {memory} scratchpad{how}; the accelerator has {limit} ({memory}_lines)"
         )
 
     def _stored(self, spans: Sequence[Span]) -> set[str]:

@@ -1,0 +1,254 @@
+"""The memory planner: every node finds its operands on chip, for any scratchpad that is large enough for one block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
+from edgeflow.hw.ops import make_node
+from edgeflow.hw.ops.add import Add
+from edgeflow.hw.ops.attention import Attention
+from edgeflow.hw.ops.base import Constants, Operator, instruction_layouts
+from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
+from edgeflow.hw.ops.layernorm import LayerNorm
+from edgeflow.hw.ops.linear import Linear
+from edgeflow.hw.ops.select import Select
+from edgeflow.hw.program import format_lines, pack_rows, unpack_rows
+from edgeflow.sw.activations import legalize, storages, views
+from edgeflow.sw.lowering import Operand, _Lowering
+from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
+
+ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
+ROWS = 12
+
+
+@dataclass
+class Builder:
+    """A graph made node by node; constants have the right shapes only."""
+
+    tensors: dict[str, TensorType] = field(default_factory=dict)
+    constants: dict[str, IntArray] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+
+    def tensor(self, name: str, shape: tuple[int, ...], bits: int, *, constant: bool = False) -> str:
+        self.tensors[name] = TensorType(shape, QType(bits, True, 1.0))
+        if constant:
+            self.constants[name] = np.zeros(shape, dtype=np.int64)
+        return name
+
+    def node(self, op: Operator, inputs: list[str]) -> str:
+        name = f"t{len(self.nodes)}"
+        out = op.infer([self.tensors[n].format for n in inputs])
+        self.nodes.append(make_node(op, inputs, self.tensor(name, out.shape, out.bits), f"/{name}"))
+        return name
+
+    def linear(self, x: str, channels: int, bits: int, residual: str | None = None, weight_bits: int = 8) -> str:
+        at = f"c{len(self.nodes)}"
+        weight = self.tensor(f"{at}.w", (channels, self.tensors[x].shape[-1]), weight_bits, constant=True)
+        vectors = [self.tensor(f"{at}.{v}", (channels,), 32, constant=True) for v in "bm"]
+        op = Linear(8, bits, True, False, 0, 0, residual is not None, int(residual is not None), 0)
+        return self.node(op, [x, weight, *vectors, *([residual] if residual else [])])
+
+    def layernorm(self, x: str, bits: int) -> str:
+        at, channels = f"c{len(self.nodes)}", self.tensors[x].shape[-1]
+        sizes = (("gain", channels), ("offset", channels), ("seed", 192))
+        given = [self.tensor(f"{at}.{what}", (size,), 18, constant=True) for what, size in sizes]
+        return self.node(LayerNorm(0, 1, 0, 0, 8, 0, bits, True), [x, *given][: len(LayerNorm.ports)])
+
+    def add(self, a: str, b: str) -> str:
+        return self.node(Add(1, 0, 1, 0, 16, True), [a, b])
+
+    def graph(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
+        return Graph("drawn", inputs, outputs, self.tensors, self.constants, tuple(self.nodes))
+
+
+def drawn(seed: int) -> Graph:
+    """A random network: tokens of 8 and 16 bits through layers, residuals, attention, views and broadcasts."""
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    narrow = [b.tensor("image", (ROWS, 64), 8)]
+    wide = [b.tensor("stream", (ROWS, 64), 16)]
+    pairs: list[str] = []  # 4 bits
+    rows = [b.tensor("constant", (ROWS, 64), 16, constant=True), b.tensor("row", (64,), 16, constant=True)]
+    inputs = ("image", "stream")
+
+    def pick(names: list[str]) -> str:
+        return names[int(rng.integers(max(0, len(names) - 4), len(names)))]
+
+    for _ in range(int(rng.integers(3, 14))):
+        kind = int(rng.integers(0, 9))
+        if kind == 0:
+            wide.append(b.linear(pick(narrow), 64, 16, residual=pick(wide)))
+        elif kind == 1:
+            narrow.append(b.linear(pick(narrow), 64, 8, residual=pick([*narrow, *wide, "constant"])))
+        elif kind == 2:
+            hidden = b.linear(pick(narrow), int(rng.choice([128, 200, 256])), 8)
+            wide.append(b.linear(hidden, 64, 16, residual=pick(wide)))
+        elif kind == 3:
+            narrow.append(b.layernorm(pick(wide), 8))
+        elif kind == 4:
+            pairs.append(b.layernorm(pick(wide), 4))
+        elif kind == 5 and pairs:
+            source = pick(pairs)
+            wide.append(b.linear(source, 64, 16, weight_bits=4))
+            pairs.append(b.linear(source, 64, 4, weight_bits=4))
+        elif kind == 6:
+            wide.append(b.add(pick(wide), pick([*wide, *rows])))
+        elif kind == 7:
+            at = f"c{len(b.nodes)}"
+            shapes = (("e", (8,)), ("m", (1,)), ("n", (1,)))
+            given = [b.tensor(f"{at}.{what}", shape, 18, constant=True) for what, shape in shapes]
+            op = Attention(1, 3, 8, 0, 0, 8, True, False)
+            narrow.append(b.node(op, [pick(narrow), pick(narrow), pick(narrow), *given]))
+        elif kind == 8:
+            start = int(rng.integers(0, ROWS // 2))
+            half = b.node(Select(0, start, start + ROWS // 2, False), [pick(wide)])
+            b.layernorm(half, 8)
+            b.add(half, b.node(Select(0, 0, ROWS // 2, False), [pick(wide)]))
+    if not b.nodes:
+        b.layernorm("stream", 8)
+    made = [n.output for n in b.nodes]
+    outputs = {made[-1], made[int(rng.integers(0, len(made)))]}
+    return b.graph(inputs, tuple(sorted(outputs)))
+
+
+Tag = tuple[str, int]  # a line of a tensor
+
+
+class Tracker(_Lowering):
+    """Follows every line through the program instead of lowering operators: each must be where a node looks for it."""
+
+    scratch: dict[int, Tag]
+    external: dict[int, Tag]
+    done = 0
+    start = 0
+
+    def follow(self) -> None:
+        """Takes the transfers since the last node."""
+        for step in self.steps[self.done :]:
+            assert step.instruction.layout is DMA
+            far, near, lines, mode = (step.instruction.values[k] for k in ("memory_line", "scratch_line", "lines", "mode"))
+            for n in range(lines):
+                if mode == LOAD:
+                    self.scratch[near + n] = self.external[far + n]
+                elif mode == STORE:
+                    self.external[far + n] = self.scratch[near + n]
+                else:
+                    self.scratch[near + n] = self.constant(far + n)
+        self.done = len(self.steps)
+
+    def constant(self, line: int) -> Tag:
+        raw = self.image.encode()
+        for name, t in self.placement.activations.items():
+            if t.constant:
+                packed = pack_rows(self.graph.constants[name], t.format, t.storage)
+                base = self.image.place(name, packed)
+                assert raw == self.image.encode()
+                if base <= line < base + t.lines:
+                    return name, line - base
+        raise AssertionError(f"line {line} of the weight image is no operand")
+
+    def _operands(self, number: int, blocks: Blocks | None, start: int) -> dict[int, Operand]:
+        self.start = start
+        return super()._operands(number, blocks, start)
+
+    def _instructions(
+        self,
+        number: int,
+        formats: tuple[Format, ...],  # type: ignore[override]
+        constants: Constants,
+        operands: Mapping[int, Operand],
+        completes: str | None,
+    ) -> None:
+        self.follow()
+        node = self.graph.nodes[number]
+        blocks = self.placement.blocks.get(number)
+        out = make_operator(node).infer(formats)
+        written = dict(self.tags(node.output, out, operands[OUTPUT], self.start if blocks else 0))
+        for index, operand in operands.items():
+            if index == OUTPUT:
+                continue
+            name = node.inputs[index]
+            part = blocks is not None and index in blocks.split.inputs
+            for i, (line, tag) in enumerate(self.tags(name, formats[index], operand, self.start if part else 0)):
+                assert self.scratch.get(line) == tag, f"node {number} finds {self.scratch.get(line)} for {tag}"
+                # An output overwrites nothing that is read later, but for the residual's own line.
+                assert line not in written or (index == 4 and list(written)[i] == line)
+        self.scratch.update(written)
+
+    def tags(self, name: str, format: Format, operand: Operand, row: int) -> list[tuple[int, Tag]]:
+        base, offset = self.placement.aliases.get(name, (name, 0))
+        offset += self._row(name, row)
+        memory = range(self.architecture.narrow_lines)
+        lines = range(operand.line, operand.line + format_lines(format, operand.storage))
+        assert all((line in memory) == (operand.storage != HALVES) for line in lines)
+        return [(line, (base, offset + i)) for i, line in enumerate(lines)]
+
+
+def make_operator(node: Node) -> Operator:
+    from edgeflow.hw.ops import operator
+
+    return operator(node)
+
+
+def follow(graph: Graph, narrow: int, wide: int) -> Tracker:
+    """Lowers a graph for memories of these sizes and checks every access."""
+    legal = legalize(graph)
+    a = Architecture(units=ALL_UNITS, narrow_lines=64, wide_lines=64).model_copy(
+        update={"narrow_lines": narrow, "wide_lines": wide}
+    )
+    tracker = Tracker(legal, graph.tensors, a, plan(legal, a))
+    tracker.scratch = {}
+    tracker.external = {
+        tracker.placement.external[n] + i: (n, i) for n in graph.inputs for i in range(tracker.placement.activations[n].lines)
+    }
+    for span, line in tracker.placement.lines.items():
+        start, end = (narrow, narrow + wide) if span.wide else (0, narrow)
+        assert start <= line and line + span.lines <= end
+    for i, node in enumerate(legal.nodes):
+        if node.output not in tracker.placement.aliases:
+            tracker.node(i)
+    tracker.follow()
+    for name in graph.outputs:
+        t = tracker.placement.activations[name]
+        for i in range(t.lines):
+            assert tracker.external[tracker.placement.external[name] + i] == (name, i)
+    return tracker
+
+
+def transfers(tracker: Tracker, mode: int) -> int:
+    """Lines that the program moves in one direction."""
+    return sum(s.instruction.values["lines"] for s in tracker.steps if s.instruction.values["mode"] == mode)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(0, 100), st.integers(0, 100))
+def test_operands_are_where_nodes_look_for_them(seed: int, narrow: int, wide: int) -> None:
+    graph = drawn(seed)
+    try:
+        follow(graph, narrow + 16, wide + 16)
+    except UnsupportedError as error:
+        assert "scratchpad" in str(error)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_with_enough_memory_only_inputs_and_outputs_move(seed: int) -> None:
+    graph = drawn(seed)
+    legal = legalize(graph)
+    narrow, wide = working_set(legal, Architecture(units=ALL_UNITS))
+    tracker = follow(graph, max(narrow, 1), max(wide, 1))
+    assert not tracker.placement.blocks
+    used = {n for node in legal.nodes for n in node.inputs}
+    held = {views(legal).get(n, (n, 0))[0] for n in used}
+    assert transfers(tracker, LOAD) == sum(tracker.placement.activations[n].lines for n in graph.inputs if n in held)
+    assert transfers(tracker, STORE) == sum(tracker.placement.activations[n].lines for n in graph.outputs)
+    assert transfers(tracker, CONSTANTS) <= sum(t.lines for t in tracker.placement.activations.values() if t.constant)
