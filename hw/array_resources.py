@@ -73,7 +73,7 @@ def products(a: Architecture) -> Counts:
         corrections += pairs * cascades * (3 * adder_luts(11) + mux_luts(2, 18))
         trees += a.po * (adder_tree_luts(cascades, 11) + adder_luts(ACCUMULATOR_BITS) + mux_luts(2, 18) * cascades)
         ff += a.po * (tree_registers(cascades, 11) + 2 * registers(ACCUMULATOR_BITS))
-    dsp = pairs * a.pi * multiplier_dsps(PACKED_BITS, OPERAND_BITS)
+    dsp = pairs * a.pi * multiplier_dsps(PACKED_BITS, OPERAND_BITS, a.dsp_bits)
     return dsp, corrections + trees, ff, 0
 
 

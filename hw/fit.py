@@ -19,6 +19,7 @@ from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import instruction_layouts, unit
+from edgeflow.hw.primitives import DSP_A, DSP_A_7_SERIES
 
 SHARE = 0.8  # of every resource of the device
 SIZES = {
@@ -166,6 +167,7 @@ class Space:
             "stream_lines": STREAM_WORDS * word // 64,
             "clock_mhz": self.clock_mhz,
             "precisions": self.precisions,
+            "dsp_bits": DSP_A_7_SERIES if self.board.family == "zynq-7000" else DSP_A,
             "units": tuple(self.units),
         }
         try:

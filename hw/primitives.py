@@ -12,19 +12,20 @@ from functools import cache
 from edgeflow.hw.architecture import ceil_div
 from edgeflow.hw.cost import Resources
 
-DSP_A, DSP_B = 27, 18  # signed operands of a DSP48E2; DSP48E1 of 7 series multiplies 25 x 18
+DSP_A, DSP_B = 27, 18  # signed operands of a DSP48E2
+DSP_A_7_SERIES = 25  # wide operand of a DSP48E1
 # RAMB18: width to depth. The widest mode reads on one port and writes on the other, so it serves no true dual-port memory.
 _RAMB18 = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 
 
-def multiplier_dsps(a_bits: int, b_bits: int) -> int:
-    """DSP slices of a product of two signed operands.
+def multiplier_dsps(a_bits: int, b_bits: int, wide: int = DSP_A) -> int:
+    """DSP slices, which multiply ``wide`` x 18 bits, of a product of two signed operands.
 
     An operand wider than its port is cut into tiles; all but the highest tile are unsigned and lose the sign bit of the port: 17
     bits on the 18-bit port, 26 on the 27-bit port. The better of both orientations counts. Partial products are added in the
     slices' own post-adders. An unsigned operand of n bits is a signed one of n + 1.
     """
-    return min(_tiles(a_bits, DSP_A) * _tiles(b_bits, DSP_B), _tiles(b_bits, DSP_A) * _tiles(a_bits, DSP_B))
+    return min(_tiles(a_bits, wide) * _tiles(b_bits, DSP_B), _tiles(b_bits, wide) * _tiles(a_bits, DSP_B))
 
 
 def multiplier_luts(a_bits: int, b_bits: int) -> int:

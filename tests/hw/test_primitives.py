@@ -27,6 +27,12 @@ def test_wide_products_are_tiled(a: int, b: int, slices: int) -> None:
     assert p.multiplier_dsps(b, a) == slices
 
 
+def test_7_series_slices_are_narrower() -> None:
+    assert p.multiplier_dsps(25, 18, p.DSP_A_7_SERIES) == 1
+    assert p.multiplier_dsps(27, 18, p.DSP_A_7_SERIES) == 2
+    assert p.multiplier_dsps(32, 18, p.DSP_A_7_SERIES) == 2
+
+
 def test_a_product_in_luts_is_an_adder_tree() -> None:
     assert p.multiplier_luts(8, 1) == 4
     assert p.multiplier_luts(8, 2) == 10  # one pair of rows
