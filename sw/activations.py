@@ -25,6 +25,7 @@ RESIDUAL = 4  # input of a linear layer
 WEIGHT = 1
 WIDENING = {"linear", "layernorm", "elementwise"}  # units that write 8-bit formats into the wide memory as well
 PAIRING = {"linear", "layernorm"}  # units that write two 4-bit rows to a line
+LONG = {"softmax", "smooth"}  # units whose results may have more than 16 bits, for external memory to take
 
 Aliases = Mapping[str, tuple[str, int]]
 
@@ -54,7 +55,7 @@ class Activation:
     @property
     def wide(self) -> bool:
         """Whether it lies in the wide memory while it is on chip."""
-        return self.storage == HALVES
+        return self.storage in (HALVES, WORDS)
 
 
 def is_residual(op: Operator, index: int) -> bool:
@@ -145,7 +146,7 @@ def _narrow_weight(graph: Graph, node: Node) -> bool:
 
 
 def activations(graph: Graph, aliases: Aliases, architecture: Architecture) -> dict[str, Activation]:
-    """Everything that needs memory by name; UnsupportedError where a unit would need more than 16 bits on chip."""
+    """Everything that needs memory by name; UnsupportedError where a unit cannot take or make more than 16 bits."""
     storage = storages(graph, aliases, architecture)
     produced = dict.fromkeys(graph.inputs, -1)
     touches: dict[str, list[int]] = {name: [] for name in graph.inputs}
@@ -165,7 +166,7 @@ def activations(graph: Graph, aliases: Aliases, architecture: Architecture) -> d
             _check(storage[base], where is touches, graph, node, base)
         produced[node.output] = i
         touches.setdefault(node.output, []).append(i)
-        _check(storage[node.output], True, graph, node, node.output)
+        _check(storage[node.output], op.instruction.name not in LONG, graph, node, node.output)
     return {
         name: Activation(
             name=name,

@@ -12,6 +12,7 @@ from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.elementwise import ElementwiseOperator
 from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
+from edgeflow.hw.ops.smooth import Smooth
 from edgeflow.hw.ops.softmax import Softmax
 from edgeflow.hw.ops.table import Table
 
@@ -35,7 +36,7 @@ def row_split(graph: Graph, node: Node) -> RowSplit | None:
     rows = op.infer(formats).rows
     if isinstance(op, Linear):
         return RowSplit(rows, (0, 4) if op.has_residual else (0,), 1)
-    if isinstance(op, LayerNorm | Softmax | Table | Attention):
+    if isinstance(op, LayerNorm | Softmax | Smooth | Table | Attention):
         return RowSplit(rows, (0,), 1)
     if isinstance(op, ElementwiseOperator):
         operands = [f for f, port in zip(formats, op.ports, strict=True) if not port.constant]
