@@ -1,7 +1,7 @@
 """Tables with linear interpolation: the exponential of a stand-alone softmax, and what smooth rectifiers take from ReLU.
 
-A table has one entry more than segments. A fixed-point place ``t`` has ``I`` interpolation bits below the segment's number; the value
-there has ``I`` fraction bits more than the entries and is exact: every result is rounded once, later.
+A table has one entry more than segments. A fixed-point place ``t`` has ``I`` interpolation bits below the segment's number; the
+value there has ``I`` fraction bits more than the entries and is exact: every result is rounded once, later.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def exponent_knots(table_bits: int, probability_bits: int) -> IntArray:
 
 
 def exponent_weights(t: IntArray, knots: IntArray, table_bits: int, interpolation_bits: int, probability_bits: int) -> IntArray:
-    """``2^(P - t)`` of fixed-point exponents ``t >= 0`` (any shape): the octave's value shifted right by the whole part, rounded half
-    up once; 0 where the whole part exceeds ``P``."""
+    """``2^(P - t)`` of fixed-point exponents ``t >= 0`` (any shape): the octave's value shifted right by the whole part, rounded
+    half up once; 0 where the whole part exceeds ``P``."""
     fraction_bits = table_bits + interpolation_bits
     whole = np.minimum(t >> fraction_bits, probability_bits + 1)
     value = interpolate(knots, t & ((1 << fraction_bits) - 1), interpolation_bits)

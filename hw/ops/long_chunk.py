@@ -1,22 +1,17 @@
-"""What units with results of up to 24 bits have in common (hw/include/edgeflow/long_chunk.hpp, interpolate.hpp): lanes, loops, cost."""
+"""What units with results of up to 24 bits have in common: lanes, loops, costs (long_chunk.hpp and interpolate.hpp)."""
 
 from __future__ import annotations
 
-from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.cost import Loop, Resources
 from edgeflow.hw.primitives import adder_luts, lutram_luts, mux_luts, registers
 
 MAXIMUM_BITS = 24
-WORDS = 4  # storage of an element: four bytes
+WORDS = 4  # storage of an element: four bytes (hw/program.py)
 LINE_INTEGERS = LINE_BYTES // 4
 KNOT_BITS = 24
 SEGMENT_DEPTH = 4  # stages of the loop that fills a table: queue, word before, difference, write
 ADDRESS_BITS = 32
-
-
-def result_storage(bits: int) -> int:
-    """How a result of up to 24 bits is stored."""
-    return BYTES if bits <= 8 else HALVES if bits <= 16 else WORDS
 
 
 def common_lanes(architecture: Architecture) -> int:
@@ -50,7 +45,7 @@ def chunk_read(architecture: Architecture) -> Resources:
     return Resources(0, lut + 2 * adder_luts(ADDRESS_BITS), registers(8 * LINE_BYTES, 2) + 17 * architecture.vector, 0, 0)
 
 
-def chunk_write(architecture: Architecture) -> Resources:
+def chunk_write() -> Resources:
     """The way from the lanes to a line: each byte chooses among three storages; enables of 64 bytes; the line registered."""
     lut = LINE_BYTES * (mux_luts(3, 8) + 1) + 2 * adder_luts(ADDRESS_BITS)
     return Resources(0, lut, registers(9 * LINE_BYTES), 0, 0)

@@ -1,6 +1,7 @@
-"""Smooth rectifiers of wide activations: ``f(x) = relu(x) - delta(|x|)``, such as GELU, SiLU or softplus (Edge-MoE, arXiv 2305.18691).
+"""Smooth rectifiers of wide activations: ``f(x) = relu(x) - delta(|x|)``, such as GELU, SiLU or softplus.
 
-Only delta is in a table: it is even, small, and 0 beyond some reach. Narrow activations have exact tables (hw/ops/table.py).
+The form is Edge-MoE's (arXiv 2305.18691). Only delta is in a table: it is even, small, and 0 beyond some reach.
+Narrow activations have exact tables (hw/ops/table.py).
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ from edgeflow.hw.ops.long_chunk import (
     chunk_read,
     chunk_write,
     lanes,
-    result_storage,
     segment_loop,
     segment_tables,
 )
@@ -62,8 +62,8 @@ SEGMENTS = 176  # 177 entries, as in the original
 MAXIMUM_SEGMENTS = 256
 ENTRY_BITS = 21  # with sign
 MAXIMUM_SHIFT = 48
-# Stages of the loop: scratchpad 3, choice of the chunk 2, magnitude 1, multiplier 4, rounding and shift 3, table 2, interpolation 4,
-# difference 1, rounding and shift 3, saturation 1, write 2.
+# Stages of the loop: scratchpad 3, choice of the chunk 2, magnitude 1, multiplier 4, rounding and shift 3, table 2,
+# interpolation 4, difference 1, rounding and shift 3, saturation 1, write 2.
 DEPTH = 26
 
 SMOOTH = InstructionLayout(
@@ -88,8 +88,8 @@ class Smooth(Operator):
     """Inputs: ``x (..., D)`` up to 16 bits; ``table (S + 1,)``, delta at the ends of S segments in units of ``2^-(s - I)`` output
     steps. Output ``(..., D)`` of ``bits`` (up to 24), ``signed``.
 
-    ``t = rq(|x|, multiplier, shift)`` with I = ``interpolation_bits`` below the segment's number; ``d`` by interpolation at ``t``, 0
-    beyond the table; ``y = sat(round_shift(max(x, 0) slope - d, s) + zero_point)`` with s = ``output_shift``.
+    ``t = rq(|x|, multiplier, shift)`` with I = ``interpolation_bits`` below the segment's number; ``d`` by interpolation at ``t``,
+    0 beyond the table; ``y = sat(round_shift(max(x, 0) slope - d, s) + zero_point)`` with s = ``output_shift``.
     """
 
     multiplier: int
@@ -171,7 +171,7 @@ class Smooth(Operator):
         x, out = inputs[X], self.infer(inputs)
         require_channels(context, x.channels)
         context.require(context.storage(X) != NIBBLES, "smooth cannot read pairs of 4-bit rows")
-        storage = result_storage(out.bits)
+        storage = context.output_storage()
         values = {
             "x": context.address(X),
             "trips": x.rows * ceil_div(x.channels, lanes(storage, context.architecture)),
@@ -220,7 +220,7 @@ class Smooth(Operator):
             + shifter_luts(50, MAXIMUM_SHIFT + 1)
             + saturate_luts(50, MAXIMUM_BITS)
         )
-        ends = chunk_read(architecture), chunk_write(architecture)
+        ends = chunk_read(architecture), chunk_write()
         lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + sum(end.lut for end in ends)
         ff = width * registers(17 + 18 + 50 * 3 + 24 * 2 + 40 * 2 + 50 * 4) + sum(end.ff for end in ends)
         return Resources(dsp, lut, ff, 0, 0)
@@ -232,13 +232,10 @@ class Smooth(Operator):
             _every_word("gelu", gelu_delta, 5.5, (16, 16, 256), 16, True),
             _every_word("gelu to 8 bits", gelu_delta, 5.5, (4, 128, 128), 8, False),
             _every_word("gelu to 24 bits", gelu_delta, 5.5, (64, 1024), 24, True),
-            _every_word("silu", silu_delta, 16.0, (65536,), 16, False),
+            _every_word("silu", silu_delta, 16.0, (128, 512), 16, False),
         ]
-        for shape, x_bits, x_signed, bits, signed in [
-            ((3, 7), 16, True, 16, True),
-            ((1, 200), 12, False, 9, False),
-            ((9, 33), 9, True, 20, True),
-        ]:
+        drawn = [((3, 7), 16, True, 16, True), ((1, 200), 12, False, 9, False), ((9, 33), 9, True, 20, True)]
+        for shape, x_bits, x_signed, bits, signed in drawn:
             x, table = Format(shape, x_bits, x_signed), Format((int(rng.integers(2, MAXIMUM_SEGMENTS + 2)),), ENTRY_BITS, True)
             op = cls(
                 multiplier=int(rng.integers(1 << MULTIPLIER_BITS)),

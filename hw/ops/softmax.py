@@ -48,7 +48,6 @@ from edgeflow.hw.ops.long_chunk import (
     chunk_write,
     common_lanes,
     lanes,
-    result_storage,
     segment_loop,
     segment_tables,
 )
@@ -76,14 +75,13 @@ QUOTIENT_STAGES = RECIPROCAL_BITS + 1
 SUM_BITS = 40
 MAXIMUM_SHIFT = 48  # of the 50-bit product
 
-# Trips (cycles, at II = 1) between the stage that reads a line and the last one that writes a row's maximum: scratchpad 3, choice of the
-# chunk 2, tree of at most 5 comparisons, comparison with the chunks before, write.
+# Trips (cycles, at II = 1) between the stage that reads a line and the last one that writes a row's maximum: scratchpad 3,
+# choice of the chunk 2, tree of at most 5 comparisons, comparison with the chunks before, write.
 MAXIMUM_LAG = 16
 # The same between a row's first weight and its reciprocal: ring 2, distance 1, multiplier 4, rounding and shift 3, table 2,
 # interpolation 4, shift 3, sum 6 and its bit length 3 and normalisation 2, division 27, write.
 TOTAL_LAG = 64
-# Stages of the loop after the last trip began: those of the output, a ring read 2, multiplier 5, rounding and shift 3, saturation 1,
-# write 2, which stand behind no other stage's.
+# Stages of the last trip, which only makes output: ring 2, multiplier 5, rounding and shift 3, saturation 1, write 2.
 DEPTH = 13
 
 SOFTMAX = InstructionLayout(
@@ -201,12 +199,7 @@ class Softmax(Operator):
             Register("exponent", 50, 0, distance * self.multiplier + ((1 << self.shift) >> 1)),
             Register("table entry", 24, 0, most),
             Register("interpolation", 40, 0, most << self.interpolation_bits),
-            Register(
-                "rounded interpolation",
-                50,
-                0,
-                (most << self.interpolation_bits) + (1 << (self.interpolation_bits + self.probability_bits)),
-            ),
+            Register("rounded interpolation", 50, 0, (most + (1 << self.probability_bits)) << self.interpolation_bits),
             Register("weight", 23, 0, most),
             Register("sum of weights", SUM_BITS + 1, 0, total),
             Register("quotient", QUOTIENT_STAGES + 2, 0, reciprocal + 1),
@@ -221,7 +214,7 @@ class Softmax(Operator):
         x, out = inputs[X], self.infer(inputs)
         require_channels(context, x.channels)
         context.require(context.storage(X) != NIBBLES, "softmax cannot read pairs of 4-bit rows")
-        storage = result_storage(out.bits)
+        storage = context.output_storage()
         chunks = ceil_div(x.channels, lanes(storage, context.architecture))
         lags = ceil_div(MAXIMUM_LAG, chunks), ceil_div(TOTAL_LAG, chunks)
         values = {
@@ -294,7 +287,7 @@ class Softmax(Operator):
         )
         chunks = a.max_channels // common_lanes(a)
         rings = width * (bram18(17, chunks + MAXIMUM_LAG) + bram18(22, chunks + TOTAL_LAG))
-        ends = chunk_read(a), chunk_write(a)
+        ends = chunk_read(a), chunk_write()
         ff = (
             width * registers(17 + 50 * 3 + 40 * 3 + 50 * 4)
             + tree_registers(width, 22)

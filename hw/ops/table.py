@@ -140,7 +140,7 @@ class Table(Operator):
         """No multiplier. A table of 17 bits, in a memory of two ports for every two lanes."""
         a = architecture
         tables = ram_bram36(17, 1 << MAXIMUM_BITS, ceil_div(a.vector, 2), dual=True)
-        ends = chunk_read(a), chunk_write(a)
+        ends = chunk_read(a), chunk_write()
         word = 8 * a.stream_bytes
         lut = a.vector * adder_luts(18) + mux_luts(2, word) + mux_luts(2, 2 * 17) + sum(end.lut for end in ends)
         ff = a.vector * registers(10 + 17) + registers(word) + sum(end.ff for end in ends)
