@@ -24,9 +24,10 @@ MUTATIONS = {
     "exponent.hpp": ("const ap_uint<5> position = count - 1;", "const ap_uint<5> position = count;"),
     "elementwise.hpp": ("const Product sum = scaled + added;", "const Product sum = scaled - added;"),
     "table.hpp": ("entries[lane][e] = entry;", "entries[lane][ins.entries - 1 - e] = entry;"),
-    "embedding.hpp": ("ins.vocabulary ? id : ins.vocabulary - 1;", "ins.vocabulary ? id : 0;"),
+    "embedding.hpp": ("unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
     "pool.hpp": ("(counted >> 1)", "(counted >> 2)"),
-    "move.hpp": ("if (position % WORD_BYTES != 0) {", "if (position % WORD_BYTES == 0) {"),
+    "move.hpp": ("(from > to ? from : to);", "(from > to ? to : from);"),
+    "patches.hpp": ("row_start += ins.down_step;", "row_start += ins.patch_bytes;"),
 }
 
 needs_exact = pytest.mark.skipif(importlib.util.find_spec("hls4ml") is None, reason="the exact headers come with hls4ml")
