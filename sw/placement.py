@@ -216,13 +216,14 @@ class _Planner:
         return bool(best)
 
     def _part(self, wide: bool, node: int) -> bool:
-        """Has the smallest operand of a node that stays before or after leave on both sides, so that others find room in one piece."""
+        """Lets the smallest tensor that is there when a node runs leave before and after it: then each finds room in one piece."""
         found = [s for s in self._spans() if s.wide == wide and s.first <= node <= s.last and s.first < s.last]
         if not found:
             return False
         span = min(found, key=lambda s: (s.lines, s.tensor))
         touches = self.tensors[span.tensor].touches
-        self.cuts |= {(span.tensor, n) for n in touches if n == node or n == max((m for m in touches if m < node), default=None)}
+        before = [n for n in touches if n < node]
+        self.cuts |= {(span.tensor, n) for n in touches if n == node or n in before[-1:]}
         return True
 
     def _split(self, node: int) -> bool:
@@ -235,21 +236,23 @@ class _Planner:
         return chosen is not None
 
     def _block_options(self, node: int) -> list[Blocks]:
-        """Every way to run a node in blocks whose operands fit the memories, the fewest lines moved first."""
+        """Every way to run a node in blocks whose operands fit the memories, the fewest lines moved first. A single block is one of
+        them where it is less than the tensor that an operand is a view of."""
         n = self.graph.nodes[node]
         split = row_split(self.graph, n)
         if split is None:
             return []
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
         free, grain = self._free(names, split), self._grain(names, split)
-        sizes = {round_up(ceil_div(split.rows, k), grain) for k in range(2, split.rows + 1)}
+        sizes = {round_up(ceil_div(split.rows, k), grain) for k in range(1, split.rows + 1)}
         found: list[tuple[int, int, Blocks]] = []
         for count in range(1, len(free) + 1):
             for streamed in combinations(free, count):
                 moved = self._moved(node, streamed)
                 for rows in sizes:
                     number = ceil_div(split.rows, rows)
-                    if number > 1 and all(self._need(node, names, streamed, rows, w) <= self.limits[w] for w in (0, 1)):
+                    lean = all(self._block_lines(node, i, rows) < self.tensors[names[i]].lines for i in streamed)
+                    if lean and all(self._need(node, names, streamed, rows, w) <= self.limits[w] for w in (0, 1)):
                         cost = moved + (number - 1) * self._parameters(n, split)
                         found.append((cost, number, Blocks(split, rows, frozenset(streamed))))
         found.sort(key=lambda option: (option[0], option[1], sorted(option[2].streamed)))
@@ -310,13 +313,12 @@ class _Planner:
         split = row_split(self.graph, n)
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
         whole = self._need(node, names, (), 0, wide)
-        how = (
-            ""
-            if split is None
-            else f", {self._need(node, names, self._free(names, split), self._grain(names, split), wide)} in blocks"
-        )
+        how = ""
+        if split is not None:
+            how = f", {self._need(node, names, self._free(names, split), self._grain(names, split), wide)} in blocks"
         return UnsupportedError(
-            f"node {n.origin} ({n.op}) needs {whole} lines of the {memory} scratchpad{how}; the accelerator has {limit} ({memory}_lines)"
+            f"node {n.origin} ({n.op}) needs {whole} lines of the {memory} scratchpad{how}; the accelerator has {limit} "
+            f"({memory}_lines)"
         )
 
     def _stored(self, spans: Sequence[Span]) -> set[str]:
