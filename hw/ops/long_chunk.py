@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
-from edgeflow.hw.cost import Loop, Resources
+from edgeflow.hw.cost import Loop
 from edgeflow.hw.primitives import adder_luts, lutram_luts, mux_luts, registers
 
 MAXIMUM_BITS = 24
@@ -38,14 +40,22 @@ def segment_tables(segments: int, architecture: Architecture) -> int:
     return 2 * architecture.vector * table + banks * adder_luts(KNOT_BITS)
 
 
-def chunk_read(architecture: Architecture) -> Resources:
-    """The way from a line to the lanes: the line registered twice, then for each lane a choice of chunk and of storage."""
+@dataclass(frozen=True)
+class Logic:
+    """LUTs and flip-flops of a part of a unit."""
+
+    lut: int
+    ff: int
+
+
+def chunk_ends(architecture: Architecture) -> Logic:
+    """The ways between the scratchpad and the lanes.
+
+    In: the line registered twice, then for each lane a choice of chunk and of storage. Out: each byte chooses among three storages;
+    enables of 64 bytes; the line registered. An address each.
+    """
     choices = LINE_BYTES // common_lanes(architecture)
-    lut = architecture.vector * (mux_luts(choices, 8) + mux_luts(max(choices // 2, 1), 16) + mux_luts(2, 17))
-    return Resources(0, lut + 2 * adder_luts(ADDRESS_BITS), registers(8 * LINE_BYTES, 2) + 17 * architecture.vector, 0, 0)
-
-
-def chunk_write() -> Resources:
-    """The way from the lanes to a line: each byte chooses among three storages; enables of 64 bytes; the line registered."""
-    lut = LINE_BYTES * (mux_luts(3, 8) + 1) + 2 * adder_luts(ADDRESS_BITS)
-    return Resources(0, lut, registers(9 * LINE_BYTES), 0, 0)
+    into = architecture.vector * (mux_luts(choices, 8) + mux_luts(max(choices // 2, 1), 16) + mux_luts(2, 17))
+    back = LINE_BYTES * (mux_luts(3, 8) + 1)
+    ff = registers(8 * LINE_BYTES, 2) + 17 * architecture.vector + registers(9 * LINE_BYTES)
+    return Logic(into + back + 4 * adder_luts(ADDRESS_BITS), ff)

@@ -41,8 +41,7 @@ from edgeflow.hw.ops.base import (
 )
 from edgeflow.hw.ops.long_chunk import (
     MAXIMUM_BITS,
-    chunk_read,
-    chunk_write,
+    chunk_ends,
     lanes,
     segment_loop,
     segment_tables,
@@ -220,9 +219,9 @@ class Smooth(Operator):
             + shifter_luts(50, MAXIMUM_SHIFT + 1)
             + saturate_luts(50, MAXIMUM_BITS)
         )
-        ends = chunk_read(architecture), chunk_write()
-        lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + sum(end.lut for end in ends)
-        ff = width * registers(17 + 18 + 50 * 3 + 24 * 2 + 40 * 2 + 50 * 4) + sum(end.ff for end in ends)
+        ends = chunk_ends(architecture)
+        lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + ends.lut
+        ff = width * registers(17 + 18 + 50 * 3 + 24 * 2 + 40 * 2 + 50 * 4) + ends.ff
         return Resources(dsp, lut, ff, 0, 0)
 
     @classmethod

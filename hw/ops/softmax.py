@@ -44,8 +44,7 @@ from edgeflow.hw.ops.base import (
 )
 from edgeflow.hw.ops.long_chunk import (
     MAXIMUM_BITS,
-    chunk_read,
-    chunk_write,
+    chunk_ends,
     common_lanes,
     lanes,
     segment_loop,
@@ -152,7 +151,8 @@ class Softmax(Operator):
         p = self._weights(x.max(axis=-1, keepdims=True) - x, table)
         r, shift = self._scale(p.sum(axis=-1, keepdims=True))
         y = (p * r + ((np.int64(1) << shift) >> 1)) >> shift
-        return np.minimum(y, Format((), self.bits, self.signed).maximum)
+        clipped: IntArray = np.minimum(y, Format((), self.bits, self.signed).maximum)
+        return clipped
 
     def _weights(self, distance: IntArray, table: IntArray) -> IntArray:
         t = requantize(distance, self.multiplier, self.shift)
@@ -287,15 +287,15 @@ class Softmax(Operator):
         )
         chunks = a.max_channels // common_lanes(a)
         rings = width * (bram18(17, chunks + MAXIMUM_LAG) + bram18(22, chunks + TOTAL_LAG))
-        ends = chunk_read(a), chunk_write()
+        ends = chunk_ends(a)
         ff = (
             width * registers(17 + 50 * 3 + 40 * 3 + 50 * 4)
             + tree_registers(width, 22)
             + divider_registers(QUOTIENT_STAGES, DIVISOR_BITS)
             + SUM_BITS
-            + sum(end.ff for end in ends)
+            + ends.ff
         )
-        return Resources(dsp, width * lane + row + tables + sum(end.lut for end in ends), ff, ceil_div(rings, 2), 0)
+        return Resources(dsp, width * lane + row + tables + ends.lut, ff, ceil_div(rings, 2), 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -26,7 +26,7 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
-from edgeflow.hw.ops.long_chunk import chunk_read, chunk_write
+from edgeflow.hw.ops.long_chunk import chunk_ends
 from edgeflow.hw.ops.vector import check_row_format, require_channels
 from edgeflow.hw.primitives import adder_luts, mux_luts, ram_bram36, registers
 
@@ -140,10 +140,10 @@ class Table(Operator):
         """No multiplier. A table of 17 bits, in a memory of two ports for every two lanes."""
         a = architecture
         tables = ram_bram36(17, 1 << MAXIMUM_BITS, ceil_div(a.vector, 2), dual=True)
-        ends = chunk_read(a), chunk_write()
+        ends = chunk_ends(a)
         word = 8 * a.stream_bytes
-        lut = a.vector * adder_luts(18) + mux_luts(2, word) + mux_luts(2, 2 * 17) + sum(end.lut for end in ends)
-        ff = a.vector * registers(10 + 17) + registers(word) + sum(end.ff for end in ends)
+        lut = a.vector * adder_luts(18) + mux_luts(2, word) + mux_luts(2, 2 * 17) + ends.lut
+        ff = a.vector * registers(10 + 17) + registers(word) + ends.ff
         return Resources(0, lut, ff, tables, 0)
 
     @classmethod

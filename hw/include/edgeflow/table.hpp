@@ -62,6 +62,9 @@ table_trips:
     for (unsigned trip = 0; trip < ins.trips; ++trip) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
 #pragma HLS PIPELINE II=1
+#pragma HLS DEPENDENCE variable=scratch.narrow inter false
+#pragma HLS DEPENDENCE variable=scratch.wide inter false
+        // Inputs and outputs are different tensors.
         EDGEFLOW_TRIP("table");
         const bool last = chunk + 1 == ins.chunks;
         Element x[C::VECTOR];
