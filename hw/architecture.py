@@ -30,6 +30,7 @@ class Architecture(BaseModel):
     max_tokens: Annotated[int, Field(ge=16, description="keys that attention holds at a time, a multiple of 64")] = 256
     max_head: Annotated[int, Field(ge=64, description="widest attention head, a multiple of 64")] = 64
     precisions: Annotated[tuple[int, ...], Field(description="operand widths of the array: 8, or 8 and 4")] = (8, 4)
+    block_buffers: Annotated[bool, Field(description="attention's scores and values lie in block memories, else in LUT memory")] = True
     dsp_bits: Annotated[int, Field(description="wide operand of the device's multipliers: 27, or 25 in 7 series")] = 27
     clock_mhz: Annotated[float, Field(gt=0)] = 200.0
     units: Annotated[tuple[str, ...], Field(description="instructions that the overlay implements")] = ()

@@ -123,13 +123,15 @@ def attention(a: Architecture) -> Counts:
     weight = adder_luts(10) + shifter_luts(10, 9) + comparator_luts(PRODUCT_BITS)
     running = comparator_luts(SCORE_BITS) + mux_luts(2, SCORE_BITS) + adder_luts(24)
     sizes = attention_sizes(a)
-    table = bram18(8, EXPONENT_ENTRIES)
-    scores = bram18(SCORE_BITS, 2 * a.max_tokens)
+    table = lutram_luts(8, EXPONENT_ENTRIES)
     normalise = divider_luts(42, 24) + 2 * shifter_luts(24, 24)
-    values = LINE_BYTES * bram18(8, sizes["ATTENTION_VALUES"])
+    scores = SCORE_BITS, 2 * a.max_tokens
+    values = 8, sizes["ATTENTION_VALUES"]
+    blocks = a.block_buffers * (a.po * bram18(*scores) + LINE_BYTES * bram18(*values))
+    buffers = (not a.block_buffers) * (a.po * lutram_luts(*scores) + LINE_BYTES * lutram_luts(*values))
     rotators = 2 * rotator_luts(LINE_BYTES, 8) + 2 * rotator_luts(a.epilogue, 16)
     output = a.epilogue * groups * lutram_luts(16, 2 * sizes["ATTENTION_HEAD"])
     partial = a.po * lutram_luts(ACCUMULATOR_BITS, sizes["ATTENTION_HEAD"])
-    lut = a.po * (distance + weight + running) + normalise + rotators + output + partial
+    lut = a.po * (distance + weight + running + table) + normalise + rotators + output + partial + buffers
     ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6)) + divider_registers(42, 24) + sizes["ATTENTION_KEYS"]
-    return a.po * lane_dsp, lut, ff, a.po * (table + scores) + values
+    return a.po * lane_dsp, lut, ff, blocks

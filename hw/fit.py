@@ -98,6 +98,11 @@ class Space:
             raise self._refusal(smallest)
         return found
 
+    def short_of_memory(self) -> bool:
+        """Whether block memories alone keep some array off the board: then less scratchpad makes room for it."""
+        least = [self.least(pi, po) for pi, po in itertools.product(self._choices("pi"), self._choices("po"))]
+        return any(set(excess(a, self.board, self.share)) == {"bram36"} for a in least if a is not None)
+
     def accelerators(self, pi: int, po: int) -> list[Architecture]:
         """Those with an array of this shape that fit and of which no other has more of everything, in no order."""
         fitting: list[Architecture] = []
@@ -171,9 +176,12 @@ class Space:
             "units": tuple(self.units),
         }
         try:
-            yield Architecture.model_validate(fields)
+            made = Architecture.model_validate(fields)
         except ValidationError:  # sizes that do not go together, such as a tile that does not fill stream words
             return
+        # Buffers lie in block memories where there are enough.
+        short = set(excess(made, self.board, self.share)) == {"bram36"}
+        yield made.model_copy(update={"block_buffers": False}) if short else made
 
     def _refusal(self, smallest: Architecture | None) -> BoardError:
         given = ", ".join(f"{name} = {size}" for name, size in (self.fixed or {}).items())

@@ -68,6 +68,7 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         "constants": constants(architecture),
         "layouts": layouts,
         "array": array,
+        "buffers": "bram" if architecture.block_buffers else "lutram",
         "headers": sorted({unit(layout).header for layout in layouts}),
         "instruction_words": INSTRUCTION_WORDS,
         "stream_word": STREAM_WORD,
@@ -126,7 +127,8 @@ def write_hls(
     for n, (inputs, outputs) in enumerate(samples):
         (data / f"input_{n}.bin").write_bytes(b"".join(_record(places[name], inputs[name]) for name in program.inputs))
         records = [
-            _record(places[name], outputs[name]) + pack_rows(_all_ones(places[name]), places[name].format, places[name].storage).tobytes()
+            _record(places[name], outputs[name])
+            + pack_rows(_all_ones(places[name]), places[name].format, places[name].storage).tobytes()
             for name in program.outputs
         ]
         (data / f"output_{n}.bin").write_bytes(b"".join(records))

@@ -54,11 +54,12 @@ def configure(
             found = search(space, quick, predict, progress)
         except (BoardError, UnsupportedError) as error:
             # With less scratchpad more is spilled: what does not fit the board then may, until a node's own operands are too large.
-            refused = error if refused is None or isinstance(refused, BoardError) else refused
+            refused = error if refused is None or isinstance(error, BoardError) else refused
             continue
-        if best is not None and predict(found) * SLACK >= predict(best):
+        if best is None or predict(found) * SLACK < predict(best):
+            best = found
+        if not space.short_of_memory():
             break
-        best = found
     if best is None:
         assert refused is not None
         raise refused

@@ -366,7 +366,6 @@ unsigned array(
 #pragma HLS ARRAY_PARTITION variable=state.accumulator complete dim=0
 #pragma HLS ARRAY_PARTITION variable=state.result complete dim=0
 #pragma HLS ARRAY_PARTITION variable=state.score complete dim=2
-#pragma HLS BIND_STORAGE variable=state.score type=ram_s2p impl=bram
 #pragma HLS DEPENDENCE variable=state.score inter false
 #pragma HLS ARRAY_PARTITION variable=state.maximum complete dim=0
 #pragma HLS ARRAY_PARTITION variable=state.total complete
@@ -377,7 +376,6 @@ unsigned array(
 #pragma HLS ARRAY_PARTITION variable=state.attended cyclic factor=64
 #pragma HLS ARRAY_PARTITION variable=state.query complete
 #pragma HLS ARRAY_PARTITION variable=state.value complete dim=1
-#pragma HLS BIND_STORAGE variable=state.value type=ram_s2p impl=bram
 #pragma HLS DEPENDENCE variable=state.value inter false
 #pragma HLS ARRAY_PARTITION variable=state.output complete dim=1
 #pragma HLS ARRAY_PARTITION variable=state.output complete dim=3
