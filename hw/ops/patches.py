@@ -145,7 +145,8 @@ class Patches(Operator):
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """A piece a cycle, from the first word of the burst on; a word has at least one piece, so reading keeps up."""
+        """A piece a cycle, from the first word of the burst on. A word has at least one piece, so reading keeps up; where it has
+        more, the port is counted as busy for all of them."""
         depth = AXI_DEPTH + QUEUE_DEPTH + ROTATE_DEPTH + SCRATCH_WRITE_DEPTH
         return Cycles({"patches": Loop(values["steps"], 1, 1, depth, "read")}, inside={"patches words": values["words"]})
 

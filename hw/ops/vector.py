@@ -1,4 +1,4 @@
-"""What the vector units have in common: checks of their formats, the ranges of requantized values, cycles and memories."""
+"""What the vector units have in common: checks of their formats, the ranges of requantized values, stages of their pipelines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgeflow.hw.architecture import Architecture, ceil_div
 from edgeflow.hw.arithmetic import round_shift
 from edgeflow.hw.fast import BLOCK_ELEMENTS, blocked
 from edgeflow.hw.graph import Format, IntArray
@@ -17,12 +16,6 @@ SCRATCH_WRITE_DEPTH = 3  # stages that write one: choice of storage, byte enable
 SCRATCH_DEPTH = SCRATCH_READ_DEPTH + SCRATCH_WRITE_DEPTH
 REQUANTIZE_DEPTH = 8  # multiply in a DSP slice with its registers (4), add half, shift (2), saturate
 AXI_DEPTH = 3  # stages of a word's way from an AXI port besides the memory's latency: address, request, data register
-
-MEMORY_DEPTH = 6  # stages of a loop that moves words: address, read, unpack or pack, write
-ARITHMETIC_DEPTH = 12  # stages of a loop that requantizes: multiply, round, shift, saturate
-
-RAM_HALF_BITS = 18 * 1024  # half a RAMB36, used singly
-DISTRIBUTED_BITS = 1024  # a bank up to this size is made of LUTs
 
 
 def check_row_format(bits: int, what: str) -> None:
@@ -78,24 +71,3 @@ def plane_blocks(planes: int, rows: int, columns: int) -> Iterator[tuple[slice, 
     else:
         for block in blocked(planes, rows * columns):
             yield block, slice(0, rows)
-
-
-def row_loop(count: int, element_bytes: int, architecture: Architecture) -> int:
-    """Cycles of one ``load_row`` or ``store_row``, or of ``load_int32`` with 4-byte elements: a word a cycle."""
-    return ceil_div(count * element_bytes, architecture.word_bytes) + MEMORY_DEPTH
-
-
-def vector_loop(count: int, architecture: Architecture) -> int:
-    """Cycles of one arithmetic loop over a row: ``vector`` elements a cycle."""
-    return ceil_div(count, architecture.vector) + ARITHMETIC_DEPTH
-
-
-def row_buffer_halves(architecture: Architecture, bits: int = 17) -> int:
-    """Halves of RAMB36 of one row buffer, which has a bank for every element that a word or a vector step touches at once."""
-    banks = max(architecture.vector, architecture.word_bytes)
-    return memory_halves(banks, ceil_div(architecture.max_channels, banks), bits)
-
-
-def memory_halves(banks: int, depth: int, bits: int) -> int:
-    """Halves of RAMB36 that ``banks`` memories of ``depth`` x ``bits`` take; banks up to one kilobit take none."""
-    return 0 if depth * bits <= DISTRIBUTED_BITS else banks * ceil_div(depth * bits, RAM_HALF_BITS)

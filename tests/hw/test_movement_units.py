@@ -1,0 +1,149 @@
+"""Embedding, pool, move and patches units: loops that run are those predicted, shapes drawn at random, and what a unit costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from operator_harness import ARCHITECTURES, Built, case_graph, case_inputs, operator_cases, reference
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops import Case, Operator, registry, unit
+from edgeflow.hw.ops.base import draw
+from edgeflow.hw.ops.concat import Concat
+from edgeflow.hw.ops.patches import Patches
+from edgeflow.hw.ops.pool import Pool
+from edgeflow.hw.ops.reshape import Reshape
+from edgeflow.hw.ops.select import Select
+from edgeflow.hw.ops.transpose import Transpose
+from edgeflow.sim import csim
+from edgeflow.sw.codegen import write_overlay
+from edgeflow.sw.lowering import lower
+
+OPERATORS = ("concat", "embedding", "patches", "pool", "reshape", "select", "transpose")
+UNITS = ("embedding", "move", "patches", "pool")
+DRAWN = 60
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def counting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """An accelerator and its C simulation, which counts iterations."""
+    architecture = ARCHITECTURES[request.param]
+    folder = tmp_path_factory.mktemp("counting")
+    write_overlay(folder, architecture)
+    return Built(architecture, csim.build(folder, count=True))
+
+
+def counted(case: Case, built: Built) -> list[tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]]:
+    """For every instruction of the units under test: entries and trips as predicted, and as counted."""
+    program = lower(case_graph(case), built.architecture)
+    found = []
+    with csim.CSimulation(program, built.library) as simulation:
+        for step, counts in simulation.counted({n: v[0] for n, v in case_inputs(case).items()}):
+            layout = step.instruction.layout
+            if layout.name in UNITS:
+                cost = unit(layout).cycles(step.instruction.values, built.architecture)
+                predicted = {name: (loop.entries, loop.trips) for name, loop in cost.loops.items()}
+                predicted |= {name: (0, trips) for name, trips in cost.inside.items()}
+                found.append((predicted, {name: counts[name] for name in counts if name not in ("descriptor", "stream")}))
+    return found
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_formula_equals_counted_iterations(name: str, counting: Built) -> None:
+    for case in operator_cases(name):
+        pairs = counted(case, counting)
+        assert pairs, case.name
+        for predicted, real in pairs:
+            assert predicted == real, f"{name}: {case.name}"
+
+
+def test_a_wrong_formula_is_noticed(counting: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Pool.cycles
+
+    def wrong(values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        return right({**values, "columns": values["columns"] + 1}, architecture)
+
+    monkeypatch.setattr(Pool, "cycles", wrong)
+    predicted, real = counted(operator_cases("pool")[0], counting)[0]
+    assert {name for name in real if predicted[name] != real[name]} == {"pool scale"}
+
+
+def shape(rng: np.random.Generator, rank: int) -> tuple[int, ...]:
+    """Sizes that meet the lines of the scratchpad in every way: whole lines, parts of them, and a little more."""
+    last = (1, 3, 16, 31, 64, 65, 96, 128, 130)
+    return (*(int(n) for n in rng.integers(1, 5, size=rank - 1)), int(rng.choice(last)))
+
+
+def drawn_case(rng: np.random.Generator) -> Case:
+    """A copy or an image of random shape and format."""
+    kind = int(rng.integers(5))
+    bits, signed = int(rng.choice([5, 8, 9, 16])), bool(rng.integers(2))
+    size = shape(rng, 3 if kind == 4 else int(rng.integers(1, 5)))
+    rank, axis = len(size), int(rng.integers(len(size)))
+    sizes = [size]
+    op: Operator
+    if kind == 0:
+        order = tuple(int(a) for a in rng.permutation(rank))
+        op = Transpose(order)
+    elif kind == 1:
+        start = int(rng.integers(size[axis]))
+        op = Select(axis, start, int(rng.integers(start, size[axis])) + 1, False)
+    elif kind == 2:
+        op = Reshape(tuple(size[a] for a in rng.permutation(rank)))
+    elif kind == 3:
+        axis = int(rng.choice([0, rank - 1]))
+        sizes += [(*size[:axis], int(rng.integers(1, 20)), *size[axis + 1 :]) for _ in range(3)]
+        op = Concat(axis)
+    else:
+        size = (size[0], int(rng.integers(1, 20)), size[2])
+        sizes = [size]
+        op = Patches(int(rng.integers(1, size[1] + 1)), int(rng.integers(1, size[2] + 1)))
+    formats = tuple(Format(one, bits, signed) for one in sizes)
+    constants = frozenset(i for i in range(1, len(sizes)) if rng.integers(2))
+    inputs = tuple(draw(rng, f, None if i in constants else 1) for i, f in enumerate(formats))
+    return Case(f"{op} of {sizes}, {bits} bits", op, formats, inputs, constants)
+
+
+def test_copies_of_drawn_shapes(counting: Built) -> None:
+    rng = np.random.default_rng(5)
+    seen = set()
+    for _ in range(DRAWN):
+        case = drawn_case(rng)
+        np.testing.assert_array_equal(counting.run(case), reference(case), err_msg=case.name)
+        for predicted, real in counted(case, counting):
+            assert predicted == real, case.name
+        seen.add(case.operator.name)
+    assert seen == {"concat", "patches", "reshape", "select", "transpose"}
+
+
+def test_an_image_takes_a_word_a_cycle() -> None:
+    """An image of 3 x 224 x 224 bytes, whose rows take four lines in memory, in patches of whole words."""
+    architecture = ARCHITECTURES["16x16 axi128"]
+    image = Format((3, 224, 224), 8, True)
+    case = Case("image", Patches(16, 16), (image,), (np.zeros((1, *image.shape), dtype=np.int64),), frozenset())
+    (step,) = [s for s in lower(case_graph(case), architecture).steps if s.instruction.layout.name == "patches"]
+    cost = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
+    assert cost.loops["patches"].trips == cost.inside["patches words"] == 3 * 224 * 256 // 16
+
+
+def cost(name: str, architecture: Architecture) -> Resources:
+    """Resources of an operator's unit, which must all be known."""
+    found = registry()[name].resources(architecture)
+    assert all(isinstance(count, int) for count in (found.dsp, found.lut, found.ff, found.bram36, found.uram))
+    return found
+
+
+def test_resources_follow_the_architecture() -> None:
+    small, large = ARCHITECTURES["8x12 axi64"], ARCHITECTURES["64x48 axi128"]
+    assert cost("concat", small).dsp == cost("patches", large).dsp == 0
+    # A DSP slice for every byte of a word, and one for the address of a table's row.
+    assert cost("embedding", small).dsp == 8 + 1
+    assert cost("embedding", large).dsp == 16 + 1
+    # The pool's one multiplier serves any number of lanes; each lane has sums of its own.
+    assert cost("pool", small).dsp == cost("pool", large).dsp == 4
+    assert cost("pool", small).bram36 == 2
+    assert cost("pool", large).bram36 == 16
