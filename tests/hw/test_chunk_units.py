@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 
@@ -121,10 +122,8 @@ def test_a_chunk_takes_two_cycles_where_both_operands_lie_in_one_memory(a_bits: 
 @pytest.mark.parametrize("first", [False, True])
 def test_constants_come_from_the_weight_stream(rows: int, source: int, first: bool) -> None:
     """As operand b, whichever operand they are; several rows are repeated to those of the output."""
-    formats = [
-        Format((4, 5, 40), 16, True),
-        {1: Format((40,), 8, True), 5: Format((5, 40), 8, True), 20: Format((4, 5, 40), 8, True)}[rows],
-    ]
+    shape = {1: (40,), 5: (5, 40), 20: (4, 5, 40)}[rows]
+    formats = [Format((4, 5, 40), 16, True), Format(shape, 8, True)]
     inputs: list[IntArray] = [np.zeros((1, 4, 5, 40), dtype=np.int64), np.ones(formats[1].shape, dtype=np.int64)]
     op = Add(3, 1, 5, 2, 16, True)
     if first:
@@ -170,7 +169,7 @@ def test_rows_of_four_bits_are_written_in_pairs(rows: int, counting: tuple[Archi
     weight, bias = rng.integers(-8, 8, size=(20, 72)), rng.integers(-50, 50, size=20)
     layer = Linear(**linear_attributes())  # type: ignore[arg-type]
     graph = followed(case_graph(case), layer, {"weight": weight, "bias": bias, "multiplier": np.full(20, 1 << 12)})
-    middle = case.operator.reference([np.asarray(v, dtype=np.int64) for v in case.inputs])
+    middle = reference(case)
     constants = [weight, bias, np.full(20, 1 << 12)]
     program = lower(graph, architecture)
     pairs = [s.instruction.values["y_storage"] for s in program.steps if s.instruction.layout.name == "layernorm"]
@@ -179,7 +178,6 @@ def test_rows_of_four_bits_are_written_in_pairs(rows: int, counting: tuple[Archi
         for n in range(2):
             found = simulation.run({"in0": case.inputs[0][n]})["end"]
             np.testing.assert_array_equal(found, layer.reference([middle[n : n + 1], *constants])[0])
-    np.testing.assert_array_equal(middle, reference(case))
 
 
 def linear_attributes() -> dict[str, int | bool]:
@@ -217,7 +215,7 @@ def test_slices_by_lanes(vector: int) -> None:
 @pytest.mark.parametrize("cls", [LayerNorm, ElementwiseOperator])
 def test_resources_grow_with_the_vector(cls: type[Operator]) -> None:
     found = [cls.resources(Architecture(vector=v)) for v in (8, 16, 32)]
-    for less, more in zip(found, found[1:], strict=False):
+    for less, more in itertools.pairwise(found):
         for name in ("dsp", "lut", "ff"):
             assert number(less, name) < number(more, name) < 2 * number(less, name)
     assert all(number(r, "uram") == 0 for r in found)

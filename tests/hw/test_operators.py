@@ -19,6 +19,7 @@ MUTATIONS = {
     "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
     "linear.hpp": ("[index + table_middle];", "[index + table_middle - 1];"),
     "attention.hpp": ("attended[j] != 0 && dot > maximum[l]", "dot > maximum[l]"),
+    "chunk.hpp": ("chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
     "layernorm.hpp": ("step < 2; ++step", "step < 1; ++step"),
     "softmax.hpp": ("if (x[c] > maximum)", "if (c != 0 && x[c] > maximum)"),
     "exponent.hpp": ("const ap_uint<5> position = count - 1;", "const ap_uint<5> position = count;"),
