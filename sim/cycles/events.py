@@ -110,17 +110,17 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
     time, level = 0.0, 0.0
     arrivals: list[float] = []  # of descriptors
 
-    def request(index: int) -> tuple[float, float, float]:
-        """Start to fetch an instruction: now, when its first word comes, how many words."""
-        arrivals.append(time + fetcher.descriptor)
-        words = tasks[index].words
-        return time, arrivals[index] + (memory.latency if words else 0), float(words)
+    def segment(at: float) -> tuple[float, float]:
+        """A descriptor goes into its queue: when the first word of its segment comes, how many words."""
+        words = tasks[len(arrivals)].words
+        arrivals.append(at)
+        return at + (memory.latency if words else 0), float(words)
 
-    # The fetching process: the instruction it is at, and whether it waits for the executing one. The executing process: the
-    # instruction it is at, its remaining phases, the current one and the cycles left of it.
-    fetch, blocked = 0, False
-    asked, ready, left = request(0)
-    execute, start, begin = 0, 0, 0
+    # The fetching process: the instruction it is at, when it asked for the descriptor, and whether it waits for room in the queue
+    # of descriptors. The executing process: the instruction it is at, its remaining phases, the current one and its cycles left.
+    fetch, asked, blocked = 0, 0.0, False
+    ready, left = segment(float(fetcher.descriptor))
+    execute, start, begin, taken = 0, 0, 0, 0  # taken: descriptors
     queue: deque[Phase] = deque()
     phase, rest = _WAIT, arrivals[0]
     while True:
@@ -155,13 +155,13 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
         level = min(max(level + flow * step, 0.0), capacity)
         rest -= speed * step
         left -= push * step
-        # The fetching process goes on, unless it is as far ahead as it may be.
+        # The fetching process goes on, unless there is no room for the descriptor.
         while fetch <= last and not blocked and left <= EPSILON and time >= ready - EPSILON:
             found.fetches.append(Fetch(asked, arrivals[fetch], ready, time))
-            fetch, left = fetch + 1, 0.0
-            blocked = fetch > execute + fetcher.queue
+            fetch, asked, left = fetch + 1, time, 0.0
+            blocked = fetch - taken >= fetcher.queue
             if fetch <= last and not blocked:
-                asked, ready, left = request(fetch)
+                ready, left = segment(time + fetcher.descriptor)
                 if fetch == execute:
                     rest = arrivals[execute] - time
         # The executing process goes on: with the next phase, or the next instruction.
@@ -169,7 +169,10 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
             if phase is _WAIT:
                 begin = math.ceil(time - EPSILON) + tasks[execute].dispatch
                 queue.extend(_phases(tasks[execute]))
-                phase, rest = _IDLE, begin - time
+                phase, rest, taken = _IDLE, begin - time, taken + 1
+                if blocked and fetch <= last:
+                    blocked = False
+                    ready, left = segment(max(asked + fetcher.descriptor, time))
             elif queue:
                 phase = queue.popleft()
                 rest = float(phase.cycles)
@@ -180,9 +183,6 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
                     found.samples.append(Sample(time, level, 0.0, 0.0))
                     return found
                 execute, start = execute + 1, end
-                if blocked:
-                    blocked = False
-                    asked, ready, left = request(fetch)
                 phase, rest = _WAIT, max(arrivals[execute] - time, 0.0) if execute < len(arrivals) else math.inf
 
 

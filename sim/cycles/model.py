@@ -9,6 +9,7 @@ Nothing here is measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,7 +131,7 @@ class LayerCycles:
 @dataclass(frozen=True)
 class Limits:
     """Cycles that no schedule can go below: the array at one product a multiplier and cycle (two in the 4-bit mode), and the memory
-    moving each byte that the program moves."""
+    moving each byte of weights, constants and activations that the program moves."""
 
     macs: int
     ddr: int
@@ -204,7 +205,8 @@ class CycleReport:
     def limits(self) -> Limits:
         """The least cycles that arithmetic and memory allow."""
         products = sum(layer.macs / layer.rate for layer in self.layers)
-        return Limits(-int(-products // 1), -int(-self.traffic.total / self.memory.shared // 1))
+        moved = self.traffic.total - self.traffic.descriptors
+        return Limits(math.ceil(products), math.ceil(moved / self.memory.shared))
 
     def split(self) -> dict[str, int]:
         """All cycles by kind: compute, memory, fill, waiting; they add up to the total."""
@@ -239,7 +241,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
     formulas = [unit(s.instruction.layout).cycles(s.instruction.values, architecture) for s in program.steps]
     tasks = list(_tasks(program.steps, formulas, architecture, memory))
     fetcher = Fetcher(
-        descriptor=memory.latency + DESCRIPTOR_BYTES // architecture.word_bytes,
+        descriptor=memory.latency + math.ceil(DESCRIPTOR_BYTES / min(architecture.word_bytes, memory.shared)),
         queue=DESCRIPTOR_QUEUE,
         capacity=architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
         word_bytes=architecture.stream_bytes,
@@ -315,8 +317,7 @@ def _phases(formula: Cycles, words: int, architecture: Architecture, memory: Ddr
             yield Phase(quiet)
             quiet = 0
         if loop.port:
-            moved = loop.trips * architecture.word_bytes
-            yield Phase(loop.cycles, taken, moved, _latency(loop, memory))
+            yield Phase(loop.cycles, taken, _moved(formula, name, architecture), _latency(loop, memory))
         else:
             yield Phase(min(taken, loop.cycles), taken)
             quiet = max(loop.cycles - taken, 0)
@@ -331,11 +332,16 @@ def _latency(loop: Loop, memory: Ddr) -> int:
     return entries * memory.latency if loop.trips else 0
 
 
+def _moved(formula: Cycles, name: str, architecture: Architecture) -> int:
+    """Bytes that a loop moves through its port: a word an iteration, or as many as are counted inside it."""
+    return formula.inside.get(f"{name} words", formula.loops[name].trips) * architecture.word_bytes
+
+
 def _traffic(step: Step, formula: Cycles, architecture: Architecture) -> Traffic:
     moved = {"constants": 0, "read": 0, "write": 0}
-    for loop in formula.loops.values():
+    for name, loop in formula.loops.items():
         if loop.port:
-            moved[loop.port] += loop.trips * architecture.word_bytes
+            moved[loop.port] += _moved(formula, name, architecture)
     weights = step.instruction.stream[1] * LINE_BYTES + moved["constants"]
     return Traffic(weights, moved["read"], moved["write"], DESCRIPTOR_BYTES)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Final, Literal, Protocol
@@ -100,6 +101,7 @@ UNITS = {
     "wide_lines": "lines of 64 bytes",
     "stream_lines": "lines of 64 bytes",
     "precisions": "bits",
+    "dsp_bits": "bits",
     "vector": "elements in a cycle",
     "max_channels": "channels",
     "max_tokens": "tokens",
@@ -196,7 +198,7 @@ def build(inputs: ReportInputs) -> schema.Report:
             for r in inputs.ranges.values()
         ],
         proof=_proof(inputs.graph),
-        memory=_memory(program, len(inputs.graph.nodes)),
+        memory=_memory(program, inputs.graph),
         device=schema.Device(
             title=board.title,
             part=board.part,
@@ -209,9 +211,7 @@ def build(inputs: ReportInputs) -> schema.Report:
             axi_burst_words=board.axi_burst_words,
         ),
         accelerator=schema.Accelerator(
-            **program.architecture.model_dump(exclude={"clock_mhz", "precisions", "units"}),
-            precisions=list(program.architecture.precisions),
-            units=list(program.architecture.units),
+            **program.architecture.model_dump(mode="json", include=set(schema.Accelerator.model_fields))
         ),
         timings_s={name: float(seconds) for name, seconds in inputs.timings.items()},
         warnings=[*inputs.warnings, *_own_warnings(inputs, resources)],
@@ -352,25 +352,42 @@ def _proof(graph: Graph) -> list[schema.RegisterProof]:
     return found
 
 
-def _memory(program: Program, layers: int) -> schema.Memory:
+def _memory(program: Program, graph: Graph) -> schema.Memory:
     stays = [stay for a in program.allocations for stay in a.stays]
-    live = [sum(s.lines for s in stays if s.first <= i <= s.last) for i in range(-1, layers + 1)]
+    live = [sum(s.lines for s in stays if s.first <= moment.first <= s.last) for moment in stays]
+    layer = _layer_at(program, graph)
     narrow, wide = program.scratch_lines
     return schema.Memory(
         narrow_bytes=narrow * LINE_BYTES,
         wide_bytes=wide * LINE_BYTES,
         external_bytes=program.external_lines * LINE_BYTES,
-        peak_live_bytes=max(live) * LINE_BYTES,
+        peak_live_bytes=max(live, default=0) * LINE_BYTES,
         weight_bytes=len(program.weights),
         program_bytes=HEADER_BYTES + DESCRIPTOR_BYTES * len(program.steps),
-        placements=[placement for a in program.allocations for placement in _placements(a, program.architecture.narrow_lines)],
+        placements=[p for a in program.allocations for p in _placements(a, program.architecture.narrow_lines, layer)],
     )
 
 
-def _placements(allocation: Allocation, border: int) -> Iterator[schema.Placement]:
+def _layer_at(program: Program, graph: Graph) -> Callable[[int], int]:
+    """The layer in which the program's node of an index runs: copies that the compiler has put into the program belong to the layer
+    after them."""
+    own = {a.tensor: a.first for a in program.allocations if a.view_of is None}
+    known = [(own[node.output], i) for i, node in enumerate(graph.nodes) if node.output in own]
+    starts = [start for start, _ in known]
+
+    def layer(index: int) -> int:
+        at = bisect_left(starts, index)
+        return -1 if index < 0 else known[at][1] if at < len(known) else len(graph.nodes)
+
+    return layer
+
+
+def _placements(allocation: Allocation, border: int, layer: Callable[[int], int]) -> Iterator[schema.Placement]:
     """Where an activation lies: its stays in the scratchpad, and its place in external memory."""
     a = allocation
     places: list[tuple[Literal["narrow", "wide", "external"], int, int, int, int]] = []
+    if a.view_of is not None and a.line is not None:
+        places.append(("wide" if a.line >= border else "narrow", a.line - border * (a.line >= border), a.lines, a.first, a.last))
     for stay in a.stays:
         wide = stay.line >= border
         places.append(("wide" if wide else "narrow", stay.line - border * wide, stay.lines, stay.first, stay.last))
@@ -383,7 +400,7 @@ def _placements(allocation: Allocation, border: int) -> Iterator[schema.Placemen
             start_byte=line * LINE_BYTES,
             bytes=lines * LINE_BYTES,
             bits=a.bits,
-            first_layer=first,
-            last_layer=last,
+            first_layer=layer(first),
+            last_layer=layer(last),
             view_of=a.view_of,
         )

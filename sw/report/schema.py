@@ -80,6 +80,8 @@ class Accelerator(Strict):
     max_tokens: Natural
     max_head: Natural
     precisions: list[Natural]
+    dsp_bits: Natural
+    block_buffers: bool
     units: list[str]
 
 

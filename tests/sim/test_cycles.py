@@ -1,8 +1,10 @@
-"""Predicted cycles: sums, memory bound, trace."""
+"""Predicted cycles of a program: sums, kinds, limits, roofline, trace."""
 
 from __future__ import annotations
 
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,14 @@ from small_network import CHANNELS, HIDDEN, TOKENS, small_network
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
+from edgeflow.hw.cost import Loop, Unknown
+from edgeflow.hw.fit import known_resources
 from edgeflow.hw.ops import node_macs, unit
-from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, write_trace
+from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, write_trace
 from edgeflow.sw.lowering import lower, units
 
 CLOCK = 200.0
+KINDS = ("compute", "memory", "fill", "waiting")
 
 
 def architecture(**changes: int) -> Architecture:
@@ -26,16 +31,18 @@ def predicted(board: Board | None = None, **changes: int) -> CycleReport:
     return estimate(lower(graph, architecture(**changes)), graph, board or load_board("zcu102"), CLOCK)
 
 
-def test_layers_and_instructions_add_up() -> None:
+def test_layers_instructions_units_and_kinds_add_up() -> None:
     report = predicted()
     assert report.cycles == sum(layer.cycles for layer in report.layers) == sum(report.by_unit().values()) > 0
+    assert report.cycles == sum(report.split().values())
     for name, parts in report.parts().items():
         assert sum(parts.values()) == report.by_unit()[name]
     for layer in report.layers:
         own = [i for i in report.instructions if i.output == layer.output]
         assert len(own) == layer.instructions
-        assert sum(i.cycles for i in own) == layer.cycles
-        assert layer.wait == (max(0, layer.memory - layer.compute) if own else 0)
+        for kind in KINDS:
+            assert getattr(layer, kind) == sum(getattr(i, kind) for i in own)
+        assert layer.vector == sum(i.cycles for i in own if i.unit != "linear")
 
 
 def test_instructions_follow_one_another() -> None:
@@ -43,9 +50,10 @@ def test_instructions_follow_one_another() -> None:
     end = 0
     for i in report.instructions:
         assert i.start == end
-        assert i.cycles == i.fetch + i.compute + i.wait
-        assert sum(i.parts.values()) == i.compute > 0
-        end = i.start + i.cycles
+        assert i.cycles == sum(getattr(i, kind) for kind in KINDS)
+        assert sum(i.parts.values()) == i.compute + i.fill > 0
+        assert min(getattr(i, kind) for kind in KINDS) >= 0
+        end = i.end
     assert end == report.cycles
 
 
@@ -53,11 +61,14 @@ def test_every_instruction_takes_what_its_unit_states() -> None:
     graph = small_network()
     program = lower(graph, architecture())
     report = estimate(program, graph, load_board("zcu102"), CLOCK)
+    chained = False
     for step, found in zip(program.steps, report.instructions, strict=True):
         layout = step.instruction.layout
+        formula = unit(layout).cycles(step.instruction.values, program.architecture)
         assert found.unit == layout.name
-        assert found.compute == unit(layout).cycles(step.instruction.values, program.architecture).total
-        assert found.fetch == 128 // 16  # a descriptor of 128 bytes in AXI words of 16
+        assert (found.compute + found.fill, found.fill) == (formula.total, formula.fill)
+        assert found.waiting >= (0 if chained else 4)
+        chained = step.instruction.values.get("chain") == 1
 
 
 def test_every_node_is_a_layer_and_a_view_takes_no_time() -> None:
@@ -74,42 +85,128 @@ def test_utilization_and_times_follow_from_cycles() -> None:
     assert report.mac_utilization == report.macs / (report.cycles * 256)
     assert report.latency_ms == pytest.approx(report.cycles / 200e6 * 1e3, rel=1e-12)
     assert report.fps * report.latency_ms == pytest.approx(1000, rel=1e-12)
+    assert report.gops == pytest.approx(2 * report.macs / (report.cycles / 200e6) / 1e9, rel=1e-12)
 
 
-def test_traffic_counts_every_operand_once() -> None:
-    layer = predicted().layers[0]
-    assert (layer.traffic.read, layer.traffic.written) == (9 * 64, 9 * 128)  # rows of 32 and 80 bytes in lines of 64
-    # 80 x 32 weights in 5 x 2 tiles; bias, multiplier and output multiplier a channel; a table of 256 entries of 16 bits.
-    assert layer.traffic.weights == 80 * 32 + 80 * 12 + 256 * 2
+def test_operations_a_dsp_count_every_dsp() -> None:
+    report = predicted()
+    assert not isinstance(report.dsp, Unknown)
+    assert not isinstance(report.gops_per_dsp, Unknown)
+    assert report.dsp == known_resources(architecture())["dsp"] > 16 * 16 // 2
+    assert report.gops_per_dsp == report.gops / report.dsp
+
+
+def test_traffic_is_what_crosses_the_ports() -> None:
+    graph = small_network()
+    program = lower(graph, architecture())
+    report = estimate(program, graph, load_board("zcu102"), CLOCK)
+    assert report.traffic.weights == sum(step.instruction.stream[1] for step in program.steps) * 64
+    assert report.traffic.read == TOKENS * 64  # rows of 32 bytes in lines of 64
+    assert report.traffic.written == 64  # five classes
+    assert report.traffic.descriptors == 128 * len(program.steps)
+    assert report.traffic.weights >= 2 * 2 * CHANNELS * HIDDEN + 5 * CHANNELS
+
+
+def test_limits_are_below_the_prediction() -> None:
+    for changes in ({}, {"pi": 32, "po": 32}, {"weight_ports": 2}):
+        report = predicted(**changes)
+        assert report.limits.macs == -(-report.macs // report.mac_units)
+        moved = report.traffic.weights + report.traffic.read + report.traffic.written
+        assert report.limits.ddr == math.ceil(moved / report.memory.shared)
+        assert 0 < report.limits.cycles <= report.cycles
 
 
 def test_a_slow_memory_makes_layers_wait() -> None:
     board = load_board("zcu102")
-    slow = board.model_copy(update={"ddr_gb_s": 0.001})
-    fast_report, slow_report = predicted(board), predicted(slow)
-    assert all(layer.wait == 0 for layer in fast_report.layers)
-    assert all(layer.wait > 0 for layer in slow_report.layers if layer.instructions)
-    first = slow_report.layers[0]
-    assert first.memory == -(-first.traffic.total * 200 // 1)  # 0.001 GB/s at 200 MHz: 200 cycles a byte
-    assert slow_report.cycles == fast_report.cycles + sum(layer.wait for layer in slow_report.layers)
+    fast, slow = predicted(board), predicted(board.model_copy(update={"ddr_gb_s": 0.01}))
+    assert slow.limits.ddr > fast.cycles
+    assert slow.limits.ddr == slow.limits.cycles <= slow.cycles
+    assert slow.split()["memory"] > slow.cycles / 2
+    for kind in ("compute", "fill"):
+        assert slow.split()[kind] == fast.split()[kind]
+
+
+def test_latency_is_paid_before_the_first_word() -> None:
+    board = load_board("zcu102")
+    near, far = (predicted(board.model_copy(update={"ddr_latency_ns": ns})) for ns in (5.0, 1005.0))
+    first = (near.instructions[0], far.instructions[0])
+    assert [i.unit for i in first] == ["dma", "dma"]
+    assert first[1].waiting - first[0].waiting == 200  # a descriptor, at 200 MHz
+    assert first[1].memory - first[0].memory == 200  # the input's first word
+
+
+def test_more_weight_ports_bring_weights_sooner() -> None:
+    assert predicted(weight_ports=4).split()["memory"] < predicted().split()["memory"]
 
 
 def test_a_larger_array_is_faster() -> None:
     assert predicted(pi=32, po=32).cycles < predicted(pi=16, po=16).cycles
 
 
-def test_trace_covers_every_cycle_once(tmp_path: Path) -> None:
+def test_work_outside_the_array_is_listed() -> None:
+    report = predicted()
+    units = report.by_unit()
+    assert report.exposed() == {name: cycles for name, cycles in units.items() if name != "linear"}
+    assert report.exposed()["dma"] > 0
+
+
+def test_a_loop_at_a_port_moves_a_word_an_iteration() -> None:
+    """What units state with ``port``: the input's and the output's lines, in AXI words."""
+    program = lower(small_network(), architecture())
+    loops = [
+        loop
+        for step in program.steps
+        for loop in unit(step.instruction.layout).cycles(step.instruction.values, program.architecture).loops.values()
+        if loop.port
+    ]
+    assert loops == [Loop(TOKENS * 4, 1, 1, loops[0].depth, "read"), Loop(4, 1, 1, loops[1].depth, "write")]
+
+
+def test_the_roofline_holds_every_layer() -> None:
+    report = predicted()
+    roof = roofline(report)
+    assert roof.peak_gops == pytest.approx(2 * 256 * 0.2, rel=1e-12)
+    assert roof.quad_gops is None
+    assert roof.ddr_gb_s == pytest.approx(17.1 * load_board("zcu102").ddr_efficiency, rel=1e-12)
+    assert [p.layer for p in roof.layers] == [i for i, layer in enumerate(report.layers) if layer.macs]
+    for point in roof.layers:
+        layer = report.layers[point.layer]
+        assert point.intensity == 2 * layer.macs / layer.traffic.total
+        assert point.gops == pytest.approx(2 * layer.macs / layer.cycles * 0.2, rel=1e-12)
+        assert point.gops <= roof.peak_gops
+    assert roof.network is not None
+    assert roof.network.gops == report.gops
+    assert roof.network.gops <= roof.network.intensity * roof.ddr_gb_s
+
+
+def test_trace_has_every_instruction_and_fetch(tmp_path: Path) -> None:
     report = predicted(load_board("zcu102").model_copy(update={"ddr_gb_s": 0.1}))
     write_trace(report, tmp_path / "trace.json")
     document = json.loads((tmp_path / "trace.json").read_text())
     assert document == json.loads(json.dumps(chrome_trace(report)))
-    slices = [e for e in document["traceEvents"] if e["ph"] == "X"]
-    assert sum(e["args"]["cycles"] for e in slices) == report.cycles
     names = {e["tid"]: e["args"]["name"] for e in document["traceEvents"] if e["name"] == "thread_name"}
-    assert {names[e["tid"]] for e in slices} == {"descriptor fetch", "memory wait", *report.by_unit()}
-    end = 0.0
-    for e in slices:
-        assert e["ts"] == pytest.approx(end, abs=1e-9)
-        assert e["dur"] == e["args"]["cycles"] / CLOCK
-        end = e["ts"] + e["dur"]
-    assert end == pytest.approx(report.latency_ms * 1e3, rel=1e-12)
+    assert set(names.values()) == {"fetch", *report.by_unit()}
+    slices = [e for e in document["traceEvents"] if e["ph"] == "X"]
+    runs = [e for e in slices if names[e["tid"]] != "fetch"]
+    assert [e["args"]["instruction"] for e in runs] == list(range(len(report.instructions)))
+    for e, i in zip(runs, report.instructions, strict=True):
+        assert names[e["tid"]] == i.unit
+        assert {kind: e["args"][kind] for kind in KINDS} == {kind: getattr(i, kind) for kind in KINDS}
+        assert (e["ts"], e["ts"] + e["dur"]) == pytest.approx((i.begin / CLOCK, i.end / CLOCK), abs=1e-9)
+    for track in names:
+        own = [e for e in slices if e["tid"] == track]
+        for a, b in pairwise(own):
+            assert a["ts"] + a["dur"] <= b["ts"] + 1e-6
+    fetched = [e["args"]["instruction"] for e in slices if e["name"] == "descriptor"]
+    assert fetched == list(range(len(report.instructions)))
+
+
+def test_trace_counts_the_queue_and_the_ports() -> None:
+    report = predicted()
+    counters = [e for e in chrome_trace(report)["traceEvents"] if e["ph"] == "C"]
+    queue = [e["args"]["lines"] for e in counters if e["name"] == "weight stream queue"]
+    assert 0 < max(queue) <= report.stream_lines
+    assert queue[-1] == 0
+    ports = [e["args"] for e in counters if e["name"] == "DDR ports, GB/s"]
+    assert 0 < max(p["weights"] for p in ports) <= 16 * 0.2
+    assert 0 < max(p["activations and constants"] for p in ports) <= 16 * 0.2

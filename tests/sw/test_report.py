@@ -19,7 +19,9 @@ from small_network import small_network
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import load_board
+from edgeflow.hw.cost import Resources, Unknown
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
@@ -120,21 +122,64 @@ def test_every_layer_and_register_is_there() -> None:
         assert r.needed_bits == 1 or r.minimum < -(1 << tight) or r.maximum >= 1 << tight
 
 
+def test_cycles_by_kind_and_limits_are_the_prediction_s() -> None:
+    given = inputs()
+    report, cycles = build(given), given.cycles
+    kinds = (report.compute_cycles, report.memory_cycles, report.fill_cycles, report.waiting_cycles)
+    assert sum(kinds) == report.cycles
+    for layer in report.layers:
+        assert layer.compute_cycles + layer.memory_cycles + layer.fill_cycles + layer.waiting_cycles == layer.cycles
+        assert layer.vector_cycles <= layer.cycles
+    assert (report.limits.mac_cycles, report.limits.ddr_cycles) == (cycles.limits.macs, cycles.limits.ddr)
+    assert report.gops == cycles.gops
+    assert report.gops_per_dsp == cycles.gops_per_dsp
+    assert sum(value for _, value in report.traffic) == sum(layer.traffic_bytes for layer in report.layers)
+    assert {u.unit: u.exposed for u in report.unit_cycles} == {name: name != "linear" for name in cycles.by_unit()}
+
+
+def test_the_timeline_is_the_prediction_s() -> None:
+    given = inputs(4)
+    line, cycles = build(given).timeline, given.cycles
+    # The block of two linear layers that the network repeats: the second repetition, whose first layers are alike.
+    assert (line.last_layer - line.first_layer, [layer.op for layer in cycles.layers[line.first_layer :][:2]]) == (
+        1,
+        ["linear"] * 2,
+    )
+    index = {layer.output: i for i, layer in enumerate(cycles.layers)}
+    own = [i for i in cycles.instructions if line.first_layer <= index[i.output] <= line.last_layer]
+    assert [(s.track, s.layer, s.start_cycle, s.end_cycle) for s in line.detail] == [
+        (i.unit, index[i.output], i.begin, i.end) for i in own
+    ]
+    assert line.overview[-1].end_cycle == cycles.cycles
+    assert all(a.end_cycle <= b.start_cycle for a, b in zip(line.overview, line.overview[1:], strict=False))
+    assert {(s.track, s.layer) for s in line.overview} == {(i.unit, index[i.output]) for i in cycles.instructions}
+    for s in line.fetches:
+        assert own[0].start <= s.start_cycle < s.end_cycle <= own[-1].end
+    assert all(0 <= q.lines <= cycles.stream_lines for q in line.queue)
+    assert [q.cycle for q in line.queue] == sorted(q.cycle for q in line.queue)
+
+
 def test_memory_is_the_program_s() -> None:
     given = inputs()
     memory = build(given).memory
-    assert memory.activation_bytes == max(p.start_byte + p.bytes for p in memory.placements)
-    assert 0 < memory.peak_live_bytes <= memory.activation_bytes
+    for name, used in (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes)):
+        assert used == max((p.start_byte + p.bytes for p in memory.placements if p.memory == name), default=0)
+    assert 0 < memory.peak_live_bytes <= memory.narrow_bytes + memory.wide_bytes
     assert memory.weight_bytes == len(given.program.weights)
     assert memory.program_bytes == HEADER_BYTES + DESCRIPTOR_BYTES * len(given.program.steps)
-    assert {p.tensor for p in memory.placements} == {"image", *(node.output for node in given.graph.nodes)}
+    assert {p.tensor for p in memory.placements} >= {"image", *(node.output for node in given.graph.nodes)}
 
 
-def test_unknown_resources_are_null_with_a_reason() -> None:
+def test_unknown_resources_are_null_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Unknown("nobody has counted them")
+    known = build(inputs()).resources
+    assert (known.lut.used, known.lut.reason) == (known.lut.known, None)
+    monkeypatch.setitem(SHARED, "extra", lambda _: Resources(1, unknown, unknown, 0, 0))
     report = build(inputs())
-    assert report.resources.lut.used is None
-    assert "linear" in (report.resources.lut.reason or "")
+    assert (report.resources.lut.used, report.resources.lut.known) == (None, known.lut.known)
+    assert report.resources.lut.reason == "nobody has counted them (extra)"
     assert any("LUT, FF" in text for text in report.warnings)
+    assert "nobody has counted them" in render(report)
     assert report.resources.dsp.used == sum(u.dsp or 0 for u in report.unit_resources)
 
 
@@ -181,7 +226,7 @@ def numbers(value: Any, key: str) -> set[str]:
 
 def test_every_number_has_a_unit() -> None:
     document = json.loads(build(inputs()).model_dump_json())
-    assert numbers(document, "") - {"version"} == set(document["units"]) - {"lut", "ff"}  # unknown so far
+    assert numbers(document, "") - {"version"} == set(document["units"]) - {"quad_gops"}  # no layer of 4 bits
 
 
 def test_files_are_written_and_read_back(tmp_path: Path) -> None:
@@ -194,7 +239,7 @@ def test_a_wrong_report_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"report\.json cannot be read"):
         read_report(tmp_path)
     document = json.loads(build(inputs()).model_dump_json())
-    (tmp_path / "report.json").write_text(json.dumps({**document, "version": 2}))
+    (tmp_path / "report.json").write_text(json.dumps({**document, "version": 1}))
     with pytest.raises(InputError, match="compile the model again"):
         read_report(tmp_path)
 
@@ -274,10 +319,16 @@ def test_names_from_the_model_are_escaped() -> None:
 def test_charts_are_valid_drawings_with_a_mark_for_every_layer() -> None:
     report = build(inputs(3))
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", render(report), re.DOTALL)]
-    assert len(drawings) == 3
-    layers, memory, ranges = drawings
+    assert len(drawings) == 6
+    layers, overview, detail, roof, memory, ranges = drawings
     assert [a.get("href") for a in layers.iter("a")] == [f"#layer-{i}" for i in range(len(report.layers))]
     assert len(list(ranges.iter("g"))) == len(report.ranges)
+    for drawing, spans in ((overview, report.timeline.overview), (detail, [*report.timeline.detail, *report.timeline.fetches])):
+        assert len([r for r in drawing.iter("rect") if "span" in r.get("class", "")]) == len(spans) > 0
+    assert len(list(detail.iter("polygon"))) == 1
+    worked = [i for i, layer in enumerate(report.layers) if layer.macs]
+    assert [a.get("href") for a in roof.iter("a")] == [f"#layer-{i}" for i in worked]
+    assert len([e for e in roof.iter("line") if e.get("class") == "limit"]) == 2
     blocks = [r for r in memory.iter("rect") if "block" in r.get("class", "")]
     assert len(blocks) == sum(p.view_of is None for p in report.memory.placements)
     for drawing in drawings:
