@@ -1,0 +1,146 @@
+"""The array: 4-bit operands, blocks of keys, lanes, chains of passes, and trip counts that are exactly those that run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from array_networks import attending, mlp
+from operator_harness import ARCHITECTURES
+
+from edgeflow.hw.architecture import NIBBLES, Architecture
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops import unit
+from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
+from edgeflow.hw.program import Program
+from edgeflow.hw.verify import verify_graph
+from edgeflow.sim import csim
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.codegen import write_overlay
+from edgeflow.sw.lowering import lower
+
+UNITS = ("linear", "attention", "dma")
+SIZES = {
+    "16x16": Architecture(units=UNITS),
+    "64x48": ARCHITECTURES["64x48 axi128"].model_copy(update={"units": UNITS, "max_channels": 1024}),
+    "8x12 without 4 bits": ARCHITECTURES["8x12 axi64"].model_copy(update={"units": UNITS}),
+    "4x8, four ports": Architecture(
+        pi=4, po=8, epilogue=8, vector=4, axi_bits=32, weight_ports=4, slots=512, max_tokens=64, precisions=(8, 4), units=UNITS
+    ),
+}
+GRAPHS = {
+    "W4A4": mlp(7, 96, 80, 4, 4),
+    "W4A4, even rows": mlp(8, 130, 64, 4, 4),
+    "W4A8": mlp(5, 96, 80, 8, 4),
+    "W8A4": mlp(6, 64, 96, 4, 8),
+    "W2A3": mlp(9, 70, 40, 3, 2),
+    "attention in blocks of keys": attending(150, 2, 16),
+    "one token": attending(1, 3, 32),
+    "many heads": attending(13, 12, 32),
+    "wide heads": attending(70, 2, 64, bits=16),
+}
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {}
+    for name, architecture in SIZES.items():
+        folder = tmp_path_factory.mktemp("array")
+        write_overlay(folder, architecture)
+        made[name] = csim.build(folder, count=True)
+    return made
+
+
+def inputs_of(graph: Graph, samples: int = 2) -> dict[str, np.ndarray]:
+    f = graph.tensors["x"].format
+    return {"x": np.random.default_rng(1).integers(f.minimum, f.maximum + 1, size=(samples, *f.shape))}
+
+
+def run(program: Program, library: Path, graph: Graph) -> np.ndarray:
+    with csim.CSimulation(program, library) as simulation:
+        return np.stack([simulation.run({"x": x})[graph.outputs[0]] for x in inputs_of(graph)["x"]])
+
+
+def differences(program: Program, library: Path, sample: np.ndarray) -> list[str]:
+    """Instructions whose counted loops are not those of the formula."""
+    wrong = []
+    with csim.CSimulation(program, library) as simulation:
+        for step, counted in simulation.counted({"x": sample}):
+            predicted = unit(step.instruction.layout).cycles(step.instruction.values, program.architecture)
+            expected = {name: (loop.entries, loop.trips) for name, loop in predicted.loops.items() if loop.entries or loop.trips}
+            expected |= {name: (0, count) for name, count in predicted.inside.items()}
+            found = {name: count for name, count in counted.items() if name not in ("descriptor", "stream")}
+            if found != expected:
+                wrong.append(f"{step.node}: {found} counted, {expected} predicted")
+    return wrong
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> None:
+    graph = GRAPHS[name]
+    verify_graph(graph)
+    program = lower(graph, SIZES[size])
+    expected = Executor(graph, threads=1).run(inputs_of(graph))[graph.outputs[0]]
+    assert expected.std() > 0
+    np.testing.assert_array_equal(run(program, libraries[size], graph), expected)
+    assert differences(program, libraries[size], inputs_of(graph)["x"][0]) == []
+
+
+def linear_passes(program: Program) -> list[dict[str, int]]:
+    """Fields of the passes that compute a linear layer."""
+    passes = [dict(s.instruction.values) for s in program.steps if s.instruction.layout.name == "linear"]
+    return [values for values in passes if values["rows"]]
+
+
+def test_four_bits_take_half_the_cycles() -> None:
+    """The same layers at 4 bits: two rows at once, half of the bytes of weights."""
+    size = SIZES["64x48"].model_copy(update={"narrow_lines": 8192})
+    shape = (196, 768, 768)
+    eight, four = lower(mlp(*shape, 8, 8), size), lower(mlp(*shape, 4, 4), size)
+    # The first layer reads the network's 8-bit input in both.
+    slow, fast = linear_passes(eight)[16:], linear_passes(four)[16:]
+    assert [v["quad"] for v in fast] == [1] * len(fast)
+    assert all(v["x_storage"] == NIBBLES for v in fast)
+    # All but the last pass of a layer, which also drains the epilogue.
+    chained = [(a["trips"], b["trips"]) for a, b in zip(slow, fast, strict=True) if a["chain"]]
+    assert len(chained) == 30
+    assert all(a == 2 * b for a, b in chained)
+    words = [sum(v["load_words"] for v in passes[:-1]) for passes in (slow, fast)]
+    assert words[1] < 0.53 * words[0]
+
+
+@pytest.mark.parametrize("lanes", [4, 16, 64])
+def test_bandwidth_of_attention_is_constant(lanes: int) -> None:
+    """One key or value a cycle for any number of lanes: PI bytes of the scratchpad or of the value memory for each product."""
+    architecture = Architecture(pi=64, po=lanes, epilogue=4, slots=64, units=UNITS, vector=8)
+    program = lower(attending(256, 2, 64), architecture)
+    passes = [dict(s.instruction.values) for s in program.steps if s.instruction.layout.name == "attention"]
+    scores = [v for v in passes if v["mac"] == SCORES]
+    values = [v for v in passes if v["mac"] == VALUES]
+    blocks = 256 // lanes
+    assert len(scores) == len(values) == 2 * blocks
+    assert all(v["trips"] <= v["keys"] * v["steps"] + 16 for v in scores)
+    # Vectors of the narrow memory: keys once a block, queries once in all, values once a head.
+    assert sum(v["keys"] * v["steps"] for v in scores) == 2 * blocks * 256
+    assert sum(v["q_lanes"] * v["q_steps"] for v in passes) == 2 * 256
+    assert sum(v["v_keys"] * v["v_lines"] for v in passes) == 2 * 256
+
+
+def test_wrong_formula_is_found(libraries: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One iteration too few in the formula of the array's passes."""
+    from edgeflow.hw.cost import Cycles, Loop
+    from edgeflow.hw.ops.linear import Linear
+
+    graph = GRAPHS["W4A8"]
+    program = lower(graph, SIZES["16x16"])
+    right = Linear.cycles.__func__  # type: ignore[attr-defined]
+
+    def wrong(cls: type[Linear], values: dict[str, int], architecture: Architecture) -> Cycles:
+        cost = right(cls, values, architecture)
+        loop = cost.loops["pass"]
+        return Cycles({"pass": Loop(loop.trips - 1, loop.entries, loop.ii, loop.depth)}, cost.macs, cost.inside)
+
+    monkeypatch.setattr(Linear, "cycles", classmethod(wrong))
+    assert differences(program, libraries["16x16"], inputs_of(graph)["x"][0])
