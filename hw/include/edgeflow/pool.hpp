@@ -80,7 +80,7 @@ pool_divide:
     }
     const unsigned line_elements = ins.x_bytes == HALVES ? 32 : 64;
     unsigned row = 0;
-    unsigned channel = 0;
+    unsigned chunk = 0;
     unsigned first = 0;  // element of the line that lane 0 takes
     unsigned top_line = ins.x;
     unsigned line_number = ins.x;
@@ -103,12 +103,12 @@ pool_sum:
             const ap_int<32> total = running[lane] + (counts ? ap_int<32>(x) : ap_int<32>(0));
             running[lane] = last ? ap_int<32>(0) : total;
             if (last) {
-                sum[channel + lane] = total;
+                sum[chunk * C::VECTOR + lane] = total;
             }
         }
         if (last) {
             row = 0;
-            channel += C::VECTOR;
+            ++chunk;
             first += C::VECTOR;
             if (first == line_elements) {
                 first = 0;
