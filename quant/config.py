@@ -35,6 +35,7 @@ class QuantizationConfig(BaseModel):
         default=MULTIPLIER_BITS, ge=8, le=MULTIPLIER_BITS, description="width of requantization multipliers"
     )
     exponent_fraction_bits: int = Field(default=6, ge=2, le=10, description="log2 of the softmax exponential's table size")
+    softmax_bits: int = Field(default=24, ge=9, le=24, description="width of probabilities that leave the network")
     probability_bits: int = Field(default=8, ge=4, le=8, description="width of the unnormalised attention probabilities")
     sample_values: int = Field(default=1 << 17, ge=1 << 10, description="values of each tensor that are kept for the range search")
     seed: int = Field(default=0, ge=0, description="seed of the choice of rows that are kept")

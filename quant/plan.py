@@ -202,7 +202,9 @@ class Plan:
         if op == "Attention":
             return self.attention(producer).output
         if op == "Softmax":
-            return Interpretation(QType(self.config.residual_bits, False, 1.0 / ((1 << self.config.residual_bits) - 1)))
+            leaves = name == source and name in self.graph.outputs and not self.graph.uses_of(name)
+            bits = self.config.softmax_bits if leaves else self.config.residual_bits
+            return Interpretation(QType(bits, False, 1.0 / ((1 << bits) - 1)))
         demands = self.demands(name)
         if use is not None and demands == {Demand.ATTENTION} and self._own(name):
             formats = self.attention(use.node)

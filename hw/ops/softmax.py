@@ -313,6 +313,12 @@ class Softmax(Operator):
         ]
 
 
+def widest_probability(channels: int, bits: int) -> int:
+    """The most ``probability_bits`` with which rows of ``channels`` can become results of ``bits`` bits (it may be above or below
+    what there is)."""
+    return MAXIMUM_SHIFT - (NUMERATOR_BITS + 1 - bits) - channels.bit_length()
+
+
 def softmax_parameters(
     input_scale: float, table_bits: int, interpolation_bits: int, probability_bits: int, bits: int
 ) -> dict[str, int | bool]:

@@ -6,13 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.exponent import exponent_table
+from edgeflow.hw.interpolation import MAXIMUM_INTERPOLATION_BITS, MAXIMUM_PROBABILITY_BITS, MAXIMUM_TABLE_BITS, exponent_knots
 from edgeflow.hw.ops.layernorm import layernorm_parameters
-from edgeflow.hw.ops.softmax import softmax_parameters
+from edgeflow.hw.ops.softmax import softmax_parameters, widest_probability
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
-
-SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS = 10, 16  # the final layer runs once: as exact as its operator goes
 
 
 def convert_layer_norm(node: ir.Node, context: Context) -> None:
@@ -52,11 +50,13 @@ def convert_layer_norm(node: ir.Node, context: Context) -> None:
 
 def convert_softmax(node: ir.Node, context: Context) -> None:
     """The softmax at a network's end: probabilities as unsigned words, of which the largest stands for just under 1."""
-    output, config = output_name(node), context.config
-    stream = context.stream(required_input(node, 0), node)
-    bits = config.residual_bits
-    attributes = softmax_parameters(float(context.qtype(stream).scales), SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS, bits)
-    table = exponent_table(SOFTMAX_FRACTION_BITS, SOFTMAX_PROBABILITY_BITS)
-    inputs = [stream, context.builder.constant(f"{output}/exponent", table, 17)]
-    out = context.plan.qtype(output)
+    output = output_name(node)
+    stream, out = context.stream(required_input(node, 0), node), context.plan.qtype(output)
+    source = context.builder.tensors[stream]
+    # The layer runs once: as exact as its operator goes.
+    probability = min(MAXIMUM_PROBABILITY_BITS, widest_probability(source.shape[-1], out.bits))
+    setting = (MAXIMUM_TABLE_BITS, MAXIMUM_INTERPOLATION_BITS, probability)
+    attributes = softmax_parameters(float(source.qtype.scales), *setting, out.bits)
+    table = exponent_knots(MAXIMUM_TABLE_BITS, probability)
+    inputs = [stream, context.builder.constant(f"{output}/exponent", table, 24)]
     context.set(output, context.builder.node("softmax", inputs, output, out, origin(node), attributes))

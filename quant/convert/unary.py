@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgeflow.hw.graph import QType
+from edgeflow.hw.ops.smooth import ENTRY_BITS, smooth_parameters
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, required_input
@@ -20,6 +21,7 @@ from edgeflow.quant.session import MAXIMUM_IR_VERSION
 
 TABLE_BITS = 10  # index width of a table that stands alone
 SEARCH_VALUES = 1 << 12
+SAME = 2.0**-20  # both sides of a rectifier agree to this much of its range: float32 evaluates it
 SHRINK = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 Real = NDArray[np.float64]
@@ -93,13 +95,55 @@ def table_values(function: Function, index: QType) -> Real:
     return function(index.dequantize(np.arange(index.minimum, index.maximum + 1)))
 
 
+def rectifier_delta(function: Function, limit: float) -> Function | None:
+    """What a smooth rectifier takes from ReLU, a function of ``|x|``: ``-f(-a) = a - f(a)`` for ``0 <= a <= limit``; None for other
+    functions."""
+    a = np.linspace(0.0, limit, SEARCH_VALUES)
+    with np.errstate(all="ignore"):
+        difference = np.abs(-function(-a) - (a - function(a))).max()
+    return (lambda x: -function(-x)) if difference <= SAME * max(limit, 1.0) else None
+
+
+def delta_reach(delta: Function, limit: float, tolerance: float) -> float:
+    """Where delta falls below ``tolerance`` for good, or ``limit``."""
+    low, high = 0.0, limit
+    for _ in range(2):  # a function such as HardSwish ends at a corner, which the last knot has to meet
+        a = np.linspace(low, high, SEARCH_VALUES)
+        beyond = np.flatnonzero(np.abs(delta(a)) > tolerance)
+        if not len(beyond) or beyond[-1] + 1 == len(a):
+            return high
+        low, high = float(a[beyond[-1]]), float(a[beyond[-1] + 1])
+    return high
+
+
+def _convert_smooth(function: Function, source: str, output: str, out: QType, where: str, context: Context) -> bool:
+    """A smooth rectifier of a wide tensor: ReLU minus an interpolated table. False if the function or its scales are not that."""
+    x = context.qtype(source)
+    step, fine = float(x.scales), float(out.scales)
+    limit = (max(-x.minimum, x.maximum) + 1) * step
+    delta = rectifier_delta(function, limit)
+    if delta is None:
+        return False
+    reach = delta_reach(delta, limit, fine / 8)
+    try:
+        attributes, table = smooth_parameters(delta, reach, step, fine, (out.bits, out.signed, out.zero_point))
+    except ValueError:
+        return False
+    constant = context.builder.constant(f"{output}/table", table, ENTRY_BITS)
+    context.set(output, context.builder.node("smooth", [source, constant], output, out, where, attributes))
+    return True
+
+
 def convert_unary(node: ir.Node, context: Context) -> None:
-    """A function that no linear layer absorbed: requantize to the index, then the table."""
+    """A function that no linear layer absorbed: of a wide tensor, ReLU minus a table where it has that form; else requantize to the
+    index of an exact table."""
     source, output, where = required_input(node, 0), output_name(node), origin(node)
-    out = context.plan.qtype(output)
+    out, stream = context.plan.qtype(output), context.stream(source, node)
     function = unary_function(context.graph.model, node)
+    if context.qtype(stream).bits > TABLE_BITS and _convert_smooth(function, stream, output, out, where, context):
+        return
     wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config), TABLE_BITS)
-    index = context.requantize(context.stream(source, node), wanted, f"{output}/index", where)
+    index = context.requantize(stream, wanted, f"{output}/index", where)
     entries = out.quantize(table_values(function, wanted))
     table = context.builder.constant(f"{output}/table", entries, out.bits, out.signed)
     context.set(output, context.builder.node("table", [index, table], output, out, where, {"minimum": wanted.minimum}))
