@@ -30,7 +30,7 @@ class Architecture(BaseModel):
     max_tokens: Annotated[int, Field(ge=16, description="keys that attention holds at a time, a multiple of 64")] = 256
     max_head: Annotated[int, Field(ge=64, description="widest attention head, a multiple of 64")] = 64
     precisions: Annotated[tuple[int, ...], Field(description="operand widths of the array: 8, or 8 and 4")] = (8, 4)
-    block_buffers: Annotated[bool, Field(description="attention's scores and values lie in block memories, else in LUT memory")] = True
+    block_buffers: Annotated[bool, Field(description="attention's scores and values in block memory, else in LUT memory")] = True
     dsp_bits: Annotated[int, Field(description="wide operand of the device's multipliers: 27, or 25 in 7 series")] = 27
     clock_mhz: Annotated[float, Field(gt=0)] = 200.0
     units: Annotated[tuple[str, ...], Field(description="instructions that the overlay implements")] = ()
@@ -50,12 +50,12 @@ class Architecture(BaseModel):
         # Parameters (4 bytes an output) and the weights of a step (half a byte a product at least) fill stream words.
         if (4 * self.po) % self.stream_bytes or (self.pi * self.po // 2) % self.stream_bytes:
             raise ValueError(
-                f"po = {self.po} and pi = {self.pi} must fill words of {self.stream_bytes} bytes from {self.weight_ports} weight ports"
+                f"po = {self.po}, pi = {self.pi} must fill words of {self.stream_bytes} bytes from {self.weight_ports} weight ports"
             )
         if self.max_channels % ROW_ELEMENTS or self.max_head % 64 or self.max_tokens % 64:
             raise ValueError("max_channels, max_head and max_tokens must be multiples of 64")
         if self.slots < 2 * ceil_div(self.max_channels, self.pi):
-            raise ValueError(f"slots = {self.slots} must hold two tiles of max_channels = {self.max_channels} in steps of {self.pi}")
+            raise ValueError(f"slots = {self.slots} must hold two tiles of max_channels = {self.max_channels}, {self.pi} a slot")
         if self.precisions not in ((8,), (8, 4)):
             raise ValueError(f"precisions must be 8, or 8 and 4, not {self.precisions}")
         return self

@@ -46,7 +46,7 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
 
 def array_resources(a: Architecture) -> Resources:
     """Resources of the array, with attention's share if the overlay has it."""
-    parts = [products(a), stationary(a), epilogue(a), control(a)]
+    parts = [products(a), stationary(a), epilogue(a), control()]
     if "attention" in a.units:
         parts.append(attention(a))
     dsp, lut, ff, halves = (sum(part[i] for part in parts) for i in range(4))
@@ -91,9 +91,9 @@ def stationary(a: Architecture) -> Counts:
 
 
 def epilogue(a: Architecture) -> Counts:
-    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each with a
-    rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's result
-    and parameters among PO / EPILOGUE."""
+    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each with
+    a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's
+    result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
     dsp = multiplier_dsps(ACCUMULATOR_BITS, MULTIPLIER_BITS) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
@@ -107,7 +107,7 @@ def epilogue(a: Architecture) -> Counts:
     return a.epilogue * dsp, a.epilogue * lane + place + residual, ff, 0
 
 
-def control(a: Architecture) -> Counts:
+def control() -> Counts:
     """The pass: descriptors (two of 1024 bits), about twelve counters and addresses of 16 bits with their comparisons, and the
     products of row numbers and strides (16 x 16 bits) for the lines of output and residual."""
     counters = 12 * (adder_luts(ADDRESS_BITS) + comparator_luts(ADDRESS_BITS) + mux_luts(2, ADDRESS_BITS))
@@ -115,8 +115,8 @@ def control(a: Architecture) -> Counts:
 
 
 def attention(a: Architecture) -> Counts:
-    """Attention beside the products. For each lane: a requantization of distances (25 x 18 bits), the exponent table, the shift to the
-    weight, the sum, the maximum, two score buffers; once: the divider, the values' and the outputs' rotators and memories."""
+    """Attention beside the products. For each lane: a requantization of distances (25 x 18 bits), the exponent table, the shift to
+    the weight, the sum, the maximum, two score buffers; once: the divider, the values' and the outputs' rotators and memories."""
     groups = a.po // a.epilogue
     lane_dsp = multiplier_dsps(SCORE_BITS + 1, MULTIPLIER_BITS)
     distance = adder_luts(SCORE_BITS + 1) + adder_luts(PRODUCT_BITS) + shifter_luts(PRODUCT_BITS, 50)
@@ -133,5 +133,6 @@ def attention(a: Architecture) -> Counts:
     output = a.epilogue * groups * lutram_luts(16, 2 * sizes["ATTENTION_HEAD"])
     partial = a.po * lutram_luts(ACCUMULATOR_BITS, sizes["ATTENTION_HEAD"])
     lut = a.po * (distance + weight + running + table) + normalise + rotators + output + partial + buffers
-    ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6)) + divider_registers(42, 24) + sizes["ATTENTION_KEYS"]
+    ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6))
+    ff += divider_registers(42, 24) + sizes["ATTENTION_KEYS"]
     return a.po * lane_dsp, lut, ff, blocks

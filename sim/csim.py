@@ -50,7 +50,8 @@ def compiler() -> str:
 def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
     """Compile the overlay in folder ``hls`` (as ``sw.codegen.write_overlay`` writes it); returns the shared library.
 
-    ``count``: with counters of loop iterations (:meth:`CSimulation.counts`). ToolchainError with the compiler's first error if it fails.
+    ``count``: with counters of loop iterations (:meth:`CSimulation.counted`). ToolchainError with the compiler's first error if it
+    fails.
     """
     include = [hls, hls / "include", *(exact_include() if exact else native_include())]
     flags = [*FLAGS, "-DEDGEFLOW_COUNT"] if count else [*FLAGS]

@@ -10,12 +10,13 @@ beside   weights of item i - 1,          reciprocals of item i - 1, queries of i
          values of the next head
 =======  ==============================  =====================================================================
 
-Keys and values stream by at one vector a cycle for any number of lanes, from the scratchpad: scores never leave the array. More keys
-than the buffers hold come in blocks: a first sweep over the blocks finds the maxima, a second one repeats the scores, weighs and
+Keys and values stream by at one vector a cycle for any number of lanes, from the scratchpad: scores never leave the array. More
+keys than the buffers hold come in blocks: a first sweep over the blocks finds the maxima, a second one repeats the scores, weighs and
 accumulates. The words that come out are the same, since the weights depend on the maximum alone and sums are exact.
 
-The order of computation is the reordering of Edge-MoE (arXiv 2305.18691): stationary queries, one key or value a cycle. Its lanes start
-staggered so that queries load while the first keys pass; here the next block's queries load beside the products of the block before.
+The order of computation is the reordering of Edge-MoE (arXiv 2305.18691): stationary queries, one key or value a cycle. Its lanes
+start staggered so that queries load while the first keys pass; here the next block's queries load beside the products of the block
+before.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ ATTENTION = InstructionLayout(
         *("k_stride:16", "keys:16", "rows:16", "steps:16", "slot:16", "column:16", "q_stride:16", "q_part:16"),
         *("q_slot:16", "q_low:16", "q_high:16", "e_keys:16", "e_slot:16", "numerator:16", "v_stride:16", "v_keys:16"),
         *("o_stride:16", "o_channel:16", "o_channels:16", "k_part:8", "q_lanes:8", "q_steps:8", "o_lanes:8", "v_lines:8"),
-        *("e_multiplier:18", "e_shift:6", "r_shift:6", "fraction_bits:4", "probability_bits:4", "o_bits:5", "o_storage:2", "o_signed:1"),
+        *("e_multiplier:18", "e_shift:6", "r_shift:6", "fraction_bits:4", "probability_bits:4"),
+        *("o_bits:5", "o_storage:2", "o_signed:1"),
         *("mac:2", "chain:1", "has_mask:1", "query:1", "exponents:1", "reciprocals:1", "value_load:1", "value_mask:1", "store:1"),
         *("score_set:1", "maximum_reset:1", "e_set:1", "total_reset:1", "r_set:1", "n_set:1", "w_set:1", "o_set:1", "v_set:1"),
         *("value_set:1", "accumulate:1", "partial:1"),

@@ -75,8 +75,8 @@ class Slot:
 class InstructionLayout:
     """Name, opcode and fields of a fixed-size descriptor; the C++ decoder is generated from it.
 
-    A field is ``"name"`` (32 bits) or ``"name:bits"``; narrow fields that follow one another share words. The last two words of every
-    descriptor are the segment of the weight image that the instruction takes from the weight stream: first line, lines.
+    A field is ``"name"`` (32 bits) or ``"name:bits"``; narrow fields that follow one another share words. The last two words of
+    every descriptor are the segment of the weight image that the instruction takes from the weight stream: first line, lines.
     ``arguments`` are what the top function hands to the unit after the decoded instruction.
     """
 

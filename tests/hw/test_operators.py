@@ -16,9 +16,9 @@ from edgeflow.hw.verify import verify_graph
 # One wrong line a header: the text that stands there and what it is changed to.
 MUTATIONS = {
     "requantize.hpp": ("const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
-    "memory.hpp": ("< lanes && index < count) {\n                row[", "< lanes && index + 1 < count) {\n                row["),
-    "linear.hpp": ("[index + table_middle];", "[index + table_middle - 1];"),
-    "attention.hpp": ("attended[j] != 0 && dot > maximum[l]", "dot > maximum[l]"),
+    "memory.hpp": ("value.byte[b] >> 4);", "value.byte[b] >> 3);"),
+    "array.hpp": ("[index + middle];", "[index + middle - 1];"),
+    "attention.hpp": ("if (attended && score > maximum)", "if (score > maximum)"),
     "chunk.hpp": ("chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
     "layernorm.hpp": ("step < 2; ++step", "step < 1; ++step"),
     "softmax.hpp": ("if (x[c] > maximum)", "if (c != 0 && x[c] > maximum)"),
