@@ -91,8 +91,8 @@ def stationary(a: Architecture) -> Counts:
 
 
 def epilogue(a: Architecture) -> Counts:
-    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each with
-    a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's
+    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each
+    with a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's
     result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1

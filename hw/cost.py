@@ -38,8 +38,8 @@ class Loop:
     ``trips``: iterations in all, exactly those that the C++ counts with ``EDGEFLOW_COUNT``; ``entries``: how often the loop is
     entered; ``ii``: initiation interval; ``depth``: cycles from the last iteration's start to its end, paid at every entry.
     ``port``: what each iteration reads or writes one AXI word of, if anything: ``"constants"`` (the weight image), or external
-    memory (``"read"``, ``"write"``); fewer where ``inside`` of the instruction counts ``"<loop> words"``. The cycle simulator adds the
-    memory's latency and bandwidth; ``depth`` leaves them out.
+    memory (``"read"``, ``"write"``); fewer where ``inside`` of the instruction counts ``"<loop> words"``. The cycle simulator adds
+    the memory's latency and bandwidth; ``depth`` leaves them out.
     """
 
     trips: int

@@ -11,8 +11,8 @@ beside   weights of item i - 1,          reciprocals of item i - 1, queries of i
 =======  ==============================  =====================================================================
 
 Keys and values stream by at one vector a cycle for any number of lanes, from the scratchpad: scores never leave the array. More
-keys than the buffers hold come in blocks: a first sweep over the blocks finds the maxima, a second one repeats the scores, weighs and
-accumulates. The words that come out are the same, since the weights depend on the maximum alone and sums are exact.
+keys than the buffers hold come in blocks: a first sweep over the blocks finds the maxima, a second one repeats the scores, weighs
+and accumulates. The words that come out are the same, since the weights depend on the maximum alone and sums are exact.
 
 The order of computation is the reordering of Edge-MoE (arXiv 2305.18691): stationary queries, one key or value a cycle. Its lanes
 start staggered so that queries load while the first keys pass; here the next block's queries load beside the products of the block
