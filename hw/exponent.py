@@ -1,4 +1,4 @@
-"""Powers of two by table and shift: the integer exponential of attention and softmax.
+"""Powers of two by table and shift: the integer exponential of attention.
 
 A distance from the row maximum is requantized to a fixed-point exponent ``t`` with ``F`` fraction bits. The weight ``2^(P-t)`` is
 one table entry ``E[t mod 2^F]`` shifted right by the whole part, rounded half up; it is 0 once the whole part exceeds ``P``. The
@@ -46,18 +46,6 @@ def weights(t: IntArray, table: IntArray, fraction_bits: int, probability_bits: 
     entry = table[t & ((1 << fraction_bits) - 1)]
     half = np.where(whole > 0, np.int64(1) << np.maximum(whole - 1, 0), 0)
     return np.where(whole > probability_bits, 0, (entry + half) >> whole)
-
-
-def reciprocal(total: IntArray, numerator: IntArray | int) -> IntArray:
-    """``numerator / total`` rounded half up; 0 where ``total`` is 0."""
-    return np.where(total == 0, 0, (numerator + (total >> 1)) // np.maximum(total, 1))
-
-
-def reciprocal_rows(total: NDArray[np.float64], numerator: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """:func:`reciprocal` on float64 integers: a correctly rounded quotient of integers below 2^52 has the same floor."""
-    quotient: NDArray[np.float64] = np.floor((numerator + np.floor(total * 0.5)) / np.maximum(total, 1.0))
-    quotient[total == 0] = 0.0
-    return quotient
 
 
 @dataclass(frozen=True)

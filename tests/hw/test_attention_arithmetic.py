@@ -18,7 +18,6 @@ from edgeflow.hw.graph import Attribute, Format, IntArray
 from edgeflow.hw.ops.attention import Attention, normalized_reciprocal, row_scales
 from edgeflow.hw.ops.base import Operator
 from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters, normalizer, reciprocal_root, reciprocal_root_seeds
-from edgeflow.hw.ops.softmax import Softmax, softmax_parameters
 from edgeflow.sw.lowering import lower
 
 RNG_SEED = 20240607
@@ -228,18 +227,6 @@ class TestLayerNorm:
             case.operator.registers(case.formats, constants)
 
 
-class TestSoftmax:
-    def test_close_to_float(self) -> None:
-        rng = np.random.default_rng(RNG_SEED)
-        scale = 16.0 / 2**15
-        x = np.floor(rng.normal(0, 2.0, size=(500, 129)) / scale).astype(np.int64)
-        op = Softmax(**softmax_parameters(scale, 10, 16, 16))  # type: ignore[arg-type]
-        found = op.reference([x, exponent_table(10, 16)]) / 65535.0
-        error = np.abs(found - float_softmax(x * scale))
-        assert error.max() < 1e-4
-        assert error.mean() < 0.3 / 65535
-
-
 def q8(*shape: int) -> Format:
     return Format(shape, 8, True)
 
@@ -248,8 +235,6 @@ ATTENTION = Attention(2, 2, 8, 10, 20, 8, True, False)
 ATTENTION_INPUTS = (q8(5, 32), q8(7, 32), q8(7, 32), Format((4,), 16, False), Format((2,), 32, True), Format((2,), 32, True))
 LAYERNORM = LayerNorm(1, 100, 10, 0, 10, 0, 8, True)
 LAYERNORM_INPUTS = (Format((4, 8), 16, True), Format((8,), 18, True), Format((8,), 32, True), Format((192,), 32, True))
-SOFTMAX = Softmax(100, 10, 2, 8, 1 << 20, 12, 8, False)
-SOFTMAX_INPUTS = (Format((4, 8), 16, True), Format((4,), 16, False))
 
 
 @pytest.mark.parametrize(
@@ -290,9 +275,6 @@ SOFTMAX_INPUTS = (Format((4, 8), 16, True), Format((4,), 16, False))
         (dataclasses.replace(LAYERNORM, fraction_bits=2), LAYERNORM_INPUTS, {}, "fraction_bits must be 0 to 1"),
         (dataclasses.replace(LAYERNORM, epsilon=1 << 52), LAYERNORM_INPUTS, {}, "epsilon"),
         (dataclasses.replace(LAYERNORM, mean_multiplier=1 << 12), LAYERNORM_INPUTS, {}, "mean multiplier"),
-        (SOFTMAX, SOFTMAX_INPUTS, {0: Format((4, 8), 17, True)}, "at most 16 bits"),
-        (SOFTMAX, SOFTMAX_INPUTS, {1: Format((8,), 16, False)}, "4 entries"),
-        (dataclasses.replace(SOFTMAX, numerator=1 << 46), SOFTMAX_INPUTS, {}, "numerator"),
     ],
 )
 def test_wrong_inputs_are_refused(op: Operator, inputs: Sequence[Format], change: dict[int, Format], message: str) -> None:
