@@ -48,8 +48,9 @@ Point = dict[str, Any]
 @dataclass(frozen=True)
 class Grid:
     """What to sweep. ``sizes``: for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` the sizes to try; those
-    left out are tried as far as they matter: every array that fits, and with each the largest accelerators around it and the
-    smallest. ``clocks_mhz``: clocks to try. ``share``: of every resource of the board."""
+    left out are tried as far as they matter: every array that fits, and with each the largest accelerators around it, and those
+    whose epilogue and vector units grow together, with the fewest and the most weight ports. ``clocks_mhz``: clocks to try.
+    ``share``: of every resource of the board."""
 
     clocks_mhz: tuple[float, ...]
     sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -155,13 +156,25 @@ def _grid(space: Space, grid: Grid) -> Iterator[Architecture]:
             tried = [space.make({"pi": pi, "po": po, **dict(zip(REST, rest, strict=True))}) for rest in every]
             made += [a for a in tried if a is not None and not excess(a, space.board, space.share)]
         else:
-            made += [a for a in (*space.accelerators(pi, po), space.least(pi, po)) if a is not None]
+            made += [*space.accelerators(pi, po), *_diagonal(space, pi, po)]
     if not made:
         raise BoardError(
             f"no accelerator of this grid fits board {space.board.name} within {space.share:.0%} of its resources: "
             f"give smaller sizes, or leave some out"
         )
     yield from made
+
+
+def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
+    """Accelerators with an epilogue about as wide as the vector units, and the fewest or the most weight ports."""
+    for vector in SIZES["vector"]:
+        dividing = [size for size in SIZES["epilogue"] if po % size == 0]
+        epilogue = max([size for size in dividing if size <= vector], default=min(dividing))
+        made = [
+            space.make(dict(zip(("pi", "po", *REST), (pi, po, epilogue, vector, p), strict=True))) for p in SIZES["weight_ports"]
+        ]
+        fitting = [a for a in made if a is not None and not excess(a, space.board, space.share)]
+        yield from dict.fromkeys((*fitting[:1], *fitting[-1:]))
 
 
 def evaluate(network: Graph | Path, job: tuple[str, int, Board, Architecture]) -> Point:
