@@ -6,7 +6,7 @@ A linear layer reads its residual from the wide memory: :func:`legalize` inserts
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,12 @@ from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
 from edgeflow.hw.ops import make_node, operator
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.base import Operator
+from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.requantize import Requantize
 from edgeflow.hw.program import WORDS, format_lines, natural_storage
+from edgeflow.sw.blocks import RESIDUAL
 
-RESIDUAL = 4  # input of a linear layer
 WEIGHT = 1
 WIDENING = {"linear", "layernorm", "elementwise"}  # units that write 8-bit formats into the wide memory as well
 PAIRING = {"linear", "layernorm"}  # units that write two 4-bit rows to a line
@@ -34,7 +35,8 @@ Aliases = Mapping[str, tuple[str, int]]
 class Activation:
     """A tensor with memory of its own.
 
-    ``produced``: the node that writes it; -1 for a network input and for a constant that a unit reads from the scratchpad.
+    ``produced``: the node that completes it; -1 for a network input and for a constant that a unit reads from the scratchpad.
+    ``begun``: the first node that writes it, an earlier one where a part of it is written in place.
     ``touches``: nodes that read or write it in the scratchpad, in order. ``reads``: nodes that read it in external memory.
     """
 
@@ -42,6 +44,7 @@ class Activation:
     format: Format
     storage: int
     produced: int
+    begun: int
     touches: tuple[int, ...]
     reads: tuple[int, ...]
     constant: bool
@@ -79,6 +82,31 @@ def views(graph: Graph) -> dict[str, tuple[str, int]]:
             continue
         base, start = found.get(source, (source, 0))
         found[node.output] = (base, start + offset)
+    return found
+
+
+def joins(graph: Graph, aliases: Aliases) -> dict[str, tuple[str, int]]:
+    """Parts of concatenated rows that are written where the whole will lie: name to (concatenation, line offset).
+
+    One part at least is left to be moved, so that the concatenation is still an instruction.
+    """
+    uses = _uses(graph)
+    producers = {node.output: operator(node) for node in graph.nodes if node.output not in aliases}
+    bases = {base for base, _ in aliases.values()}
+    found: dict[str, tuple[str, int]] = {}
+    for node in graph.nodes:
+        op, formats = operator(node), graph.formats(node)
+        if not isinstance(op, Concat) or op.axis != 0 or len(formats[0].shape) == 1:
+            continue
+        own: dict[str, tuple[str, int]] = {}
+        line = 0
+        for name, f in zip(node.inputs, formats, strict=True):
+            made = producers.get(name)
+            alone = len(uses[name]) == 1 and name not in bases and name not in graph.outputs
+            if alone and made is not None and not isinstance(made, Concat):
+                own[name] = (node.output, line)
+            line += format_lines(f)
+        found |= dict(list(own.items())[: len(node.inputs) - 1])
     return found
 
 
@@ -145,14 +173,15 @@ def _narrow_weight(graph: Graph, node: Node) -> bool:
     return graph.tensors[node.inputs[WEIGHT]].format.bits <= 4
 
 
-def activations(graph: Graph, aliases: Aliases, architecture: Architecture) -> dict[str, Activation]:
+def activations(graph: Graph, aliases: Aliases, joined: Collection[str], architecture: Architecture) -> dict[str, Activation]:
     """Everything that needs memory by name; UnsupportedError where a unit cannot take or make more than 16 bits."""
     storage = storages(graph, aliases, architecture)
     produced = dict.fromkeys(graph.inputs, -1)
+    begun: dict[str, int] = {}
     touches: dict[str, list[int]] = {name: [] for name in graph.inputs}
     reads: dict[str, list[int]] = {name: [] for name in graph.inputs}
     for i, node in enumerate(graph.nodes):
-        if node.output in aliases:
+        if node.output in aliases and node.output not in joined:
             continue
         op = operator(node)
         for index, name in enumerate(node.inputs):
@@ -164,8 +193,10 @@ def activations(graph: Graph, aliases: Aliases, architecture: Architecture) -> d
             where = reads if op.ports[index].external and not fixed else touches
             where.setdefault(base, []).append(i)
             _check(storage[base], where is touches, graph, node, base)
-        produced[node.output] = i
-        touches.setdefault(node.output, []).append(i)
+        out = aliases.get(node.output, (node.output, 0))[0]
+        produced[out] = i
+        # From its first part on, a concatenation stays where it is.
+        touches.setdefault(out, []).extend(range(begun.setdefault(out, i), i + 1))
         _check(storage[node.output], op.instruction.name not in LONG, graph, node, node.output)
     return {
         name: Activation(
@@ -173,6 +204,7 @@ def activations(graph: Graph, aliases: Aliases, architecture: Architecture) -> d
             format=graph.tensors[name].format,
             storage=storage[name],
             produced=made,
+            begun=begun.get(name, made),
             touches=tuple(sorted(set(touches.get(name, ())))),
             reads=tuple(reads.get(name, ())),
             constant=name in graph.constants,

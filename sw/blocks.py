@@ -16,6 +16,8 @@ from edgeflow.hw.ops.smooth import Smooth
 from edgeflow.hw.ops.softmax import Softmax
 from edgeflow.hw.ops.table import Table
 
+RESIDUAL = 4  # input of a linear layer
+
 
 @dataclass(frozen=True)
 class RowSplit:
@@ -35,7 +37,7 @@ def row_split(graph: Graph, node: Node) -> RowSplit | None:
     op, formats = operator(node), graph.formats(node)
     rows = op.infer(formats).rows
     if isinstance(op, Linear):
-        return RowSplit(rows, (0, 4) if op.has_residual else (0,), 1)
+        return RowSplit(rows, (0, RESIDUAL) if op.has_residual else (0,), 1)
     if isinstance(op, LayerNorm | Softmax | Smooth | Table | Attention):
         return RowSplit(rows, (0,), 1)
     if isinstance(op, ElementwiseOperator):
@@ -44,6 +46,19 @@ def row_split(graph: Graph, node: Node) -> RowSplit | None:
         period = math.lcm(*(f.rows for f in operands if f.rows != rows))
         return RowSplit(rows, whole, period)
     return None
+
+
+def overwritable(graph: Graph, node: Node) -> tuple[int, ...]:
+    """Inputs over which the output may be written, if it is stored alike: each element is read before its place is written."""
+    op, formats = operator(node), graph.formats(node)
+    if isinstance(op, Linear):
+        return (RESIDUAL,) if op.has_residual else ()
+    if isinstance(op, LayerNorm):
+        return (0,)
+    if isinstance(op, ElementwiseOperator):
+        rows = op.infer(formats).rows
+        return tuple(i for i, port in enumerate(op.ports) if not port.constant and formats[i].rows == rows)
+    return ()
 
 
 def block_formats(graph: Graph, node: Node, split: RowSplit, start: int, stop: int) -> tuple[Format, ...]:

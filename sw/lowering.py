@@ -91,7 +91,7 @@ class _Lowering:
             has = needed in self.architecture.units
             _require(has, node, f"the overlay has no {needed} unit (units: {', '.join(self.architecture.units)})")
         for span, line in self.placement.lines.items():
-            if span.first == number and span.operand is None and self.placement.activations[span.tensor].produced != number:
+            if span.first == number and span.operand is None and self.placement.activations[span.tensor].begun != number:
                 self._load(node, span.tensor, 0, line, span.lines)
         blocks = self.placement.blocks.get(number)
         if blocks is None:
@@ -200,7 +200,7 @@ class _Lowering:
             t, f = self.placement.activations[base], self.graph.tensors[name].format
             spans = {s: line for s, line in self.placement.lines.items() if s.tensor == base}
             whole = min((s for s in spans if s.operand is None), key=lambda s: s.first, default=None)
-            held = whole is not None and (t.produced < 0 or whole.first == t.produced)
+            held = whole is not None and (t.produced < 0 or whole.first == t.begun)
             external = self.placement.external.get(base)
             last = end if t.output else max([t.produced, *t.touches, *t.reads])
             stays = tuple(Stay(line, s.lines, s.first, s.last) for s, line in sorted(spans.items(), key=lambda i: i[0].first))
@@ -232,7 +232,7 @@ def lower(graph: Graph, architecture: Architecture) -> Program:
     except UnsupportedError as error:
         raise UnsupportedError(_refusal(graph, architecture, [str(error)])) from None
     for number, node in enumerate(legal.nodes):
-        if node.output in lowering.placement.aliases:
+        if node.output in lowering.placement.aliases and node.output not in lowering.placement.joined:
             continue
         try:
             lowering.node(number)

@@ -17,8 +17,8 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import format_lines
-from edgeflow.sw.activations import RESIDUAL, Activation, Aliases, activations, is_residual, on_chip_constant, views
-from edgeflow.sw.blocks import RowSplit, row_split
+from edgeflow.sw.activations import Activation, Aliases, activations, joins, on_chip_constant, views
+from edgeflow.sw.blocks import RowSplit, overwritable, row_split
 from edgeflow.sw.memory import Lifetime, peak, place
 
 OUTPUT = -1  # operand number of a node's output
@@ -48,10 +48,14 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Placement:
-    """The plan. ``lines``: scratchpad line of every span; ``external``: line in external memory of every tensor that lies there."""
+    """The plan. ``lines``: scratchpad line of every span; ``external``: line in external memory of every tensor that lies there.
+
+    ``aliases``: tensors inside others, to (tensor, line offset); ``joined``: those among them that a node of their own writes.
+    """
 
     activations: Mapping[str, Activation]
     aliases: Aliases
+    joined: frozenset[str]
     lines: Mapping[Span, int]
     external: Mapping[str, int]
     blocks: Mapping[int, Blocks]
@@ -64,7 +68,12 @@ class Placement:
 
 def plan(graph: Graph, architecture: Architecture) -> Placement:
     """Places for every activation of the (legalized) graph; UnsupportedError names the node that cannot be made to fit."""
-    return _Planner(graph, architecture, (architecture.narrow_lines, architecture.wide_lines)).solve()
+    limits = (architecture.narrow_lines, architecture.wide_lines)
+    try:
+        return _Planner(graph, architecture, limits).solve()
+    except UnsupportedError:
+        # Parts that lie where the whole will lie cannot leave or pass in blocks.
+        return _Planner(graph, architecture, limits, join=False).solve()
 
 
 def working_set(graph: Graph, architecture: Architecture) -> tuple[int, int]:
@@ -83,11 +92,13 @@ def working_set(graph: Graph, architecture: Architecture) -> tuple[int, int]:
 class _Planner:
     """Decides until everything fits: ``cuts`` are (tensor, node after which it leaves the scratchpad)."""
 
-    def __init__(self, graph: Graph, architecture: Architecture, limits: tuple[int, int]) -> None:
+    def __init__(self, graph: Graph, architecture: Architecture, limits: tuple[int, int], *, join: bool = True) -> None:
         self.graph = graph
         self.limits = limits
-        self.aliases = views(graph)
-        self.tensors = activations(graph, self.aliases, architecture)
+        aliases = views(graph)
+        self.joined = joins(graph, aliases) if join else {}
+        self.aliases = aliases | self.joined
+        self.tensors = activations(graph, self.aliases, self.joined, architecture)
         self.cuts: set[tuple[str, int]] = set()
         self.blocks: dict[int, Blocks] = {}
         self.options: dict[int, Iterator[Blocks]] = {}
@@ -103,7 +114,8 @@ class _Planner:
                 continue
             both = {**lines[0], **{span: line + self.limits[0] for span, line in lines[1].items()}}
             places = {span: both[leader] for leader, group in groups.items() for span in group}
-            return Placement(self.tensors, self.aliases, places, self._external(list(places)), dict(self.blocks))
+            joined = frozenset(self.joined)
+            return Placement(self.tensors, self.aliases, joined, places, self._external(list(places)), dict(self.blocks))
 
     def _base(self, name: str) -> str:
         return self.aliases.get(name, (name, 0))[0]
@@ -135,16 +147,19 @@ class _Planner:
         f = self.graph.tensors[name].format
         return format_lines(Format((rows, f.channels), f.bits, f.signed), self.tensors[self._base(name)].storage)
 
-    def _shares(self, node: int) -> tuple[str, str] | None:
-        """The residual and the output of a linear layer, if the output may be written over the residual."""
+    def _shares(self, node: int) -> dict[int, str]:
+        """Operands of a node (tensors by operand number) over which its output may be written."""
         n = self.graph.nodes[node]
-        if n.output in self.aliases or len(n.inputs) <= RESIDUAL or not is_residual(operator(n), RESIDUAL):
-            return None
-        residual = n.inputs[RESIDUAL]
-        if residual in self.aliases or [self._base(name) for name in n.inputs].count(residual) > 1:
-            return None
-        a, b = self.tensors[residual], self.tensors[n.output]
-        return (residual, n.output) if (a.storage, a.lines) == (b.storage, b.lines) else None
+        if n.output in self.aliases:
+            return {}
+        bases = [self._base(name) for name in n.inputs]
+        out = self.tensors[n.output]
+        found = {}
+        for i in overwritable(self.graph, n):
+            t = self.tensors.get(n.inputs[i])
+            if t is not None and bases.count(t.name) == 1 and (t.storage, t.lines) == (out.storage, out.lines):
+                found[i] = t.name
+        return found
 
     def _groups(self, spans: Sequence[Span]) -> dict[Span, list[Span]]:
         """Spans that lie in the same place one after another, by the first of them."""
@@ -152,13 +167,15 @@ class _Planner:
         starts = {(s.tensor, s.first, s.operand): s for s in spans}
         ends = {(s.tensor, s.last, s.operand): s for s in spans}
         for n in range(len(self.graph.nodes)):
-            pair = self._shares(n)
-            if pair is None:
-                continue
-            operands = (RESIDUAL, OUTPUT) if n in self.blocks and {RESIDUAL, OUTPUT} <= self.blocks[n].streamed else (None, None)
-            old, new = ends.get((pair[0], n, operands[0])), starts.get((pair[1], n, operands[1]))
-            if old is not None and new is not None:
-                leader[new] = leader[old]
+            passing = self.blocks[n].streamed if n in self.blocks else frozenset[int]()
+            for i, name in self._shares(n).items():
+                if (i in passing) != (OUTPUT in passing):
+                    continue
+                old = ends.get((name, n, i if i in passing else None))
+                new = starts.get((self.graph.nodes[n].output, n, OUTPUT if i in passing else None))
+                if old is not None and new is not None:
+                    leader[new] = leader[old]
+                    break
         groups: dict[Span, list[Span]] = {}
         for span in spans:
             groups.setdefault(_root(leader, span), []).append(span)
@@ -217,7 +234,8 @@ class _Planner:
 
     def _part(self, wide: bool, node: int) -> bool:
         """Lets the smallest tensor that is there when a node runs leave before and after it: then each finds room in one piece."""
-        found = [s for s in self._spans() if s.wide == wide and s.first <= node <= s.last and s.first < s.last]
+        spans = [s for s in self._spans() if s.wide == wide and s.first <= node <= s.last and s.first < s.last]
+        found = [s for s in spans if not self._grows(s.tensor, node)]
         if not found:
             return False
         span = min(found, key=lambda s: (s.lines, s.tensor))
@@ -243,11 +261,13 @@ class _Planner:
         if split is None:
             return []
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
-        free, grain = self._free(names, split), self._grain(names, split)
+        free, grain = self._free(node, names, split), self._grain(names, split)
         sizes = {round_up(ceil_div(split.rows, k), grain) for k in range(1, split.rows + 1)}
         found: list[tuple[int, int, Blocks]] = []
         for count in range(1, len(free) + 1):
             for streamed in combinations(free, count):
+                if any(names[i] == names[j] for i in streamed for j in set(free) - set(streamed)):
+                    continue  # views of one tensor pass together
                 moved = self._moved(node, streamed)
                 for rows in sizes:
                     number = ceil_div(split.rows, rows)
@@ -258,10 +278,16 @@ class _Planner:
         found.sort(key=lambda option: (option[0], option[1], sorted(option[2].streamed)))
         return [blocks for _, _, blocks in found]
 
-    def _free(self, names: Mapping[int, str], split: RowSplit) -> list[int]:
+    def _grows(self, name: str, node: int) -> bool:
+        """Whether parts of a tensor have been written when a node runs, but not all."""
+        t = self.tensors[name]
+        return t.begun <= node <= t.produced and t.begun < t.produced
+
+    def _free(self, node: int, names: Mapping[int, str], split: RowSplit) -> list[int]:
         """Operands that may pass in blocks: needed row by row, and not whole as another operand."""
         rowwise = {*split.inputs, OUTPUT}
-        return [i for i in names if i in rowwise and not any(names[j] == names[i] for j in set(names) - rowwise)]
+        free = [i for i in names if i in rowwise and not any(names[j] == names[i] for j in set(names) - rowwise)]
+        return [i for i in free if not self._grows(names[i], node)]
 
     def _grain(self, names: Mapping[int, str], split: RowSplit) -> int:
         """Rows of the smallest block."""
@@ -297,13 +323,13 @@ class _Planner:
 
     def _need(self, node: int, names: Mapping[int, str], streamed: Sequence[int], rows: int, wide: int) -> int:
         """Lines of one memory that a node takes with these operands in blocks."""
-        pair = self._shares(node)
+        shares = self._shares(node)
         whole = {names[i] for i in names if i not in streamed}
         blocks = list(streamed)
-        if pair is not None and {RESIDUAL, OUTPUT} <= set(streamed):
+        if OUTPUT in blocks and any(i in blocks for i in shares):
             blocks.remove(OUTPUT)
-        elif pair is not None and set(pair) <= whole and self.tensors[pair[0]].touches[-1] == node:
-            whole.remove(pair[1])
+        elif OUTPUT not in blocks and any(i not in blocks and self.tensors[t].touches[-1] == node for i, t in shares.items()):
+            whole.remove(names[OUTPUT])
         own = [self.tensors[name].lines for name in whole if self.tensors[name].wide == bool(wide)]
         return sum(own) + sum(self._block_lines(node, i, rows) for i in blocks if self.tensors[names[i]].wide == bool(wide))
 
@@ -315,7 +341,7 @@ class _Planner:
         whole = self._need(node, names, (), 0, wide)
         how = ""
         if split is not None:
-            how = f", {self._need(node, names, self._free(names, split), self._grain(names, split), wide)} in blocks"
+            how = f", {self._need(node, names, self._free(node, names, split), self._grain(names, split), wide)} in blocks"
         return UnsupportedError(
             f"node {n.origin} ({n.op}) needs {whole} lines of the {memory} scratchpad{how}; the accelerator has {limit} "
             f"({memory}_lines)"
@@ -328,7 +354,7 @@ class _Planner:
             if t.produced >= 0 and (t.output or t.reads):
                 found.add(t.name)
         for s in spans:
-            if self.tensors[s.tensor].produced >= 0 and (s.operand is not None or s.first != self.tensors[s.tensor].produced):
+            if self.tensors[s.tensor].produced >= 0 and (s.operand is not None or s.first != self.tensors[s.tensor].begun):
                 found.add(s.tensor)
         return found
 

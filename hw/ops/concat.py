@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw.architecture import row_lines
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import (
     Array,
@@ -83,6 +84,7 @@ class Concat(MoveOperator):
         line = context.output_address()
         made, start = [], 0
         for i, f in enumerate(inputs):
+            there = line + start * row_lines(out.channels, out.bits)
             if channels:
                 target = Target(line, out, f.rows, f.channels, column=start)
                 start += f.channels
@@ -91,7 +93,7 @@ class Concat(MoveOperator):
                 start += f.rows
             if i in constants:
                 made.append(move_constant(f"part {i}", constants[i], target, context))
-            else:
+            elif channels or context.address(i) != there:  # rows may lie in their place already
                 made.append(move(context.address(i), 0, list(zip(f.shape, strides(f), strict=True)), target))
         return made
 

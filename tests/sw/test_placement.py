@@ -17,12 +17,14 @@ from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.add import Add
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.base import Constants, Operator, instruction_layouts
+from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
 from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines, pack_rows
 from edgeflow.sw.activations import legalize, views
+from edgeflow.sw.blocks import overwritable
 from edgeflow.sw.lowering import Operand, _Lowering
 from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
 
@@ -113,6 +115,9 @@ def drawn(seed: int) -> Graph:
             half = b.node(Select(0, start, start + ROWS // 2, False), [pick(wide)])
             b.layernorm(half, 8)
             b.add(half, b.node(Select(0, 0, ROWS // 2, False), [pick(wide)]))
+            token = b.tensor(f"c{len(b.nodes)}", (1, 64), 16, constant=True)
+            parts = [token, half, b.add(half, half), b.linear(b.layernorm(half, 8), 64, 16)]
+            b.layernorm(b.node(Concat(0), [parts[i] for i in rng.permutation(4)[: rng.integers(2, 5)]]), 8)
     if not b.nodes:
         b.layernorm("stream", 8)
     made = [n.output for n in b.nodes]
@@ -181,7 +186,8 @@ class Tracker(_Lowering):
             for i, (line, tag) in enumerate(self.tags(name, formats[index], operand, self.start if part else 0)):
                 assert self.scratch.get(line) == tag, f"node {number} finds {self.scratch.get(line)} for {tag}"
                 # An output overwrites nothing that is read later, but for the residual's own line.
-                assert line not in written or (index == 4 and list(written)[i] == line)
+                moved = name in self.placement.joined
+                assert line not in written or moved or (index in overwritable(self.graph, node) and list(written)[i] == line)
         self.scratch.update(written)
 
     def tags(self, name: str, format: Format, operand: Operand, row: int) -> list[tuple[int, Tag]]:
@@ -215,7 +221,7 @@ def follow(graph: Graph, narrow: int, wide: int) -> Tracker:
         assert start <= line
         assert line + span.lines <= end
     for i, node in enumerate(legal.nodes):
-        if node.output not in tracker.placement.aliases:
+        if node.output not in tracker.placement.aliases or node.output in tracker.placement.joined:
             tracker.node(i)
     tracker.follow()
     for name in graph.outputs:
