@@ -1,8 +1,10 @@
 """Predicted execution of a program: its instructions as tasks of the event simulation, and what comes of it by layer and by unit.
 
-Every cycle of the total belongs to one instruction and is one of four kinds. Compute: a loop of its unit starts an iteration.
-Fill: a pipeline fills or drains. Memory: the unit waits for weights or for external memory. Waiting: its descriptor is not there
-yet, or it is handed to its unit. Compute of other units than the array is vector work that is not hidden behind the array.
+Every cycle of the total belongs to one instruction and is one of four kinds. Compute: the array multiplies, or a loop of another
+unit starts an iteration. Fill: a pipeline fills or drains. Memory: the unit waits for weights or for external memory; so does a
+pass of the array that has nothing left to multiply while the next tile's weights are loaded. Waiting: the descriptor is not there
+yet, the instruction is handed to its unit, or a pass multiplies nothing because its epilogue or attention's other work is longer.
+Compute of other units than the array is vector work that is not hidden behind the array.
 
 Nothing here is measured.
 """
@@ -64,11 +66,10 @@ class Traffic:
 class InstructionCycles:
     """One instruction on the timeline, in clock cycles.
 
-    ``start``: when the one before ends. ``waiting`` comes first; ``compute`` and ``fill``, what its unit's formula states, and
-    ``memory`` follow. ``parts`` (the loops of the unit) add up to ``compute + fill``. ``fetched`` are the cycles (not whole ones)
-    at which its descriptor was asked for and was there, its first word of weights came, and its last. ``node`` is the model's own
-    node, ``output`` the tensor that it works on, ``array`` whether it is a pass of the array, ``rate`` its multiply-accumulates a
-    cycle at most.
+    ``start``: when the one before ends; ``begin``: when its unit starts. ``parts``: the loops of the unit as its formula states
+    them; the rest of the time until its end is late words. ``fetched`` are the cycles (not whole ones) at which its descriptor was
+    asked for and was there, its first word of weights came, and its last. ``node`` is the model's own node, ``output`` the tensor
+    that it works on, ``array`` whether it is a pass of the array, ``rate`` its multiply-accumulates a cycle at most.
     """
 
     index: int
@@ -78,6 +79,7 @@ class InstructionCycles:
     array: bool
     rate: int
     start: int
+    begin: int
     waiting: int
     compute: int
     fill: int
@@ -91,11 +93,6 @@ class InstructionCycles:
     def cycles(self) -> int:
         """Length on the timeline."""
         return self.waiting + self.compute + self.fill + self.memory
-
-    @property
-    def begin(self) -> int:
-        """When its unit starts."""
-        return self.start + self.waiting
 
     @property
     def end(self) -> int:
@@ -225,11 +222,13 @@ class CycleReport:
         return {name: cycles for name, cycles in self.by_unit().items() if name not in array}
 
     def parts(self) -> dict[str, dict[str, int]]:
-        """Cycles of each unit's loops, filling included, with its ``memory`` and ``waiting``."""
+        """Cycles of each unit's loops, filling included, with ``late words`` of weights or external memory and ``start``: waiting
+        for descriptors and for being started."""
         found: dict[str, dict[str, int]] = {name: {} for name in self.by_unit()}
         for i in self.instructions:
             parts = found[i.unit]
-            for name, cycles in (*i.parts.items(), ("memory", i.memory), ("waiting", i.waiting)):
+            late = i.end - i.begin - sum(i.parts.values())
+            for name, cycles in (*i.parts.items(), ("late words", late), ("start", i.begin - i.start)):
                 parts[name] = parts.get(name, 0) + cycles
         return found
 
@@ -253,7 +252,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
     instructions = []
     for index, (step, formula, owner) in enumerate(zip(program.steps, formulas, owners, strict=True)):
         run, values = schedule.executions[index], step.instruction.values
-        compute, waiting = formula.total - formula.fill, run.begin - run.start
+        compute, load, idle = _pass_split(formula, values) if _is_pass(step) else (formula.total - formula.fill, 0, 0)
         instructions.append(
             InstructionCycles(
                 index=index,
@@ -263,10 +262,11 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
                 array=_is_pass(step),
                 rate=mac_units * (2 if values.get("quad") else 1),
                 start=run.start,
-                waiting=waiting,
+                begin=run.begin,
+                waiting=run.begin - run.start + idle,
                 compute=compute,
                 fill=formula.fill,
-                memory=run.end - run.begin - formula.total,
+                memory=run.end - run.begin - formula.total + load,
                 macs=formula.macs,
                 parts=formula.parts,
                 traffic=_traffic(step, formula, architecture),
@@ -291,18 +291,29 @@ def _is_pass(step: Step) -> bool:
     return "chain" in step.instruction.layout.names
 
 
+def _pass_split(formula: Cycles, values: Mapping[str, int]) -> tuple[int, int, int]:
+    """The iterations of a pass of the array: those that multiply, then those that only load weights, then the rest."""
+    trips = formula.total - formula.fill
+    products = min(formula.inside.get("products", 0), trips)
+    words = values["load_words"]
+    load = min(max(values.get("load_delay", 0) + words - products, 0), words, trips - products)
+    return products, load, trips - products - load
+
+
 def _tasks(steps: tuple[Step, ...], formulas: list[Cycles], architecture: Architecture, memory: Ddr) -> Iterator[Task]:
     """What each instruction asks of the event simulation."""
     chained = False
     for step, formula in zip(steps, formulas, strict=True):
         words = step.instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
-        yield Task(0 if chained else DISPATCH_CYCLES, tuple(_phases(formula, words, architecture, memory)), words)
+        delay = step.instruction.values.get("load_delay", 0)  # cycles of a pass before it takes the first word
+        phases = _phases(formula, words, min(delay, formula.total), architecture, memory)
+        yield Task(0 if chained else DISPATCH_CYCLES, tuple(phases), words)
         chained = bool(step.instruction.values.get("chain"))
 
 
-def _phases(formula: Cycles, words: int, architecture: Architecture, memory: Ddr) -> Iterator[Phase]:
+def _phases(formula: Cycles, words: int, delay: int, architecture: Architecture, memory: Ddr) -> Iterator[Phase]:
     """The loops of an instruction in order. Words of the weight stream are taken one a cycle by the loop of the parameters, where
-    there is one, otherwise by the first loop; loops that touch neither memory are one phase."""
+    there is one, otherwise by the first loop after ``delay`` cycles; loops that touch neither memory are one phase."""
     names = list(formula.loops)
     taker = PARAMETERS if PARAMETERS in formula.loops else names[0] if names else None
     if taker is None and words:
@@ -319,8 +330,10 @@ def _phases(formula: Cycles, words: int, architecture: Architecture, memory: Ddr
         if loop.port:
             yield Phase(loop.cycles, taken, _moved(formula, name, architecture), _latency(loop, memory))
         else:
-            yield Phase(min(taken, loop.cycles), taken)
-            quiet = max(loop.cycles - taken, 0)
+            if delay:
+                yield Phase(delay)
+            yield Phase(min(taken, loop.cycles - delay), taken)
+            quiet = max(loop.cycles - delay - taken, 0)
     if quiet:
         yield Phase(quiet)
 

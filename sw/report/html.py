@@ -17,10 +17,11 @@ GLOSSARY = {
     "MAC utilization": "Useful multiply-accumulates divided by those that the array could have done at 8 bit in the same "
     "cycles. The 4-bit mode does two where 8 bit does one: with it the figure may pass 100 %.",
     "GOPS": "10^9 useful operations a second; a multiply-accumulate is two.",
-    "compute": "Cycles in which a loop of the unit starts an iteration.",
+    "compute": "Cycles in which the array multiplies, or a loop of another unit starts an iteration.",
     "fill": "Cycles in which a pipeline fills or drains.",
-    "memory wait": "Cycles in which a unit waits for weights or for external memory.",
-    "waiting": "Cycles until an instruction's descriptor is there and its unit has been started.",
+    "memory wait": "Cycles in which a unit waits for weights or for external memory, or the array only loads weights.",
+    "waiting": "Cycles until an instruction's descriptor is there and its unit has been started, and those in which the array "
+    "multiplies nothing because its epilogue or attention's other work is longer.",
     "vector": "Cycles of units other than the array: nothing else computes meanwhile.",
     "roofline": "What arithmetic (the flat lines) and memory (the slope) allow, by the operations done for each byte moved.",
     "SQNR": "Signal-to-quantization-noise ratio in decibels: 10 log10 of signal power over the power of the difference between the "

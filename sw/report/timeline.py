@@ -11,7 +11,7 @@ from edgeflow.sw.report.schema import Report, Span
 from edgeflow.sw.report.svg import Axis, drawing, si, tag, thousands, tooltip
 
 WIDTH = 960
-LEFT, RIGHT = 96, 10
+LEFT, RIGHT = 108, 10
 ROW, GAP = 20, 6  # height of a track, and what lies between two
 CURVE = 54  # height of the queue's curve
 
@@ -148,5 +148,5 @@ def _roof(report: Report, x: Axis, y: Axis) -> Iterator[Markup]:
     left, right = max(x.low, y.low - bandwidth), min(x.high, highest - bandwidth)
     if left < right:
         yield tag("line", x1=x(left), x2=x(right), y1=y(left + bandwidth), y2=y(right + bandwidth), class_="limit")
-        label = f"memory: {limits.usable_gb_s:.3g} GB/s"
-        yield tag("text", label, x=x(left) + 8, y=max(y(left + bandwidth) - 14, y.stop + 12))
+        label, middle = f"memory: {limits.usable_gb_s:.3g} GB/s", (left + right) / 2
+        yield tag("text", label, x=x(middle) - 8, y=y(middle + bandwidth) - 6, text_anchor="end")
