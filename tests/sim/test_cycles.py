@@ -7,6 +7,7 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_network import CHANNELS, HIDDEN, TOKENS, small_network
 
@@ -14,7 +15,9 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
 from edgeflow.hw.cost import Loop, Unknown
 from edgeflow.hw.fit import known_resources
-from edgeflow.hw.ops import node_macs, unit
+from edgeflow.hw.graph import Graph, QType, TensorType
+from edgeflow.hw.ops import make_node, node_macs, unit
+from edgeflow.hw.ops.linear import Linear
 from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, write_trace
 from edgeflow.sw.lowering import lower, units
 
@@ -230,3 +233,51 @@ def test_trace_counts_the_queue_and_the_ports() -> None:
     ports = [e["args"] for e in counters if e["name"] == "DDR ports, GB/s"]
     assert 0 < max(p["weights"] for p in ports) <= 16 * 0.2
     assert 0 < max(p["activations and constants"] for p in ports) <= 16 * 0.2
+
+
+def plain_network(bits: int) -> Graph:
+    """Three linear layers of 128 channels for 64 rows, whose weights and activations have ``bits``; the output has 8."""
+    rng = np.random.default_rng(0)
+    tensors = {"x": TensorType((64, 128), QType(bits, True, 0.1))}
+    constants, nodes = {}, []
+    for i, out in enumerate((bits, bits, 8)):
+        values = {
+            f"weight.{i}": (rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), size=(128, 128)), bits),
+            f"bias.{i}": (np.zeros(128, dtype=np.int64), 32),
+            f"multiplier.{i}": (np.full(128, 40000), 32),
+        }
+        for name, (value, width) in values.items():
+            constants[name] = value.astype(np.int64)
+            tensors[name] = TensorType(value.shape, QType(width, True, 1.0))
+        op = Linear(
+            shift=22,
+            bits=out,
+            signed=True,
+            has_table=False,
+            index_bits=0,
+            output_shift=0,
+            has_residual=False,
+            residual_multiplier=0,
+            residual_shift=0,
+        )
+        tensors[f"y.{i}"] = TensorType((64, 128), QType(out, True, 0.1))
+        nodes.append(make_node(op, (f"y.{i - 1}" if i else "x", *values), f"y.{i}", f"/{i}"))
+    return Graph("plain", ("x",), ("y.2",), tensors, constants, tuple(nodes))
+
+
+def test_four_bits_take_half_the_cycles_and_count_against_the_peak_of_eight() -> None:
+    # Four groups of outputs for four steps of inputs: the epilogue keeps up with two rows at once.
+    sizes = {"pi": 16, "po": 16, "epilogue": 4, "weight_ports": 4}
+    reports = {}
+    for bits in (8, 4):
+        graph = plain_network(bits)
+        made = Architecture(units=units(graph), max_channels=128, clock_mhz=CLOCK, **sizes)
+        reports[bits] = estimate(lower(graph, made), graph, load_board("zcu102"), CLOCK)
+    eight, four = reports[8], reports[4]
+    whole, half = eight.layers[1], four.layers[1]
+    assert (whole.rate, half.rate) == (256, 512)
+    assert 2 * half.compute == whole.compute == 64 * 128 * 128 // 256
+    assert roofline(four).quad_gops == 2 * roofline(four).peak_gops
+    assert roofline(eight).quad_gops is None
+    assert four.limits.macs < eight.limits.macs == 3 * 64 * 128 * 128 // 256
+    assert half.macs / (half.compute * four.mac_units) == 2
