@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from ctypes import POINTER, Structure, c_int, c_uint, c_void_p
+from ctypes import POINTER, Structure, c_int, c_longlong, c_uint, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from edgeflow.hw.errors import ToolchainError
 
 try:
     from clang import cindex
-    from clang.cindex import Cursor, CursorKind, StorageClass, TokenKind, TypeKind
+    from clang.cindex import Cursor, CursorKind, StorageClass, Type, TypeKind
 except ImportError as error:
     raise ToolchainError("the HLS linter needs libclang, which is not installed: run pip install 'edgeflow[lint]'") from error
 
@@ -20,9 +20,9 @@ __all__ = [
     "Cursor",
     "CursorKind",
     "StorageClass",
-    "TokenKind",
+    "Type",
     "TypeKind",
-    "is_false",
+    "integer_value",
     "parse",
     "skipped_ranges",
     "template_of",
@@ -91,20 +91,21 @@ def template_of(function: Cursor) -> Cursor:
     return function if template is None else template
 
 
-def is_false(condition: Cursor) -> bool:
-    """Say whether the compiler evaluates ``condition`` to 0."""
+def integer_value(expression: Cursor) -> int | None:
+    """Return what the compiler evaluates an integer expression to, or None."""
     library = cindex.conf.lib
     library.clang_Cursor_Evaluate.argtypes = [Cursor]
     library.clang_Cursor_Evaluate.restype = c_void_p
     library.clang_EvalResult_getKind.argtypes = [c_void_p]
     library.clang_EvalResult_getKind.restype = c_int
-    library.clang_EvalResult_getAsInt.argtypes = [c_void_p]
-    library.clang_EvalResult_getAsInt.restype = c_int
+    library.clang_EvalResult_getAsLongLong.argtypes = [c_void_p]
+    library.clang_EvalResult_getAsLongLong.restype = c_longlong
     library.clang_EvalResult_dispose.argtypes = [c_void_p]
-    result = library.clang_Cursor_Evaluate(condition)
+    result = library.clang_Cursor_Evaluate(expression)
     if result is None:
-        return False
+        return None
     integer_kind = 1
-    false = library.clang_EvalResult_getKind(result) == integer_kind and library.clang_EvalResult_getAsInt(result) == 0
+    is_integer = library.clang_EvalResult_getKind(result) == integer_kind
+    value = int(library.clang_EvalResult_getAsLongLong(result)) if is_integer else None
     library.clang_EvalResult_dispose(result)
-    return bool(false)
+    return value

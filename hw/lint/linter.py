@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.lint import calls, language, loops, memory, pragmas
+from edgeflow.hw.lint import arithmetic, calls, dataflow, language, loops, memory, ports, pragmas
 from edgeflow.hw.lint.finding import Finding
 from edgeflow.hw.lint.rule import Rule
 from edgeflow.hw.lint.source import Source
 
-GROUPS = (calls, memory, language, loops, pragmas)
+GROUPS = (calls, memory, language, arithmetic, loops, ports, dataflow, pragmas)
 RULES: dict[str, Rule] = {rule.id: rule for group in GROUPS for rule in group.RULES}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeflow.hw.lint.clang import Cursor, CursorKind, TypeKind, is_false
+from edgeflow.hw.lint.clang import Cursor, CursorKind, TypeKind, integer_value
 from edgeflow.hw.lint.finding import Finding
 from edgeflow.hw.lint.rule import Rule
 from edgeflow.hw.lint.source import LOOP_KINDS, Node, Source
+from edgeflow.hw.lint.trace import trace
 
 COMPARISONS = frozenset(("<", "<=", ">", ">=", "!="))
 FUNCTIONS = (CursorKind.FUNCTION_DECL, CursorKind.CXX_METHOD, CursorKind.FUNCTION_TEMPLATE)
@@ -27,7 +28,7 @@ class LoopBound(Rule):
                 reason = "" if _ranges_over_array(node) else "it does not range over an array"
             else:
                 continue
-            if reason and not has_tripcount(node, source):
+            if reason and not has_tripcount(node, source) and node not in trace(source).known:
                 yield self.at(
                     node,
                     f"{reason}: make it a constant, or say the greatest trip count with "
@@ -51,6 +52,25 @@ class WhileBound(Rule):
                 )
 
 
+class UnrolledBound(Rule):
+    id = "unrolled-bound"
+    rationale = "A loop inside pipelined code is unrolled; without a constant trip count it keeps that code from pipelining."
+
+    def check(self, source: Source) -> Iterator[Finding]:
+        found = trace(source)
+        inner = {loop: region.node for region in found.regions for loop in region.loops}
+        for loop, around in inner.items():
+            if not _runs_once(loop):
+                where = f"{around.file.name}:{around.line}"
+                yield self.at(
+                    loop,
+                    f"this loop is unrolled for the pipeline at {where}, and its trip count is not constant: run to the greatest "
+                    "count and guard the body with if, or pipeline this loop instead",
+                )
+        for loop in dict.fromkeys(found.unrolled):
+            yield self.at(loop, "the trip count of a loop with UNROLL is not constant: state factor=, or give it a constant bound")
+
+
 def has_tripcount(loop: Node, source: Source) -> bool:
     """Say whether a LOOP_TRIPCOUNT pragma with ``max`` stands in the loop's body and in no inner loop."""
     body = loop.body
@@ -63,6 +83,13 @@ def has_tripcount(loop: Node, source: Source) -> bool:
             if innermost is loop:
                 return True
     return False
+
+
+def has_constant_trips(loop: Node, source: Source) -> bool:
+    """Say whether the trip count of a loop is known when the circuit is built."""
+    if loop.kind == CursorKind.FOR_STMT:
+        return not _unbounded(loop, source)
+    return loop.kind == CursorKind.CXX_FOR_RANGE_STMT and _ranges_over_array(loop)
 
 
 def _unbounded(loop: Node, source: Source) -> str:
@@ -203,7 +230,7 @@ def _ranges_over_array(loop: Node) -> bool:
 
 def _runs_once(loop: Node) -> bool:
     """Say whether a loop is the ``do { ... } while (0)`` that macros use."""
-    return loop.kind == CursorKind.DO_STMT and is_false(loop.children[-1].cursor)
+    return loop.kind == CursorKind.DO_STMT and integer_value(loop.children[-1].cursor) == 0
 
 
 def _identity(declaration: Cursor | None) -> str:
@@ -213,4 +240,4 @@ def _identity(declaration: Cursor | None) -> str:
     return f"{declaration.spelling}@{where.file}:{where.offset}"
 
 
-RULES = (LoopBound(), WhileBound())
+RULES = (LoopBound(), WhileBound(), UnrolledBound())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeflow.hw.lint.clang import Cursor, CursorKind, StorageClass, TypeKind
+from edgeflow.hw.lint.clang import Cursor, CursorKind, StorageClass, Type, TypeKind
 from edgeflow.hw.lint.finding import Finding
 from edgeflow.hw.lint.rule import Rule
 from edgeflow.hw.lint.source import Node, Source
+from edgeflow.hw.lint.trace import trace
 
 ALLOCATORS = frozenset(
     (
@@ -22,6 +23,7 @@ COMPILE_TIME_HEADERS = frozenset(
         *("stdint.h", "stddef.h", "stdint-intn.h", "stdint-uintn.h", "stdint-least.h"),
     )
 )
+SMALL_BITS = 1024
 BUILT_IN_FUNCTIONS = frozenset(("memcpy", "memset"))
 
 
@@ -79,6 +81,51 @@ class StaticLocal(Rule):
                 yield self.at(node, f"{node.cursor.spelling} is static: pass the state in, or make it const")
 
 
+class PointerToPointer(Rule):
+    id = "pointer-to-pointer"
+    rationale = "An address that is itself stored in a memory leads to no memory that is known when the circuit is built."
+
+    def check(self, source: Source) -> Iterator[Finding]:
+        for node in source.nodes:
+            if node.kind in (CursorKind.VAR_DECL, CursorKind.PARM_DECL) and _points_to_pointer(node.cursor):
+                yield self.at(node, f"{node.cursor.spelling} points to a pointer: pass the arrays themselves")
+            elif node.kind == CursorKind.FIELD_DECL and _is_address(node.cursor.type):
+                yield self.at(node, f"the member {node.cursor.spelling} is a pointer: pass it as an argument, or store an index")
+
+
+class ArrayStorage(Rule):
+    """Arrays of at most ``SMALL_BITS``, those declared within pipelined code and constants are left to the tool."""
+
+    id = "array-storage"
+    rationale = "Without a binding the tool chooses registers, LUTs or block RAM by rules of its own that change with its version."
+
+    def check(self, source: Source) -> Iterator[Finding]:
+        for array in trace(source).arrays:
+            if array.bits > SMALL_BITS and not array.storage.partitions:
+                yield self.at(
+                    array.storage.node,
+                    f"{array.storage.name} holds {array.bits} bits: say where with #pragma HLS BIND_STORAGE "
+                    f"variable={array.storage.name} type=... impl=..., or partition it",
+                )
+
+
+def _points_to_pointer(declaration: Cursor) -> bool:
+    type_ = declaration.type.get_canonical()
+    if type_.kind in (TypeKind.LVALUEREFERENCE, TypeKind.RVALUEREFERENCE):
+        type_ = type_.get_pointee().get_canonical()
+        return _is_address(type_)
+    return type_.kind == TypeKind.POINTER and _is_address(type_.get_pointee())
+
+
+def _is_address(type_: Type) -> bool:
+    """Say whether a type is a pointer to data, or an array of them."""
+    type_ = type_.get_canonical()
+    while type_.kind in (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSIZEDARRAY):
+        type_ = type_.element_type.get_canonical()
+    functions = (TypeKind.FUNCTIONPROTO, TypeKind.FUNCTIONNOPROTO)
+    return type_.kind == TypeKind.POINTER and type_.get_pointee().get_canonical().kind not in functions
+
+
 def _library_target(node: Node, source: Source) -> Cursor | None:
     """Return the declaration of the C or C++ library that ``node`` uses, if it does."""
     uses = (CursorKind.DECL_REF_EXPR, CursorKind.TYPE_REF, CursorKind.TEMPLATE_REF, CursorKind.CALL_EXPR)
@@ -109,4 +156,4 @@ def _is_const(variable: Cursor) -> bool:
     return bool(type_.is_const_qualified())
 
 
-RULES = (DynamicMemory(), VariableLengthArray(), StandardLibrary(), StaticLocal())
+RULES = (DynamicMemory(), VariableLengthArray(), StandardLibrary(), StaticLocal(), PointerToPointer(), ArrayStorage())

@@ -75,6 +75,7 @@ DIRECTIVES: dict[str, Directive] = {
         ANY, f"{PARTITIONS} object off", "variable", declared=True,
         variable=FREE, type=tuple(PARTITIONS.split()), factor=FREE, dim=FREE, off=TRUTH,
     ),
+    "ARRAY_STENCIL": _directive(LOOP, "off", "variable", variable=FREE, off=TRUTH),
     "BIND_OP": _directive(
         ANY, required="variable op", variable=FREE, op=OPERATIONS, impl=OPERATORS, latency=FREE
     ),

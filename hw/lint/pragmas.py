@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 
 from edgeflow.hw.lint.clang import CursorKind
 from edgeflow.hw.lint.finding import Finding
@@ -12,6 +13,7 @@ from edgeflow.hw.lint.pragma_table import COMPILER, DIRECTIVES, REPLACED, Scope
 from edgeflow.hw.lint.rule import Rule
 from edgeflow.hw.lint.source import LOOP_KINDS, Node, Pragma, Source
 
+CLASSES = (CursorKind.STRUCT_DECL, CursorKind.CLASS_DECL, CursorKind.CLASS_TEMPLATE)
 VALUE = re.compile(r"[\w:,.()<>+\-*/\[\]]+")
 
 
@@ -85,6 +87,29 @@ class InterfaceOutsideTop(Rule):
             if pragma.name == "INTERFACE" and function is not None and function.cursor.spelling != source.top:
                 message = f"INTERFACE in {function.cursor.spelling}: only the top function {source.top} has ports"
                 yield self.on(pragma.file, pragma.line, message)
+
+
+class InterfaceMissing(Rule):
+    """Arguments that are not mentioned get the ports that the tool's flow prefers, which differ between flows."""
+
+    id = "interface-missing"
+    rationale = "A port without an INTERFACE pragma gets the default of the flow that runs, not the one that the driver expects."
+
+    def check(self, source: Source) -> Iterator[Finding]:
+        for function in source.functions:
+            if function.cursor.spelling != source.top or (function.parent is not None and function.parent.kind in CLASSES):
+                continue
+            stated = {
+                name
+                for pragma in source.directives.get(function, ())
+                if pragma.name == "INTERFACE"
+                for name in _names(pragma.value("port"))
+            }
+            ports = [node.cursor.spelling for node in function.children if node.kind == CursorKind.PARM_DECL]
+            missing = [name for name in [*ports, "return"] if name not in stated]
+            if missing:
+                message = f"{source.top} has no INTERFACE pragma for {', '.join(missing)}: state the mode of every port"
+                yield self.at(function, message)
 
 
 def _known(source: Source) -> Iterator[Pragma]:
@@ -178,6 +203,7 @@ def _function_of(path: list[Node]) -> Node | None:
     return next((node for node in reversed(path) if node.is_function), None)
 
 
+@lru_cache(maxsize=64)
 def _variables(function: Node, source: Source) -> list[Node]:
     """Return the declarations that a pragma in ``function`` may name: its own, its class's and global ones."""
     kinds = (CursorKind.VAR_DECL, CursorKind.PARM_DECL)
@@ -192,4 +218,4 @@ def _names(value: str | None) -> list[str]:
     return [] if value is None else [name.removeprefix("this->").split(".")[0] for name in value.split(",")]
 
 
-RULES = (UnknownPragma(), PragmaOption(), PragmaVariable(), PragmaPlacement(), InterfaceOutsideTop())
+RULES = (UnknownPragma(), PragmaOption(), PragmaVariable(), PragmaPlacement(), InterfaceOutsideTop(), InterfaceMissing())

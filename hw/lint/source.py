@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from edgeflow.hw.lint.clang import Cursor, CursorKind, TokenKind, parse, skipped_ranges
+from edgeflow.hw.lint.clang import Cursor, CursorKind, parse, skipped_ranges
 
 FUNCTION_KINDS = frozenset(
     {
@@ -23,6 +23,15 @@ FUNCTION_KINDS = frozenset(
         CursorKind.CONVERSION_FUNCTION,
     }
 )
+# What may hold the word pragma without being one comes first: comments and strings.
+PRAGMA = re.compile(
+    rb"""//[^\n]*|/\*.*?\*/
+       |_Pragma\s*\(\s*"(?P<quoted>(?:\\.|[^"\\])*)"\s*\)
+       |"(?:\\.|[^"\\\n])*"
+       |^[ \t]*\#[ \t]*pragma\b(?P<line>(?:\\\r?\n|/\*.*?\*/|[^\n])*)""",
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+REMARK = re.compile(rb"//.*|/\*.*?\*/", re.DOTALL)
 LOOP_KINDS = frozenset({CursorKind.FOR_STMT, CursorKind.WHILE_STMT, CursorKind.DO_STMT, CursorKind.CXX_FOR_RANGE_STMT})
 
 
@@ -41,9 +50,11 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += reversed(node.children)
 
     @property
     def is_function(self) -> bool:
@@ -53,6 +64,13 @@ class Node:
     def body(self) -> Node | None:
         """The compound statement of a function, loop or lambda."""
         return next((child for child in reversed(self.children) if child.kind == CursorKind.COMPOUND_STMT), None)
+
+    def ancestors(self) -> Iterator[Node]:
+        """Yield the nodes around this one, innermost first."""
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
 
     def enclosing_function(self) -> Node | None:
         node = self.parent
@@ -89,6 +107,11 @@ class Pragma:
         """The arguments of an HLS pragma: ``(name, value)``, or ``(word, None)``."""
         return [(name, value if equals else None) for name, equals, value in (w.partition("=") for w in self.words[2:])]
 
+    @property
+    def off(self) -> bool:
+        """Whether the pragma switches its directive off."""
+        return any(name.lower() == "off" and (value is None or value.lower() == "true") for name, value in self.options)
+
     def value(self, option: str) -> str | None:
         """Return the value of an option, or None."""
         return next((value for name, value in self.options if name.lower() == option and value is not None), None)
@@ -110,6 +133,7 @@ class Source:
         arguments = [*(f"-D{define}" for define in defines), *(f"-I{folder}" for folder in folders)]
         self.unit = parse(self.file, arguments)
         self._owned: dict[str, Path | None] = {}
+        self._content: dict[Path, bytes] = {}
         self.roots: dict[Path, list[Node]] = {self.file: []}
         for cursor in self.unit.cursor.get_children():
             if self._file_of(cursor) is not None:
@@ -133,6 +157,20 @@ class Source:
         """Say whether a declaration stands in a header of the C or C++ library."""
         return cursor.location.file is not None and self._file_of(cursor) is None and not self.is_vendor(cursor)
 
+    def text(self, node: Node) -> str:
+        """Return the source text of a node."""
+        return self.between(node.file, node.start, node.end)
+
+    def returned(self, statement: Node) -> str:
+        """Return the text of what a return statement returns."""
+        return re.sub(r"^\s*return\b", "", self.text(statement))
+
+    def between(self, file: Path, start: int, end: int) -> str:
+        """Return the source text between two byte offsets of a file."""
+        if file not in self._content:
+            self._content[file] = file.read_bytes()
+        return self._content[file][start:end].decode(errors="replace")
+
     @cached_property
     def nodes(self) -> list[Node]:
         """Every node of our files."""
@@ -153,6 +191,22 @@ class Source:
         """Every pragma of our files that the preprocessor keeps, HLS or not."""
         return [pragma for file in self.roots for pragma in self._pragmas_of(file)]
 
+    @cached_property
+    def directives(self) -> dict[Node, list[Pragma]]:
+        """The HLS pragmas by the innermost function or loop that they stand in."""
+        found: dict[Node, list[Pragma]] = {}
+        for pragma in self.pragmas:
+            path = self.enclosing(pragma) if pragma.is_hls else []
+            holder = next((node for node in reversed(path) if node.is_function or node.kind in LOOP_KINDS), None)
+            if holder is not None:
+                found.setdefault(holder, []).append(pragma)
+        return found
+
+    def directive(self, node: Node, name: str) -> Pragma | None:
+        """Return the pragma of a name that stands in a function or loop, and in no loop inside it, unless it says off."""
+        found = (pragma for pragma in self.directives.get(node, ()) if pragma.name == name and not pragma.off)
+        return next(found, None)
+
     def enclosing(self, pragma: Pragma) -> list[Node]:
         """Return the nodes around a pragma, outermost first."""
         path: list[Node] = []
@@ -170,6 +224,10 @@ class Source:
         return None if file is None else self.owns(file.name)
 
     def _add(self, cursor: Cursor, parent: Node | None) -> None:
+        if cursor.location.file is None and parent is not None:
+            for child in cursor.get_children():  # an implicit conversion has no place of its own
+                self._add(child, parent)
+            return
         file = self._file_of(cursor)
         if file is None or cursor.kind.is_preprocessing():
             return
@@ -183,39 +241,16 @@ class Source:
         content = file.read_bytes()
         if b"ragma" not in content:
             return
-        whole = self.unit.get_extent(str(file), (0, len(content)))
         skipped = skipped_ranges(self.unit, file)
-        tokens = [token for token in self.unit.get_tokens(extent=whole) if token.kind != TokenKind.COMMENT]
-        line_of = [token.location.line for token in tokens]
-        for i, token in enumerate(tokens):
-            offset = token.extent.start.offset
-            if any(start <= offset < end for start, end in skipped):
+        for match in PRAGMA.finditer(content):
+            text = match.group("line") or match.group("quoted")
+            offset = match.start()
+            if text is None or any(start <= offset < end for start, end in skipped):
                 continue
-            rest = [after.spelling for after in tokens[i + 1 : i + 4]]
-            if token.spelling == "#" and rest[:1] == ["pragma"]:
-                last = i + 1
-                while last + 1 < len(tokens) and (
-                    line_of[last + 1] == line_of[last] or _continues(content, tokens[last].extent.end.offset)
-                ):
-                    last += 1
-                text = _joined(content, tokens[i + 2 : last + 1])
-                yield Pragma(file, line_of[i], offset, text)
-            elif token.spelling == "_Pragma" and len(rest) == 3 and rest[1].startswith('"'):
-                text = rest[1][1:-1].replace('\\"', '"').replace("\\\\", "\\")
-                yield Pragma(file, line_of[i], offset, text)
-
-
-def _continues(content: bytes, offset: int) -> bool:
-    """Say whether the line goes on after ``offset`` with a backslash."""
-    return re.match(rb"[ \t]*\\\r?\n", content[offset : offset + 200]) is not None
-
-
-def _joined(content: bytes, tokens: Sequence[Cursor]) -> str:
-    """Return the source text of tokens: a blank wherever there was anything between two of them."""
-    text = ""
-    for i, token in enumerate(tokens):
-        start, end = token.extent.start.offset, token.extent.end.offset
-        if i and start > tokens[i - 1].extent.end.offset:
-            text += " "
-        text += content[start:end].decode(errors="replace")
-    return text
+            if match.group("line") is not None:
+                offset = content.index(b"#", offset)
+                text = REMARK.sub(b" ", text.replace(b"\\\r\n", b" ").replace(b"\\\n", b" "))
+            else:
+                text = text.replace(b'\\"', b'"').replace(b"\\\\", b"\\")
+            line = content.count(b"\n", 0, offset) + 1
+            yield Pragma(file, line, offset, " ".join(text.decode(errors="replace").split()))
