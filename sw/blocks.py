@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeflow.hw.architecture import LINE_BYTES, storage_bytes
 from edgeflow.hw.graph import Format, Graph, IntArray, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.attention import Attention
+from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.elementwise import ElementwiseOperator
+from edgeflow.hw.ops.embedding import Embedding
 from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.smooth import Smooth
@@ -24,12 +27,15 @@ class RowSplit:
     """How a node falls into blocks of output rows.
 
     ``inputs``: those of which a block needs the rows of the same numbers only; it needs all others whole. ``period``: a block has
-    a multiple of so many rows, because an operand repeats after them.
+    a multiple of so many rows, because an operand repeats after them. ``elements``: an input in external memory of which a row
+    needs the element of the same number. ``copies``: the rows are those of the inputs one after another, so that no unit runs.
     """
 
     rows: int
     inputs: tuple[int, ...]
-    period: int
+    period: int = 1
+    elements: int | None = None
+    copies: bool = False
 
 
 def row_split(graph: Graph, node: Node) -> RowSplit | None:
@@ -37,9 +43,13 @@ def row_split(graph: Graph, node: Node) -> RowSplit | None:
     op, formats = operator(node), graph.formats(node)
     rows = op.infer(formats).rows
     if isinstance(op, Linear):
-        return RowSplit(rows, (0, RESIDUAL) if op.has_residual else (0,), 1)
+        return RowSplit(rows, (0, RESIDUAL) if op.has_residual else (0,))
     if isinstance(op, LayerNorm | Softmax | Smooth | Table | Attention):
-        return RowSplit(rows, (0,), 1)
+        return RowSplit(rows, (0,))
+    if isinstance(op, Embedding):
+        return RowSplit(rows, (), LINE_BYTES // storage_bytes(formats[0].bits), elements=0)
+    if isinstance(op, Concat) and op.axis == 0 and len(formats[0].shape) > 1:
+        return RowSplit(rows, tuple(i for i, name in enumerate(node.inputs) if name not in graph.constants), copies=True)
     if isinstance(op, ElementwiseOperator):
         operands = [f for f, port in zip(formats, op.ports, strict=True) if not port.constant]
         whole = tuple(i for i, f in enumerate(operands) if f.rows == rows)
@@ -70,6 +80,8 @@ def block_formats(graph: Graph, node: Node, split: RowSplit, start: int, stop: i
     for i, (name, f) in enumerate(zip(node.inputs, graph.formats(node), strict=True)):
         if i in split.inputs:
             formats.append(Format((*lead, f.channels), f.bits, f.signed))
+        elif i == split.elements:
+            formats.append(Format((rows,), f.bits, f.signed))
         elif elementwise and not operator(node).ports[i].constant:
             repeated = (f.rows,) if f.rows > 1 else ()
             ones = (1,) * (len(lead) - len(repeated)) if name not in graph.constants else ()

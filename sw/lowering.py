@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeflow.hw.architecture import NIBBLES, Architecture, round_up
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, round_up, storage_bytes
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.base import Array, Constants, Instruction
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, transfer
-from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, pack_rows, stride_lines
+from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, natural_storage, pack_rows, stride_lines
 from edgeflow.sw.activations import legalize, on_chip_constant, views
 from edgeflow.sw.blocks import block_constants, block_formats
 from edgeflow.sw.link import link
@@ -108,6 +108,9 @@ class _Lowering:
 
     def _blocks(self, number: int, blocks: Blocks) -> None:
         node, split = self.graph.nodes[number], blocks.split
+        if split.copies:
+            self._copies(number, blocks)
+            return
         for start in range(0, split.rows, blocks.rows):
             stop = min(start + blocks.rows, split.rows)
             operands = self._operands(number, blocks, start)
@@ -124,6 +127,30 @@ class _Lowering:
             else:
                 self._instructions(number, formats, constants, operands, whole)
 
+    def _copies(self, number: int, blocks: Blocks) -> None:
+        """The rows of a node's inputs one after another, by transfers alone."""
+        node = self.graph.nodes[number]
+        base = node.output
+        target = self._line(base, number, OUTPUT if OUTPUT in blocks.streamed else None)
+        first = 0
+        for index, name in enumerate(node.inputs):
+            rows = self.graph.tensors[name].format.rows
+            for row in range(0, rows, blocks.rows):
+                count, start = min(blocks.rows, rows - row), first + row
+                lines = self._rows_lines(base, count)
+                whole = self._known(node) if start + count == blocks.split.rows else None
+                away = name in self.graph.constants or index in blocks.streamed
+                if OUTPUT not in blocks.streamed:
+                    self._load(node, name, row, target + self._row(base, start), lines, whole)
+                elif away:
+                    self._load(node, name, row, target, lines)
+                    self._store(node, base, start, target, lines, whole)
+                else:
+                    source, offset = self._base(name)
+                    line = self._line(source, number, None) + offset + self._row(name, row)
+                    self._store(node, base, start, line, lines, whole)
+            first += rows
+
     def _instructions(
         self, number: int, formats: Sequence[Format], constants: Constants, operands: Mapping[int, Operand], completes: str | None
     ) -> None:
@@ -139,7 +166,8 @@ class _Lowering:
         return self.placement.aliases.get(name, (name, 0))
 
     def _storage(self, name: str) -> int:
-        return self.placement.activations[self._base(name)[0]].storage
+        held = self.placement.activations.get(self._base(name)[0])
+        return natural_storage(self.graph.tensors[name].format.bits) if held is None else held.storage
 
     def _row(self, name: str, row: int) -> int:
         """Lines from the start of a tensor to a row."""
@@ -161,6 +189,8 @@ class _Lowering:
                 continue
             if blocks is not None and (index == OUTPUT or index in blocks.split.inputs):
                 offset += self._row(name, start)
+            if blocks is not None and index == blocks.split.elements:
+                offset += start * storage_bytes(self.graph.tensors[name].format.bits) // LINE_BYTES
             if index != OUTPUT and op.ports[index].external and name not in self.graph.constants:
                 line = self.placement.external[base] + offset
             elif blocks is not None and index in blocks.streamed:
@@ -176,7 +206,7 @@ class _Lowering:
             raise AssertionError(f"{base} has no place in the scratchpad at node {number}")
         return self.placement.lines[span]
 
-    def _load(self, node: Node, name: str, row: int, line: int, lines: int) -> None:
+    def _load(self, node: Node, name: str, row: int, line: int, lines: int, completes: str | None = None) -> None:
         base, offset = self._base(name)
         offset += self._row(name, row)
         if base in self.graph.constants:
@@ -184,7 +214,7 @@ class _Lowering:
             instruction = transfer(CONSTANTS, self.image.place(base, packed) + offset, line, lines)
         else:
             instruction = transfer(LOAD, self.placement.external[base] + offset, line, lines)
-        self.steps.append(Step(instruction, node.origin, None))
+        self.steps.append(Step(instruction, node.origin, completes))
 
     def _store(self, node: Node, name: str, row: int, line: int, lines: int, completes: str | None) -> None:
         instruction = transfer(STORE, self.placement.external[name] + self._row(name, row), line, lines)

@@ -143,6 +143,9 @@ class _Planner:
         return found
 
     def _block_lines(self, node: int, operand: int, rows: int) -> int:
+        split = row_split(self.graph, self.graph.nodes[node])
+        if split is not None and split.copies and operand != OUTPUT:
+            return 0  # rows go straight to where the output, or a block of it, lies
         name = self._operand(node, operand)
         f = self.graph.tensors[name].format
         return format_lines(Format((rows, f.channels), f.bits, f.signed), self.tensors[self._base(name)].storage)
@@ -268,6 +271,8 @@ class _Planner:
             for streamed in combinations(free, count):
                 if any(names[i] == names[j] for i in streamed for j in set(free) - set(streamed)):
                     continue  # views of one tensor pass together
+                if split.copies and OUTPUT not in streamed and not set(split.inputs) <= set(streamed):
+                    continue  # from the scratchpad to the scratchpad is the move unit's work
                 moved = self._moved(node, streamed)
                 for rows in sizes:
                     number = ceil_div(split.rows, rows)

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflow.hw.architecture import HALVES, Architecture
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
 from edgeflow.hw.ops import make_node
@@ -22,7 +22,7 @@ from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
 from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
-from edgeflow.hw.program import format_lines, pack_rows
+from edgeflow.hw.program import format_lines
 from edgeflow.sw.activations import legalize, views
 from edgeflow.sw.blocks import overwritable
 from edgeflow.sw.lowering import Operand, _Lowering
@@ -43,7 +43,7 @@ class Builder:
     def tensor(self, name: str, shape: tuple[int, ...], bits: int, *, constant: bool = False) -> str:
         self.tensors[name] = TensorType(shape, QType(bits, True, 1.0))
         if constant:
-            self.constants[name] = np.zeros(shape, dtype=np.int64)
+            self.constants[name] = np.full(shape, len(self.constants), dtype=np.int64)
         return name
 
     def node(self, op: Operator, inputs: list[str]) -> str:
@@ -151,15 +151,25 @@ class Tracker(_Lowering):
         self.done = len(self.steps)
 
     def constant(self, line: int) -> Tag:
-        raw = self.image.encode()
-        for name, t in self.placement.activations.items():
-            if t.constant:
-                packed = pack_rows(self.graph.constants[name], t.format, t.storage)
-                base = self.image.place(name, packed)
-                assert raw == self.image.encode()
-                if base <= line < base + t.lines:
-                    return name, line - base
-        raise AssertionError(f"line {line} of the weight image is no operand")
+        found = [(p.name, line - p.line) for p in self.image.parameters if p.line <= line < p.line + p.bytes // LINE_BYTES]
+        assert len(found) == 1
+        return found[0]
+
+    def _copies(self, number: int, blocks: Blocks) -> None:
+        self.follow()
+        super()._copies(number, blocks)
+        self.follow()
+        node = self.graph.nodes[number]
+        away = OUTPUT in blocks.streamed
+        memory = self.external if away else self.scratch
+        line = self.placement.external[node.output] if away else self._line(node.output, number, None)
+        i = 0
+        for name in node.inputs:
+            base, offset = self.placement.aliases.get(name, (name, 0))
+            for n in range(format_lines(self.graph.tensors[name].format)):
+                assert memory[line + i] == (base, offset + n)
+                memory[line + i] = (node.output, i)
+                i += 1
 
     def _operands(self, number: int, blocks: Blocks | None, start: int) -> dict[int, Operand]:
         self.start = start
