@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,8 @@ def softmax_errors(logits: Real, setting: tuple[int, int, int, int]) -> tuple[Er
     words = np.floor(logits / scale + 0.5).astype(np.int64)
     operator = Softmax(**softmax_parameters(scale, *setting))  # type: ignore[arg-type]
     y = operator.reference([words, exponent_knots(table_bits, probability_bits)]) / ((1 << bits) - 1)
-    return Errors.of(y, float_softmax(words * scale)), Errors.of(y, float_softmax(logits))
+    exact = words.astype(np.float64) * scale
+    return Errors.of(y, float_softmax(exact)), Errors.of(y, float_softmax(logits))
 
 
 def attention_errors(logits: Real, fraction_bits: int, probability_bits: int) -> Errors:
@@ -124,7 +126,8 @@ def main() -> int:
 
     print(f"Softmax, {arguments.rows} rows of {KEYS} keys, logits of standard deviation {DEVIATION:g}")
     print("bits: table  interpolation  weight  output | of its words: max, mean | and of the logits: max, mean")
-    rows, wide = [], None
+    rows: list[dict[str, Any]] = []
+    wide = None
     for setting in SOFTMAX_SETTINGS:
         own, whole = softmax_errors(logits, setting)
         wide = own if setting == WIDE else wide
