@@ -218,10 +218,17 @@ def test_cycles_add_up_and_leave_a_trace(terminal: Terminal, tiny_build: Path, t
     found = document(terminal, "cycles", tiny_build, "--trace", trace)
     assert found["cycles"] == sum(layer["cycles"] for layer in found["layers"]) == sum(found["units"].values())
     assert found["cycles"] == edgeflow.open_build(tiny_build).report["cycles"]
-    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
-    assert sum(e["args"]["cycles"] for e in events) == found["cycles"]
+    kinds = ("compute", "memory", "fill", "waiting")
+    assert found["cycles"] == sum(found[kind] for kind in kinds)
+    assert all(layer["cycles"] == sum(layer[kind] for kind in kinds) for layer in found["layers"])
+    assert 0 < max(found["limits"].values()) <= found["cycles"]
+    assert found["gops_per_dsp"] == pytest.approx(2 * found["macs"] / found["latency_ms"] / 1e6 / found["dsp"])
+    assert set(found["not_hidden"]) < set(found["units"])
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X" and "compute" in e["args"]]
+    assert sum(e["args"][kind] for e in events for kind in kinds) == found["cycles"]
     text = terminal.run("cycles", tiny_build).out
     assert f"{found['cycles']:,} (predicted" in text
+    assert all(word in text for word in ("not hidden behind the array", "limits", "a DSP over all"))
 
 
 def test_cycles_at_another_clock(terminal: Terminal, tiny_build: Path) -> None:
