@@ -105,8 +105,10 @@ class CSimulation:
         self._handle: int | None = self._library.edgeflow_csim_create(code, len(code), program.weights, len(program.weights), size)
         self._places = {a.tensor: a for a in program.allocations}
         self._views: dict[str, list[str]] = {}
+        # Some views are written by instructions of their own, into the tensor that they are part of.
+        written = {step.completes for step in program.steps}
         for a in program.allocations:
-            if a.view_of is not None:
+            if a.view_of is not None and a.tensor not in written:
                 self._views.setdefault(a.view_of, []).append(a.tensor)
 
     def __enter__(self) -> CSimulation:

@@ -182,7 +182,7 @@ def test_an_overlay_runs_a_smaller_model_and_refuses_a_larger_one(tmp_path: Path
     larger = block(tmp_path / "larger.onnx", tokens=49, width=200, heads=2, hidden=260)
     with pytest.raises(edgeflow.UnsupportedError) as refusal:
         edgeflow.compile(larger, calibration={"x": normal((8, 49, 200))}, output=tmp_path / "larger", overlay=overlay)
-    needs = r".*it needs max_channels 320, not 192; max_tokens 64, not 48; max_head 112, not 48\)"
+    needs = r".*it needs max_channels 320, not 192; max_head 128, not 64\)"
     assert refusal.match(needs + r": node LayerNormalization_0 .*200 channels .* exceed .*; and \d+ more$")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "larger").exists()
@@ -196,8 +196,8 @@ def test_an_overlay_without_a_unit_is_refused(tmp_path: Path) -> None:
 
 
 SIZES = {
-    "least": {"pi": 4, "po": 4, "lanes": 1, "vector": 1, "axi_bits": 32, "max_channels": 64, "max_tokens": 16, "max_head": 16},
-    "wide and shallow": {"pi": 64, "po": 8, "lanes": 32, "vector": 16, "axi_bits": 64},
+    "least": {"pi": 4, "po": 4, "epilogue": 2, "vector": 1, "axi_bits": 32, "max_channels": 64, "max_tokens": 64, "slots": 32},
+    "wide and shallow": {"pi": 64, "po": 8, "epilogue": 4, "vector": 16, "axi_bits": 64, "weight_ports": 4},
 }
 
 
