@@ -15,7 +15,7 @@ from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
 from edgeflow.hw.fit import SHARE, known_resources, unit_resources
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
-from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program
+from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
 from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.report import schema
@@ -354,7 +354,7 @@ def _proof(graph: Graph) -> list[schema.RegisterProof]:
 
 def _memory(program: Program, graph: Graph) -> schema.Memory:
     stays = [stay for a in program.allocations for stay in a.stays]
-    live = [sum(s.lines for s in stays if s.first <= moment.first <= s.last) for moment in stays]
+    live = [_covered([s for s in stays if s.first <= moment <= s.last]) for moment in {s.first for s in stays}]
     layer = _layer_at(program, graph)
     narrow, wide = program.scratch_lines
     return schema.Memory(
@@ -366,6 +366,15 @@ def _memory(program: Program, graph: Graph) -> schema.Memory:
         program_bytes=HEADER_BYTES + DESCRIPTOR_BYTES * len(program.steps),
         placements=[p for a in program.allocations for p in _placements(a, program.architecture.narrow_lines, layer)],
     )
+
+
+def _covered(stays: Sequence[Stay]) -> int:
+    """Lines that stays take together; a result may replace one of its operands in place."""
+    end = lines = 0
+    for stay in sorted(stays, key=lambda s: s.line):
+        lines += max(stay.line + stay.lines - max(end, stay.line), 0)
+        end = max(end, stay.line + stay.lines)
+    return lines
 
 
 def _layer_at(program: Program, graph: Graph) -> Callable[[int], int]:

@@ -165,6 +165,19 @@ def test_memory_is_the_program_s() -> None:
     for name, used in (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes)):
         assert used == max((p.start_byte + p.bytes for p in memory.placements if p.memory == name), default=0)
     assert 0 < memory.peak_live_bytes <= memory.narrow_bytes + memory.wide_bytes
+    held = max(
+        len(
+            {
+                line
+                for a in given.program.allocations
+                for s in a.stays
+                if s.first <= i <= s.last
+                for line in range(s.line, s.line + s.lines)
+            }
+        )
+        for i in range(12)
+    )
+    assert memory.peak_live_bytes == held * 64
     assert memory.weight_bytes == len(given.program.weights)
     assert memory.program_bytes == HEADER_BYTES + DESCRIPTOR_BYTES * len(given.program.steps)
     assert {p.tensor for p in memory.placements} >= {"image", *(node.output for node in given.graph.nodes)}
