@@ -219,7 +219,7 @@ def pack_rows(data: IntArray, format: Format, storage: int | None = None) -> NDA
     if storage == NIBBLES:
         halves = np.zeros((round_up(format.rows, 2), stride), dtype=np.uint8)
         halves[: format.rows, : format.channels] = values & 15
-        pairs: NDArray[np.uint8] = halves[0::2] | halves[1::2] << 4
+        pairs: NDArray[np.uint8] = halves[0::2] | (halves[1::2] << np.uint8(4))
         return pairs.reshape(-1)
     rows = np.zeros((format.rows, stride), dtype=_STORAGE[storage, format.signed])
     rows[:, : format.channels] = values

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Activation:
     constant: bool
     output: bool
 
-    @property
+    @cached_property
     def lines(self) -> int:
         """Lines that it takes, on chip and in external memory."""
         return format_lines(self.format, self.storage)

@@ -14,9 +14,9 @@ from itertools import combinations
 
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Format, Graph, Node
+from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
-from edgeflow.hw.program import format_lines
+from edgeflow.hw.program import stride_lines
 from edgeflow.sw.activations import Activation, Aliases, activations, joins, on_chip_constant, views
 from edgeflow.sw.blocks import RowSplit, overwritable, row_split
 from edgeflow.sw.memory import Lifetime, peak, place
@@ -99,6 +99,8 @@ class _Planner:
         self.joined = joins(graph, aliases) if join else {}
         self.aliases = aliases | self.joined
         self.tensors = activations(graph, self.aliases, self.joined, architecture)
+        self.splits = [row_split(graph, node) for node in graph.nodes]
+        self.shares = [self._shares(node) for node in graph.nodes]
         self.cuts: set[tuple[str, int]] = set()
         self.blocks: dict[int, Blocks] = {}
         self.options: dict[int, Iterator[Blocks]] = {}
@@ -143,16 +145,16 @@ class _Planner:
         return found
 
     def _block_lines(self, node: int, operand: int, rows: int) -> int:
-        split = row_split(self.graph, self.graph.nodes[node])
+        split = self.splits[node]
         if split is not None and split.copies and operand != OUTPUT:
             return 0  # rows go straight to where the output, or a block of it, lies
         name = self._operand(node, operand)
-        f = self.graph.tensors[name].format
-        return format_lines(Format((rows, f.channels), f.bits, f.signed), self.tensors[self._base(name)].storage)
+        storage = self.tensors[self._base(name)].storage
+        channels = self.graph.tensors[name].format.channels
+        return (ceil_div(rows, 2) if storage == NIBBLES else rows) * stride_lines(channels, storage)
 
-    def _shares(self, node: int) -> dict[int, str]:
+    def _shares(self, n: Node) -> dict[int, str]:
         """Operands of a node (tensors by operand number) over which its output may be written."""
-        n = self.graph.nodes[node]
         if n.output in self.aliases:
             return {}
         bases = [self._base(name) for name in n.inputs]
@@ -171,7 +173,7 @@ class _Planner:
         ends = {(s.tensor, s.last, s.operand): s for s in spans}
         for n in range(len(self.graph.nodes)):
             passing = self.blocks[n].streamed if n in self.blocks else frozenset[int]()
-            for i, name in self._shares(n).items():
+            for i, name in self.shares[n].items():
                 if (i in passing) != (OUTPUT in passing):
                     continue
                 old = ends.get((name, n, i if i in passing else None))
@@ -260,7 +262,7 @@ class _Planner:
         """Every way to run a node in blocks whose operands fit the memories, the fewest lines moved first. A single block is one of
         them where it is less than the tensor that an operand is a view of."""
         n = self.graph.nodes[node]
-        split = row_split(self.graph, n)
+        split = self.splits[node]
         if split is None:
             return []
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
@@ -328,7 +330,7 @@ class _Planner:
 
     def _need(self, node: int, names: Mapping[int, str], streamed: Sequence[int], rows: int, wide: int) -> int:
         """Lines of one memory that a node takes with these operands in blocks."""
-        shares = self._shares(node)
+        shares = self.shares[node]
         whole = {names[i] for i in names if i not in streamed}
         blocks = list(streamed)
         if OUTPUT in blocks and any(i in blocks for i in shares):
@@ -341,7 +343,7 @@ class _Planner:
     def _refusal(self, wide: bool, node: int) -> UnsupportedError:
         n = self.graph.nodes[node]
         memory, limit = NAMES[wide], self.limits[wide]
-        split = row_split(self.graph, n)
+        split = self.splits[node]
         names = {i: self._base(self._operand(node, i)) for i in self._on_chip(n)}
         whole = self._need(node, names, (), 0, wide)
         how = ""
