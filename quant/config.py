@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,20 +10,39 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS
 
 ObserverName = Literal["auto", "minmax", "percentile", "mse"]
+RoundingName = Literal["auto", "nearest", "compensated"]
+
+
+class LayerBits(BaseModel):
+    """Bits of one linear layer: of its weights, and of the activation that it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: int = Field(default=8, ge=2, le=8)
+    activation: int = Field(default=8, ge=3, le=8)
 
 
 class QuantizationConfig(BaseModel):
-    """Options of 8-bit post-training quantization.
+    """Options of post-training quantization.
 
-    ``observer`` picks the range of every 8-bit activation: ``minmax``; ``percentile`` of the absolute values (of both tails where
+    ``weight_bits`` and ``activation_bits`` are those of linear layers and of what they read; the first layer (where the model looks
+    up tokens, its tables) and the last one keep 8 (HAWQ-V3, arXiv 2011.10680). ``layers`` overrules both for the layers that it
+    names, by the name of the model's own node. Layers that share an input read it with the bits of the one that asks for most.
+
+    ``observer`` picks the range of every narrow activation: ``minmax``; ``percentile`` of the absolute values (of both tails where
     a range is asymmetric); ``mse``, the clipping with the least squared error; or ``auto``, min-max unless one of
-    the others has a clearly smaller squared error on that tensor.
+    the others has a clearly smaller squared error on that tensor. With ``auto`` and ``mse`` the weights are clipped, too.
+
+    ``rounding`` of weights: to the nearest integer, or compensated: the rounding errors of a layer's weights cancel each other as
+    far as the calibration data tells (GPTQ, arXiv 2210.17323); ``auto`` compensates layers of less than 8 bits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    activation_bits: Literal[8] = 8
-    weight_bits: Literal[8] = 8
+    weight_bits: int = Field(default=8, ge=2, le=8, description="width of the weights of linear layers")
+    activation_bits: int = Field(default=8, ge=3, le=8, description="width of what linear layers read")
+    attention_bits: int = Field(default=8, ge=3, le=8, description="width of queries, keys and values")
+    layers: Mapping[str, LayerBits] = Field(default_factory=dict, description="bits of single linear layers, by node name")
     residual_bits: int = Field(default=16, ge=9, le=16, description="width of the residual stream and of network outputs")
     residual_headroom: float = Field(
         default=2.0, ge=1.0, le=16.0, description="range of the residual stream over the largest value seen"
@@ -30,6 +50,17 @@ class QuantizationConfig(BaseModel):
     observer: ObserverName = "auto"
     percentile: float = Field(
         default=99.99, gt=50.0, le=100.0, description="percent of the values that the percentile observer keeps"
+    )
+    equalization: bool = Field(
+        default=True, description="scales and offsets per channel where the layers around a tensor can fold them"
+    )
+    one_sided: bool = Field(
+        default=True, description="formats without sign from the least value up for what comes out of an activation function"
+    )
+    bias_correction: bool = Field(default=True, description="take what quantization adds to the mean of an output off its bias")
+    rounding: RoundingName = "auto"
+    input_correction: bool = Field(
+        default=True, description="where rounding is compensated, first fit the weights to the quantized input"
     )
     multiplier_bits: int = Field(
         default=MULTIPLIER_BITS, ge=8, le=MULTIPLIER_BITS, description="width of requantization multipliers"

@@ -1,16 +1,16 @@
 """Which integer format every activation gets, and which nodes are fused, decided before any node is converted.
 
-A value that only linear layers read is narrow: 8 bits, with a scale per channel where its producer can provide one for nothing,
-since linear layers fold the scales of their input channels into their weights, and likewise an offset per channel into their bias
-(RepQ-ViT, arXiv 2212.08254). Operands of attention have the scales that attention wants. Everything else is the residual stream:
-wide, with one scale for the tensor and no zero point. Data movement keeps formats, so a value that is only moved takes the format
-of where it goes.
+A value that only linear layers read is narrow: 8 bits, or as few as asked for, with a scale per channel where its producer can
+provide one for nothing, since linear layers fold the scales of their input channels into their weights, and likewise an offset per
+channel into their bias (RepQ-ViT, arXiv 2212.08254). Operands of attention have the scales that attention wants. Everything else
+is the residual stream: wide, with one scale for the tensor and no zero point. Data movement keeps formats, so a value that is only
+moved takes the format of where it goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -21,11 +21,13 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import IntArray, QType
 from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERATOR_BITS, padded_head
+from edgeflow.quant.bits import FULL, LINEAR, MOVES, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
     SCALE_SPREAD,
+    SymmetricRange,
     TensorRange,
     asymmetric,
     balanced,
@@ -40,8 +42,6 @@ from edgeflow.quant.ranges import (
 
 NUMERATOR_LIMIT = (1 << NUMERATOR_BITS) - 1
 
-LINEAR = ("Linear", "PatchEmbed")
-MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
 UNARY = frozenset(
     (
         *("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "QuickGelu"),
@@ -53,8 +53,8 @@ UNARY = frozenset(
 class Demand(Enum):
     """How a reader wants its operand."""
 
-    NARROW = "narrow"  # 8 bits, a scale per channel
-    NARROW_UNIFORM = "narrow uniform"  # 8 bits, one scale
+    NARROW = "narrow"  # up to 8 bits, a scale per channel
+    NARROW_UNIFORM = "narrow uniform"  # up to 8 bits, one scale
     ATTENTION = "attention"
     STREAM = "stream"
     CONTROL = "control"  # masks and token ids: integers by nature
@@ -101,6 +101,7 @@ class Plan:
         self.graph = graph
         self.statistics = statistics
         self.config = config
+        self.widths = Widths(graph, config)
         self.ranges: dict[str, TensorRange] = {}
         self._chosen: dict[str, Interpretation] = {}
         self._attention: dict[str, AttentionFormats] = {}
@@ -150,11 +151,10 @@ class Plan:
         return self.chosen(name).qtype
 
     def narrow(self, name: str) -> QType:
-        """An 8-bit format with a scale per channel, for the narrow copy of a wide value."""
-        stats = self.statistics[name]
-        chosen = symmetric(stats, self.config.activation_bits, channel_groups(len(stats.mean)), self.config)
-        qtype = self._qtype8(_within_reach(chosen.scale))
-        self._record(f"{name}/narrow", name, Interpretation(qtype), "channel", chosen.method)
+        """A narrow format with a scale per channel, for the narrow copy of a wide value."""
+        chosen, granularity = self._scales(name, None)
+        qtype = _signed(self.widths.activation(name), chosen.scale)
+        self._record(f"{name}/narrow", name, Interpretation(qtype), granularity, chosen.method)
         return qtype
 
     def stream(self, name: str) -> QType:
@@ -210,10 +210,11 @@ class Plan:
             formats = self.attention(use.node)
             return (formats.query, formats.key, formats.value)[use.index]
         if demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
-            if self.fused_linear(producer) is not None and op in UNARY and not uniform and demands == {Demand.NARROW}:
+            equalize = self.config.equalization and not uniform and demands == {Demand.NARROW}
+            if equalize and op in UNARY and self.fused_linear(producer) is not None:
                 return self._balanced(name)
             if op in UNARY:
-                return Interpretation(self._asymmetric(name))
+                return Interpretation(self._asymmetric(name)) if self.config.one_sided else self._uniform(name)
             if op in ("Linear", "PatchEmbed", "LayerNormalization"):
                 return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
         return Interpretation(self.stream(name))
@@ -254,30 +255,32 @@ class Plan:
         q_stats, k_stats, v_stats = (self.statistics[name] for name in (q, k, v))
         channels = q_stats.shape[-1]
         groups = head_groups(channels, heads)
-        k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) else None
+        bits, equalize = self.config.attention_bits, self.config.equalization
+        k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) and equalize else None
         centred = shifted(k_stats, k_offset, None)
         q_max, k_max = (np.maximum(s.magnitude, 1e-6 * max(s.magnitude.max(), 1e-6)) for s in (q_stats, centred))
-        balance = np.sqrt(q_max / k_max)
+        balance = np.sqrt(q_max / k_max) if equalize else np.ones(channels)
         both = joined(shifted(q_stats, None, 1.0 / balance), shifted(centred, None, balance))
-        chosen = symmetric(both, self.config.activation_bits, groups, self.config)
+        chosen = symmetric(both, bits, groups, self.config)
         scale = chosen.scale[groups]
-        query = Interpretation(self._qtype8(scale * balance))
-        key = Interpretation(self._qtype8(scale / balance), k_offset)
+        query = Interpretation(_signed(bits, scale * balance))
+        key = Interpretation(_signed(bits, scale / balance), k_offset)
         self._record(q, q, query, "head", chosen.method)
         self._record(k, k, key, "head", chosen.method)
 
         output = output_name(node)
         if self.demands(output) <= {Demand.NARROW}:
-            value = self._per_channel(v, centre=self._own(v))
+            value = self._values(v, groups)
             v_scale = value.qtype.scales
-            relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), 8, groups, self.config)
+            narrow = self.widths.activation(output)
+            relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), narrow, groups, self.config)
             # The output's scales follow the rounded numerators: readers fold them, so that the rounding costs nothing.
             numerator, shift = numerators(1.0 / relative.scale)
-            out = Interpretation(self._qtype8(v_scale * (2.0**shift / numerator)[groups]), value.offset)
+            out = Interpretation(_signed(narrow, v_scale * (2.0**shift / numerator)[groups]), value.offset)
             self._record(output, output, out, "channel", relative.method)
         else:
-            v_range = symmetric(v_stats, self.config.activation_bits, groups, self.config)
-            value = Interpretation(self._qtype8(v_range.scale[groups]))
+            v_range = symmetric(v_stats, bits, groups, self.config)
+            value = Interpretation(_signed(bits, v_range.scale[groups]))
             self._record(v, v, value, "head", v_range.method)
             stream = self.stream(output)
             # An output that is next to nothing beside the values must not ask for more than the largest numerator.
@@ -308,15 +311,44 @@ class Plan:
 
     # Ranges
 
-    def _per_channel(self, name: str, centre: bool = True) -> Interpretation:
-        """Narrow with a scale and, if ``centre``, an offset per channel."""
-        stats = self.statistics[name]
-        groups = channel_groups(len(stats.mean))
-        offset = (stats.minimum + stats.maximum) / 2 if centre else None
-        chosen = symmetric(shifted(stats, offset, None), self.config.activation_bits, groups, self.config)
-        made = Interpretation(self._qtype8(_within_reach(chosen.scale)), offset)
-        self._record(name, name, made, "channel", chosen.method)
+    def _values(self, name: str, groups: NDArray[np.int64]) -> Interpretation:
+        """Values of attention with a scale and, where a linear layer makes them for that alone, an offset per channel; or a scale a
+        head."""
+        stats, equalize = self.statistics[name], self.config.equalization
+        offset = (stats.minimum + stats.maximum) / 2 if equalize and self._own(name) else None
+        groups = channel_groups(len(groups)) if equalize else groups
+        chosen = symmetric(shifted(stats, offset, None), self.config.attention_bits, groups, self.config)
+        made = Interpretation(_signed(self.config.attention_bits, _within_reach(chosen.scale[groups])), offset)
+        self._record(name, name, made, "channel" if equalize else "head", chosen.method)
         return made
+
+    def _per_channel(self, name: str) -> Interpretation:
+        """Narrow with a scale and an offset per channel; without equalization both are the same for all channels."""
+        stats = self.statistics[name]
+        if self.config.equalization:
+            offset = (stats.minimum + stats.maximum) / 2
+        else:
+            offset = np.full(len(stats.mean), (stats.minimum.min() + stats.maximum.max()) / 2)
+        chosen, granularity = self._scales(name, offset)
+        made = Interpretation(_signed(self.widths.activation(name), chosen.scale), offset)
+        self._record(name, name, made, granularity, chosen.method)
+        return made
+
+    def _scales(self, name: str, offset: NDArray[np.float64] | None) -> tuple[SymmetricRange, str]:
+        """Scales of a narrow signed value less its offset, a number for every channel, and their granularity.
+
+        At 8 bits every channel has its own range. Where the value or the weights behind it have fewer, the weights would lose more
+        from scales that differ than the value gains: then the scales are balanced between both."""
+        stats, bits, behind = self.statistics[name], self.widths.activation(name), self.widths.weights_behind(name)
+        channels = len(stats.mean)
+        if not self.config.equalization:
+            found = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), self.config)
+            return replace(found, scale=np.full(channels, found.scale[0])), "tensor"
+        if min(bits, behind) == FULL:
+            found = symmetric(shifted(stats, offset, None), bits, channel_groups(channels), self.config)
+            return replace(found, scale=_within_reach(found.scale)), "channel"
+        weight = np.concatenate(self._readers(name), axis=1)
+        return balanced(stats, weight, QType(bits, True, 1.0), behind, self.config, 0.0 if offset is None else offset), "channel"
 
     def _balanced(self, name: str) -> Interpretation:
         """Narrow with a scale per channel that shares the rounding error between the value and the weights that read it.
@@ -324,12 +356,15 @@ class Plan:
         Scales that follow each channel's range make the value exact but its outlier channels' weights large (SmoothQuant, arXiv
         2211.10438, section 4): scales between that and one for the tensor are tried, and the one with the least expected squared
         error of the reading layers is taken. The least value of all channels is the offset, as functions such as GELU are bounded
-        below.
+        below; without one-sided formats, 0 is.
         """
-        stats, levels = self.statistics[name], (1 << self.config.activation_bits) - 1
-        chosen = balanced(stats, np.concatenate(self._readers(name), axis=1), levels, self.config)
-        offset = np.full(len(stats.mean), float(stats.minimum.min()))
-        made = Interpretation(QType(self.config.activation_bits, False, tuple(map(float, chosen.scale))), offset)
+        stats, bits = self.statistics[name], self.widths.activation(name)
+        qtype = QType(bits, not self.config.one_sided, 1.0)
+        least = float(stats.minimum.min()) if self.config.one_sided else 0.0
+        weight = np.concatenate(self._readers(name), axis=1)
+        chosen = balanced(stats, weight, qtype, self.widths.weights_behind(name), self.config, least)
+        offset = np.full(len(stats.mean), least) if self.config.one_sided else None
+        made = Interpretation(replace(qtype, scale=tuple(map(float, chosen.scale))), offset)
         self._record(name, name, made, "channel", chosen.method)
         return made
 
@@ -339,28 +374,27 @@ class Plan:
         for use in self.graph.uses_of(name):
             if use.node.op_type == "Linear":
                 found.append(parameter(self.graph, use.node, 1))
-            else:
+            elif use.node.op_type == "SelectTokens":
                 found += self._readers(output_name(use.node))
         return found
 
     def _uniform(self, name: str) -> Interpretation:
         """Narrow with one scale."""
         stats = self.statistics[name]
-        chosen = symmetric(stats, self.config.activation_bits, tensor_groups(len(stats.mean)), self.config)
-        made = Interpretation(QType(self.config.activation_bits, True, float(chosen.scale[0])))
+        bits = self.widths.activation(name)
+        chosen = symmetric(stats, bits, tensor_groups(len(stats.mean)), self.config)
+        made = Interpretation(QType(bits, True, float(chosen.scale[0])))
         self._record(name, name, made, "tensor", chosen.method)
         return made
 
     def _asymmetric(self, name: str) -> QType:
-        chosen = asymmetric(self.statistics[name], self.config.activation_bits, self.config)
-        qtype = QType(self.config.activation_bits, True, chosen.scale, chosen.zero_point)
+        bits = self.widths.activation(name)
+        chosen = asymmetric(self.statistics[name], bits, self.config)
+        qtype = QType(bits, True, chosen.scale, chosen.zero_point)
         if name in self.graph.inputs and qtype.zero_point == qtype.minimum:
-            qtype = QType(self.config.activation_bits, False, chosen.scale)  # pixels: what the host holds already
+            qtype = QType(bits, False, chosen.scale)  # pixels: what the host holds already
         self._record(name, name, Interpretation(qtype), "tensor", chosen.method)
         return qtype
-
-    def _qtype8(self, scale: NDArray[np.float64]) -> QType:
-        return QType(self.config.activation_bits, True, tuple(map(float, scale)))
 
     def _record(self, key: str, name: str, made: Interpretation, granularity: str, method: str) -> None:
         stats, qtype = self.statistics[name], made.qtype
@@ -385,6 +419,11 @@ def numerators(factor: NDArray[np.float64]) -> tuple[IntArray, int]:
     shift = min(shift, MAXIMUM_OUTPUT_SHIFT)
     words = np.clip(np.floor(factor * 2.0**shift + 0.5), 1, NUMERATOR_LIMIT)
     return words.astype(np.int64), shift
+
+
+def _signed(bits: int, scale: NDArray[np.float64]) -> QType:
+    """A signed format with a scale for every channel."""
+    return QType(bits, True, tuple(map(float, scale)))
 
 
 def _within_reach(scale: NDArray[np.float64]) -> NDArray[np.float64]:

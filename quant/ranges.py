@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflow.hw.graph import QType
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.observe import Statistics
 
@@ -164,31 +165,39 @@ def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> Asym
     return best
 
 
-def balanced(stats: Statistics, weight: Real, levels: int, config: QuantizationConfig) -> SymmetricRange:
-    """A scale per channel for ``x - min(x)`` in ``[0, levels]`` that costs the product with ``weight (C, N)`` least.
+def balanced(
+    stats: Statistics, weight: Real, qtype: QType, weight_bits: int, config: QuantizationConfig, offset: Real | float = 0.0
+) -> SymmetricRange:
+    """A scale per channel for ``x - offset`` in the format ``qtype``, whose own scale counts for nothing, that costs the product
+    with ``weight (C, N)`` least.
 
     Candidates are ``(range of the channel)^a (largest weight of the channel)^(a - 1)`` for ``a`` from 0 to 1, one scale for all,
     and clippings of each as the observer allows. The expected squared error counts the rounding and clipping of the value and the
-    rounding of 8-bit weights, whose steps grow with the largest folded weight of an output."""
-    low = float(stats.minimum.min())
-    rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)] - np.float32(low)
-    top = np.percentile(rows, config.percentile, axis=0) if config.observer == "percentile" else stats.maximum - low
+    rounding of weights, whose steps grow with the largest folded weight of an output."""
+    low, high = qtype.minimum, qtype.maximum
+    base = np.broadcast_to(np.asarray(offset, dtype=np.float64), stats.minimum.shape)
+    rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)] - base.astype(np.float32)
+    least, most = stats.minimum - base, stats.maximum - base
+    reach = np.maximum(most, -least)
+    top = np.percentile(np.abs(rows), config.percentile, axis=0) if config.observer == "percentile" else reach
     span = _guessed(np.maximum(top, float(top.max()) / SCALE_SPREAD))
     largest = np.abs(weight).max(axis=1)
     largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
     gain = np.einsum("cn,cn->c", weight, weight)
     power = np.square(rows).mean(axis=0, dtype=np.float64)
-    ratios = RATIOS[::2] if config.observer in ("auto", "mse") else RATIOS[:1]
+    ratios = RATIOS[:1]
+    if config.observer in ("auto", "mse"):
+        ratios = RATIOS[::2] if qtype.bits > 4 else RATIOS
     best: SymmetricRange | None = None
     for shape in [np.ones_like(span)] + [span**a * largest ** (a - 1) for a in BALANCES]:
         whole = np.maximum(shape, shape.max() / SCALE_SPREAD)
-        whole = whole * (float((span / whole).max()) / levels)
+        whole = whole * (float((span / whole).max()) / high)
         for ratio in ratios:
             scale = whole * ratio
-            q = _rounding_error(rows, scale, 0, levels)
-            over = np.maximum(stats.maximum - low - levels * scale, 0.0) ** 2 / stats.count
+            q = _rounding_error(rows, scale, low, high)
+            over = (np.maximum(most - high * scale, 0.0) ** 2 + np.maximum(low * scale - least, 0.0) ** 2) / stats.count
             value_error = float((np.square(q, out=q).mean(axis=0, dtype=np.float64) + over) @ gain)
-            step = np.abs(weight * scale[:, None]).max(axis=0) / 127
+            step = np.abs(weight * scale[:, None]).max(axis=0) / ((1 << (weight_bits - 1)) - 1)
             error = value_error + float(np.square(step).sum() / 12 * (power / scale**2).sum())
             if best is None or error < best.error:
                 method = config.observer if config.observer != "auto" else "minmax" if ratio == 1.0 else "mse"

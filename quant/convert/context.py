@@ -68,8 +68,8 @@ class Context:
     # Operands
 
     def narrow(self, value: str, node: ir.Node) -> tuple[str, Interpretation]:
-        """An 8-bit tensor of a value, for a linear layer, and what it stands for in the model's channels: the value's own tensor,
-        or a copy with a scale per channel."""
+        """A tensor of a value of at most 8 bits, for a linear layer, and what it stands for in the model's channels: the value's own
+        tensor, or a copy with a scale per channel."""
         tensor = self.tensor(value)
         if self.qtype(tensor).bits <= 8:
             return tensor, self.plan.chosen(value)

@@ -10,7 +10,8 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.quant.convert.context import Context, as_words
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
 
-ROW_LIMIT = 127
+TABLE_BITS = 8
+ROW_LIMIT = (1 << (TABLE_BITS - 1)) - 1
 
 
 def convert_embedding(node: ir.Node, context: Context) -> None:
@@ -22,7 +23,7 @@ def convert_embedding(node: ir.Node, context: Context) -> None:
     table = parameter(context.graph, node, 1)
     scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT
     multiplier, shift = dyadic(scale / float(out.scales), context.config.multiplier_bits)
-    rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), context.config.weight_bits)
+    rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), TABLE_BITS)
     multipliers = context.builder.constant(f"{output}/multiplier", multiplier, 32)
     inputs = [context.tensor(ids), rows, multipliers]
     context.set(output, context.builder.node("embedding", inputs, output, out, where, {"shift": shift}))

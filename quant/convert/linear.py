@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.graph import Attribute, IntArray, QType
+from edgeflow.quant.bits import FULL
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
 from edgeflow.quant.plan import HeadPadding, Interpretation
 
-WEIGHT_LIMIT = 127
+COPY_BITS = 8  # of weights that only carry channels on, all 0 or 1
 ENTRY_LIMIT = (1 << 15) - 1
 INDEX_BITS = 10  # of the table in the epilogue
 BIAS_LIMIT = 1 << 29
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
+NARROW_WEIGHT_RATIOS = (*WEIGHT_RATIOS, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
 
 Real = NDArray[np.float64]
 
@@ -37,9 +39,15 @@ class LinearParameters:
 
 
 def linear_parameters(
-    weight: Real, bias: Real, x: Interpretation, moments: tuple[Real, Real], y: Interpretation, config: QuantizationConfig
+    weight: Real,
+    bias: Real,
+    x: Interpretation,
+    moments: tuple[Real, Real],
+    y: Interpretation,
+    bits: int,
+    config: QuantizationConfig,
 ) -> LinearParameters:
-    """Quantize ``y = x . weight + bias``, ``weight (K, N)``, between integers with the given interpretations.
+    """Quantize ``y = x . weight + bias``, ``weight (K, N)`` to ``bits``, between integers with the given interpretations.
 
     ``moments`` are the mean and the mean square of each input channel's real values. The input's scales are folded into the
     weights before these are rounded, its zero point and offsets into the bias, and so are the output's. Each output channel's
@@ -59,7 +67,8 @@ def linear_parameters(
         bias = bias - y.offset
     mean, square = mean / x_scale, square / x_scale**2
     largest = np.abs(folded).max(axis=1, initial=0.0)
-    step = largest / WEIGHT_LIMIT
+    low, high = weight_ends(bits)
+    step = largest / high
     # A multiplier far below the others would lose its precision: such a channel gets coarser weights instead, which stay fine
     # enough: counted in the output's integers its steps are still RATIO_SPREAD times below the largest. Nor may a bias outgrow
     # its register.
@@ -67,25 +76,32 @@ def linear_parameters(
     floor = np.maximum(floor, (np.abs(bias) + abs(zero_point) * scale) / BIAS_LIMIT)
     step = np.maximum(step, floor)
     if config.observer in ("auto", "mse"):
-        step = np.maximum(_clipped_steps(folded, step, square), floor)
-    quantized = np.clip(np.floor(folded / step[:, None] + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    corrected = bias - (quantized * step[:, None] - folded) @ mean
+        step = np.maximum(_clipped_steps(folded, step, square, bits), floor)
+    quantized = np.clip(np.floor(folded / step[:, None] + 0.5), low, high)
+    corrected = bias - (quantized * step[:, None] - folded) @ mean if config.bias_correction else bias
     offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
     multiplier, shift = dyadic(step / scale, config.multiplier_bits)
     return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift)
 
 
-def _clipped_steps(folded: Real, step: Real, square: Real) -> Real:
+def weight_ends(bits: int) -> tuple[int, int]:
+    """The least and the largest integer of weights: symmetric at 8 bits, all codes below."""
+    high = (1 << (bits - 1)) - 1
+    return (-high if bits == FULL else -high - 1), high
+
+
+def _clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
     """For each output channel the step, among fractions of ``step``, with the least squared error weighted by the input's power."""
     weight, power = folded.astype(np.float32), square.astype(np.float32)
     best, best_error = step.copy(), np.full(len(step), np.inf)
-    for fraction in WEIGHT_RATIOS:
+    low, high = weight_ends(bits)
+    for fraction in WEIGHT_RATIOS if bits == FULL else NARROW_WEIGHT_RATIOS:
         candidate = step * fraction
         size = candidate.astype(np.float32)[:, None]
         q = weight / size
         np.add(q, np.float32(0.5), out=q)
         np.floor(q, out=q)
-        np.clip(q, -WEIGHT_LIMIT, WEIGHT_LIMIT, out=q)
+        np.clip(q, low, high, out=q)
         q *= size
         q -= weight
         error = np.square(q, out=q) @ power
@@ -170,7 +186,8 @@ def _prepare(
         x, made = context.narrow(source, node)
         stats = context.statistics[source]
         moments = (stats.mean, np.square(stats.rows).mean(axis=0, dtype=np.float64))
-    found = linear_parameters(weight, bias, made, moments, out, context.config)
+    bits = context.plan.widths.weight(origin(node))
+    found = linear_parameters(weight, bias, made, moments, out, bits, context.config)
     integers, offsets, multiplier = found.weight, found.bias, found.multiplier
     positions = context.channels(source)
     if positions is not None:
@@ -181,7 +198,7 @@ def _prepare(
     build = context.builder
     inputs = [
         x,
-        build.constant(f"{name}/weight", integers, context.config.weight_bits),
+        build.constant(f"{name}/weight", integers, bits),
         build.constant(f"{name}/bias", offsets, 32),
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]
@@ -206,8 +223,9 @@ def _patches(node: ir.Node, context: Context, kernel: tuple[int, ...], name: str
     image = context.tensor(source)
     if context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):
         stats = context.statistics[source]
-        scale = float(stats.magnitude.max()) / WEIGHT_LIMIT or 1.0
-        image = context.copy(source, QType(8, True, scale), f"{source}/narrow", node)
+        qtype = QType(context.plan.widths.activation(source), True, 1.0)
+        scale = float(stats.magnitude.max()) / qtype.maximum or 1.0
+        image = context.copy(source, replace(qtype, scale=scale), f"{source}/narrow", node)
     attributes: dict[str, Attribute] = {"kernel_h": int(kernel[0]), "kernel_w": int(kernel[1])}
     return context.builder.node("patches", [image], f"{name}/patches", context.qtype(image), origin(node), attributes)
 
@@ -255,7 +273,7 @@ def identity(
     build = context.builder
     inputs = [
         tensor,
-        build.constant(f"{name}/weight", weight, context.config.weight_bits),
+        build.constant(f"{name}/weight", weight, COPY_BITS),
         build.constant(f"{name}/bias", np.zeros(size, dtype=np.int64), 32),
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]

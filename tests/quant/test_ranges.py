@@ -160,7 +160,7 @@ def test_balanced_scales_beat_both_extremes_where_channels_differ() -> None:
         step = np.abs(folded).max(axis=0) / 127
         return float(np.mean((q @ (np.floor(folded / step + 0.5) * step) - (rows - low) @ weight) ** 2))
 
-    chosen = balanced(stats, weight, 255, observer("auto")).scale
+    chosen = balanced(stats, weight, QType(8, False, 1.0), 8, observer("auto"), low).scale
     span = rows.max(axis=0) - low
     assert error(chosen) < error(span / 255)
     assert error(chosen) < error(np.full(32, span.max() / 255))
