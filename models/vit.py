@@ -131,3 +131,10 @@ def deit_tiny() -> VisionTransformer:
     return VisionTransformer(
         ViTConfig(image_size=224, channels=3, patch=16, dim=192, depth=12, heads=3, mlp_ratio=4.0, classes=1000)
     )
+
+
+def deit_small() -> VisionTransformer:
+    """The DeiT-Small shape (arXiv 2012.12877, table 1: dim 384, depth 12, 6 heads, 22 M weights), random weights."""
+    return VisionTransformer(
+        ViTConfig(image_size=224, channels=3, patch=16, dim=384, depth=12, heads=6, mlp_ratio=4.0, classes=1000)
+    )

