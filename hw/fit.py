@@ -152,7 +152,9 @@ class Space:
 
     def _try(self, pi: int, po: int, rest: Mapping[str, int], base: Architecture | None) -> Iterator[Architecture]:
         sizes = (
-            dict(rest) if base is None else {name: getattr(base, name) for name in ("epilogue", "vector", "weight_ports")} | rest
+            dict(rest)
+            if base is None
+            else {name: getattr(base, name) for name in ("epilogue", "vector", "weight_ports")} | dict(rest)
         )
         # The ports for descriptors, constants and memory are rarely busy: they share one of the board's.
         if po % sizes["epilogue"] or sizes["weight_ports"] + 1 > self.board.axi_ports:

@@ -25,7 +25,7 @@ from edgeflow.sw.lowering import demands, lower, units
 from edgeflow.sw.placement import working_set
 
 RANKED = 12  # arrays whose accelerators are looked at
-SIMULATED = 6  # accelerators that are simulated before the best one sheds what it does not need
+SIMULATED = 10  # accelerators that are simulated before the best one sheds what it does not need
 SLACK = 1.01  # a latency this close to the best counts as equal: fewer resources decide
 
 Rank = Callable[[Architecture], float]
@@ -74,7 +74,7 @@ def spaces(
     The array gets the 4-bit mode where the graph has layers that would use it.
     """
     needs, used = demands(graph), units(graph)
-    whole = Architecture(**needs, slots=needs["max_channels"], units=used)
+    whole = Architecture.model_validate({**needs, "slots": needs["max_channels"], "units": used})
     legal = legalize(graph)
     narrow_rows = NIBBLES in storages(legal, views(legal), whole).values()
     precisions = (8, 4) if narrow_rows else (8,)
@@ -85,7 +85,7 @@ def spaces(
 
 def scratch_sizes(lines: tuple[int, int]) -> list[tuple[int, int]]:
     """Lines of narrow and wide scratchpad to try, the most first: from what holds everything down to one row of block memories."""
-    narrow, wide = round_up(lines[0], NARROW_STEP), round_up(lines[1], WIDE_STEP)
+    narrow, wide = round_up(max(lines[0], 1), NARROW_STEP), round_up(max(lines[1], 1), WIDE_STEP)
     pairs = [(n, w) for n in range(NARROW_STEP, narrow + 1, NARROW_STEP) for w in range(WIDE_STEP, wide + 1, WIDE_STEP)]
     return sorted(pairs, key=lambda pair: (-sum(pair), -pair[1]))
 

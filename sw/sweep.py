@@ -6,22 +6,31 @@ come before are the caller's already.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import importlib
 import os
+import queue
+import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from edgeflow.hw.errors import ClusterError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+SCHEMES = ("tcp", "tls")
 CONNECT_SECONDS = 10.0  # until a scheduler must have answered
 WORKER_SECONDS = 15.0  # without any worker before a sweep gives up
+SCATTER_SECONDS = 10.0  # until the shared data must have reached the workers
 POLL_SECONDS = 1.0
+ATTEMPTS = 4  # at a job whose workers die
 BATCHES = 2  # jobs that wait at each worker thread of a cluster
 
 
@@ -68,14 +77,20 @@ def _connect(address: str) -> Any:
         distributed = importlib.import_module("distributed")
     except ImportError as error:
         raise ClusterError("option --scheduler needs Dask's distributed: pip install 'edgeflow[dask]'") from error
+    nobody = f"no scheduler answers at {address}: start one (dask scheduler), check the address, or leave out --scheduler"
     try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or parts.scheme not in SCHEMES:
+        raise ClusterError(f"scheduler address {address!r} is not one: give tcp://HOST:PORT as the scheduler prints it")
+    try:
+        # A client that finds nobody leaves threads behind: ask first.
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
         return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, direct_to_workers=False)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ClusterError(f"scheduler address {address!r} is not one: give tcp://HOST:PORT as the scheduler prints it") from error
     except (OSError, TimeoutError) as error:
-        raise ClusterError(
-            f"no scheduler answers at {address}: start one (dask scheduler), check the address, or leave out --scheduler"
-        ) from error
+        raise ClusterError(nobody) from error
 
 
 def _check_workers(client: Any, address: str) -> None:
@@ -104,41 +119,60 @@ def installed_version() -> str:
 
 
 def _results(client: Any, work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], address: str) -> Iterator[Result]:
-    distributed = importlib.import_module("distributed")
     killed = importlib.import_module("distributed.scheduler").KilledWorker
-    waiting = list(jobs)
+    waiting = deque(range(len(jobs)))
+    attempts = [0] * len(jobs)
+    running: dict[Any, int] = {}  # futures that are let go are cancelled
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    data: Any = None
+    seen = time.monotonic()  # when a worker was there
     try:
-        data = client.scatter(shared, broadcast=True, hash=False)
-        running: set[Any] = set()
-        alone = time.monotonic()
         while waiting or running:
-            room = BATCHES * max(1, sum(client.nthreads().values())) - len(running)
-            for job in waiting[: max(0, room)]:
-                running.add(client.submit(work, data, job, pure=False))
-            del waiting[: max(0, room)]
-            with contextlib.suppress(TimeoutError):
-                distributed.wait(running, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-            for future in [f for f in running if f.done()]:
-                running.discard(future)
-                yield future.result()
+            if data is None and _workers(client):
+                with contextlib.suppress(TimeoutError):  # the workers have just died
+                    data = client.scatter(shared, hash=False, timeout=SCATTER_SECONDS)
+            room = 0 if data is None else BATCHES * sum(client.nthreads().values()) - len(running)
+            for number in [waiting.popleft() for _ in range(min(room, len(waiting)))]:
+                future = client.submit(work, data, jobs[number], pure=False)
+                running[future] = number
+                attempts[number] += 1
+                future.add_done_callback(finished.put)
+            with contextlib.suppress(queue.Empty):
+                future = finished.get(timeout=POLL_SECONDS)
+                number = running.pop(future)
+                try:
+                    result = future.result()
+                except (asyncio.CancelledError, concurrent.futures.CancelledError):
+                    if client.status != "running":
+                        raise
+                    # The workers that held the shared data have died with it.
+                    data = None
+                    waiting.append(number)
+                    if attempts[number] > ATTEMPTS:
+                        raise _deadly(address) from None
+                else:
+                    yield result
             if client.status != "running":
-                raise ClusterError(f"the scheduler at {address} has gone: start it again and run the same command again to go on")
-            if _workers(client):
-                alone = time.monotonic()
-            elif time.monotonic() - alone > WORKER_SECONDS:
+                raise OSError
+            seen = time.monotonic() if _workers(client) else seen
+            if time.monotonic() - seen > WORKER_SECONDS:
                 raise ClusterError(
                     f"the scheduler at {address} has no workers left: start some (dask worker {address}) and run the same command "
                     f"again to go on"
                 )
     except killed as error:
-        raise ClusterError(
-            f"a job killed every worker of {address} that it ran on, perhaps for want of memory: give workers more, and run the "
-            f"same command again to go on"
-        ) from error
-    except (OSError, TimeoutError, importlib.import_module("asyncio").CancelledError) as error:
+        raise _deadly(address) from error
+    except (OSError, TimeoutError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
         raise ClusterError(
             f"the scheduler at {address} has gone: start it again and run the same command again to go on"
         ) from error
+
+
+def _deadly(address: str) -> ClusterError:
+    return ClusterError(
+        f"a job killed every worker of {address} that it ran on, perhaps for want of memory: give workers more, and run the same "
+        f"command again to go on"
+    )
 
 
 def _workers(client: Any) -> int:

@@ -1,0 +1,107 @@
+"""The choice of an accelerator: against every accelerator of a small space, and what it leaves away."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+from small_network import small_network
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.boards import boards, load_board
+from edgeflow.hw.errors import BoardError, UnsupportedError
+from edgeflow.hw.fit import SHARE, Space, excess
+from edgeflow.sw.configure import SLACK, Predicted, Quick, configure, scratch_sizes, search, shed, spaces
+
+GRAPH = small_network()
+BOARD = load_board("zcu102")
+
+
+@pytest.mark.parametrize("name", boards())
+def test_the_choice_fits_and_runs(name: str) -> None:
+    board = load_board(name)
+    chosen = configure(GRAPH, board, board.clock_mhz)
+    assert excess(chosen, board, SHARE) == {}
+    assert chosen.clock_mhz == board.clock_mhz
+    assert Predicted(GRAPH, board, board.clock_mhz)(chosen) > 0
+
+
+def test_no_accelerator_of_the_space_is_faster() -> None:
+    sizes = {"pi": 8, "weight_ports": 1}
+    predict = Predicted(GRAPH, BOARD, 300.0)
+    chosen = configure(GRAPH, BOARD, 300.0, sizes=sizes)
+    space = next(spaces(GRAPH, BOARD, 300.0, sizes=sizes))
+    every = [a for shape in space.arrays() for a in space.accelerators(*shape)]
+    assert len(every) > 10
+    assert predict(chosen) <= SLACK * min(predict(a) for a in every)
+
+
+def test_it_sheds_what_does_not_help() -> None:
+    space = next(spaces(GRAPH, BOARD, 300.0))
+    largest = space.accelerators(8, 32)[0]
+    calls: list[Architecture] = []
+
+    def only_the_epilogue_matters(a: Architecture) -> float:
+        calls.append(a)
+        return 8 / a.epilogue
+
+    kept = shed(largest, space, only_the_epilogue_matters, 2.0)
+    assert (kept.epilogue, kept.vector, kept.weight_ports) == (4, 1, 1)
+    assert calls
+
+
+def test_a_graph_that_runs_nowhere_is_refused_with_its_reason() -> None:
+    def refuse(_: Architecture) -> float:
+        raise UnsupportedError("no unit for this")
+
+    with pytest.raises(UnsupportedError, match="no unit for this"):
+        search(next(spaces(GRAPH, BOARD, 300.0)), Quick(GRAPH), refuse)
+
+
+def test_a_larger_share_or_board_is_not_slower() -> None:
+    latency = []
+    for name, share in (("pynq-z2", 0.8), ("ultra96-v2", 0.5), ("ultra96-v2", 0.8), ("zcu102", 0.8)):
+        board = load_board(name)
+        latency.append(Predicted(GRAPH, board, board.clock_mhz)(configure(GRAPH, board, board.clock_mhz, share=share)))
+    assert all(later <= SLACK * earlier for earlier, later in itertools.pairwise(latency))
+
+
+def test_a_share_that_is_too_small_is_refused() -> None:
+    with pytest.raises(BoardError, match=r"zcu102 is too small .* 1% of the device may be used"):
+        configure(GRAPH, BOARD, 300.0, share=0.01)
+
+
+def test_quick_cycles_order_arrays_like_the_simulator() -> None:
+    space, quick, predict = next(spaces(GRAPH, BOARD, 300.0)), Quick(GRAPH), Predicted(GRAPH, BOARD, 300.0)
+    few, many = space.largest(4, 8), space.largest(16, 32)
+    assert quick(many) < quick(few)
+    assert predict(many) < predict(few)
+
+
+def test_the_scratchpad_shrinks_by_whole_block_memories() -> None:
+    assert scratch_sizes((0, 1)) == [(4096, 2048)]
+    assert scratch_sizes((4097, 2049)) == [(8192, 4096), (8192, 2048), (4096, 4096), (4096, 2048)]
+
+
+def test_the_four_bit_mode_is_bought_only_where_it_is_used() -> None:
+    assert next(spaces(GRAPH, BOARD, 300.0)).precisions == (8,)
+    narrow = dataclasses.replace(
+        GRAPH,
+        tensors={
+            name: dataclasses.replace(t, qtype=dataclasses.replace(t.qtype, bits=4))
+            if name.endswith(".weight") or name == "fc1.0.out"
+            else t
+            for name, t in GRAPH.tensors.items()
+        },
+        nodes=tuple(
+            dataclasses.replace(n, attributes={**n.attributes, "bits": 4}) if n.output == "fc1.0.out" else n for n in GRAPH.nodes
+        ),
+    )
+    assert next(spaces(narrow, BOARD, 300.0)).precisions == (8, 4)
+
+
+def test_spaces_have_every_unit_of_the_graph() -> None:
+    space: Space = next(spaces(GRAPH, BOARD, 300.0))
+    assert {"linear", "dma"} <= set(space.units)
+    assert space.demands["max_channels"] == 128
