@@ -30,6 +30,7 @@ MUTATIONS = {
     "embedding.hpp": ("unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
     "pool.hpp": ("(counted >> 1)", "(counted >> 2)"),
     "move.hpp": ("(from > to ? from : to);", "(from > to ? to : from);"),
+    "dma.hpp": ("w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),
     "patches.hpp": ("row_start += ins.down_step;", "row_start += ins.patch_bytes;"),
 }
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
 from edgeflow.hw.ops import make_node
@@ -23,7 +24,7 @@ from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines
-from edgeflow.sw.activations import legalize, views
+from edgeflow.sw.activations import legalize, storages, views
 from edgeflow.sw.blocks import overwritable
 from edgeflow.sw.lowering import Operand, _Lowering
 from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
@@ -267,3 +268,101 @@ def test_with_enough_memory_only_inputs_and_outputs_move(seed: int) -> None:
     assert transfers(tracker, LOAD) == sum(tracker.placement.activations[n].lines for n in graph.inputs if n in held)
     assert transfers(tracker, STORE) == sum(tracker.placement.activations[n].lines for n in graph.outputs)
     assert transfers(tracker, CONSTANTS) <= sum(t.lines for t in tracker.placement.activations.values() if t.constant)
+
+
+def chain() -> Builder:
+    """Layers on a residual stream: image (8 bits), then t0 (8 bits), t1 (16 bits)."""
+    b = Builder()
+    b.tensor("image", (ROWS, 64), 8)
+    b.tensor("stream", (ROWS, 64), 16)
+    return b
+
+
+def test_a_residual_stream_takes_the_memory_of_one_tensor() -> None:
+    b = chain()
+    x = "stream"
+    for _ in range(3):
+        x = b.linear("image", 64, 16, residual=x)
+        x = b.layernorm(b.add(x, b.tensor(f"row{x}", (64,), 16, constant=True)), 16)
+    assert working_set(b.graph(("image", "stream"), (x,)), Architecture(units=ALL_UNITS)) == (ROWS, 2 * ROWS)
+
+
+def test_a_residual_that_is_read_later_is_not_written_over() -> None:
+    b = chain()
+    y = b.linear("image", 64, 16, residual="stream")
+    last = b.add(y, "stream")
+    assert working_set(b.graph(("image", "stream"), (last,)), Architecture(units=ALL_UNITS)) == (ROWS, 4 * ROWS)
+
+
+def test_rows_are_concatenated_in_place() -> None:
+    b = chain()
+    token = b.tensor("token", (1, 64), 16, constant=True)
+    parts = [token, b.linear("image", 64, 16), b.linear("image", 64, 16)]
+    last = b.layernorm(b.node(Concat(0), parts), 16)
+    graph = b.graph(("image",), (last,))
+    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 2 * (2 * ROWS + 1))
+
+
+def test_pairs_of_rows_share_lines_where_only_linear_layers_read_them() -> None:
+    b = chain()
+    paired, weighed, shared = (b.layernorm("stream", 4) for _ in range(3))
+    last = [
+        b.linear(paired, 64, 16, weight_bits=4),
+        b.linear(weighed, 64, 16, weight_bits=8),
+        b.linear(shared, 64, 16, weight_bits=4),
+    ]
+    graph = b.graph(("image", "stream"), (*last, b.layernorm(shared, 8)))
+    found = storages(graph, {}, Architecture(units=ALL_UNITS))
+    assert [found[name] for name in (paired, weighed, shared)] == [NIBBLES, BYTES, BYTES]
+    narrow = Architecture(units=ALL_UNITS, precisions=(8,))
+    assert storages(graph, {}, narrow)[paired] == BYTES
+
+
+def test_narrow_residuals_lie_in_the_wide_memory() -> None:
+    b = chain()
+    private, shared = b.linear("image", 64, 8), b.linear("image", 64, 8)
+    last = [b.linear("image", 64, 8, residual=name) for name in (private, shared, "image")]
+    graph = legalize(b.graph(("image",), (*last, b.layernorm(shared, 8))))
+    assert [n.op for n in graph.nodes].count("requantize") == 2
+    found = storages(graph, {}, Architecture(units=ALL_UNITS))
+    assert [found[n.inputs[4]] for n in graph.nodes if n.output in last] == [HALVES] * 3
+    assert (found[private], found[shared], found["image"]) == (HALVES, BYTES, BYTES)
+
+
+def test_what_cannot_be_split_is_refused_with_what_it_needs() -> None:
+    b = chain()
+    x = b.layernorm("stream", 8)
+    given = [b.tensor(what, shape, 18, constant=True) for what, shape in (("e", (8,)), ("m", (1,)), ("n", (1,)))]
+    y = b.node(Attention(1, 3, 8, 0, 0, 8, True, False), ["image", x, b.layernorm("stream", 8), *given])
+    graph = b.graph(("image", "stream"), (y,))
+    follow(graph, 2 * ROWS + 2, 4)
+    message = f"node /t2 .attention. needs {4 * ROWS} lines of the narrow scratchpad, {2 * ROWS + 2} in blocks; the accelerator has"
+    with pytest.raises(UnsupportedError, match=message):
+        follow(graph, 2 * ROWS + 1, 4)
+
+
+def test_a_tensor_leaves_between_its_uses() -> None:
+    b = chain()
+    old, new = b.linear("image", 64, 16), b.linear("image", 64, 16)
+    x = b.add("stream", new)
+    for _ in range(3):
+        x = b.layernorm(x, 16)
+    graph = b.graph(("image", "stream"), (b.add(b.add(x, "stream"), old),))
+    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 6 * ROWS)
+    tracker = follow(graph, ROWS, 4 * ROWS)
+    assert not tracker.placement.blocks
+    assert transfers(tracker, STORE) == 2 * ROWS + 2 * ROWS
+    assert transfers(tracker, LOAD) == ROWS + 2 * ROWS + 2 * ROWS
+
+
+def test_an_input_leaves_rather_than_what_must_be_stored_first() -> None:
+    b = chain()
+    first = b.add("stream", b.linear("image", 64, 16))
+    old = b.linear("image", 64, 16)
+    x = b.add(first, b.linear("image", 64, 16))
+    graph = b.graph(("image", "stream"), (b.add(b.add(x, "stream"), old),))
+    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 8 * ROWS)
+    tracker = follow(graph, ROWS, 6 * ROWS)
+    assert not tracker.placement.blocks
+    assert transfers(tracker, STORE) == 2 * ROWS
+    assert transfers(tracker, LOAD) == ROWS + 2 * 2 * ROWS
