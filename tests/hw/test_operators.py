@@ -10,7 +10,7 @@ import pytest
 from operator_harness import ARCHITECTURES, Built, build, case_graph, fast, operator_cases, reference
 
 from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.ops import registry
+from edgeflow.hw.ops import registry, unit
 from edgeflow.hw.verify import verify_graph
 
 # One wrong line a header: the text that stands there and what it is changed to.
@@ -96,7 +96,7 @@ class TestOperator:
         cls.resources(architecture)
         for case in operator_cases(name):
             for step in lower(case_graph(case), architecture).steps:
-                cost = cls.cycles(step.instruction.values, architecture)
+                cost = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
                 assert cost.total > 0, f"{name}: {case.name}"
                 assert cost.macs <= case.operator.macs(case.formats), f"{name}: {case.name}"
 
