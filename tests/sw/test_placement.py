@@ -247,7 +247,7 @@ def transfers(tracker: Tracker, mode: int) -> int:
     return sum(s.instruction.values["lines"] for s in tracker.steps if s.instruction.values["mode"] == mode)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(0, 100), st.integers(0, 100))
 def test_operands_are_where_nodes_look_for_them(seed: int, narrow: int, wide: int) -> None:
     graph = drawn(seed)
