@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_int, c_longlong, c_uint, c_void_p
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+ENTRY_HEADERS = ("ap_int.h", "ap_fixed.h", "hls_stream.h")
+
+
 class _SourceRangeList(Structure):
     _fields_ = (("count", c_uint), ("ranges", POINTER(cindex.SourceRange)))
 
@@ -51,8 +55,8 @@ def system_include() -> tuple[str, ...]:
     return tuple(line.strip() for line in listing.group(1).splitlines())
 
 
-def parse(file: Path, arguments: list[str]) -> cindex.TranslationUnit:
-    """Parse one C++14 source file with ``__SYNTHESIS__`` defined.
+def parse(file: Path, arguments: list[str], vendor: Sequence[Path]) -> cindex.TranslationUnit:
+    """Parse one C++14 source file with ``__SYNTHESIS__`` defined; ``vendor`` are the folders of the tool's own headers.
 
     Raises:
         ToolchainError: the file has a syntax error, or an include is missing.
@@ -60,8 +64,9 @@ def parse(file: Path, arguments: list[str]) -> cindex.TranslationUnit:
     system = [word for folder in system_include() for word in ("-isystem", folder)]
     command = ["-x", "c++", "-std=c++14", "-D__SYNTHESIS__", *arguments, "-nostdinc", "-nostdinc++", *system]
     options = cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+    overlay = [pair for folder in vendor for pair in _simulated(folder)]
     try:
-        unit = cindex.Index.create().parse(str(file), args=command, options=options)
+        unit = cindex.Index.create().parse(str(file), args=command, unsaved_files=overlay, options=options)
     except cindex.TranslationUnitLoadError as error:
         raise ToolchainError(f"{file}: libclang cannot read this file as C++14") from error
     for diagnostic in unit.diagnostics:
@@ -69,6 +74,17 @@ def parse(file: Path, arguments: list[str]) -> cindex.TranslationUnit:
             where = diagnostic.location
             raise ToolchainError(f"{where.file or file}:{where.line}: not valid C++14: {diagnostic.spelling}")
     return unit
+
+
+def _simulated(folder: Path) -> list[tuple[str, str]]:
+    """Return what to read instead of the headers of a folder that refuse ``__SYNTHESIS__``, as the open-source ones do."""
+    common = folder / "ap_common.h"
+    if not common.is_file() or not re.search(r"#ifdef __SYNTHESIS__\s+#error", common.read_text(errors="replace")):
+        return []
+    before = '#pragma push_macro("__SYNTHESIS__")\n#undef __SYNTHESIS__\n'
+    after = '\n#pragma pop_macro("__SYNTHESIS__")\n'
+    headers = [folder / name for name in ENTRY_HEADERS if (folder / name).is_file()]
+    return [(str(header), before + header.read_text(errors="replace") + after) for header in headers]
 
 
 def skipped_ranges(unit: cindex.TranslationUnit, file: Path) -> list[tuple[int, int]]:

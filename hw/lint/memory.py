@@ -58,7 +58,7 @@ class StandardLibrary(Rule):
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
             target = _library_target(node, source)
-            if target is None or _allocates(target) or target.spelling in BUILT_IN_FUNCTIONS:
+            if target is None or _allocates(target) or target.spelling in BUILT_IN_FUNCTIONS or _names_vendor(node, source):
                 continue
             header = str(target.location.file.name).rpartition("/")[2]
             if header not in COMPILE_TIME_HEADERS:
@@ -133,6 +133,14 @@ def _library_target(node: Node, source: Source) -> Cursor | None:
         return None
     target = node.cursor.referenced
     return target if target is not None and source.is_system(target) else None
+
+
+def _names_vendor(node: Node, source: Source) -> bool:
+    """Say whether a use is the implicit string that names a variable of the tool's own type, such as a stream."""
+    variable = next((around for around in node.ancestors() if around.kind == CursorKind.VAR_DECL), None)
+    if variable is None or not source.text(node).startswith('"'):
+        return False
+    return source.is_vendor(variable.cursor.type.get_canonical().get_declaration())
 
 
 def _allocates(declaration: Cursor) -> bool:

@@ -138,7 +138,7 @@ class Scopes:
         self._values: dict[tuple[str, ...], Affine | None] = {}
         self._parameters: dict[Node, list[Node]] = {}
         self._declarators: dict[Node, tuple[str, str, tuple[str, ...], str]] = {}
-        self._resolved: dict[tuple[str | tuple[str, str], ...], str] = {}
+        self._resolved: dict[tuple[object, ...], str] = {}
         self._depth = 0
 
     def birth(self) -> int:

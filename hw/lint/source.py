@@ -88,7 +88,7 @@ class Pragma:
     offset: int
     text: str
 
-    @property
+    @cached_property
     def words(self) -> list[str]:
         """The words, with ``name = value`` and ``a, b`` drawn together."""
         return re.sub(r"\s*([=,])\s*", r"\1", self.text).split()
@@ -131,8 +131,9 @@ class Source:
         self._vendor = [folder for folder in folders if (folder / "ap_int.h").is_file()]
         self._ours = [self.file.parent, *(folder for folder in folders if folder not in self._vendor)]
         arguments = [*(f"-D{define}" for define in defines), *(f"-I{folder}" for folder in folders)]
-        self.unit = parse(self.file, arguments)
+        self.unit = parse(self.file, arguments, self._vendor)
         self._owned: dict[str, Path | None] = {}
+        self._vendors: dict[str, bool] = {}
         self._content: dict[Path, bytes] = {}
         self.roots: dict[Path, list[Node]] = {self.file: []}
         for cursor in self.unit.cursor.get_children():
@@ -151,7 +152,12 @@ class Source:
     def is_vendor(self, cursor: Cursor) -> bool:
         """Say whether a declaration stands in the tool vendor's headers, such as ``ap_int.h``."""
         file = cursor.location.file
-        return file is not None and any(Path(file.name).resolve().is_relative_to(folder) for folder in self._vendor)
+        if file is None:
+            return False
+        name = str(file.name)
+        if name not in self._vendors:
+            self._vendors[name] = any(Path(name).resolve().is_relative_to(folder) for folder in self._vendor)
+        return self._vendors[name]
 
     def is_system(self, cursor: Cursor) -> bool:
         """Say whether a declaration stands in a header of the C or C++ library."""

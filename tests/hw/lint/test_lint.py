@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edgeflow.hw.errors import InputError, ToolchainError
 from edgeflow.hw.lint import Finding, lint
 from edgeflow.hw.lint.__main__ import main
 from edgeflow.hw.lint.linter import RULES
-from edgeflow.sim.headers import native_include
+from edgeflow.sim.headers import exact_include, native_include
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
@@ -42,6 +43,33 @@ def test_fixture_is_valid_and_belongs_to_a_rule(file: Path) -> None:
 
 def test_synthesizable_code_has_no_findings() -> None:
     assert lint([FIXTURES / "clean.cpp"], native_include()) == []
+
+
+@pytest.mark.skipif(find_spec("hls4ml") is None, reason="the vendor's ap_int headers come with hls4ml")
+@pytest.mark.parametrize("name", ["clean", "dataflow-channel", "memory-ports", "shift-width", "uninitialised"])
+def test_vendor_headers_change_no_finding(name: str) -> None:
+    file = FIXTURES / f"{name}.cpp"
+    assert sorted((finding.rule, finding.line) for finding in lint([file], exact_include())) == expected(file)
+
+
+def test_streams_move_by_operators_too(tmp_path: Path) -> None:
+    (tmp_path / "hls_stream.h").write_text(
+        "namespace hls {\ntemplate <class T>\nstruct stream {\n    T held;\n};\n"
+        "template <class T>\nvoid operator<<(stream<T>& s, const T& item) { s.held = item; }\n"
+        "template <class T>\nvoid operator>>(stream<T>& s, T& item) { item = s.held; }\n}\n"
+    )
+    (tmp_path / "ap_int.h").write_text("")
+    text = (
+        '#include "hls_stream.h"\nstatic void put(hls::stream<int>& s, int x) { s << x; }\n'
+        "static void get(hls::stream<int>& s, int& x) { s >> x; }\n"
+        "void kernel(int& a, int& b) {\n#pragma HLS DATAFLOW\n    hls::stream<int> s;\n    put(s, 1);\n    get(s, a);\nMORE}\n"
+    )
+    (tmp_path / "code").mkdir()
+    file = tmp_path / "code" / "kernel.cpp"
+    file.write_text(text.replace("MORE", ""))
+    assert lint([file], [tmp_path]) == []
+    file.write_text(text.replace("MORE", "    get(s, b);\n"))
+    assert [(finding.rule, finding.line) for finding in lint([file], [tmp_path])] == [("dataflow-channel", 4)]
 
 
 def test_header_of_ours_is_linted_once(tmp_path: Path) -> None:
@@ -91,6 +119,11 @@ def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert capsys.readouterr().out.count(": warning: ") == 2
     assert main([str(tmp_path / "missing.cpp")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+    (tmp_path / "edgeflow_top.cpp").write_text('#include "part.hpp"\n')
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "part.hpp").write_text("inline int f(int n) {\n    static int sum;\n    return sum += n;\n}\n")
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().out.endswith("[static-local]\n")
     assert main(["--rules"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(RULES)
 
