@@ -130,7 +130,7 @@ def _results(client: Any, work: Callable[[Any, Job], Result], shared: Any, jobs:
         while waiting or running:
             if data is None and _workers(client):
                 with contextlib.suppress(TimeoutError):  # the workers have just died
-                    data = client.scatter(shared, hash=False, timeout=SCATTER_SECONDS)
+                    data = client.scatter(shared, broadcast=True, hash=False, timeout=SCATTER_SECONDS)
             room = 0 if data is None else BATCHES * sum(client.nthreads().values()) - len(running)
             for number in [waiting.popleft() for _ in range(min(room, len(waiting)))]:
                 future = client.submit(work, data, jobs[number], pure=False)

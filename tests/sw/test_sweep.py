@@ -87,7 +87,11 @@ def test_jobs_of_a_killed_worker_run_on_another(cluster: Any) -> None:
 
 @needs_dask
 @quiet
-def test_a_job_that_kills_its_workers_is_named_as_such(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("allowed", [0, 100])
+def test_a_job_that_kills_its_workers_is_named_as_such(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the scheduler gives the job up, or the data of all jobs is lost with the workers again and again."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "ATTEMPTS", 1)
     monkeypatch.setattr(sweep, "SCATTER_SECONDS", 2.0)
 
     def work(_: int, job: int) -> int:
@@ -95,8 +99,12 @@ def test_a_job_that_kills_its_workers_is_named_as_such(cluster: Any, monkeypatch
             os.kill(os.getpid(), signal.SIGKILL)
         return job
 
-    with pytest.raises(ClusterError, match=r"a job killed every worker of tcp://.*run the same command again"):
-        list(run_cluster(work, 0, list(range(5)), cluster.scheduler_address))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": allowed}),
+        distributed.LocalCluster(n_workers=1, processes=True, host="127.0.0.1", dashboard_address=None) as made,
+        pytest.raises(ClusterError, match=r"a job killed every worker of tcp://.*run the same command again"),
+    ):
+        list(run_cluster(work, 0, list(range(5)), made.scheduler_address))
 
 
 @needs_dask
