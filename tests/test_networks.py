@@ -22,6 +22,9 @@ from test_operators import MUTATIONS
 
 import edgeflow
 from edgeflow.hw.architecture import Architecture
+from edgeflow.quant.inputs import encode_inputs
+from edgeflow.sim import csim
+from edgeflow.sim.compare import compare
 from edgeflow.sw.build import Build
 
 OVERLAY = ARCHITECTURES["16x16 axi128"]  # has every unit: one library serves all networks
@@ -186,6 +189,26 @@ def test_an_overlay_runs_a_smaller_model_and_refuses_a_larger_one(tmp_path: Path
     assert refusal.match(needs + r": node LayerNormalization_0 .*200 channels .* exceed .*; and \d+ more$")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "larger").exists()
+
+
+def test_one_library_runs_two_programs(tmp_path: Path) -> None:
+    """The C++ of an overlay made for a larger model runs a smaller one's program as it is, word for word."""
+    large = block(tmp_path / "large.onnx", tokens=33, width=80, heads=2, hidden=160)
+    first = edgeflow.compile(large, calibration={"x": normal((8, 33, 80))}, output=tmp_path / "large")
+    small = block(tmp_path / "small.onnx", tokens=7, width=36, heads=3, hidden=20)
+    overlay = first.folder / "overlay.json"
+    second = edgeflow.compile(small, calibration={"x": normal((8, 7, 36))}, output=tmp_path / "small", overlay=overlay)
+
+    library = csim.build(first.folder / "hls")
+    built = library.stat().st_mtime_ns
+    for build in (first, second, first):
+        words = encode_inputs(build.graph, build.golden())
+        found = compare(build.graph, build.program, library, words)
+        assert {t.name: t.differing for t in found if t.differing or not t.words} == {}
+        assert len(found) == len(build.graph.inputs) + len(build.graph.nodes)
+    assert library.stat().st_mtime_ns == built
+    # The smaller model's own folder holds the same C++: it is the same library, not one like it.
+    assert csim.build(second.folder / "hls") == library
 
 
 def test_an_overlay_without_a_unit_is_refused(tmp_path: Path) -> None:
