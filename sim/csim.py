@@ -127,7 +127,7 @@ class CSimulation:
         """Run one sample (per-sample shapes); returns the outputs.
 
         ``observe`` is called with every tensor as soon as it is complete, views included: the program then runs instruction by
-        instruction.
+        instruction, save that a layer normalization runs with the pass of the array that it runs beside.
         """
         for name in self._program.inputs:
             self._write(self._places[name], inputs[name])
@@ -137,23 +137,36 @@ class CSimulation:
             for base in self._program.inputs:
                 for name in self._completed(base):
                     observe(name, self.read_external(name))
-            for i, step in enumerate(self._program.steps):
-                self._library.edgeflow_csim_run(self._handle, i, 1)
-                for name in self._completed(step.completes):
-                    observe(name, self.read(name))
+            for steps in self._groups():
+                for step in steps:
+                    for name in self._completed(step.completes):
+                        observe(name, self.read(name))
         return {name: self.read_external(name) for name in self._program.outputs}
 
     def counted(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[str, tuple[int, int]]]]:
         """Run one sample instruction by instruction; yields each step with its loops' (entries, trips) by name.
 
-        Needs a library built with ``count``.
+        Needs a library built with ``count``. A pass of the array and the layer normalization that runs beside it run in one go; the
+        counters whose names begin with the latter's are its own.
         """
         for name in self._program.inputs:
             self._write(self._places[name], inputs[name])
         self._counts()
-        for i, step in enumerate(self._program.steps):
-            self._library.edgeflow_csim_run(self._handle, i, 1)
-            yield step, self._counts()
+        for steps in self._groups():
+            counts = self._counts()
+            for step in steps[1:]:
+                own = {name for name in counts if name.startswith(step.instruction.layout.name)}
+                yield step, {name: counts.pop(name) for name in sorted(own)}
+            yield steps[0], counts
+
+    def _groups(self) -> Iterator[tuple[Step, ...]]:
+        """Run the program; yields the instructions of every call after it."""
+        steps, first = self._program.steps, 0
+        while first < len(steps):
+            count = 2 if steps[first].instruction.values.get("norm") else 1
+            self._library.edgeflow_csim_run(self._handle, first, count)
+            yield steps[first : first + count]
+            first += count
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         text = ctypes.create_string_buffer(1 << 16)

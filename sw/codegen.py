@@ -22,6 +22,7 @@ from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
 
 OVERLAY_TEMPLATES = ("edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp", "edgeflow_top.cpp", "csim.cpp")
+ARRAY_UNITS = ("linear", "attention", "layernorm")  # instructions that the array runs, where there is one
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
 
 
@@ -50,8 +51,8 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
     """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
     units = set(architecture.units)
     array = bool(units & {"linear", "attention"})
-    # The array decodes both of its instructions, whichever a model uses.
-    known = units | {"linear", "attention"} if array else units
+    # The array decodes all of its instructions, whichever a model uses.
+    known = units | set(ARRAY_UNITS) if array else units
     layouts = [layout for layout in instruction_layouts() if layout.name in known]
     words = LINE_BYTES // architecture.word_bytes
     depth = {"program": INSTRUCTION_LIMIT * DESCRIPTOR_BYTES // architecture.word_bytes, "weights": 1 << 20, "memory": 1 << 20}
@@ -68,6 +69,7 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         "constants": constants(architecture),
         "layouts": layouts,
         "array": array,
+        "array_units": ARRAY_UNITS,
         "buffers": "bram" if architecture.block_buffers else "lutram",
         "headers": sorted({unit(layout).header for layout in layouts}),
         "instruction_words": INSTRUCTION_WORDS,

@@ -1,20 +1,24 @@
 """Linking: every pass of the array loads the next linear tile's weights while it computes.
 
-Operators lower to passes that each describe their own tile's load. This step moves each load one linear pass ahead, across layers, and
-decides which half of the stationary memory each tile takes: tiles alternate between the halves, and attention, which runs between two
-linear layers, takes the half that the tile loaded in advance leaves free.
+Operators lower to passes that each describe their own tile's load. This step moves each load one linear pass ahead, across layers,
+and decides which half of the stationary memory each tile takes: tiles alternate between the halves, and attention, which runs
+between two linear layers, takes the half that the tile loaded in advance leaves free.
+
+A layer normalization of what the last pass of a linear layer completes runs beside that pass, where that is sooner than after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.architecture import HALVES, NIBBLES, ROW_ELEMENTS, Architecture, round_up
 from edgeflow.hw.ops.attention_schedule import ATTENTION
-from edgeflow.hw.ops.base import Instruction
-from edgeflow.hw.ops.linear import LINEAR, PASS_GAP
+from edgeflow.hw.ops.base import Instruction, unit
+from edgeflow.hw.ops.layernorm import LAYERNORM
+from edgeflow.hw.ops.layernorm_schedule import beside_trips
+from edgeflow.hw.ops.linear import LINEAR, PASS_GAP, Linear, row_stride
 from edgeflow.hw.program import Step
 
 LOADS = ("load_words", "load_table", "load_end", "load_nibbles", "load_quad")
@@ -24,7 +28,7 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
     """The program's steps with every load in the pass before its tile, and ``trips`` filled in."""
     half = architecture.slots // 2
     linear = [i for i, step in enumerate(steps) if step.instruction.layout is LINEAR]
-    following = {i: after for i, after in zip_longest(linear, linear[1:])}
+    following = dict(zip_longest(linear, linear[1:]))
     made: list[Step] = []
     tile = 0  # of the linear pass that runs next: its half of the slots and its set of parameters
     loaded = False  # whether that tile's weights are already on chip, or being loaded
@@ -37,7 +41,11 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
             made.append(replace(step, instruction=replace(step.instruction, values=values)))
             continue
         if step.instruction.layout is not LINEAR:
-            made.append(step)
+            beside = _beside(made[-1], step, architecture) if made and step.instruction.layout is LAYERNORM else None
+            if beside is None:
+                made.append(step)
+            else:
+                made[-1:] = beside
             continue
         if not loaded:
             made.append(_load_only(step, tile, half, architecture))
@@ -70,7 +78,57 @@ def _load_only(step: Step, tile: int, half: int, architecture: Architecture) -> 
 
 
 def _timed(values: dict[str, int], stream: tuple[int, int], architecture: Architecture) -> Instruction:
-    from edgeflow.hw.ops.linear import Linear
-
     trips = Linear.cycles(values, architecture).loops["pass"].trips
     return Instruction(LINEAR, values | {"trips": trips}, stream)
+
+
+def _beside(before: Step, step: Step, architecture: Architecture) -> tuple[Step, Step] | None:
+    """A pass and the layer normalization after it, such that they run together; None if they cannot, or if it takes longer."""
+    linear, norm = before.instruction, step.instruction
+    if linear.layout is not LINEAR or not runs_beside(linear.values, norm.values, architecture):
+        return None
+    joined = {**linear.values, "norm": 1, "chain": 1}
+    alone = Linear.cycles(joined, architecture).loops["pass"].trips
+    trips = beside_trips(joined, norm.values, architecture) - alone
+    apart = [unit(i.layout).cycles(i.values, architecture).total for i in (linear, norm)]
+    first = Instruction(LINEAR, joined | {"trips": alone}, linear.stream)
+    second = Instruction(LAYERNORM, {**norm.values, "trips": trips}, norm.stream)
+    together = [unit(i.layout).cycles(i.values, architecture).total for i in (first, second)]
+    return (replace(before, instruction=first), replace(step, instruction=second)) if sum(together) < sum(apart) else None
+
+
+def runs_beside(linear: Mapping[str, int], norm: Mapping[str, int], architecture: Architecture) -> bool:
+    """Whether the pass completes exactly the rows that are normalized, and reads nothing that the normalization has overwritten."""
+    channels = norm["channels"]
+    same = linear["y_storage"] == norm["x_storage"] == HALVES and (linear["y"], linear["rows"]) == (norm["x"], norm["rows"])
+    whole = round_up(channels, ROW_ELEMENTS) == linear["y_limit"] and linear["y_channel"] + architecture.po >= channels
+    if not (same and whole and linear["y_stride"] == row_stride(channels, HALVES)) or linear["chain"]:
+        return False
+    rows, together = norm["rows"], 1 + linear["quad"]
+    target = _Rows(norm["y"], row_stride(channels, norm["y_storage"]), norm["y_storage"])
+    read = [_Rows(linear["x"], linear["x_stride"], linear["x_storage"])]
+    if linear["has_residual"]:
+        read.append(_Rows(linear["residual"], linear["residual_stride"], HALVES))
+    if target.overlap(0, rows, _Rows(linear["y"], linear["y_stride"], HALVES), 0, rows):
+        return False
+    # A row is written when those that the pass takes together with it have been read.
+    later = range(together, rows, together)
+    return not any(target.overlap(row - together, row, rows_read, row, rows) for rows_read in read for row in later)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a tensor in the scratchpad."""
+
+    base: int
+    stride: int
+    storage: int
+
+    def line(self, row: int) -> int:
+        """The line at which a row starts."""
+        return self.base + (row // 2 if self.storage == NIBBLES else row) * self.stride
+
+    def overlap(self, first: int, end: int, other: _Rows, other_first: int, other_end: int) -> bool:
+        """Whether rows ``first`` to ``end`` (exclusive) share a line with those of another tensor."""
+        last, other_last = self.line(end - 1) + self.stride, other.line(other_end - 1) + other.stride
+        return self.line(first) < other_last and other.line(other_first) < last

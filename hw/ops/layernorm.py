@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.graph import Attribute, Format, IntArray
@@ -33,7 +33,19 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
-from edgeflow.hw.ops.chunk import parameter_banks, power_of_two, read_luts, stream_words, write_luts
+from edgeflow.hw.ops.chunk import parameter_banks, read_luts, write_luts
+from edgeflow.hw.ops.layernorm_schedule import (
+    LATENCY,
+    NEWTON_STAGES,
+    NEWTON_STEPS,
+    READ_STAGES,
+    SUM_STAGES,
+    alone_trips,
+    chunk_count,
+    layernorm_sizes,
+    parameter_words,
+)
+from edgeflow.hw.ops.linear import ARRAY_DEPTH
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -54,30 +66,17 @@ Z_BITS = 20  # fraction bits of d / sqrt(V)
 ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which lies in (1, 2]
 SEEDS = 192
 EPSILON_LIMIT = 1 << 52
-NEWTON_STEPS = 2
-
-# Stages from the read of a row's last chunk to its statistics: the deepest path of an iteration, and the iterations that the first
-# chunk of the row waits at least after its last.
-READ_STAGES = 4  # address, block memory and its output register, choice of the chunk
-SUM_STAGES = 9  # square in a DSP slice 3, adder tree of 32 lanes 5, accumulation
-MEAN_STAGES = 6  # product of 32 x 18 bit 4, rounding, shift
-VARIANCE_STAGES = 10  # channels times mean 3, difference, product of 20 x 35 bit 4, two additions
-SCALE_STAGES = 5  # leading digit 2, shift 2, table
-NEWTON_STAGES = 15  # square of 26 bit 4, product of 32 x 34 bit 5, difference, product of 26 x 30 bit 4, rounding
-LATENCY = READ_STAGES + SUM_STAGES + MEAN_STAGES + VARIANCE_STAGES + SCALE_STAGES + NEWTON_STEPS * NEWTON_STAGES + 1
-LOAD_LATENCY = 8  # stages from a word of the stream to its gain and offset in memory: read, shift, add, write, read
-
 LAYERNORM = InstructionLayout(
     "layernorm",
     3,
     (
-        *("x", "y"),
+        *("trips", "x", "y"),
         *("rows:20", "x_storage:2", "x_signed:1", "fraction_bits:5"),
         *("channels:17", "y_storage:2", "y_signed:1", "y_bits:5", "mean_shift:6"),
         *("mean_multiplier:18", "shift:6", "offset_shift:6"),
         *("epsilon_low", "epsilon_high"),
     ),
-    ("stream", "scratch"),
+    ("stream", "scratch"),  # on an overlay with an array, the array runs it
 )
 
 X, GAIN, OFFSET, SEED = range(4)
@@ -259,26 +258,23 @@ class LayerNorm(Operator):
             "epsilon_low": self.epsilon & 0xFFFFFFFF,
             "epsilon_high": self.epsilon >> 32,
         }
+        values["trips"] = alone_trips(values, a)
         return [Instruction(LAYERNORM, values, context.stream("gain and offset", parameters))]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        """``LAYERNORM_RING``: chunks that wait for their row's statistics; ``LAYERNORM_ROWS``: rows whose statistics wait."""
-        return {
-            "LAYERNORM_LATENCY": LATENCY,
-            "LAYERNORM_LOAD": LOAD_LATENCY,
-            "LAYERNORM_RING": power_of_two(ceil_div(architecture.max_channels, architecture.vector) + LATENCY + 1),
-            "LAYERNORM_ROWS": power_of_two(LATENCY + 2),
-        }
+        return layernorm_sizes(architecture)
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """An iteration for each chunk, and those between the first chunk's read and its output: the rest of its row and LATENCY, or
-        the parameters of all channels where they take longer."""
-        chunks = ceil_div(values["channels"], architecture.vector)
-        words = stream_words(8 * values["channels"], architecture)
-        trips = values["rows"] * chunks + max(chunks + LATENCY, words + LOAD_LATENCY)
-        return Cycles({"layernorm": Loop(trips, depth=LATENCY)})
+        """The iterations that the array spends on it alone (``trips``): all, or those after the pass that it runs beside."""
+        chunks = chunk_count(values, architecture)
+        inside = {
+            "layernorm parameters": parameter_words(values["channels"], architecture),
+            "layernorm reads": chunks,
+            "layernorm writes": chunks,
+        }
+        return Cycles({"layernorm": Loop(values["trips"], depth=ARRAY_DEPTH)}, inside=inside)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
@@ -286,10 +282,10 @@ class LayerNorm(Operator):
         those of six kinds of products, the Newton steps one set each because rows of one chunk follow every cycle.
 
         LUTs of a lane: choice of the chunk and of its storage, fraction shift, difference, rounding and shift of z and of the
-        affine, saturation, placing in the line; of all: both adder trees, statistics, address counters. A gain of 18 and an offset
-        of 50 bit for each channel lie in LUT memory, and so do 52 bit of statistics a row. Flip-flops: a register behind every
-        stage of a lane and of the trees, and a number of 62 bit in every stage of the statistics. Block memory: the ring, all lanes
-        of a chunk in one word.
+        affine, saturation, placing in the line; of all: both adder trees, statistics, address counters, and a second source for the
+        words and addresses of both memories, which the array shares. A gain of 18 and an offset of 50 bit for each channel lie in
+        LUT memory, and so do the sums and statistics of a row (170 bit). Flip-flops: a register behind every stage of a lane and of
+        the trees, and a number of 62 bit in every stage of the statistics. Block memory: the ring, a chunk to a word.
         """
         v = architecture.vector
         sizes = cls.template_arguments(architecture)
@@ -313,12 +309,12 @@ class LayerNorm(Operator):
             + 2 * shifter_luts(32, 31)
             + rom_luts(16, SEEDS)
             + NEWTON_STEPS * (adder_luts(62) + adder_luts(58) + delay_luts(32, NEWTON_STAGES))
-            + lutram_luts(20 + 26 + 6, sizes["LAYERNORM_ROWS"])
+            + lutram_luts(32 + 54 + 20 + 6 + 32 + 26, sizes["LAYERNORM_ROWS"])
         )
         parameters = banks * lutram_luts(18 + 50, architecture.max_channels // banks) + word_channels * (
             shifter_luts(50, 49) + adder_luts(50)
         )
-        counters = 12 * adder_luts(20)
+        counters = 12 * adder_luts(20) + 2 * mux_luts(2, 8 * LINE_BYTES) + 4 * mux_luts(2, 20)
         stages = registers(18, 4) + registers(50, 6) + registers(17, 2)
         return Resources(
             dsp=v * lane_dsp + row_dsp + multiplier_dsps(21, 18),

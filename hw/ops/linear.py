@@ -34,6 +34,7 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
+from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
 
 PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read (array.hpp)
 # From the last cycle of a chain to its last word written: read, four cascaded multipliers, the adder tree (up to five levels), the
@@ -49,7 +50,7 @@ LINEAR = InstructionLayout(
         *("load_table:16", "load_slot:16", "load_end:16", "load_delay:16"),
         *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "residual_multiplier:18"),
         *("x_storage:2", "y_storage:2", "x_signed:1", "y_signed:1", "residual_signed:1", "has_table:1", "has_residual:1"),
-        *("quad:1", "chain:1", "set:1", "load_set:1", "load_nibbles:1", "load_quad:1"),
+        *("quad:1", "chain:1", "norm:1", "set:1", "load_set:1", "load_nibbles:1", "load_quad:1"),
     ),
     ("program", "stream", "scratch", "array_state"),
 )
@@ -267,6 +268,7 @@ class Linear(Operator):
             "LINEAR_TABLE": 1 << TABLE_INDEX_BITS,
             "QUAD": int(4 in architecture.precisions),
             "HAS_ATTENTION": int("attention" in architecture.units),
+            **layernorm_sizes(architecture),
             **attention_sizes(architecture),
         }
 

@@ -4,6 +4,12 @@
 // PI inputs a cycle. The epilogue works on the row before, EPILOGUE outputs a cycle, and the next tile's weights are loaded at the same
 // time. Passes whose `chain` is set continue without draining the pipeline: the whole chain is one loop with II = 1.
 //
+// Layer normalization is part of the same loop (layernorm.hpp). Where a linear pass has `norm` set, the layer normalization of its
+// output is the next instruction: it starts when the pass has loaded its tile, and continues as a pass without products.
+//
+// A cycle reads each memory in one place and writes it in one: the narrow one for the row that streams by, a query or the input of a
+// layer normalization (and for attention's values); the wide one for the residual or the input of a layer normalization.
+//
 // Two weights share one multiplier: (w1 << 18) + w0 times x. Four such products are added in the multipliers' cascade; then the lower 18
 // bits, sign-extended, are the sum for w0, and the rest after subtracting them that for w1. In the 4-bit mode the operand holds two rows,
 // (x1 << 11) + x0, and the weights lie 22 bits apart: four products each, in fields of 11 bits.
@@ -14,6 +20,7 @@
 #ifndef EDGEFLOW_ARRAY_HPP
 #define EDGEFLOW_ARRAY_HPP
 
+#include "edgeflow/layernorm.hpp"
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
 
@@ -54,6 +61,8 @@ struct ArrayState {
     ap_int<32> accumulator[2][C::PO];
     ap_int<32> result[2][C::PO];
     EpilogueRow epilogue;
+    Line residual;  // of the last line of the residual that the epilogue has read
+    LayernormState<C> norm;
     // Attention.
     Score score[2][C::PO][C::ATTENTION_KEYS];
     Score maximum[2][C::PO];
@@ -161,9 +170,15 @@ void array_operands(const Line& line, unsigned part, unsigned storage, bool is_s
     }
 }
 
+// Whether a word of the next tile is taken now.
+inline bool array_loads(const LinearInstruction& ins, unsigned cycle) {
+#pragma HLS INLINE
+    return cycle >= ins.load_delay && cycle - ins.load_delay < ins.load_words;
+}
+
 // One word of the weight stream: the table, the parameters, then the weights of the next tile.
 template <class C>
-void array_load(const LinearInstruction& ins, unsigned cycle, hls::stream<StreamWord<C> >& stream, PassState& pass, ArrayState<C>& state) {
+void array_load(const LinearInstruction& ins, unsigned cycle, const StreamWord<C>& word, PassState& pass, ArrayState<C>& state) {
 #pragma HLS INLINE
     const int BYTES_IN = Memory<C>::STREAM_BYTES;
     const int INTEGERS = BYTES_IN / 4;
@@ -171,9 +186,8 @@ void array_load(const LinearInstruction& ins, unsigned cycle, hls::stream<Stream
     const int ARRAY_WORDS = C::PO * 4 / BYTES_IN;  // words of PO integers
     const int PARAMETER_WORDS = (C::PO * 12 + LINE_BYTES - 1) / LINE_BYTES * Memory<C>::LINE_STREAM_WORDS;
     const unsigned n = cycle - ins.load_delay;
-    if (cycle >= ins.load_delay && n < ins.load_words) {
+    if (array_loads(ins, cycle)) {
         EDGEFLOW_TRIP("weight words");
-        const StreamWord<C> word = stream.read();
         const unsigned parameters = n - ins.load_table;
         if (n < ins.load_table) {
             for (int e = 0; e < ENTRIES; ++e) {
@@ -232,25 +246,31 @@ void array_load(const LinearInstruction& ins, unsigned cycle, hls::stream<Stream
     }
 }
 
-// EPILOGUE outputs of the row before: requantize; then table or residual; saturate; write.
+// Whether the epilogue reads a line of the residual now, and which: a line serves all groups of a row that lie in it.
 template <class C>
-void array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, Scratch<C>& scratch) {
+bool epilogue_reads(const EpilogueRow& epilogue, unsigned& line) {
 #pragma HLS INLINE
     const unsigned GROUPS = C::PO / C::EPILOGUE;
+    const unsigned row = epilogue.beat >= GROUPS ? 1u : 0u;
+    const unsigned group = epilogue.beat - row * GROUPS;
+    const unsigned channel = epilogue.ins.y_channel + group * C::EPILOGUE;
+    line = epilogue.residual[row] + (channel >> 5);
+    const bool residual = !epilogue.attention && epilogue.ins.has_residual && channel < epilogue.ins.y_limit;
+    return epilogue.beat < epilogue.beats && residual && (group == 0 || channel % 32 == 0);
+}
+
+// EPILOGUE outputs of the row before: requantize; then table or residual; saturate; write. Whether they complete a row of a pass whose
+// output a layer normalization waits for.
+template <class C>
+bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& writes) {
+#pragma HLS INLINE
+    const unsigned GROUPS = C::PO / C::EPILOGUE;
+    bool completed = false;
     if (epilogue.beat < epilogue.beats) {
         const LinearInstruction& ins = epilogue.ins;
         const unsigned row = epilogue.beat >= GROUPS ? 1u : 0u;
         const unsigned group = epilogue.beat - row * GROUPS;
         const unsigned channel = ins.y_channel + group * C::EPILOGUE;
-        Line residual;
-#pragma HLS ARRAY_PARTITION variable=residual.byte complete
-        for (int b = 0; b < LINE_BYTES; ++b) {
-#pragma HLS UNROLL
-            residual.byte[b] = 0;
-        }
-        if (!epilogue.attention && ins.has_residual && channel < ins.y_limit) {
-            residual = read_wide<C>(scratch, epilogue.residual[row] + (channel >> 5));
-        }
         Element outputs[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
         for (int lane = 0; lane < C::EPILOGUE; ++lane) {
@@ -264,7 +284,7 @@ void array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, Scratch<C>& scr
             }
             Product value = requantize(state.result[row][o], factor, shift);
             if (!epilogue.attention && (ins.has_table || ins.has_residual)) {
-                Element operand = line_element(residual, (channel % 32) + lane, HALVES, ins.residual_signed, 0);
+                Element operand = line_element(state.residual, (channel % 32) + lane, HALVES, ins.residual_signed, 0);
                 Multiplier scale = ap_int<18>(ins.residual_multiplier);
                 ap_uint<6> scale_shift = ins.residual_shift;
                 if (ins.has_table) {
@@ -300,10 +320,12 @@ void array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, Scratch<C>& scr
             const unsigned first = halves ? (channel % 32) * 2 : channel % 64;
             const unsigned count = halves ? C::EPILOGUE * 2 : C::EPILOGUE;
             const unsigned mask = ins.y_storage == NIBBLES ? (row == 0 ? epilogue.halves : 2u) : 3u;
-            write_line<C>(scratch, target, first, count, mask, line);
+            request_write<C>(writes, target, first, count, mask, line);
         }
         ++epilogue.beat;
+        completed = !epilogue.attention && ins.norm && epilogue.beat == epilogue.beats;
     }
+    return completed;
 }
 
 template <class C>
@@ -384,12 +406,42 @@ unsigned array(
 #pragma HLS ARRAY_PARTITION variable=state.partial complete dim=1
 #pragma HLS BIND_STORAGE variable=state.partial type=ram_s2p impl=lutram
 #pragma HLS DEPENDENCE variable=state.partial inter false
+#pragma HLS ARRAY_RESHAPE variable=state.norm.ring complete dim=2
+#pragma HLS BIND_STORAGE variable=state.norm.ring type=ram_s2p impl=bram
+#pragma HLS DEPENDENCE variable=state.norm.ring inter false
+#pragma HLS ARRAY_PARTITION variable=state.norm.gain complete dim=2
+#pragma HLS BIND_STORAGE variable=state.norm.gain type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.gain inter false
+#pragma HLS ARRAY_PARTITION variable=state.norm.offset complete dim=2
+#pragma HLS BIND_STORAGE variable=state.norm.offset type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.offset inter false
+// What one step writes the next reads so many iterations later: the scheduler is held to that.
+#pragma HLS BIND_STORAGE variable=state.norm.sum type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.sum type=inter direction=raw distance=C::LAYERNORM_SUM_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.norm.squares type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.squares type=inter direction=raw distance=C::LAYERNORM_SUM_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.norm.mean type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.mean type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG+C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.norm.shift type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.shift type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG+C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.norm.scaled type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.scaled type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.norm.root type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.norm.root type=inter direction=raw distance=C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS ARRAY_PARTITION variable=state.residual.byte complete
 #pragma HLS DEPENDENCE variable=scratch.narrow inter false
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
     LinearInstruction linear = decode_linear(descriptor);
     AttentionInstruction attention = decode_attention(descriptor);
     bool is_attention = C::HAS_ATTENTION && descriptor.word[0] == OPCODE_ATTENTION;
-    unsigned trips = is_attention ? attention.trips : linear.trips;
+    bool is_norm = C::HAS_LAYERNORM && descriptor.word[0] == OPCODE_LAYERNORM;
+    LayernormPass<C> norm;
+    reset_layernorm<C>(norm);
+    if (is_norm) {
+        start_layernorm<C>(decode_layernorm(descriptor), norm);
+        norm.complete = norm.ins.rows;
+    }
+    unsigned trips = is_attention ? attention.trips : is_norm ? norm.ins.trips : linear.trips;
     PassState pass;
     start_pass<C>(linear, attention, is_attention, pass);
     AttentionPass jobs;
@@ -402,28 +454,55 @@ array_cycles:
     while (running) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("pass");
-        array_epilogue<C>(state.epilogue, state, scratch);
-
+        if (is_norm) {
+            EDGEFLOW_TRIP("layernorm");
+        } else {
+            EDGEFLOW_TRIP("pass");
+        }
+        const bool is_linear = !is_attention && !is_norm;
         const bool scores = is_attention && attention.mac == ATTENTION_SCORES;
         const bool values = is_attention && attention.mac == ATTENTION_VALUES;
-        const bool streams = is_attention ? scores || values : true;
+        const bool streams = is_linear || scores || values;
         const unsigned rows = is_attention ? (scores ? attention.keys : attention.rows) : (linear.quad ? (linear.rows + 1) >> 1 : linear.rows);
         const unsigned steps = is_attention ? attention.steps : linear.steps;
         const unsigned beats = scores ? 1u : !is_attention && linear.quad ? 2u * C::PO / C::EPILOGUE : unsigned(C::PO / C::EPILOGUE);
         const bool quad = !is_attention && linear.quad;
         const bool active = streams && pass.row < rows;
 
-        // One read of the narrow memory a cycle: the row that streams by, or a query that is loaded.
+        // The residual, or a chunk of the input of a layer normalization. A chunk in the narrow memory is read by a pass of its own.
+        ScratchWrites writes;
+#pragma HLS ARRAY_PARTITION variable=writes.narrow.value.byte complete
+#pragma HLS ARRAY_PARTITION variable=writes.wide.value.byte complete
+        clear_writes(writes);
+        unsigned residual_line = 0;
+        const bool residual = epilogue_reads<C>(state.epilogue, residual_line);
+        const bool writing = state.epilogue.beat < state.epilogue.beats;
+        const bool norm_reads = C::HAS_LAYERNORM && layernorm_reads<C>(norm, residual);
+        const unsigned norm_line = norm_reads ? layernorm_line<C>(norm) : 0u;
+        const bool norm_narrow = norm_reads && norm_line < unsigned(C::NARROW_LINES);
+        Line wide;
+#pragma HLS ARRAY_PARTITION variable=wide.byte complete
+        if (residual || (norm_reads && !norm_narrow)) {
+            wide = read_wide<C>(scratch, residual ? residual_line : norm_line);
+        }
+        if (residual) {
+            state.residual = wide;
+        }
+        const bool completed = array_epilogue<C>(state.epilogue, state, writes);
+        if (C::HAS_LAYERNORM) {
+            layernorm_follow<C>(completed, linear.quad ? 2u : 1u, norm);
+        }
+
+        // One read of the narrow memory: the row that streams by, a query that is loaded, or a chunk of a layer normalization.
         const bool query = is_attention && attention.query && jobs.query_lane < attention.q_lanes;
-        const unsigned address = query ? attention_query_line<C>(attention, jobs) : pass.line + pass.chunk;
+        const unsigned address = query ? attention_query_line<C>(attention, jobs) : norm_narrow ? norm_line : pass.line + pass.chunk;
         Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete
         for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
             line.byte[b] = 0;
         }
-        if (query || (active && !values && pass.step < steps)) {
+        if (query || norm_narrow || (active && !values && pass.step < steps)) {
             line = read_narrow<C>(scratch, address);
         }
 
@@ -495,28 +574,58 @@ array_cycles:
             }
         }
 
-        if (is_attention) {
-            attention_jobs<C>(attention, n, line, stream, jobs, state, scratch);
-        } else {
-            array_load<C>(linear, n, stream, pass, state);
+        // One word of the weight stream: of the next tile, of attention's table, or of a layer normalization's parameters.
+        const bool loads = is_linear ? array_loads(linear, n) : is_attention && n < attention.load_words;
+        const bool norm_loads = C::HAS_LAYERNORM && layernorm_loads<C>(norm);
+        StreamWord<C> word;
+#pragma HLS ARRAY_PARTITION variable=word.byte complete
+        if (loads || norm_loads) {
+            word = stream.read();
         }
+        if (is_attention) {
+            attention_jobs<C>(attention, n, line, word, jobs, state, scratch, writes);
+        } else if (is_linear) {
+            array_load<C>(linear, n, word, pass, state);
+        }
+        if (C::HAS_LAYERNORM) {
+            layernorm_cycle<C>(word, norm_reads, norm_narrow ? line : wide, writing, norm, state.norm, writes);
+        }
+        commit_writes<C>(scratch, writes);
 
+        // The next descriptor: of the pass that follows in the chain, or, once the tile has been loaded, of the layer normalization
+        // that runs beside this pass. Before that it need not have come: the words of the tile are fetched first.
+        const bool ends = n + 1 == trips;
+        const bool beside = C::HAS_LAYERNORM && is_linear && linear.norm;
+        const bool chained = is_attention ? attention.chain : is_linear && linear.chain;
+        const bool follows = ends && chained && !beside && taken < left;
+        const bool starts = beside && n == linear.load_delay + linear.load_words && taken < left;
+        Descriptor next;
+#pragma HLS ARRAY_PARTITION variable=next.word complete
+        if (follows || starts) {
+            next = program.read();
+            ++taken;
+        }
+        if (starts) {
+            start_layernorm<C>(decode_layernorm(next), norm);
+        }
         ++n;
-        if (n == trips) {
-            const bool chained = is_attention ? attention.chain : linear.chain;
-            if (!chained) {
+        if (ends) {
+            if (is_norm) {
+                EDGEFLOW_ENTER("layernorm");
+            } else if (!chained) {
                 EDGEFLOW_ENTER("pass");
             }
-            if (chained && taken < left) {
-                const Descriptor next = program.read();
-                ++taken;
+            n = 0;
+            if (follows) {
                 linear = decode_linear(next);
                 attention = decode_attention(next);
                 is_attention = C::HAS_ATTENTION && next.word[0] == OPCODE_ATTENTION;
                 trips = is_attention ? attention.trips : linear.trips;
                 start_pass<C>(linear, attention, is_attention, pass);
                 start_attention(attention, jobs);
-                n = 0;
+            } else if (beside && norm.active) {
+                is_norm = true;
+                trips = norm.ins.trips;
             } else {
                 running = false;
             }

@@ -251,7 +251,7 @@ void attention_values(const AttentionInstruction& ins, AttentionPass& jobs, Arra
 
 // EPILOGUE channels of one query of the block before.
 template <class C>
-void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const ArrayState<C>& state, Scratch<C>& scratch) {
+void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const ArrayState<C>& state, ScratchWrites& writes) {
 #pragma HLS INLINE
     if (ins.store && jobs.output_lane < ins.o_lanes) {
         EDGEFLOW_TRIP("outputs");
@@ -277,8 +277,8 @@ void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const
         const unsigned target = jobs.output_row + (halves ? channel >> 5 : channel >> 6);
         const unsigned left = ins.o_channels - first;
         const unsigned count = left < unsigned(C::EPILOGUE) ? left : unsigned(C::EPILOGUE);
-        write_line<C>(
-            scratch, target, halves ? (channel % 32) * 2 : channel % 64, halves ? count * 2 : count, 3u, line);
+        request_write<C>(
+            writes, target, halves ? (channel % 32) * 2 : channel % 64, halves ? count * 2 : count, 3u, line);
         ++jobs.output_step;
         if (first + C::EPILOGUE >= ins.o_channels) {
             jobs.output_step = 0;
@@ -290,11 +290,10 @@ void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const
 
 // One word of the exponent table: stream words of single bytes.
 template <class C>
-void attention_table(const AttentionInstruction& ins, unsigned n, hls::stream<StreamWord<C> >& stream, ArrayState<C>& state) {
+void attention_table(const AttentionInstruction& ins, unsigned n, const StreamWord<C>& word, ArrayState<C>& state) {
 #pragma HLS INLINE
     if (n < ins.load_words) {
         EDGEFLOW_TRIP("table words");
-        const StreamWord<C> word = stream.read();
         for (int e = 0; e < Memory<C>::STREAM_BYTES; ++e) {
 #pragma HLS UNROLL
             const unsigned entry = n * Memory<C>::STREAM_BYTES + e;
@@ -308,11 +307,11 @@ void attention_table(const AttentionInstruction& ins, unsigned n, hls::stream<St
     }
 }
 
-// All jobs of one cycle of a pass.
+// All jobs of one cycle of a pass. `line` and `word`: what the narrow memory and the weight stream yield in it.
 template <class C>
 void attention_jobs(
-    const AttentionInstruction& ins, unsigned n, const Line& line, hls::stream<StreamWord<C> >& stream, AttentionPass& jobs,
-    ArrayState<C>& state, Scratch<C>& scratch) {
+    const AttentionInstruction& ins, unsigned n, const Line& line, const StreamWord<C>& word, AttentionPass& jobs, ArrayState<C>& state,
+    const Scratch<C>& scratch, ScratchWrites& writes) {
 #pragma HLS INLINE
     attention_query<C>(ins, line, jobs, state);
     if (ins.exponents) {
@@ -322,8 +321,8 @@ void attention_jobs(
         attention_reciprocal<C>(ins, n - RECIPROCAL_LAG, state);
     }
     attention_values<C>(ins, jobs, state, scratch);
-    attention_store<C>(ins, jobs, state, scratch);
-    attention_table<C>(ins, n, stream, state);
+    attention_store<C>(ins, jobs, state, writes);
+    attention_table<C>(ins, n, word, state);
 }
 
 }  // namespace edgeflow

@@ -48,13 +48,17 @@ void take_chunk(const Line& line, unsigned chunk, unsigned storage, bool is_sign
     }
 }
 
-// Writes a chunk of a row that starts at line `start`. The chunk is laid out all over the line and the write enables pick its place,
-// so that no multiplexer is needed.
+// Bytes that a chunk takes of its line.
 template <class C>
-void write_chunk(Scratch<C>& scratch, unsigned start, unsigned chunk, unsigned storage, unsigned row, const Element (&value)[C::VECTOR]) {
+unsigned chunk_bytes(unsigned storage) {
 #pragma HLS INLINE
-    Line line;
-#pragma HLS ARRAY_PARTITION variable=line.byte complete
+    return storage == HALVES ? 2u * C::VECTOR : unsigned(C::VECTOR);
+}
+
+// Lays a chunk all over a line; write enables pick its place, so that no multiplexer is needed.
+template <class C>
+void lay_chunk(unsigned storage, const Element (&value)[C::VECTOR], Line& line) {
+#pragma HLS INLINE
     for (int p = 0; p < Chunk<C>::LINE_BYTE_CHUNKS; ++p) {
 #pragma HLS UNROLL
         for (int lane = 0; lane < C::VECTOR; ++lane) {
@@ -62,7 +66,16 @@ void write_chunk(Scratch<C>& scratch, unsigned start, unsigned chunk, unsigned s
             set_line_element(line, p * C::VECTOR + lane, storage, value[lane]);
         }
     }
-    const unsigned bytes = storage == HALVES ? 2 * C::VECTOR : C::VECTOR;
+}
+
+// Writes a chunk of a row that starts at line `start`.
+template <class C>
+void write_chunk(Scratch<C>& scratch, unsigned start, unsigned chunk, unsigned storage, unsigned row, const Element (&value)[C::VECTOR]) {
+#pragma HLS INLINE
+    Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+    lay_chunk<C>(storage, value, line);
+    const unsigned bytes = chunk_bytes<C>(storage);
     const unsigned first = chunk_part<C>(chunk, storage) * bytes;
     write_line<C>(scratch, start + chunk_line<C>(chunk, storage), first, bytes, row_halves(storage, row), line);
 }

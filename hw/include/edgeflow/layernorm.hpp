@@ -1,11 +1,15 @@
 // Layer normalization of rows, VECTOR elements a cycle: y = gain * (x - mean) / sqrt(variance) + offset, in integers
 // (hw/ops/layernorm.py is the definition).
 //
-// One pipelined loop. An iteration reads a chunk of a row from the scratchpad, adds its elements and their squares to the sums of the
-// row, and keeps it in a ring; and it normalizes and writes the chunk that was read `lag` iterations before. With the last chunk of a
-// row the mean, the sum of squared deviations (from both sums: it needs no second pass) and the reciprocal root are computed; they
-// are ready LAYERNORM_LATENCY iterations later, when the first chunk of that row is normalized. Gains and offsets arrive from the
-// weight stream meanwhile. A cycle reads one line and writes one.
+// layernorm_cycle is one iteration of a pipelined loop: that of the array, beside whose products it runs, or its own where the overlay
+// has no array. An iteration takes a chunk of a row, adds its elements and their squares to the sums of the row, and keeps it in a ring;
+// and it normalizes a chunk of a row whose statistics are there. Those come about in three steps in iterations of their own, so that no
+// iteration is deep: LAYERNORM_SUM_LAG iterations after a row's last chunk its sums become mean and variance (from both sums: it needs
+// no second pass), LAYERNORM_VARIANCE_LAG later the variance its reciprocal root, and LAYERNORM_ROOT_LAG later the first chunk of the
+// row can be normalized. Gains and offsets arrive from the weight stream meanwhile.
+//
+// Beside a pass of the array a row is read once the epilogue's last output of it is in memory, after LAYERNORM_ROW_LAG iterations, and
+// both memories are accessed only in cycles in which the epilogue does not. hw/ops/layernorm_schedule.py counts the iterations.
 //
 // Weight stream: for each channel an int32 gain and an int32 offset; whole lines.
 #ifndef EDGEFLOW_LAYERNORM_HPP
@@ -35,10 +39,11 @@ static const unsigned short RECIPROCAL_ROOT_SEEDS[192] = {
     33807, 33737, 33668, 33599, 33530, 33461, 33393, 33326, 33259, 33192, 33126, 33060, 32994, 32929, 32864, 32800,
 };
 
-// What normalizes a row: (x - mean) * root / 2^shift.
+// What a row's sums yield: its mean, and its variance scaled by an even power of two into [2^28, 2^30), or 0; then
+// (x - mean) / sqrt(variance) is (x - mean) * root / 2^shift.
 struct RowStatistics {
     ap_int<20> mean;
-    Root root;
+    ap_int<32> scaled;
     ap_uint<6> shift;
 };
 
@@ -55,17 +60,14 @@ inline ap_uint<5> base4_digits(const ap_int<54>& value) {
     return count;
 }
 
-// 2^38 / sqrt(w) for the value scaled by an even power of two into w.
-inline Root reciprocal_root(const ap_int<54>& value, const ap_uint<5>& count) {
+// 2^38 / sqrt(w), or 0 for 0.
+inline Root reciprocal_root(const ap_int<32>& w) {
 #pragma HLS INLINE
-    ap_int<32> w = 0;
-    if (count <= 15) {
-        w = ap_int<32>(value) << (30 - 2 * int(count));
-    } else {
-        w = value >> (2 * int(count) - 30);
+    Root root = 0;
+    if (w != 0) {
+        const unsigned entry = unsigned(w >> 22) - 64u;
+        root = Root(RECIPROCAL_ROOT_SEEDS[entry]) << 8;
     }
-    const unsigned entry = unsigned(w >> 22) - 64u;
-    Root root = Root(RECIPROCAL_ROOT_SEEDS[entry]) << 8;
 reciprocal_root_steps:
     for (int step = 0; step < 2; ++step) {
 #pragma HLS UNROLL
@@ -94,9 +96,11 @@ inline RowStatistics row_statistics(const LayernormInstruction& ins, const ap_in
     const ap_int<54> variance = squares - cross + epsilon;
     const ap_uint<5> count = base4_digits(variance);
     row.shift = count + 3;
-    row.root = 0;
-    if (count != 0) {
-        row.root = reciprocal_root(variance, count);
+    row.scaled = 0;
+    if (count > 15) {
+        row.scaled = variance >> (2 * int(count) - 30);
+    } else if (count != 0) {
+        row.scaled = ap_int<32>(variance) << (30 - 2 * int(count));
     }
     return row;
 }
@@ -110,148 +114,355 @@ struct LayernormParameters {
     static const int DEPTH = C::MAX_CHANNELS / BANKS;
 };
 
+// Memories of the unit.
 template <class C>
-void layernorm(const LayernormInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
-#pragma HLS INLINE off
-#pragma HLS DEPENDENCE variable=scratch.narrow inter false
-#pragma HLS DEPENDENCE variable=scratch.wide inter false
+struct LayernormState {
+    Deviation ring[C::LAYERNORM_RING][C::VECTOR];
+    Multiplier gain[LayernormParameters<C>::DEPTH][LayernormParameters<C>::BANKS];
+    Product offset[LayernormParameters<C>::DEPTH][LayernormParameters<C>::BANKS];  // at the affine's scale, with half of its last step
+    ap_int<32> sum[C::LAYERNORM_ROWS];
+    ap_int<54> squares[C::LAYERNORM_ROWS];
+    ap_int<20> mean[C::LAYERNORM_ROWS];
+    ap_uint<6> shift[C::LAYERNORM_ROWS];
+    ap_int<32> scaled[C::LAYERNORM_ROWS];
+    Root root[C::LAYERNORM_ROWS];
+};
+
+// The chunk that is read, or written, next.
+struct RowCursor {
+    unsigned row;
+    unsigned chunk;
+    unsigned line;   // at which the row starts
+    unsigned slot;   // of the row's statistics
+    unsigned place;  // of the chunk in the ring
+};
+
+// Progress of one instruction.
+template <class C>
+struct LayernormPass {
+    LayernormInstruction ins;
+    bool active;
+    unsigned chunks;  // of a row
+    unsigned x_stride;
+    unsigned y_stride;
+    unsigned words;   // of parameters
+    unsigned loaded;  // words that have arrived, and then the iterations until all can be used
+    Product half;
+    RowCursor x;
+    RowCursor y;
+    unsigned held;  // chunks in the ring
+    ap_int<32> sum;
+    ap_int<54> squares;
+    unsigned sum_slot;
+    unsigned root_slot;
+    unsigned complete;  // rows that may be read
+    unsigned ready;     // rows that can be normalized and have not been written
+    // Delay lines: a bit for each of the last iterations, the latest lowest.
+    ap_uint<C::LAYERNORM_ROW_LAG> completing;
+    ap_uint<C::LAYERNORM_SUM_LAG> summing;
+    ap_uint<C::LAYERNORM_VARIANCE_LAG> scaling;
+    ap_uint<C::LAYERNORM_ROOT_LAG> rooting;
+};
+
+// What comes out of a delay line when a bit goes in.
+template <int LAG>
+bool delayed(ap_uint<LAG>& line, bool bit) {
+#pragma HLS INLINE
+    const bool out = ap_uint<1>(line >> (LAG - 1)) != 0;
+    line = ap_uint<LAG>(line << 1) + ap_uint<LAG>(bit ? 1 : 0);
+    return out;
+}
+
+template <class C>
+void reset_layernorm(LayernormPass<C>& pass) {
+#pragma HLS INLINE
+    pass.active = false;
+    pass.complete = 0;
+    pass.completing = 0;
+}
+
+inline void start_cursor(unsigned line, RowCursor& cursor) {
+#pragma HLS INLINE
+    cursor.row = 0;
+    cursor.chunk = 0;
+    cursor.line = line;
+    cursor.slot = 0;
+    cursor.place = 0;
+}
+
+template <class C>
+void start_layernorm(const LayernormInstruction& ins, LayernormPass<C>& pass) {
+#pragma HLS INLINE
+    pass.ins = ins;
+    pass.active = true;
+    pass.chunks = (ins.channels + C::VECTOR - 1) / unsigned(C::VECTOR);
+    pass.x_stride = row_lines(ins.channels, ins.x_storage);
+    pass.y_stride = row_lines(ins.channels, ins.y_storage);
+    pass.words = ((ins.channels + 7) >> 3) * Memory<C>::LINE_STREAM_WORDS;
+    pass.loaded = 0;
+    pass.half = ins.shift == 0 ? Product(0) : Product(1) << (ins.shift - 1);
+    start_cursor(ins.x, pass.x);
+    start_cursor(ins.y, pass.y);
+    pass.held = 0;
+    pass.sum = 0;
+    pass.squares = 0;
+    pass.sum_slot = 0;
+    pass.root_slot = 0;
+    pass.ready = 0;
+    pass.summing = 0;
+    pass.scaling = 0;
+    pass.rooting = 0;
+}
+
+// An iteration of a pass that writes the input: `completed` says whether its epilogue writes the last output of `together` rows now.
+template <class C>
+void layernorm_follow(bool completed, unsigned together, LayernormPass<C>& pass) {
+#pragma HLS INLINE
+    if (delayed<C::LAYERNORM_ROW_LAG>(pass.completing, completed)) {
+        pass.complete += together;
+    }
+}
+
+// Whether a word of parameters is taken now.
+template <class C>
+bool layernorm_loads(const LayernormPass<C>& pass) {
+#pragma HLS INLINE
+    return pass.active && pass.loaded < pass.words;
+}
+
+// Whether a chunk is read now; `busy`: something else reads the wide memory.
+template <class C>
+bool layernorm_reads(const LayernormPass<C>& pass, bool busy) {
+#pragma HLS INLINE
+    const bool room = pass.held < unsigned(C::LAYERNORM_RING) && pass.x.row - pass.y.row < unsigned(C::LAYERNORM_ROWS);
+    const bool port = !busy || pass.ins.x_storage != HALVES;
+    return pass.active && pass.x.row < pass.ins.rows && pass.x.row < pass.complete && room && port;
+}
+
+// Line of the chunk that is read next.
+template <class C>
+unsigned layernorm_line(const LayernormPass<C>& pass) {
+#pragma HLS INLINE
+    return pass.x.line + chunk_line<C>(pass.x.chunk, pass.ins.x_storage);
+}
+
+// Gains and offsets in a word of the weight stream.
+template <class C>
+void layernorm_parameters(const StreamWord<C>& word, LayernormPass<C>& pass, LayernormState<C>& state) {
+#pragma HLS INLINE
     const int INTEGERS = Chunk<C>::INTEGERS;
     const int WORD_CHANNELS = LayernormParameters<C>::WORD_CHANNELS;
     const int BANKS = LayernormParameters<C>::BANKS;
-    const int BANK_CHUNKS = BANKS / C::VECTOR;
+    const unsigned first = pass.loaded * INTEGERS / 2;
+    for (int bank = 0; bank < BANKS; ++bank) {
+#pragma HLS UNROLL
+        const int k = bank % WORD_CHANNELS;
+        if (first % BANKS == unsigned(bank - k)) {
+            const ap_int<32> value = stream_integer<C>(word, INTEGERS > 1 ? 2 * k : 0);
+            const ap_int<32> other = stream_integer<C>(word, INTEGERS > 1 ? 2 * k + 1 : 0);
+            if (INTEGERS > 1 || pass.loaded % 2 == 0) {
+                state.gain[first / BANKS][bank] = Multiplier(value);
+            }
+            if (INTEGERS > 1 || pass.loaded % 2 == 1) {
+                state.offset[first / BANKS][bank] = (Product(other) << pass.ins.offset_shift) + pass.half;
+            }
+        }
+    }
+}
 
-    Deviation ring[C::LAYERNORM_RING][C::VECTOR];
-#pragma HLS ARRAY_RESHAPE variable=ring complete dim=2
-#pragma HLS BIND_STORAGE variable=ring type=ram_s2p impl=bram
-#pragma HLS DEPENDENCE variable=ring inter false
-    Multiplier gain[LayernormParameters<C>::DEPTH][BANKS];
-#pragma HLS ARRAY_PARTITION variable=gain complete dim=2
-#pragma HLS BIND_STORAGE variable=gain type=ram_s2p impl=lutram
-#pragma HLS DEPENDENCE variable=gain inter false
-    Product offset[LayernormParameters<C>::DEPTH][BANKS];  // at the scale of the affine, with half of its last step
-#pragma HLS ARRAY_PARTITION variable=offset complete dim=2
-#pragma HLS BIND_STORAGE variable=offset type=ram_s2p impl=lutram
-#pragma HLS DEPENDENCE variable=offset inter false
-    // Written with the last chunk of a row, first read LAYERNORM_LATENCY + 1 iterations later: the scheduler is held to that.
-    ap_int<20> mean[C::LAYERNORM_ROWS];
-#pragma HLS BIND_STORAGE variable=mean type=ram_s2p impl=lutram
-#pragma HLS DEPENDENCE variable=mean type=inter direction=raw distance=C::LAYERNORM_LATENCY dependent=true
-    Root root[C::LAYERNORM_ROWS];
-#pragma HLS BIND_STORAGE variable=root type=ram_s2p impl=lutram
-#pragma HLS DEPENDENCE variable=root type=inter direction=raw distance=C::LAYERNORM_LATENCY dependent=true
-    ap_uint<6> shift[C::LAYERNORM_ROWS];
-#pragma HLS BIND_STORAGE variable=shift type=ram_s2p impl=lutram
-#pragma HLS DEPENDENCE variable=shift type=inter direction=raw distance=C::LAYERNORM_LATENCY dependent=true
+// A chunk goes into the sums and the ring; whether it was the last of its row.
+template <class C>
+bool layernorm_read(const Line& line, LayernormPass<C>& pass, LayernormState<C>& state) {
+#pragma HLS INLINE
+    Element x[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=x complete
+    take_chunk<C>(line, pass.x.chunk, pass.ins.x_storage, pass.ins.x_signed, pass.x.row, x);
+    ap_int<32> chunk_sum = 0;
+    ap_int<54> chunk_squares = 0;
+    for (int lane = 0; lane < C::VECTOR; ++lane) {
+#pragma HLS UNROLL
+        Deviation e = 0;
+        if (pass.x.chunk * C::VECTOR + lane < pass.ins.channels) {
+            e = Deviation(x[lane]) << pass.ins.fraction_bits;
+        }
+        const ap_int<36> square = e * e;
+        chunk_sum += e;
+        chunk_squares += square;
+        state.ring[pass.x.place][lane] = e;
+    }
+    pass.sum = pass.x.chunk == 0 ? chunk_sum : ap_int<32>(pass.sum + chunk_sum);
+    pass.squares = pass.x.chunk == 0 ? chunk_squares : ap_int<54>(pass.squares + chunk_squares);
+    const bool last = pass.x.chunk + 1 == pass.chunks;
+    if (last) {
+        state.sum[pass.x.slot] = pass.sum;
+        state.squares[pass.x.slot] = pass.squares;
+    }
+    return last;
+}
 
-    const unsigned chunks = (ins.channels + C::VECTOR - 1) / unsigned(C::VECTOR);
-    const unsigned x_stride = row_lines(ins.channels, ins.x_storage);
-    const unsigned y_stride = row_lines(ins.channels, ins.y_storage);
-    // Parameters take `words` iterations; where that is longer than the lag, reading starts later, so that the ring can be short.
-    const unsigned words = ((ins.channels + 7) >> 3) * Memory<C>::LINE_STREAM_WORDS;
-    const unsigned lag = chunks + C::LAYERNORM_LATENCY;
-    const unsigned loaded = words + C::LAYERNORM_LOAD;
-    const unsigned start = loaded > lag ? loaded - lag : 0u;
-    const ap_uint<37> read_chunks = ap_uint<20>(ins.rows) * ap_uint<17>(chunks);
-    const unsigned trips = unsigned(read_chunks) + lag + start;
-    const Product half = ins.shift == 0 ? Product(0) : Product(1) << (ins.shift - 1);
+// The chunk that is written next.
+template <class C>
+void layernorm_normalize(const LayernormPass<C>& pass, const LayernormState<C>& state, Element (&y)[C::VECTOR]) {
+#pragma HLS INLINE
+    const int BANK_CHUNKS = LayernormParameters<C>::BANKS / C::VECTOR;
+    const ap_int<20> mean = state.mean[pass.y.slot];
+    const Root root = state.root[pass.y.slot];
+    const ap_uint<6> shift = state.shift[pass.y.slot];
+    for (int lane = 0; lane < C::VECTOR; ++lane) {
+#pragma HLS UNROLL
+        Multiplier factor = 0;
+        Product affine = 0;
+        for (int p = 0; p < BANK_CHUNKS; ++p) {
+#pragma HLS UNROLL
+            if (pass.y.chunk % BANK_CHUNKS == unsigned(p)) {
+                factor = state.gain[pass.y.chunk / BANK_CHUNKS][p * C::VECTOR + lane];
+                affine = state.offset[pass.y.chunk / BANK_CHUNKS][p * C::VECTOR + lane];
+            }
+        }
+        const Deviation d = state.ring[pass.y.place][lane] - mean;
+        const Product scaled = d * root;
+        const ap_int<22> z = round_shift(scaled, shift);
+        affine += z * factor;
+        const Product rounded = affine >> pass.ins.shift;
+        y[lane] = saturate(rounded, pass.ins.y_bits, pass.ins.y_signed);
+    }
+}
 
-    unsigned x_row = 0, x_chunk = 0, x_line = ins.x;
-    unsigned y_row = 0, y_chunk = 0, y_line = ins.y;
-    unsigned x_slot = 0, y_slot = 0;
-    ap_int<32> sum = 0;
-    ap_int<54> squares = 0;
+// On to the next chunk; whether it begins a row.
+template <class C>
+bool advance(const LayernormPass<C>& pass, unsigned stride, unsigned storage, RowCursor& cursor) {
+#pragma HLS INLINE
+    const bool last = cursor.chunk + 1 == pass.chunks;
+    cursor.place = (cursor.place + 1) % unsigned(C::LAYERNORM_RING);
+    ++cursor.chunk;
+    if (last) {
+        cursor.chunk = 0;
+        cursor.slot = (cursor.slot + 1) % unsigned(C::LAYERNORM_ROWS);
+        cursor.line = next_row_line(cursor.line, cursor.row, stride, storage);
+        ++cursor.row;
+    }
+    return last;
+}
 
+// One iteration. `word` and `line` hold what layernorm_loads and layernorm_reads asked for; `busy`: something else writes the wide
+// memory. Asks for at most one write.
+template <class C>
+void layernorm_cycle(
+    const StreamWord<C>& word, bool reads, const Line& line, bool busy, LayernormPass<C>& pass, LayernormState<C>& state,
+    ScratchWrites& writes) {
+#pragma HLS INLINE
+    if (pass.active) {
+        const bool room = !busy || pass.ins.y_storage != HALVES;
+        const bool loaded = pass.loaded == pass.words + unsigned(C::LAYERNORM_LOAD);
+        if (layernorm_loads<C>(pass)) {
+            EDGEFLOW_TRIP("layernorm parameters");
+            layernorm_parameters<C>(word, pass, state);
+        }
+        if (!loaded) {
+            ++pass.loaded;
+        }
+
+        // The steps of the rows before, each as many iterations after the one before it as its memory needs.
+        if (delayed<C::LAYERNORM_ROOT_LAG>(pass.rooting, false)) {
+            ++pass.ready;
+        }
+        if (delayed<C::LAYERNORM_VARIANCE_LAG>(pass.scaling, false)) {
+            state.root[pass.root_slot] = reciprocal_root(state.scaled[pass.root_slot]);
+            pass.root_slot = (pass.root_slot + 1) % unsigned(C::LAYERNORM_ROWS);
+            pass.rooting = pass.rooting + ap_uint<C::LAYERNORM_ROOT_LAG>(1);
+        }
+        if (delayed<C::LAYERNORM_SUM_LAG>(pass.summing, false)) {
+            const RowStatistics row = row_statistics(pass.ins, state.sum[pass.sum_slot], state.squares[pass.sum_slot]);
+            state.mean[pass.sum_slot] = row.mean;
+            state.shift[pass.sum_slot] = row.shift;
+            state.scaled[pass.sum_slot] = row.scaled;
+            pass.sum_slot = (pass.sum_slot + 1) % unsigned(C::LAYERNORM_ROWS);
+            pass.scaling = pass.scaling + ap_uint<C::LAYERNORM_VARIANCE_LAG>(1);
+        }
+
+        if (pass.ready != 0 && loaded && room) {
+            EDGEFLOW_TRIP("layernorm writes");
+            Element y[C::VECTOR];
+#pragma HLS ARRAY_PARTITION variable=y complete
+            layernorm_normalize<C>(pass, state, y);
+            Line made;
+#pragma HLS ARRAY_PARTITION variable=made.byte complete
+            lay_chunk<C>(pass.ins.y_storage, y, made);
+            const unsigned target = pass.y.line + chunk_line<C>(pass.y.chunk, pass.ins.y_storage);
+            const unsigned bytes = chunk_bytes<C>(pass.ins.y_storage);
+            const unsigned first = chunk_part<C>(pass.y.chunk, pass.ins.y_storage) * bytes;
+            request_write<C>(writes, target, first, bytes, row_halves(pass.ins.y_storage, pass.y.row), made);
+            --pass.held;
+            if (advance<C>(pass, pass.y_stride, pass.ins.y_storage, pass.y)) {
+                --pass.ready;
+            }
+        }
+
+        if (reads) {
+            EDGEFLOW_TRIP("layernorm reads");
+            if (layernorm_read<C>(line, pass, state)) {
+                pass.summing = pass.summing + ap_uint<C::LAYERNORM_SUM_LAG>(1);
+            }
+            ++pass.held;
+            advance<C>(pass, pass.x_stride, pass.ins.x_storage, pass.x);
+        }
+    }
+}
+
+// The unit of an overlay that has no array: nothing runs beside it.
+template <class C>
+void layernorm(const LayernormInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+#pragma HLS INLINE off
+    LayernormState<C> state;
+#pragma HLS ARRAY_RESHAPE variable=state.ring complete dim=2
+#pragma HLS BIND_STORAGE variable=state.ring type=ram_s2p impl=bram
+#pragma HLS DEPENDENCE variable=state.ring inter false
+#pragma HLS ARRAY_PARTITION variable=state.gain complete dim=2
+#pragma HLS BIND_STORAGE variable=state.gain type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.gain inter false
+#pragma HLS ARRAY_PARTITION variable=state.offset complete dim=2
+#pragma HLS BIND_STORAGE variable=state.offset type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.offset inter false
+// What one step writes the next reads so many iterations later: the scheduler is held to that.
+#pragma HLS BIND_STORAGE variable=state.sum type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.sum type=inter direction=raw distance=C::LAYERNORM_SUM_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.squares type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.squares type=inter direction=raw distance=C::LAYERNORM_SUM_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.mean type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.mean type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG+C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.shift type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.shift type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG+C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.scaled type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.scaled type=inter direction=raw distance=C::LAYERNORM_VARIANCE_LAG dependent=true
+#pragma HLS BIND_STORAGE variable=state.root type=ram_s2p impl=lutram
+#pragma HLS DEPENDENCE variable=state.root type=inter direction=raw distance=C::LAYERNORM_ROOT_LAG dependent=true
+#pragma HLS DEPENDENCE variable=scratch.narrow inter false
+#pragma HLS DEPENDENCE variable=scratch.wide inter false
+    LayernormPass<C> pass;
+    reset_layernorm<C>(pass);
+    start_layernorm<C>(ins, pass);
+    pass.complete = ins.rows;
     EDGEFLOW_ENTER("layernorm");
 layernorm_chunks:
-    for (unsigned n = 0; n < trips; ++n) {
+    for (unsigned n = 0; n < ins.trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR+C::LAYERNORM_RING
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("layernorm");
-        if (n < words) {
-            const StreamWord<C> word = stream.read();
-            const unsigned first = n * INTEGERS / 2;
-            for (int bank = 0; bank < BANKS; ++bank) {
-#pragma HLS UNROLL
-                const int k = bank % WORD_CHANNELS;
-                if (first % BANKS == unsigned(bank - k)) {
-                    const ap_int<32> value = stream_integer<C>(word, INTEGERS > 1 ? 2 * k : 0);
-                    const ap_int<32> other = stream_integer<C>(word, INTEGERS > 1 ? 2 * k + 1 : 0);
-                    if (INTEGERS > 1 || n % 2 == 0) {
-                        gain[first / BANKS][bank] = Multiplier(value);
-                    }
-                    if (INTEGERS > 1 || n % 2 == 1) {
-                        offset[first / BANKS][bank] = (Product(other) << ins.offset_shift) + half;
-                    }
-                }
-            }
+        StreamWord<C> word;
+#pragma HLS ARRAY_PARTITION variable=word.byte complete
+        if (layernorm_loads<C>(pass)) {
+            word = stream.read();
         }
-
-        if (n >= start && x_row < ins.rows) {
-            const Line line = read_line<C>(scratch, x_line + chunk_line<C>(x_chunk, ins.x_storage));
-            Element x[C::VECTOR];
-#pragma HLS ARRAY_PARTITION variable=x complete
-            take_chunk<C>(line, x_chunk, ins.x_storage, ins.x_signed, x_row, x);
-            ap_int<32> chunk_sum = 0;
-            ap_int<54> chunk_squares = 0;
-            for (int lane = 0; lane < C::VECTOR; ++lane) {
-#pragma HLS UNROLL
-                Deviation e = 0;
-                if (x_chunk * C::VECTOR + lane < ins.channels) {
-                    e = Deviation(x[lane]) << ins.fraction_bits;
-                }
-                const ap_int<36> square = e * e;
-                chunk_sum += e;
-                chunk_squares += square;
-                ring[(n - start) % unsigned(C::LAYERNORM_RING)][lane] = e;
-            }
-            sum = x_chunk == 0 ? chunk_sum : ap_int<32>(sum + chunk_sum);
-            squares = x_chunk == 0 ? chunk_squares : ap_int<54>(squares + chunk_squares);
-            ++x_chunk;
-            if (x_chunk == chunks) {
-                const RowStatistics row = row_statistics(ins, sum, squares);
-                mean[x_slot] = row.mean;
-                root[x_slot] = row.root;
-                shift[x_slot] = row.shift;
-                x_slot = (x_slot + 1) % unsigned(C::LAYERNORM_ROWS);
-                x_chunk = 0;
-                x_line = next_row_line(x_line, x_row, x_stride, ins.x_storage);
-                ++x_row;
-            }
+        Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+        const bool reads = layernorm_reads<C>(pass, false);
+        if (reads) {
+            line = read_line<C>(scratch, layernorm_line<C>(pass));
         }
-
-        if (n >= start + lag) {
-            const ap_int<20> row_mean = mean[y_slot];
-            const Root row_root = root[y_slot];
-            const ap_uint<6> row_shift = shift[y_slot];
-            Element y[C::VECTOR];
-#pragma HLS ARRAY_PARTITION variable=y complete
-            for (int lane = 0; lane < C::VECTOR; ++lane) {
-#pragma HLS UNROLL
-                Multiplier factor = 0;
-                Product affine = 0;
-                for (int p = 0; p < BANK_CHUNKS; ++p) {
-#pragma HLS UNROLL
-                    if (y_chunk % BANK_CHUNKS == unsigned(p)) {
-                        factor = gain[y_chunk / BANK_CHUNKS][p * C::VECTOR + lane];
-                        affine = offset[y_chunk / BANK_CHUNKS][p * C::VECTOR + lane];
-                    }
-                }
-                const Deviation d = ring[(n - start - lag) % unsigned(C::LAYERNORM_RING)][lane] - row_mean;
-                const Product scaled = d * row_root;
-                const ap_int<22> z = round_shift(scaled, row_shift);
-                affine += z * factor;
-                const Product rounded = affine >> ins.shift;
-                y[lane] = saturate(rounded, ins.y_bits, ins.y_signed);
-            }
-            write_chunk<C>(scratch, y_line, y_chunk, ins.y_storage, y_row, y);
-            ++y_chunk;
-            if (y_chunk == chunks) {
-                y_slot = (y_slot + 1) % unsigned(C::LAYERNORM_ROWS);
-                y_chunk = 0;
-                y_line = next_row_line(y_line, y_row, y_stride, ins.y_storage);
-                ++y_row;
-            }
-        }
+        ScratchWrites writes;
+        clear_writes(writes);
+        layernorm_cycle<C>(word, reads, line, false, pass, state, writes);
+        commit_writes<C>(scratch, writes);
     }
 }
 

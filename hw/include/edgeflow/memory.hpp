@@ -148,6 +148,62 @@ void write_line(Scratch<C>& scratch, unsigned line, unsigned first, unsigned cou
     }
 }
 
+// A write that one of several parts of a loop asks for: each memory is written in one place of the code, so through one port.
+struct LineWrite {
+    bool active;
+    unsigned line;
+    unsigned first;
+    unsigned count;
+    unsigned halves;
+    Line value;
+};
+
+// The writes of a cycle.
+struct ScratchWrites {
+    LineWrite narrow;
+    LineWrite wide;
+};
+
+inline void clear_writes(ScratchWrites& writes) {
+#pragma HLS INLINE
+    writes.narrow.active = false;
+    writes.wide.active = false;
+}
+
+inline void set_write(LineWrite& write, unsigned line, unsigned first, unsigned count, unsigned halves, const Line& value) {
+#pragma HLS INLINE
+    write.active = true;
+    write.line = line;
+    write.first = first;
+    write.count = count;
+    write.halves = halves;
+    write.value = value;
+}
+
+// Asks for a write; parameters as in write_line.
+template <class C>
+void request_write(ScratchWrites& writes, unsigned line, unsigned first, unsigned count, unsigned halves, const Line& value) {
+#pragma HLS INLINE
+    if (line < unsigned(C::NARROW_LINES)) {
+        set_write(writes.narrow, line, first, count, halves, value);
+    } else {
+        set_write(writes.wide, line, first, count, halves, value);
+    }
+}
+
+template <class C>
+void commit_writes(Scratch<C>& scratch, const ScratchWrites& writes) {
+#pragma HLS INLINE
+    if (writes.narrow.active) {
+        const LineWrite& write = writes.narrow;
+        write_narrow<C>(scratch, write.line, write.first, write.count, write.halves, write.value);
+    }
+    if (writes.wide.active) {
+        const LineWrite& write = writes.wide;
+        write_wide<C>(scratch, write.line, write.first, write.count, write.value);
+    }
+}
+
 // Element `lane` of a line in some storage; `row` says which half of the bytes holds it in half-byte storage.
 inline Element line_element(const Line& line, int lane, unsigned storage, bool is_signed, unsigned row) {
 #pragma HLS INLINE

@@ -1,0 +1,211 @@
+"""Layer normalization beside the products that make its input: words, exact counts, places that overlap, cycles."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from array_networks import Builder
+from operator_harness import ARCHITECTURES
+
+from edgeflow.hw.architecture import HALVES, Architecture
+from edgeflow.hw.graph import Graph, QType
+from edgeflow.hw.ops import make_node, unit
+from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters
+from edgeflow.hw.ops.layernorm_schedule import alone_trips
+from edgeflow.hw.program import Program
+from edgeflow.hw.verify import verify_graph
+from edgeflow.sim import csim
+from edgeflow.sim.compare import compare
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.codegen import write_overlay
+from edgeflow.sw.link import runs_beside
+from edgeflow.sw.lowering import lower
+
+UNITS = ("linear", "attention", "layernorm", "dma")
+SIZES = {
+    "16x16": Architecture(units=UNITS),
+    "64x48": ARCHITECTURES["64x48 axi128"].model_copy(update={"units": UNITS}),
+    "8x12 without 4 bits": ARCHITECTURES["8x12 axi64"].model_copy(update={"units": UNITS}),
+    "4x8, four ports": Architecture(
+        pi=4, po=8, epilogue=8, vector=4, axi_bits=32, weight_ports=4, slots=512, max_tokens=64, units=UNITS
+    ),
+}
+
+
+class NormBuilder(Builder):
+    """With layer normalization."""
+
+    def norm(self, x: str, bits: int) -> str:
+        name, n = f"norm{len(self.nodes)}", self.tensors[x].shape[-1]
+        gamma, beta = self.rng.normal(1.0, 0.3, n), self.rng.normal(0.0, 0.3, n)
+        scales = np.full(n, 6.0 / 2 ** (bits - 1))
+        attributes, gain, offset, seed = layernorm_parameters(gamma, beta, 1e-5, n, 1.0, scales, 16, bits)
+        op = LayerNorm(**attributes)  # type: ignore[arg-type]
+        inputs = [
+            x,
+            self.constant(f"{name}.gain", gain, 18),
+            self.constant(f"{name}.offset", offset, 32),
+            self.constant(f"{name}.seed", seed, 32),
+        ]
+        output = f"{name}.out"
+        self.tensors[output] = dataclasses.replace(self.tensors[x], qtype=QType(bits, True, 1.0))
+        self.nodes.append(make_node(op, inputs, output, f"/{output}"))
+        return output
+
+
+def stream(rows: int, channels: int, hidden: int, bits: int = 8, weight_bits: int = 8, last: int = 16) -> Graph:
+    """A residual stream: layers that add to it, each followed by a layer normalization of ``bits``, the last one by one of ``last``
+    bits, whose result is an output too."""
+    b = NormBuilder(f"stream {rows} {channels} {hidden} {bits} {weight_bits}", rows, channels)
+    s = b.linear("x", channels, bits=16)
+    for _ in range(2):
+        n = b.norm(s, bits)
+        h = b.linear(n, hidden, weight_bits=weight_bits, bits=bits, table=True)
+        s = b.linear(h, channels, weight_bits=weight_bits, bits=16, residual=s)
+    n = b.norm(s, last)
+    return b.graph(n, b.linear(b.norm(s, bits), 24, weight_bits=weight_bits, bits=16))
+
+
+GRAPHS = {
+    "fewer steps than the epilogue takes": stream(9, 72, 16),
+    "many steps": stream(21, 64, 300),
+    "many rows": stream(150, 48, 130),
+    "one row": stream(1, 100, 80),
+    "rows of one chunk": stream(90, 20, 64),
+    "4 bits": stream(7, 96, 200, 4, 4),
+    "4 bits, many rows": stream(70, 40, 260, 4, 4),
+    "long rows": stream(3, 1000, 64),
+    "narrow at last": stream(40, 80, 200, last=8),
+}
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {}
+    for name, architecture in SIZES.items():
+        folder = tmp_path_factory.mktemp("beside")
+        write_overlay(folder, architecture)
+        made[name] = csim.build(folder, count=True)
+    return made
+
+
+def sample_of(graph: Graph, seed: int = 1) -> dict[str, np.ndarray]:
+    f = graph.tensors["x"].format
+    return {"x": np.random.default_rng(seed).integers(f.minimum, f.maximum + 1, size=f.shape)}
+
+
+def pairs(program: Program) -> list[tuple[int, dict[str, int], dict[str, int]]]:
+    """Passes that a layer normalization runs beside, and that: index and fields."""
+    found = []
+    for i, step in enumerate(program.steps):
+        if step.instruction.values.get("norm"):
+            found.append((i, dict(step.instruction.values), dict(program.steps[i + 1].instruction.values)))
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> None:
+    """Instruction by instruction every tensor, all at once the outputs; the formulas' counts, which are the least that suffice."""
+    graph, architecture = GRAPHS[name], SIZES[size]
+    verify_graph(graph)
+    program = lower(graph, architecture)
+    assert len(pairs(program)) >= 3
+    sample = sample_of(graph)
+    assert all(found.differing == 0 for found in compare(graph, program, libraries[size], {"x": sample["x"][None]}))
+    expected = Executor(graph, threads=1).run({"x": sample["x"][None]})
+    with csim.CSimulation(program, libraries[size]) as simulation:
+        found = simulation.run(sample)
+        for output in graph.outputs:
+            assert expected[output].std() > 0
+            np.testing.assert_array_equal(found[output], expected[output][0])
+        for step, counted in simulation.counted(sample):
+            predicted = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
+            wanted = {loop: (cost.entries, cost.trips) for loop, cost in predicted.loops.items()}
+            wanted |= {work: (0, count) for work, count in predicted.inside.items()}
+            assert {n: c for n, c in counted.items() if n not in ("descriptor", "stream")} == wanted, step.node
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["many rows", "one row", "4 bits, many rows", "rows of one chunk"])
+def test_iterations_are_the_fewest(name: str, size: str, libraries: dict[str, Path]) -> None:
+    """With one iteration less the last chunk is not written."""
+    graph = GRAPHS[name]
+    program = lower(graph, SIZES[size])
+    steps = list(program.steps)
+    norms = [i for i, step in enumerate(steps) if step.instruction.layout.name == "layernorm"]
+    for i in norms:
+        ins = steps[i].instruction
+        short = dataclasses.replace(ins, values={**ins.values, "trips": ins.values["trips"] - 1})
+        steps[i] = dataclasses.replace(steps[i], instruction=short)
+    wrong = dataclasses.replace(program, steps=tuple(steps))
+    with csim.CSimulation(wrong, libraries[size]) as simulation:
+        for step, counted in simulation.counted(sample_of(graph)):
+            if step.instruction.layout.name == "layernorm":
+                work = unit(step.instruction.layout).cycles(step.instruction.values, SIZES[size]).inside
+                assert counted["layernorm reads"] == (0, work["layernorm reads"])
+                assert counted["layernorm writes"] == (0, work["layernorm writes"] - 1)
+
+
+def test_sixteen_bits_are_written_beside_the_products() -> None:
+    """In the cycles in which the epilogue does not write: here after the pass, but chunks have been read meanwhile."""
+    size = SIZES["64x48"]
+    found = {last: lower(stream(150, 48, 150, last=last), size) for last in (8, 16)}
+    narrow, wide = (pairs(program)[-1] for program in found.values())
+    assert (narrow[2]["y_storage"], wide[2]["y_storage"]) == (1, HALVES)
+    assert narrow[1] == {**wide[1], "y": narrow[1]["y"], "residual": narrow[1]["residual"]}
+    assert narrow[2]["trips"] < wide[2]["trips"] < alone_trips(wide[2], size)
+
+
+def test_a_normalization_that_keeps_up_costs_its_latency() -> None:
+    """With more products to a row than the epilogue and the normalization take cycles, only the last rows remain after the pass."""
+    trips = {rows: [m["trips"] for _, _, m in pairs(lower(stream(rows, 48, 384), SIZES["16x16"]))][1] for rows in (40, 80, 160)}
+    assert len(set(trips.values())) == 1
+    architecture = SIZES["16x16"]
+    values = {"rows": 160, "channels": 48}
+    assert trips[160] < alone_trips(values, architecture) // 5
+
+
+def fields(**changes: int) -> tuple[dict[str, int], dict[str, int]]:
+    """A pass of 10 rows of 320 channels at line 100 to 64 channels at line 5000, and a normalization of those to line 1000."""
+    linear = {"x": 100, "x_stride": 5, "x_storage": 1, "rows": 10, "y": 5000, "y_stride": 2, "y_storage": HALVES, "y_limit": 64}
+    linear |= {"y_channel": 48, "chain": 0, "quad": 0, "has_residual": 1, "residual": 5000, "residual_stride": 2}
+    norm = {"x": 5000, "x_storage": HALVES, "y": 1000, "y_storage": 1, "rows": 10, "channels": 64}
+    for name, value in changes.items():
+        kind, _, field = name.partition("_")
+        (linear if kind == "linear" else norm)[field] = value
+    return linear, norm
+
+
+@pytest.mark.parametrize(
+    ("changes", "possible"),
+    [
+        ({}, True),
+        ({"norm_y": 100}, True),  # five lines a row are read, one is written
+        ({"norm_y": 105}, False),  # the first row's output lies over the second row of the input
+        ({"norm_y": 104}, True),
+        ({"norm_y": 140}, False),
+        ({"norm_y": 145}, False),
+        ({"norm_y": 150}, True),
+        ({"norm_y": 90}, True),
+        ({"norm_y": 5000, "norm_y_storage": HALVES}, False),  # the output of the pass must remain
+        ({"norm_y": 5020, "norm_y_storage": HALVES}, True),
+        ({"norm_y": 6000, "norm_y_storage": HALVES, "linear_residual": 6000}, True),  # as rows are read
+        ({"norm_y": 6002, "norm_y_storage": HALVES, "linear_residual": 6000}, False),
+        ({"norm_y": 6002, "norm_y_storage": HALVES, "linear_residual": 6000, "linear_has_residual": 0}, True),
+        ({"norm_rows": 9}, False),
+        ({"norm_x": 5002}, False),
+        ({"norm_channels": 128}, False),
+        ({"linear_y_channel": 32}, False),  # not the last tile
+        ({"linear_y_storage": 1, "norm_x_storage": 1}, False),
+        ({"linear_chain": 1}, False),
+        ({"linear_quad": 1, "linear_x_storage": 0, "norm_y": 105}, False),
+        ({"linear_quad": 1, "linear_x_storage": 0, "norm_y": 103}, True),
+        ({"linear_quad": 1, "linear_x_storage": 0, "norm_y": 104}, False),  # rows in pairs: 104 and 105
+    ],
+)
+def test_when_it_runs_beside(changes: dict[str, int], possible: bool) -> None:
+    assert runs_beside(*fields(**changes), SIZES["16x16"]) == possible
