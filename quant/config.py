@@ -57,11 +57,13 @@ class QuantizationConfig(BaseModel):
     one_sided: bool = Field(
         default=True, description="formats without sign from the least value up for what comes out of an activation function"
     )
+    channel_weights: bool = Field(default=True, description="a scale for the weights of each output channel, not one for a layer")
     bias_correction: bool = Field(default=True, description="take what quantization adds to the mean of an output off its bias")
     rounding: RoundingName = "auto"
     input_correction: bool = Field(
         default=True, description="where rounding is compensated, first fit the weights to the quantized input"
     )
+    ablation: bool = Field(default=False, description="quantize again without each technique, and report what it brings")
     multiplier_bits: int = Field(
         default=MULTIPLIER_BITS, ge=8, le=MULTIPLIER_BITS, description="width of requantization multipliers"
     )

@@ -185,7 +185,7 @@ def balanced(
     largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
     gain = np.einsum("cn,cn->c", weight, weight)
     power = np.square(rows).mean(axis=0, dtype=np.float64)
-    ratios = RATIOS[:1]
+    ratios: tuple[float, ...] = RATIOS[:1]
     if config.observer in ("auto", "mse"):
         ratios = RATIOS[::2] if qtype.bits > 4 else RATIOS
     best: SymmetricRange | None = None

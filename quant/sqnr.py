@@ -10,10 +10,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
+from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import encode_inputs
 from edgeflow.quant.observe import valid_tokens
-from edgeflow.quant.ptq import Quantized
 from edgeflow.quant.session import FloatSession
 from edgeflow.sim.executor import Executor
 

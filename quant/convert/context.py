@@ -10,23 +10,33 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import IntArray, QType
 from edgeflow.quant.builder import Correspondence, GraphBuilder
+from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, origin
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.plan import Interpretation, Plan
+from edgeflow.quant.replay import Replay
 
 
 class Context:
     """State of one conversion."""
 
     def __init__(
-        self, graph: FloatGraph, statistics: dict[str, Statistics], config: QuantizationConfig, plan: Plan, builder: GraphBuilder
+        self,
+        graph: FloatGraph,
+        statistics: dict[str, Statistics],
+        config: QuantizationConfig,
+        plan: Plan,
+        builder: GraphBuilder,
+        replay: Replay,
     ) -> None:
         self.graph = graph
         self.statistics = statistics
         self.config = config
         self.plan = plan
         self.builder = builder
+        self.replay = replay
+        self.layers: dict[str, LayerErrors] = {}
         self._tensors: dict[str, str] = {}
         self._channels: dict[str, NDArray[np.int64]] = {}
         self._copies: dict[tuple[str, QType], str] = {}
@@ -68,8 +78,9 @@ class Context:
     # Operands
 
     def narrow(self, value: str, node: ir.Node) -> tuple[str, Interpretation]:
-        """A tensor of a value of at most 8 bits, for a linear layer, and what it stands for in the model's channels: the value's own
-        tensor, or a copy with a scale per channel."""
+        """A tensor of a value of at most 8 bits, for a linear layer, and what it stands for in the model's channels.
+
+        It is the value's own tensor, or a copy with a scale per channel."""
         tensor = self.tensor(value)
         if self.qtype(tensor).bits <= 8:
             return tensor, self.plan.chosen(value)

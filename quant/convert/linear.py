@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.graph import Attribute, IntArray, QType
 from edgeflow.quant.bits import FULL
+from edgeflow.quant.compensate import LayerErrors, Moments, fitted, moments, rounded
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
@@ -22,6 +24,7 @@ ENTRY_LIMIT = (1 << 15) - 1
 INDEX_BITS = 10  # of the table in the epilogue
 BIAS_LIMIT = 1 << 29
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
+ENERGY = 1e-30  # errors below are none
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
 NARROW_WEIGHT_RATIOS = (*WEIGHT_RATIOS, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
 
@@ -30,12 +33,14 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LinearParameters:
-    """Integer parameters: ``weight (N, K)``, ``bias`` and ``multiplier (N,)``, ``shift``."""
+    """Integer parameters: ``weight (N, K)``, ``bias`` and ``multiplier (N,)``, ``shift``; what the steps of
+    compensated rounding brought."""
 
     weight: IntArray
     bias: IntArray
     multiplier: IntArray
     shift: int
+    errors: LayerErrors | None = None
 
 
 def linear_parameters(
@@ -46,6 +51,7 @@ def linear_parameters(
     y: Interpretation,
     bits: int,
     config: QuantizationConfig,
+    seen: Moments | None = None,
 ) -> LinearParameters:
     """Quantize ``y = x . weight + bias``, ``weight (K, N)`` to ``bits``, between integers with the given interpretations.
 
@@ -53,7 +59,8 @@ def linear_parameters(
     weights before these are rounded, its zero point and offsets into the bias, and so are the output's. Each output channel's
     weight scale is the largest weight, or with observer ``auto`` or ``mse`` the clipping with the least expected squared error of
     the output. What rounding the weights adds to the mean of an output is taken off its bias (Nagel et al., arXiv 1906.04721,
-    section 4.2).
+    section 4.2). With ``seen``, moments of the layer's integer input less its zero point and of what the float layer makes of the
+    float input, rounding errors compensate each other (see quant/compensate.py).
     """
     scale, zero_point = np.broadcast_to(y.qtype.scales, bias.shape), y.qtype.zero_point
     x_scale = np.broadcast_to(x.qtype.scales, weight.shape[:1])
@@ -66,22 +73,81 @@ def linear_parameters(
     if y.offset is not None:
         bias = bias - y.offset
     mean, square = mean / x_scale, square / x_scale**2
-    largest = np.abs(folded).max(axis=1, initial=0.0)
-    low, high = weight_ends(bits)
-    step = largest / high
-    # A multiplier far below the others would lose its precision: such a channel gets coarser weights instead, which stay fine
-    # enough: counted in the output's integers its steps are still RATIO_SPREAD times below the largest. Nor may a bias outgrow
-    # its register.
-    floor = max(float((step / scale).max(initial=0.0)), 2.0**-30) / RATIO_SPREAD * scale
-    floor = np.maximum(floor, (np.abs(bias) + abs(zero_point) * scale) / BIAS_LIMIT)
-    step = np.maximum(step, floor)
-    if config.observer in ("auto", "mse"):
-        step = np.maximum(_clipped_steps(folded, step, square, bits), floor)
-    quantized = np.clip(np.floor(folded / step[:, None] + 0.5), low, high)
-    corrected = bias - (quantized * step[:, None] - folded) @ mean if config.bias_correction else bias
+    if seen is not None:
+        square = np.diag(seen.covariance) if config.bias_correction else np.diag(seen.covariance) + seen.u_mean**2
+    grid = _Grid(scale, np.abs(bias) + abs(zero_point) * scale, square, bits, config)
+    errors = None
+    if seen is None:
+        step, quantized = grid.nearest(folded)
+        corrected = bias - (quantized * step[:, None] - folded) @ mean if config.bias_correction else bias
+    else:
+        step, quantized, corrected, errors = _compensated(folded, bias, grid, seen, config)
     offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
     multiplier, shift = dyadic(step / scale, config.multiplier_bits)
-    return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift)
+    return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift, errors)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How a layer's folded weights ``(N, K)`` are rounded: to multiples of a step for each output.
+
+    ``scale (N,)`` is that of the output, ``offset (N,)`` the largest value that the bias register must hold, ``square (K,)`` the
+    mean square of each input.
+    """
+
+    scale: Real
+    offset: Real
+    square: Real
+    bits: int
+    config: QuantizationConfig
+
+    def steps(self, folded: Real) -> Real:
+        """The step of every output."""
+        largest = np.abs(folded).max(axis=1, initial=0.0)
+        if not self.config.channel_weights:
+            largest = np.full(len(largest), largest.max())
+        step: Real = largest / weight_ends(self.bits)[1]
+        # A multiplier far below the others would lose its precision: such a channel gets coarser weights instead, which stay fine
+        # enough: counted in the output's integers its steps are still RATIO_SPREAD times below the largest. Nor may a bias outgrow
+        # its register.
+        floor = max(float((step / self.scale).max(initial=0.0)), 2.0**-30) / RATIO_SPREAD * self.scale
+        floor = np.maximum(floor, self.offset / BIAS_LIMIT)
+        step = np.maximum(step, floor)
+        if self.config.observer in ("auto", "mse") and self.config.channel_weights:
+            step = np.maximum(_clipped_steps(folded, step, self.square, self.bits), floor)
+        return step
+
+    def nearest(self, folded: Real) -> tuple[Real, Real]:
+        """Steps, and the nearest integers."""
+        step = self.steps(folded)
+        low, high = weight_ends(self.bits)
+        return step, np.clip(np.floor(folded / step[:, None] + 0.5), low, high)
+
+
+def _compensated(
+    folded: Real, bias: Real, grid: _Grid, seen: Moments, config: QuantizationConfig
+) -> tuple[Real, Real, Real, LayerErrors]:
+    """Steps, integers and real biases of a layer whose rounding errors compensate each other, and what that brought."""
+    found: list[float] = []
+
+    def note(step: Real, quantized: Real, offset: Real) -> None:
+        found.append(10 * math.log10(max(seen.power, ENERGY) / max(seen.error(quantized * step[:, None], offset), ENERGY)))
+
+    def corrected(step: Real, quantized: Real) -> Real:
+        exact: Real = seen.y_mean - (quantized * step[:, None]) @ seen.u_mean
+        return exact if config.bias_correction else bias
+
+    step, quantized = grid.nearest(folded)
+    note(step, quantized, bias)
+    note(step, quantized, corrected(step, quantized))
+    if config.input_correction:
+        folded = fitted(folded, seen)
+        step, quantized = grid.nearest(folded)
+    note(step, quantized, corrected(step, quantized))
+    quantized = rounded(folded, step, weight_ends(grid.bits), seen.covariance)
+    offset = corrected(step, quantized)
+    note(step, quantized, offset)
+    return step, quantized, offset, LayerErrors(*found)
 
 
 def weight_ends(bits: int) -> tuple[int, int]:
@@ -120,7 +186,7 @@ def convert_linear(node: ir.Node, context: Context) -> None:
     padding = None
     if use is not None and use.node.op_type == "Attention":
         padding = context.plan.head_padding(use.node)
-    inputs, attributes = _prepare(node, context, value, made, None, padding)
+    inputs, attributes = _prepare(node, context, value, made, padding=padding)
     out = made.qtype if padding is None else pad_qtype(made.qtype, padding)
     positions = None if padding is None else padding.positions
     context.set(value, context.builder.node("linear", inputs, value, out, origin(node), attributes), positions)
@@ -133,7 +199,7 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
     out = made.qtype
     function = unary_function(context.graph.model, node)
     index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
-    inputs, attributes = _prepare(linear, context, value, Interpretation(index), None, None)
+    inputs, attributes = _prepare(linear, context, value, Interpretation(index))
     # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
     zero = float(made.offset[0]) if made.offset is not None else -out.zero_point * float(out.scales.max())
     values = table_values(function, index) - zero
@@ -155,11 +221,13 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
     array = context.constant(other, shape)
     if array is not None and array.ndim <= 1:
         # The same for every row: part of the bias.
-        inputs, attributes = _prepare(linear, context, value, Interpretation(out), array, None)
+        inputs, attributes = _prepare(linear, context, value, Interpretation(out), array)
     else:
-        inputs, attributes = _prepare(linear, context, value, Interpretation(out), None, None)
         residual = context.operand(other, shape, node, f"{value}/residual")
-        if residual in context.builder.constants and context.builder.tensors[residual].shape != shape:
+        fixed = residual in context.builder.constants
+        pair = None if fixed else (residual, other)
+        inputs, attributes = _prepare(linear, context, value, Interpretation(out), residual=pair)
+        if fixed and context.builder.tensors[residual].shape != shape:
             raise AssertionError("a constant residual has the output's shape")
         multiplier, shift = ratio(context.qtype(residual), out, context.config.multiplier_bits)
         inputs.append(residual)
@@ -168,10 +236,16 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
 
 
 def _prepare(
-    node: ir.Node, context: Context, name: str, out: Interpretation, extra: Real | None, padding: HeadPadding | None
+    node: ir.Node,
+    context: Context,
+    name: str,
+    out: Interpretation,
+    extra: Real | None = None,
+    padding: HeadPadding | None = None,
+    residual: tuple[str, str] | None = None,
 ) -> tuple[list[str], dict[str, Attribute]]:
     """Inputs and attributes of the integer linear layer of ``node``; ``extra`` is added to its bias, ``padding`` spreads its
-    outputs."""
+    outputs, ``residual`` is the tensor that is added to them and the float value that it stands for."""
     source = required_input(node, 0)
     weight, bias = parameter(context.graph, node, 1), parameter(context.graph, node, 2)
     if extra is not None:
@@ -186,8 +260,12 @@ def _prepare(
         x, made = context.narrow(source, node)
         stats = context.statistics[source]
         moments = (stats.mean, np.square(stats.rows).mean(axis=0, dtype=np.float64))
-    bits = context.plan.widths.weight(origin(node))
-    found = linear_parameters(weight, bias, made, moments, out, bits, context.config)
+    bits, seen = context.plan.widths.weight(origin(node)), None
+    if context.plan.widths.compensated(node):
+        seen = _seen(node, context, x, made, out, extra, residual)
+    found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen)
+    if found.errors is not None:
+        context.layers[output_name(node)] = found.errors
     integers, offsets, multiplier = found.weight, found.bias, found.multiplier
     positions = context.channels(source)
     if positions is not None:
@@ -203,6 +281,37 @@ def _prepare(
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]
     return inputs, plain_attributes(found.shift)
+
+
+def _seen(
+    node: ir.Node,
+    context: Context,
+    x: str,
+    made: Interpretation,
+    out: Interpretation,
+    extra: Real | None,
+    residual: tuple[str, str] | None,
+) -> Moments:
+    """Moments of the layer's integer input and of what it should make of it.
+
+    With a residual, that is what the sum lacks: the layer also makes up for what the stream has lost so far.
+    """
+    replay = context.replay
+    inputs = replay.rows(replay.words(x)) - np.float32(made.qtype.zero_point)
+    positions = context.channels(required_input(node, 0))
+    if positions is not None:
+        inputs = np.ascontiguousarray(inputs[:, positions])
+    value = output_name(node)
+    wanted = replay.rows(replay.real(value)).copy()
+    if extra is not None:
+        wanted += extra.astype(np.float32)
+    if out.offset is not None:
+        wanted -= out.offset.astype(np.float32)
+    if residual is not None and context.config.input_correction:
+        tensor, other = residual
+        lost = replay.rows(replay.real(other)) - replay.rows(context.qtype(tensor).dequantize(replay.words(tensor)))
+        wanted += lost
+    return moments(inputs, wanted)
 
 
 def plain_attributes(shift: int) -> dict[str, Attribute]:

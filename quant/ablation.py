@@ -1,0 +1,59 @@
+"""What every technique of post-training quantization brings: the network quantized again with one of them left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeflow.hw.progress import Progress
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.conversion import Contribution, Quantized, convert
+from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.observe import Statistics
+from edgeflow.quant.session import FloatSession
+from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.sim.executor import Executor
+
+SAMPLES = 64  # of the calibration data that the outputs are compared on
+
+# What switches each technique off. Without compensated rounding weights are not fitted to the quantized input either.
+TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
+    "clipped ranges": {"observer": "minmax"},
+    "equalization": {"equalization": False},
+    "one-sided formats": {"one_sided": False},
+    "weight scales per channel": {"channel_weights": False},
+    "bias correction": {"bias_correction": False},
+    "input correction": {"input_correction": False},
+    "compensated rounding": {"rounding": "nearest"},
+}
+
+
+def contributions(
+    graph: FloatGraph,
+    statistics: dict[str, Statistics],
+    arrays: Mapping[str, NDArray[Any]],
+    config: QuantizationConfig,
+    quantized: Quantized,
+    progress: Progress | None = None,
+) -> tuple[Contribution, ...]:
+    """A line for each technique that ``config`` has switched on, from the first samples of the checked calibration ``arrays``."""
+    few = {name: array[:SAMPLES] for name, array in arrays.items()}
+    expected = FloatSession(graph.model, graph.outputs).run(few)
+
+    def decibel(made: Quantized) -> dict[str, float]:
+        found = decode_outputs(made.graph, Executor(made.graph).run(encode_inputs(made.graph, few)))
+        return {name: signal_to_noise(expected[name], found[name]) for name in graph.outputs}
+
+    options = config.model_dump()
+    techniques = [name for name, off in TECHNIQUES.items() if any(options[key] != value for key, value in off.items())]
+    whole = decibel(quantized)
+    lines = []
+    for i, name in enumerate(techniques):
+        without = convert(graph, statistics, arrays, config.model_copy(update=dict(TECHNIQUES[name])))
+        lines.append(Contribution(name, whole, decibel(without)))
+        if progress is not None:
+            progress("leave out techniques", i + 1, len(techniques))
+    return tuple(lines)

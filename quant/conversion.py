@@ -1,0 +1,127 @@
+"""From a float graph whose activations have been observed to the integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.graph import Graph, Overflow, QType
+from edgeflow.hw.progress import Progress
+from edgeflow.quant.bits import LINEAR
+from edgeflow.quant.builder import Correspondence, GraphBuilder
+from edgeflow.quant.compensate import LayerErrors
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.convert import convert_node
+from edgeflow.quant.convert.context import Context
+from edgeflow.quant.float_graph import FloatGraph, Use, origin, output_name, parameter, required_input, sample_shape
+from edgeflow.quant.observe import Statistics
+from edgeflow.quant.plan import Plan
+from edgeflow.quant.ranges import TensorRange
+from edgeflow.quant.replay import Replay
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a technique brings: signal-to-noise ratio in dB of every output, as quantized and with that technique alone left out."""
+
+    technique: str
+    with_db: Mapping[str, float]
+    without_db: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An integer graph and how it came about.
+
+    ``ranges`` has a line for every activation whose range was chosen, by name; ``correspondence`` the float tensor behind every
+    integer tensor that has one; ``warnings`` what the user should know, a line each;
+    ``layers`` what compensated rounding brought the linear layers that have it, by the float value that they make;
+    ``contributions`` what each technique brought the outputs, if the configuration asks for that.
+    """
+
+    graph: Graph
+    ranges: Mapping[str, TensorRange]
+    correspondence: Mapping[str, Correspondence]
+    warnings: tuple[str, ...]
+    layers: Mapping[str, LayerErrors]
+    contributions: tuple[Contribution, ...] = ()
+
+
+def convert(
+    graph: FloatGraph,
+    statistics: dict[str, Statistics],
+    arrays: Mapping[str, NDArray[Any]],
+    config: QuantizationConfig,
+    progress: Progress | None = None,
+) -> Quantized:
+    """The integer graph of a canonical float graph whose activations have been observed on the checked ``arrays``."""
+    plan = Plan(graph, statistics, config)
+    builder = GraphBuilder(graph.model.graph.name or "model", [*graph.inputs, *graph.producers])
+    replay = Replay(graph, arrays, builder, _replayed(graph, plan))
+    context = Context(graph, statistics, config, plan, builder, replay)
+    for name in graph.inputs:
+        _add_input(name, context)
+    for i, node in enumerate(graph.nodes):
+        convert_node(node, context)
+        if progress is not None:
+            progress("quantize", i + 1, len(graph.nodes))
+    outputs = tuple(context.tensor(name) for name in graph.outputs)
+    used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
+    ranges = {name: line for name, line in plan.ranges.items() if name in used}
+    return Quantized(builder.graph(outputs), ranges, dict(builder.correspondence), _warnings(ranges), context.layers)
+
+
+def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:
+    """Float values that compensated rounding compares with: what such layers make, and residuals that they are added to."""
+    found = []
+    for node in graph.nodes:
+        if node.op_type in LINEAR and plan.widths.compensated(node):
+            found.append(output_name(node))
+            fused = plan.fused_into(output_name(node))
+            if fused is not None and fused.op_type == "Add":
+                found += [name for i in range(2) if graph.constant(name := required_input(fused, i)) is None]
+    return found
+
+
+def _add_input(name: str, context: Context) -> None:
+    """Declare a model input: token ids and masks as they are, real values in the format of the plan."""
+    value = next(v for v in context.graph.model.graph.inputs if v.name == name)
+    shape = sample_shape(value)
+    uses = context.graph.uses_of(name)
+    rows = vocabulary(context.graph, name)
+    if rows is not None:
+        qtype = QType(32, False, 1.0, overflow=Overflow.ERROR)
+        context.set(name, context.builder.input(name, shape, qtype, limit=rows - 1))
+    elif (uses or name not in context.statistics) and all(_reads_mask(use) for use in uses):  # integers that nothing reads, too
+        qtype = QType(8, False, 1.0, overflow=Overflow.ERROR)
+        context.set(name, context.builder.input(name, shape, qtype, limit=1))
+    elif name in context.statistics:
+        context.set(name, context.builder.input(name, shape, context.plan.qtype(name)))
+    else:
+        readers = ", ".join(f"{origin(use.node)} ({use.node.op_type})" for use in uses)
+        raise UnsupportedError(f"input {name!r}: integers are supported as token ids or as a key mask, but it is read by {readers}")
+
+
+def vocabulary(graph: FloatGraph, name: str) -> int | None:
+    """Rows of the smallest table that an input of token ids is looked up in; None for other inputs."""
+    uses = graph.uses_of(name)
+    if not uses or any(use.node.op_type != "Embedding" for use in uses):
+        return None
+    return min(len(parameter(graph, use.node, 1)) for use in uses)
+
+
+def _reads_mask(use: Use) -> bool:
+    return (use.node.op_type, use.index) in (("Attention", 3), ("MeanPool", 1))
+
+
+def _warnings(ranges: Mapping[str, TensorRange]) -> tuple[str, ...]:
+    """Tensors that were constant on the calibration data: their range says nothing of other data."""
+    return tuple(
+        f"{name}: every value was {line.minimum:g} on the calibration data; the range of this tensor is a guess"
+        for name, line in ranges.items()
+        if line.minimum == line.maximum
+    )
