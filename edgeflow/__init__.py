@@ -122,6 +122,9 @@ def compile(
     calibration: Arrays | PathLike | None = None,
     output: PathLike,
     config: QuantizationConfig | None = None,
+    bits: Literal["hawq", "fit"] | None = None,
+    budget: str | Sequence[str] = (),
+    labels: NDArray[Any] | None = None,
     dims: Mapping[str, int] | None = None,
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
@@ -132,13 +135,16 @@ def compile(
 ) -> Build:
     """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
 
-    Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``overlay`` targets an existing
-    accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``sizes`` fixes some of ``pi``,
-    ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen; ``share`` (0.8) is the part of every
-    resource of the board that it may take.
+    Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``bits`` chooses the bits of every layer
+    under ``budget`` (such as ``"latency=0.6x"`` of the cost at 8 bits; see docs/quantization.md) by the trace of the loss's
+    Hessian (``"hawq"``) or of its Fisher information (``"fit"``); ``labels`` are the calibration samples' classes, if known.
+    ``overlay`` targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board.
+    ``sizes`` fixes some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen;
+    ``share`` (0.8) is the part of every resource of the board that it may take.
     """
     from edgeflow.hw.boards import load_board as find_board
     from edgeflow.sw import pipeline
+    from edgeflow.sw.bits import bit_request
     from edgeflow.sw.overlay import read_overlay
 
     found = find_board(board)
@@ -154,6 +160,7 @@ def compile(
         seed=seed,
         sizes=sizes or {},
         share=_share(share),
+        bits=bit_request(bits, budget, labels),
     )
     return pipeline.run(request, progress or _silent)
 

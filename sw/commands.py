@@ -42,6 +42,13 @@ class Engine(StrEnum):
     FLOAT = "float"
 
 
+class Bits(StrEnum):
+    """What the bits of every layer are chosen by: the Hessian of the loss, or FIT's first derivatives."""
+
+    HAWQ = "hawq"
+    FIT = "fit"
+
+
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Build folder that compile wrote.", show_default=False)]
 Labels = Annotated[
     str | None,
@@ -94,6 +101,31 @@ def compile_model(
         typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
     ] = None,
     observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
+    weight_bits: Annotated[
+        int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers, 2 to 8; first and last keep 8.")
+    ] = 8,
+    activation_bits: Annotated[
+        int, typer.Option(metavar="N", min=3, max=8, help="Bits of what linear layers read, 3 to 8; first and last keep 8.")
+    ] = 8,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Report what each quantization technique brings.")] = False,
+    bits: Annotated[
+        Bits | None,
+        typer.Option(
+            help="Choose every layer's bits under --budget by the Hessian's trace (hawq) or Fisher's (fit).", show_default=False
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LIMIT",
+            help="Limit of latency, size or bops: 0.6x of the cost at 8 bits, or absolute (2.5ms, 500KB, 3G); repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Array of the calibration file with class labels, for --bits.", show_default=False),
+    ] = None,
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the board's own by default.")] = None,
     pi: Annotated[int | None, typer.Option(metavar="N", help="Input channels multiplied in a cycle; chosen by default.")] = None,
     po: Annotated[int | None, typer.Option(metavar="N", help="Output channels made in a cycle; chosen by default.")] = None,
@@ -116,17 +148,29 @@ def compile_model(
             "leave out --clock, --share, --pi, --po, --epilogue, --vector, --ports"
         )
     import edgeflow
-    from edgeflow.sw.data import read_npz
+    from edgeflow.sw.data import read_npz, take_labels
 
     console: Console = context.obj
     data = None if calib is None else read_npz(calib, "calibration data")
+    if labels is not None and data is None:
+        raise InputError("option --labels names an array of the calibration file: add --calib FILE.npz")
+    truth = None if labels is None or data is None else take_labels(data, labels, f"calibration data {calib}")
     with console.progress() as progress:
         build = edgeflow.compile(
             model,
             board=board,
             calibration=data,
             output=output,
-            config=edgeflow.quantization(observer=observer.value, seed=seed),
+            config=edgeflow.quantization(
+                observer=observer.value,
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                ablation=ablation,
+                seed=seed,
+            ),
+            bits=None if bits is None else bits.value,
+            budget=budget or (),
+            labels=truth,
             dims=dims,
             clock_mhz=clock,
             overlay=overlay,

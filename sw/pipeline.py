@@ -36,6 +36,7 @@ from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import Accuracy, evaluate
+from edgeflow.sw.bits import BitChoice, BitRequest, Target, choose_bits, write_bits
 from edgeflow.sw.build import Build, hash_file, new_build, write_manifest
 from edgeflow.sw.calibration import random_inputs
 from edgeflow.sw.codegen import write_hls
@@ -67,6 +68,7 @@ class Request:
     seed: int
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
     share: float = SHARE  # of every resource of the board, that the accelerator may take
+    bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
 
 
 @dataclass
@@ -78,11 +80,17 @@ class State:
     progress: Progress
     float_model: ir.Model = field(init=False)
     data: dict[str, Array] = field(init=False)
+    choice: BitChoice | None = None
     quantized: Quantized = field(init=False)
     architecture: Architecture = field(init=False)
     program: Program = field(init=False)
     accuracy: Accuracy = field(init=False)
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def config(self) -> QuantizationConfig:
+        """The configuration that the user gave, with the bits that were chosen."""
+        return self.request.config if self.choice is None else self.choice.config
 
     def golden(self) -> dict[str, Array]:
         """The inputs kept in the build."""
@@ -111,9 +119,19 @@ def calibrate_step(state: State) -> None:
     write_npz(state.folder / "golden.npz", state.golden())
 
 
+def bits_step(state: State) -> None:
+    """Choose the bits of every layer under the budgets, if that was asked for."""
+    request = state.request
+    if request.bits is None:
+        return
+    target = Target(request.board, request.clock_mhz, request.architecture, request.share, request.sizes)
+    state.choice = choose_bits(state.float_model, state.data, request.config, request.bits, target, state.progress)
+    write_bits(state.folder, state.choice)
+
+
 def quantize_step(state: State) -> None:
     """Choose ranges and build the integer graph."""
-    state.quantized = quantize(state.float_model, state.data, state.request.config, state.progress)
+    state.quantized = quantize(state.float_model, state.data, state.config, state.progress)
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
@@ -121,6 +139,8 @@ def fit_step(state: State) -> None:
     """Choose the accelerator for the board, or take the given one."""
     graph = state.quantized.graph
     chosen = state.request.architecture
+    if chosen is None and state.choice is not None:
+        chosen = state.choice.architecture  # the one that a latency budget was kept on
     if chosen is None:
         request = state.request
         chosen = configure(
@@ -168,6 +188,8 @@ def report_step(state: State) -> None:
             samples=len(next(iter(state.data.values()))),
             warnings=tuple(state.quantized.warnings),
             timings=dict(state.timings),
+            rounding=state.quantized.layers,
+            techniques=state.quantized.contributions,
         ),
     )
 
@@ -175,6 +197,7 @@ def report_step(state: State) -> None:
 STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("import", import_step),
     ("calibrate", calibrate_step),
+    ("bits", bits_step),
     ("quantize", quantize_step),
     ("fit", fit_step),
     ("lower", lower_step),
@@ -232,7 +255,7 @@ def _write_manifest(state: State) -> None:
             "board": request.board.name,
             "clock_mhz": request.clock_mhz,
             "dims": dict(request.dims),
-            "quantization": json.loads(request.config.model_dump_json()),
+            "quantization": json.loads(state.config.model_dump_json()),
             "calibration": "random" if request.calibration is None else "given",
             "seed": request.seed,
             "golden_samples": min(GOLDEN_SAMPLES, len(next(iter(state.data.values())))),

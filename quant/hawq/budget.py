@@ -17,6 +17,7 @@ UNITS: dict[str, dict[str, float]] = {
 }
 """What a budget may limit, with its units: latency in milliseconds, size in bytes, bit operations of a sample."""
 UNIT = {"latency": "ms", "size": "bytes", "bops": "bit operations"}
+FORMS = {"latency": "latency=2.5ms", "size": "size=500KB", "bops": "bops=2.5G"}
 _FORM = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)")
 
 
@@ -49,8 +50,9 @@ def parse_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:
         match = _FORM.fullmatch(amount) if mark else None
         units = UNITS[name]
         if match is None or (match[2] not in units and match[2] != "x"):
-            forms = " or ".join(f"{name}=1{unit}" for unit in units)
-            raise InputError(f"option --budget: {text!r} is no limit; write {name}=0.5x for half the cost at 8 bits, or {forms}")
+            raise InputError(
+                f"option --budget: {text!r} is no limit; write {name}=0.5x for half the cost at 8 bits, or {FORMS[name]}"
+            )
         if name in found:
             raise InputError(f"option --budget: {name} is limited twice")
         try:
