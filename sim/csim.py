@@ -153,11 +153,12 @@ class CSimulation:
             self._write(self._places[name], inputs[name])
         self._counts()
         for steps in self._groups():
-            counts = self._counts()
+            counts, beside = self._counts(), {}
             for step in steps[1:]:
-                own = {name for name in counts if name.startswith(step.instruction.layout.name)}
-                yield step, {name: counts.pop(name) for name in sorted(own)}
-            yield steps[0], counts
+                names = [name for name in counts if name.startswith(step.instruction.layout.name)]
+                beside = {name: counts.pop(name) for name in names}
+            for step in steps:
+                yield step, counts if step is steps[0] else beside
 
     def _groups(self) -> Iterator[tuple[Step, ...]]:
         """Run the program; yields the instructions of every call after it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,33 @@ def fields(**changes: int) -> tuple[dict[str, int], dict[str, int]]:
         kind, _, field = name.partition("_")
         (linear if kind == "linear" else norm)[field] = value
     return linear, norm
+
+
+@pytest.mark.parametrize("name", ["rows of one chunk", "4 bits"])
+@pytest.mark.skipif(importlib.util.find_spec("hls4ml") is None, reason="the exact headers come with hls4ml")
+def test_exact_headers_agree(name: str, tmp_path: Path) -> None:
+    graph, architecture = GRAPHS[name], SIZES["4x8, four ports"]
+    write_overlay(tmp_path, architecture)
+    program = lower(graph, architecture)
+    library = csim.build(tmp_path, exact=True)
+    assert all(found.differing == 0 for found in compare(graph, program, library, {"x": sample_of(graph)["x"][None]}))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_overlay_without_an_array(size: str, tmp_path: Path) -> None:
+    """The unit has a loop of its own there, of as many iterations."""
+    b = NormBuilder("norm", 11, 150, 12)
+    graph = b.graph(b.norm("x", 8))
+    architecture = SIZES[size].model_copy(update={"units": ("layernorm", "dma")})
+    write_overlay(tmp_path, architecture)
+    assert "array_state" not in (tmp_path / "edgeflow_top.cpp").read_text()
+    program, sample = lower(graph, architecture), sample_of(graph)
+    (values,) = (s.instruction.values for s in program.steps if s.instruction.layout.name == "layernorm")
+    expected = Executor(graph, threads=1).run({"x": sample["x"][None]})[graph.outputs[0]]
+    with csim.CSimulation(program, csim.build(tmp_path, count=True)) as simulation:
+        np.testing.assert_array_equal(simulation.run(sample)[graph.outputs[0]], expected[0])
+        counts = [counted.get("layernorm") for _, counted in simulation.counted(sample)]
+    assert counts == [None, (1, values["trips"]), None]
 
 
 @pytest.mark.parametrize(
