@@ -215,30 +215,30 @@ void array_load(const LinearInstruction& ins, unsigned cycle, const StreamWord<C
                 }
             }
         } else if (parameters >= unsigned(PARAMETER_WORDS) && pass.load_slot < ins.load_end) {
-            // A word holds the pairs of weights of PER_WORD multipliers, one after another: first the inputs of a pair of outputs.
-            const int PER_WORD = ins.load_nibbles ? BYTES_IN : BYTES_IN / 2;
-            for (int m = 0; m < BYTES_IN; ++m) {
+            // A word of bytes holds the pairs of weights of HALF multipliers, one of half bytes those of twice as many, one after another:
+            // first the inputs of a pair of outputs. Positions count multiples of HALF.
+            const int HALF = BYTES_IN / 2;
+            const int POSITIONS = C::PO / 2 * C::PI / HALF;
+            const unsigned step = ins.load_nibbles ? 2 : 1;
+            for (int position = 0; position < POSITIONS; ++position) {
 #pragma HLS UNROLL
-                if (m < PER_WORD) {
-                    ap_int<9> first = 0;
-                    ap_int<9> second = 0;
-                    if (ins.load_nibbles) {
-                        const ap_int<4> low = word.byte[m];
-                        const ap_int<4> high = ap_uint<8>(word.byte[m]) >> 4;
-                        first = low;
-                        second = high;
-                    } else {
-                        const ap_int<8> even = word.byte[(2 * m) % BYTES_IN];
-                        const ap_int<8> odd = word.byte[(2 * m + 1) % BYTES_IN];
-                        first = even;
-                        second = odd;
+                if (unsigned(position) - pass.load_position < step) {
+                    for (int m = 0; m < HALF; ++m) {
+#pragma HLS UNROLL
+                        const ap_uint<8> byte = word.byte[position % 2 * HALF + m];
+                        const ap_int<4> low = byte;
+                        const ap_int<4> high = byte >> 4;
+                        const ap_int<8> even = word.byte[2 * m];
+                        const ap_int<8> odd = word.byte[2 * m + 1];
+                        const ap_int<9> first = ins.load_nibbles ? ap_int<9>(low) : ap_int<9>(even);
+                        const ap_int<9> second = ins.load_nibbles ? ap_int<9>(high) : ap_int<9>(odd);
+                        const int flat = position * HALF + m;
+                        state.weight[pass.load_slot][flat / C::PI][flat % C::PI] = pack_weights(first, second, ins.load_quad);
                     }
-                    const unsigned flat = pass.load_position + m;
-                    state.weight[pass.load_slot][flat / C::PI][flat % C::PI] = pack_weights(first, second, ins.load_quad);
                 }
             }
-            pass.load_position += PER_WORD;
-            if (pass.load_position == unsigned(C::PO / 2 * C::PI)) {
+            pass.load_position += step;
+            if (pass.load_position == unsigned(POSITIONS)) {
                 pass.load_position = 0;
                 ++pass.load_slot;
             }
@@ -301,10 +301,10 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
             outputs[lane] = saturate(value, ins.y_bits, ins.y_signed);
         }
         if (C::HAS_ATTENTION && epilogue.attention) {
-            for (int lane = 0; lane < C::EPILOGUE; ++lane) {
+            for (int bank = 0; bank < C::EPILOGUE; ++bank) {
 #pragma HLS UNROLL
                 // The bank is the sum of query and channel: rows and columns both take one element of every bank.
-                state.output[(lane + epilogue.channel) % C::EPILOGUE][epilogue.output_set][group][epilogue.channel] = outputs[lane];
+                state.output[bank][epilogue.output_set][group][epilogue.channel] = outputs[(bank - epilogue.channel) % C::EPILOGUE];
             }
         } else if (channel < ins.y_limit && row < epilogue.rows) {
             const bool halves = ins.y_storage == HALVES;
@@ -394,8 +394,10 @@ unsigned array(
 #pragma HLS ARRAY_PARTITION variable=state.reciprocal complete dim=0
 #pragma HLS ARRAY_PARTITION variable=state.reciprocal_shift complete dim=0
 #pragma HLS ARRAY_PARTITION variable=state.exponent complete dim=1
+#pragma HLS ARRAY_PARTITION variable=state.exponent cyclic factor=Memory<C>::STREAM_BYTES dim=2
 #pragma HLS BIND_STORAGE variable=state.exponent type=ram_s2p impl=lutram
-#pragma HLS ARRAY_PARTITION variable=state.attended cyclic factor=64
+#pragma HLS DEPENDENCE variable=state.exponent inter false
+#pragma HLS ARRAY_PARTITION variable=state.attended complete
 #pragma HLS ARRAY_PARTITION variable=state.query complete
 #pragma HLS ARRAY_PARTITION variable=state.value complete dim=1
 #pragma HLS DEPENDENCE variable=state.value inter false
@@ -583,14 +585,26 @@ array_cycles:
             word = stream.read();
         }
         if (is_attention) {
-            attention_jobs<C>(attention, n, line, word, jobs, state, scratch, writes);
+            attention_jobs<C>(attention, n, line, word, jobs, state, writes);
         } else if (is_linear) {
             array_load<C>(linear, n, word, pass, state);
         }
         if (C::HAS_LAYERNORM) {
             layernorm_cycle<C>(word, norm_reads, norm_narrow ? line : wide, writing, norm, state.norm, writes);
         }
-        commit_writes<C>(scratch, writes);
+        // The other port of the narrow memory writes, or reads the values of a head: no pass asks for both.
+        const bool loads_values = is_attention && attention.value_load && jobs.value_key < attention.v_keys;
+        Line values_line;
+#pragma HLS ARRAY_PARTITION variable=values_line.byte complete
+        if (writes.narrow.active) {
+            commit_narrow<C>(scratch, writes.narrow);
+        } else if (loads_values) {
+            values_line = read_narrow<C>(scratch, jobs.value_row + jobs.value_line);
+        }
+        if (loads_values) {
+            attention_values<C>(attention, values_line, jobs, state);
+        }
+        commit_wide<C>(scratch, writes.wide);
 
         // The next descriptor: of the pass that follows in the chain, or, once the tile has been loaded, of the layer normalization
         // that runs beside this pass. Before that it need not have come: the words of the tile are fetched first.

@@ -121,7 +121,7 @@ template <class C>
 void attention_query(const AttentionInstruction& ins, const Line& line, AttentionPass& jobs, ArrayState<C>& state) {
 #pragma HLS INLINE
     const unsigned lanes = (ins.q_lanes + 1) & ~1u;
-    if (ins.query && jobs.query_lane < lanes) {
+    if (jobs.query_lane < lanes) {
         EDGEFLOW_TRIP("queries");
         const unsigned step = ins.q_part + jobs.query_step;
         const bool odd = (jobs.query_lane & 1u) != 0;
@@ -211,7 +211,7 @@ void attention_reciprocal(const AttentionInstruction& ins, unsigned lane, ArrayS
         const ap_uint<5> shift = 24 - bits;
         const ap_uint<24> divisor = sum << shift;
         const ap_uint<42> dividend = (ap_uint<42>(ins.numerator) << 24) + (divisor >> 1);
-        const ap_uint<42> quotient = dividend / divisor;
+        const ap_uint<42> quotient = dividend / divisor;  // divider: one for all lanes, a lane a cycle
         factor = quotient > 131071 ? ap_int<18>(131071) : ap_int<18>(quotient);
     }
     state.reciprocal[ins.r_set][lane] = factor;
@@ -220,32 +220,31 @@ void attention_reciprocal(const AttentionInstruction& ins, unsigned lane, ArrayS
 
 // One line of the values of a head: 64 channels of one key into 64 banks, or a line of the mask, 64 keys.
 template <class C>
-void attention_values(const AttentionInstruction& ins, AttentionPass& jobs, ArrayState<C>& state, const Scratch<C>& scratch) {
+void attention_values(const AttentionInstruction& ins, const Line& line, AttentionPass& jobs, ArrayState<C>& state) {
 #pragma HLS INLINE
-    if (ins.value_load && jobs.value_key < ins.v_keys) {
-        EDGEFLOW_TRIP("values");
-        const Line line = read_narrow<C>(scratch, jobs.value_row + jobs.value_line);
-        if (ins.value_mask) {
-            for (int b = 0; b < LINE_BYTES; ++b) {
+    EDGEFLOW_TRIP("values");
+    if (ins.value_mask) {
+        for (int key = 0; key < C::ATTENTION_KEYS; ++key) {
 #pragma HLS UNROLL
-                state.attended[jobs.value_key * LINE_BYTES + b] = line.byte[b] != 0 ? 1 : 0;
-            }
-        } else {
-            for (int bank = 0; bank < LINE_BYTES; ++bank) {
-#pragma HLS UNROLL
-                const unsigned d = (bank - jobs.value_key) % LINE_BYTES;
-                const unsigned channel = jobs.value_line * LINE_BYTES + d;
-                const unsigned place =
-                    (ins.v_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + jobs.value_key / LINE_BYTES;
-                state.value[bank][place] = line.byte[d];
+            if (unsigned(key) / LINE_BYTES == jobs.value_key) {
+                state.attended[key] = line.byte[key % LINE_BYTES] != 0 ? 1 : 0;
             }
         }
-        ++jobs.value_line;
-        if (jobs.value_line == ins.v_lines) {
-            jobs.value_line = 0;
-            ++jobs.value_key;
-            jobs.value_row += ins.v_stride;
+    } else {
+        for (int bank = 0; bank < LINE_BYTES; ++bank) {
+#pragma HLS UNROLL
+            const unsigned d = (bank - jobs.value_key) % LINE_BYTES;
+            const unsigned channel = jobs.value_line * LINE_BYTES + d;
+            const unsigned place =
+                (ins.v_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + jobs.value_key / LINE_BYTES;
+            state.value[bank][place] = line.byte[d];
         }
+    }
+    ++jobs.value_line;
+    if (jobs.value_line == ins.v_lines) {
+        jobs.value_line = 0;
+        ++jobs.value_key;
+        jobs.value_row += ins.v_stride;
     }
 }
 
@@ -260,9 +259,10 @@ void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const
         const unsigned first = jobs.output_step * C::EPILOGUE;
         Element outputs[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-        for (int i = 0; i < C::EPILOGUE; ++i) {
+        for (int bank = 0; bank < C::EPILOGUE; ++bank) {
 #pragma HLS UNROLL
-            outputs[i] = state.output[(lane + i) % C::EPILOGUE][ins.o_set][group][first + i];
+            const unsigned i = (bank - lane) % C::EPILOGUE;
+            outputs[i] = state.output[bank][ins.o_set][group][first + i];
         }
         const unsigned channel = ins.o_channel + first;
         const bool halves = ins.o_storage == HALVES;
@@ -294,10 +294,10 @@ void attention_table(const AttentionInstruction& ins, unsigned n, const StreamWo
 #pragma HLS INLINE
     if (n < ins.load_words) {
         EDGEFLOW_TRIP("table words");
-        for (int e = 0; e < Memory<C>::STREAM_BYTES; ++e) {
+        if (n * Memory<C>::STREAM_BYTES < unsigned(C::ATTENTION_EXPONENTS)) {
+            for (int e = 0; e < Memory<C>::STREAM_BYTES; ++e) {
 #pragma HLS UNROLL
-            const unsigned entry = n * Memory<C>::STREAM_BYTES + e;
-            if (entry < unsigned(C::ATTENTION_EXPONENTS)) {
+                const unsigned entry = n * Memory<C>::STREAM_BYTES + e;
                 for (int o = 0; o < C::PO; ++o) {
 #pragma HLS UNROLL
                     state.exponent[o][entry] = word.byte[e];
@@ -307,20 +307,21 @@ void attention_table(const AttentionInstruction& ins, unsigned n, const StreamWo
     }
 }
 
-// All jobs of one cycle of a pass. `line` and `word`: what the narrow memory and the weight stream yield in it.
+// All jobs of one cycle of a pass but the load of values. `line` and `word`: what the narrow memory and the weight stream yield in it.
 template <class C>
 void attention_jobs(
     const AttentionInstruction& ins, unsigned n, const Line& line, const StreamWord<C>& word, AttentionPass& jobs, ArrayState<C>& state,
-    const Scratch<C>& scratch, ScratchWrites& writes) {
+    ScratchWrites& writes) {
 #pragma HLS INLINE
-    attention_query<C>(ins, line, jobs, state);
-    if (ins.exponents) {
+    // Both write stationary operands; no pass has both.
+    if (ins.query) {
+        attention_query<C>(ins, line, jobs, state);
+    } else if (ins.exponents) {
         attention_exponents<C>(ins, n, jobs, state);
     }
     if (ins.reciprocals && n >= RECIPROCAL_LAG && n < RECIPROCAL_LAG + unsigned(C::PO)) {
         attention_reciprocal<C>(ins, n - RECIPROCAL_LAG, state);
     }
-    attention_values<C>(ins, jobs, state, scratch);
     attention_store<C>(ins, jobs, state, writes);
     attention_table<C>(ins, n, word, state);
 }

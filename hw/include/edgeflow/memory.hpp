@@ -192,16 +192,26 @@ void request_write(ScratchWrites& writes, unsigned line, unsigned first, unsigne
 }
 
 template <class C>
+void commit_narrow(Scratch<C>& scratch, const LineWrite& write) {
+#pragma HLS INLINE
+    write_narrow<C>(scratch, write.line, write.first, write.count, write.halves, write.value);
+}
+
+template <class C>
+void commit_wide(Scratch<C>& scratch, const LineWrite& write) {
+#pragma HLS INLINE
+    if (write.active) {
+        write_wide<C>(scratch, write.line, write.first, write.count, write.value);
+    }
+}
+
+template <class C>
 void commit_writes(Scratch<C>& scratch, const ScratchWrites& writes) {
 #pragma HLS INLINE
     if (writes.narrow.active) {
-        const LineWrite& write = writes.narrow;
-        write_narrow<C>(scratch, write.line, write.first, write.count, write.halves, write.value);
+        commit_narrow<C>(scratch, writes.narrow);
     }
-    if (writes.wide.active) {
-        const LineWrite& write = writes.wide;
-        write_wide<C>(scratch, write.line, write.first, write.count, write.value);
-    }
+    commit_wide<C>(scratch, writes.wide);
 }
 
 // Element `lane` of a line in some storage; `row` says which half of the bytes holds it in half-byte storage.
