@@ -59,11 +59,13 @@ class Cycles:
     """Predicted clock cycles of one instruction: its loops by name run one after another.
 
     ``inside`` are counts of work that happens inside those loops (same counters in the C++) and costs no cycles of its own.
+    ``hidden``: cycles that the loops would take in addition if some of their work did not run beside the instruction before.
     """
 
     loops: Mapping[str, Loop]
     macs: int = 0
     inside: Mapping[str, int] = field(default_factory=dict)
+    hidden: int = 0
     total: int = field(init=False)
 
     def __post_init__(self) -> None:

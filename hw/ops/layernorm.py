@@ -274,7 +274,10 @@ class LayerNorm(Operator):
             "layernorm reads": chunks,
             "layernorm writes": chunks,
         }
-        return Cycles({"layernorm": Loop(values["trips"], depth=ARRAY_DEPTH)}, inside=inside)
+        trips = values["trips"]
+        return Cycles(
+            {"layernorm": Loop(trips, depth=ARRAY_DEPTH)}, inside=inside, hidden=alone_trips(values, architecture) - trips
+        )
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:

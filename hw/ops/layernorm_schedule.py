@@ -13,8 +13,9 @@ from functools import lru_cache
 from edgeflow.hw.architecture import HALVES, Architecture, ceil_div
 from edgeflow.hw.ops.chunk import power_of_two, stream_words
 
-# A row's statistics come about in three steps, each in iterations of its own, so that no iteration is deep. Stages of each path,
-# and with them the iterations from one step to the next.
+# A row's statistics come about in three steps, each in iterations of its own, so that no iteration is deeper than the array's
+# pipeline (ARRAY_DEPTH of hw/ops/linear.py): the longest path is that of the reciprocal root. Stages of each path, and
+# with them the iterations from one step to the next.
 NEWTON_STEPS = 2
 READ_STAGES = 4  # address, block memory and its output register, choice of the chunk
 SUM_STAGES = 9  # square in a DSP slice 3, adder tree of 32 lanes 5, accumulation

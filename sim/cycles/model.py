@@ -69,7 +69,8 @@ class InstructionCycles:
     ``start``: when the one before ends; ``begin``: when its unit starts. ``parts``: the loops of the unit as its formula states
     them; the rest of the time until its end is late words. ``fetched`` are the cycles (not whole ones) at which its descriptor was
     asked for and was there, its first word of weights came, and its last. ``node`` is the model's own node, ``output`` the tensor
-    that it works on, ``array`` whether it is a pass of the array, ``rate`` its multiply-accumulates a cycle at most.
+    that it works on, ``hidden`` the cycles of its work that run beside the instruction before and count there, ``array`` whether it
+    is a pass of the array, ``rate`` its multiply-accumulates a cycle at most.
     """
 
     index: int
@@ -86,6 +87,7 @@ class InstructionCycles:
     memory: int
     macs: int
     parts: Mapping[str, int]
+    hidden: int
     traffic: Traffic
     fetched: tuple[float, float, float, float]
 
@@ -103,8 +105,8 @@ class InstructionCycles:
 @dataclass(frozen=True)
 class LayerCycles:
     """A node of the integer graph: the sum of its instructions (none where the output is a view of the input), and of those that
-    the compiler put before it. ``vector``: its cycles outside the array. ``rate``: multiply-accumulates a cycle that the array can
-    do in the layer's precision."""
+    the compiler put before it. ``vector``: its cycles outside the array. ``hidden``: cycles of its work that run beside the
+    layer before and count there. ``rate``: multiply-accumulates a cycle that the array can do in the layer's precision."""
 
     name: str
     output: str
@@ -117,6 +119,7 @@ class LayerCycles:
     fill: int
     waiting: int
     vector: int
+    hidden: int
     traffic: Traffic
 
     @property
@@ -269,6 +272,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
                 memory=run.end - run.begin - formula.total + load,
                 macs=formula.macs,
                 parts=formula.parts,
+                hidden=formula.hidden,
                 traffic=_traffic(step, formula, architecture),
                 fetched=schedule.fetches[index],
             )
@@ -390,6 +394,7 @@ def _layers(graph: Graph, instructions: list[InstructionCycles], macs: Mapping[s
             fill=sum(i.fill for i in own),
             waiting=sum(i.waiting for i in own),
             vector=sum(i.cycles for i in own if not i.array),
+            hidden=sum(i.hidden for i in own),
             traffic=sum((i.traffic for i in own), Traffic(0, 0, 0, 0)),
         )
 

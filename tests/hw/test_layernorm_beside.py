@@ -12,6 +12,7 @@ from array_networks import Builder
 from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import HALVES, Architecture
+from edgeflow.hw.boards import load_board
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.hw.ops import make_node, unit
 from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters
@@ -20,6 +21,7 @@ from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
+from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.codegen import write_overlay
 from edgeflow.sw.link import runs_beside
@@ -179,6 +181,23 @@ def fields(**changes: int) -> tuple[dict[str, int], dict[str, int]]:
         kind, _, field = name.partition("_")
         (linear if kind == "linear" else norm)[field] = value
     return linear, norm
+
+
+def test_cycles_beside_the_products_count_there() -> None:
+    """The normalization has those after the pass, and says how many it would have had besides."""
+    architecture = SIZES["16x16"]
+    graph = stream(160, 48, 384)
+    program = lower(graph, architecture)
+    report = estimate(program, graph, load_board("zcu102"), 200.0)
+    layers = {layer.output: layer for layer in report.layers}
+    for i, linear, norm in pairs(program):
+        found = report.instructions[i + 1]
+        assert (found.unit, found.array) == ("layernorm", False)
+        assert sum(report.instructions[i].parts.values()) == linear["trips"]
+        assert found.hidden == alone_trips(norm, architecture) - norm["trips"] > 0
+        layer = layers[found.output]
+        assert (layer.vector, layer.hidden) == (found.cycles, found.hidden)
+    assert all(i.hidden == 0 for i in report.instructions if i.unit != "layernorm")
 
 
 @pytest.mark.parametrize("name", ["rows of one chunk", "4 bits"])
