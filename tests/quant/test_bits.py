@@ -1,0 +1,221 @@
+"""Bits by layer: formats really have them, ends keep 8, what shares a tensor agrees, and the networks stay near the float model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from canonical_models import linear, model, node, weights
+
+import edgeflow
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.bits import Widths, layer_bits
+from edgeflow.quant.config import LayerBits, QuantizationConfig
+from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.ptq import Quantized, quantize
+from edgeflow.quant.replay import Replay
+from edgeflow.quant.session import FloatSession
+from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.sim.executor import Executor
+
+Arrays = dict[str, Any]
+PLAIN: Arrays = {
+    "observer": "minmax",
+    "equalization": False,
+    "one_sided": False,
+    "channel_weights": False,
+    "bias_correction": False,
+    "rounding": "nearest",
+}
+
+
+def transformer(masked: bool = False, dim: int = 48, heads: int = 3) -> ir.Model:
+    """Two pre-norm blocks between a first layer and a head; with a mask, attention leaves tokens out."""
+    rng = np.random.default_rng(0)
+    constants: Arrays = {}
+    nodes = [linear(rng, constants, "x", "first", 24, dim)]
+    stream = "first"
+    for i in range(2):
+        p = f"b{i}."
+        for name in ("n1", "n2"):
+            constants[f"{p}{name}.g"] = rng.uniform(0.2, 3, dim).astype(np.float32)
+            constants[f"{p}{name}.o"] = rng.normal(size=dim).astype(np.float32)
+        nodes.append(node("LayerNormalization", [stream, f"{p}n1.g", f"{p}n1.o"], f"{p}n1", axis=-1, epsilon=1e-6))
+        nodes += [linear(rng, constants, f"{p}n1", f"{p}{name}", dim, dim) for name in "qkv"]
+        mask = ["mask"] if masked else []
+        operands = [f"{p}q", f"{p}k", f"{p}v", *mask]
+        nodes.append(node("Attention", operands, f"{p}a", heads=heads, scale=(dim / heads) ** -0.5))
+        nodes += [linear(rng, constants, f"{p}a", f"{p}o", dim, dim), node("Add", [stream, f"{p}o"], f"{p}r")]
+        nodes.append(node("LayerNormalization", [f"{p}r", f"{p}n2.g", f"{p}n2.o"], f"{p}n2", axis=-1, epsilon=1e-6))
+        nodes.append(linear(rng, constants, f"{p}n2", f"{p}f", dim, 2 * dim))
+        nodes += [node("Gelu", [f"{p}f"], f"{p}g", approximate="none"), linear(rng, constants, f"{p}g", f"{p}s", 2 * dim, dim)]
+        stream = f"{p}y"
+        nodes.append(node("Add", [f"{p}s", f"{p}r"], stream))
+    nodes.append(linear(rng, constants, stream, "head", dim, 10))
+    inputs = {"x": ("float32", (9, 24))} | ({"mask": ("int64", (9,))} if masked else {})
+    return model(nodes, inputs, {"head": (9, 10)}, constants)
+
+
+def samples(seed: int, count: int = 80, masked: bool = False) -> Arrays:
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(count, 9, 6)) @ np.random.default_rng(99).normal(size=(6, 24)) + 0.3 * rng.normal(size=(count, 9, 24))
+    made: Arrays = {"x": mixed.astype(np.float32)}
+    if masked:
+        made["mask"] = (np.arange(9) < rng.integers(1, 10, count)[:, None]).astype(np.int64)
+    return made
+
+
+def weight_bits(graph: Graph) -> dict[str, int]:
+    return {n.origin: graph.tensors[n.inputs[1]].qtype.bits for n in graph.nodes if n.op == "linear"}
+
+
+def input_bits(graph: Graph) -> dict[str, int]:
+    return {n.origin: graph.tensors[n.inputs[0]].qtype.bits for n in graph.nodes if n.op == "linear"}
+
+
+def output_db(made: ir.Model, quantized: Quantized, data: Arrays) -> float:
+    expected = FloatSession(made, ["head"]).run(data)["head"]
+    found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
+    return signal_to_noise(expected, found["head"])
+
+
+@pytest.mark.parametrize(("weight", "activation"), [(8, 8), (5, 7), (4, 8), (4, 4), (3, 3), (2, 6)])
+def test_every_format_has_the_bits_that_were_asked_for(weight: int, activation: int) -> None:
+    made, data = transformer(), samples(1)
+    graph = quantize(made, data, QuantizationConfig(weight_bits=weight, activation_bits=activation)).graph
+    verify_graph(graph)
+    ends = {"first", "head"}
+    assert weight_bits(graph) == {name: 8 if name in ends else weight for name in weight_bits(graph)}
+    assert input_bits(graph) == {name: 8 if name in ends else activation for name in input_bits(graph)}
+    for name, values in graph.constants.items():
+        if name.endswith("/weight"):
+            assert np.abs(values).max() <= 1 << (graph.tensors[name].qtype.bits - 1)
+    for operand in "qkv":
+        assert graph.tensors[f"b0.{operand}"].qtype.bits == 8
+    assert graph.tensors["b0.y"].qtype.bits == 16
+
+
+def test_layers_have_their_own_bits_and_shared_inputs_the_most() -> None:
+    layers = {
+        "b0.q": LayerBits(weight=2, activation=3),
+        "b0.k": LayerBits(weight=5, activation=6),
+        "b1.s": LayerBits(weight=7, activation=4),
+        "head": LayerBits(weight=4, activation=4),
+    }
+    made = transformer()
+    graph = quantize(made, samples(1), QuantizationConfig(weight_bits=3, activation_bits=5, layers=layers)).graph
+    verify_graph(graph)
+    found = weight_bits(graph)
+    assert (found["b0.q"], found["b0.k"], found["b0.v"], found["b1.s"], found["head"], found["first"]) == (2, 5, 3, 7, 4, 8)
+    read = input_bits(graph)
+    assert read["b0.q"] == read["b0.k"] == read["b0.v"] == 6
+    assert (read["b1.q"], read["b1.s"], read["head"], read["first"]) == (5, 4, 4, 8)
+
+
+def test_token_tables_are_the_first_layer() -> None:
+    rng = np.random.default_rng(0)
+    constants: Arrays = {"table": weights(rng, 20, 16)}
+    nodes = [node("Embedding", ["ids", "table"], "e")]
+    nodes += [linear(rng, constants, "e", "a", 16, 16), linear(rng, constants, "a", "b", 16, 16)]
+    nodes.append(linear(rng, constants, "b", "c", 16, 4))
+    made = FloatGraph(model(nodes, {"ids": ("int64", (5,))}, {"c": (5, 4)}, constants))
+    found = layer_bits(made, QuantizationConfig(weight_bits=4, activation_bits=5))
+    assert {name: (bits.weight, bits.activation) for name, bits in found.items()} == {"a": (4, 5), "b": (4, 5), "c": (8, 8)}
+    widths = Widths(made, QuantizationConfig(weight_bits=4, activation_bits=5))
+    assert [widths.activation(name) for name in ("e", "a", "b", "c")] == [5, 5, 8, 8]
+    assert [widths.weights_behind(name) for name in ("e", "a", "b", "c")] == [4, 4, 8, 8]
+
+
+def test_a_layer_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match=r"no linear layer 'b0\.qq'; did you mean 'b0\.q'\?$"):
+        quantize(transformer(), samples(1), QuantizationConfig(layers={"b0.qq": LayerBits()}))
+    with pytest.raises(InputError, match=r"no linear layer 'zzzzzz'; its layers are first, b0\.q, "):
+        quantize(transformer(), samples(1), QuantizationConfig(layers={"zzzzzz": LayerBits()}))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight_bits": 1}, "weight_bits: .*2"),
+        ({"weight_bits": 9}, "weight_bits: .*8"),
+        ({"activation_bits": 2}, "activation_bits: .*3"),
+        ({"activation_bits": 9}, "activation_bits: .*8"),
+        ({"layers": {"a": {"weight": 1, "activation": 8}}}, "layers.a.weight: .*2"),
+    ],
+)
+def test_bits_outside_the_set_are_one_clear_line(options: Arrays, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        edgeflow.quantization(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("weight", "activation", "gain"), [(4, 8, 3), (4, 4, 3), (3, 3, 3), (2, 8, 6)])
+def test_the_techniques_beat_plain_minmax_on_unseen_data(weight: int, activation: int, gain: float) -> None:
+    made, data, unseen = transformer(), samples(1), samples(2)
+    bits = {"weight_bits": weight, "activation_bits": activation}
+    ours, plain = (quantize(made, data, QuantizationConfig(**bits, **options)) for options in ({}, PLAIN))
+    verify_graph(plain.graph)
+    assert output_db(made, ours, unseen) > output_db(made, plain, unseen) + gain
+
+
+def test_compensated_layers_report_what_each_step_brought() -> None:
+    made, data = transformer(), samples(1)
+    quantized = quantize(made, data, QuantizationConfig(weight_bits=4))
+    assert set(quantized.layers) == {f"b{i}.{name}" for i in range(2) for name in ("q", "k", "v", "o", "f", "s")}
+    for errors in quantized.layers.values():
+        assert errors.nearest_db <= errors.bias_correction_db < errors.compensated_db
+        assert errors.input_correction_db < errors.compensated_db
+    off = quantize(made, data, QuantizationConfig(weight_bits=4, bias_correction=False, input_correction=False))
+    for errors in off.layers.values():
+        assert errors.nearest_db == errors.bias_correction_db == errors.input_correction_db
+    assert quantize(made, data, QuantizationConfig(weight_bits=4, rounding="nearest")).layers == {}
+    assert quantize(made, data).layers == {}
+    assert set(quantize(made, data, QuantizationConfig(rounding="compensated")).layers) == {*quantized.layers, "first", "head"}
+
+
+def test_ablation_compares_with_each_technique_left_out() -> None:
+    made, data = transformer(), samples(1)
+    config = QuantizationConfig(weight_bits=4, activation_bits=4, ablation=True, one_sided=False)
+    quantized = quantize(made, data, config)
+    lines = {line.technique: line for line in quantized.contributions}
+    expected = {"clipped ranges", "equalization", "weight scales per channel", "bias correction", "input correction"}
+    assert set(lines) == expected | {"compensated rounding"}
+    first = {"x": data["x"][:64]}
+    whole = output_db(made, quantized, first)
+    nearest = quantize(made, data, config.model_copy(update={"rounding": "nearest", "ablation": False}))
+    line = lines["compensated rounding"]
+    assert line.with_db == {"head": whole}
+    assert line.without_db == {"head": output_db(made, nearest, first)}
+    assert line.without_db["head"] < whole
+    assert quantize(made, data, QuantizationConfig(weight_bits=4)).contributions == ()
+
+
+def test_replay_sees_what_the_finished_network_computes() -> None:
+    made, data = transformer(masked=True), samples(3, 21, masked=True)
+    quantized = quantize(made, data, QuantizationConfig(weight_bits=4, activation_bits=4))
+    graph = quantized.graph
+
+    class Built:
+        name, inputs, tensors, constants, nodes = graph.name, list(graph.inputs), graph.tensors, graph.constants, list(graph.nodes)
+
+    replay = Replay(FloatGraph(made), data, Built(), ["b0.q", "b1.y"])  # type: ignore[arg-type]
+    expected = Executor(graph).run_all(encode_inputs(graph, data))
+    for name in ("head", "b0.a", *expected):  # the last first: what it needs is computed in order
+        np.testing.assert_array_equal(replay.words(name), expected[name])
+    real = FloatSession(made, ["b1.y"]).run(data)["b1.y"]
+    np.testing.assert_allclose(replay.real("b1.y"), real, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(replay.rows(replay.real("b1.y")), replay.real("b1.y")[data["mask"] != 0])
+
+
+def test_masked_tokens_do_not_count_for_compensation() -> None:
+    made, data = transformer(masked=True), samples(3, 40, masked=True)
+    other = {name: array.copy() for name, array in data.items()}
+    other["x"][data["mask"] == 0] *= 0.5  # within the ranges, so that nothing but what is counted could change
+    config = QuantizationConfig(weight_bits=4)
+    first, second = (quantize(made, d, config).graph for d in (data, other))
+    np.testing.assert_array_equal(first.constants["b0.q/weight"], second.constants["b0.q/weight"])
