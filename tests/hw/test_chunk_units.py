@@ -27,7 +27,7 @@ from edgeflow.hw.ops.layernorm import (
     layernorm_parameters,
     reciprocal_root_seeds,
 )
-from edgeflow.hw.ops.layernorm_schedule import LATENCY, LOAD_LATENCY
+from edgeflow.hw.ops.layernorm_schedule import LATENCY, LOAD_LATENCY, alone_trips
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.program import Step
 from edgeflow.sim import csim
@@ -142,6 +142,7 @@ def test_constants_come_from_the_weight_stream(rows: int, source: int, first: bo
 def test_requantization_is_as_fast_as_normalization() -> None:
     architecture = ARCHITECTURES["16x16 axi128"]
     values = {"rows": 197, "columns": 192, "channels": 192, "b_source": ROW, "a": architecture.narrow_lines, "b": 0}
+    values["trips"] = alone_trips(values, architecture)
     assert ElementwiseOperator.cycles(values, architecture).total <= LayerNorm.cycles(values, architecture).total
 
 
