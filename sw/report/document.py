@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Final, Literal, Protocol
 
@@ -16,6 +16,8 @@ from edgeflow.hw.fit import SHARE, known_resources, unit_resources
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
+from edgeflow.quant.compensate import LayerErrors
+from edgeflow.quant.conversion import Contribution
 from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.report import schema
@@ -26,6 +28,8 @@ VERSION: Final = 2
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
 _PRIMITIVES = "FPGA primitives, estimated"
+
+_RATIO = "decibels of signal power over quantization error power"
 
 _CYCLES = "clock cycles for one sample, predicted"
 
@@ -63,7 +67,13 @@ UNITS = {
     "used": _PRIMITIVES,
     "known": _PRIMITIVES,
     "available": "FPGA primitives of the device",
-    "sqnr_db": "decibels of signal power over quantization error power",
+    "sqnr_db": _RATIO,
+    "nearest_db": _RATIO,
+    "bias_correction_db": _RATIO,
+    "input_correction_db": _RATIO,
+    "compensated_db": _RATIO,
+    "with_db": _RATIO,
+    "without_db": _RATIO,
     "top1_agreement": "share of samples whose largest class equals the float model's, 0 to 1",
     "samples": "samples",
     "shape": "elements along each axis, for one sample",
@@ -137,7 +147,8 @@ class Accuracy(Protocol):
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the report is made of. ``samples``: of calibration data; ``timings``: seconds by pipeline step."""
+    """What the report is made of. ``samples``: of calibration data; ``timings``: seconds by pipeline step; ``rounding``
+    and ``techniques``: what the techniques of quantization brought."""
 
     model: str
     board: Board
@@ -151,6 +162,8 @@ class ReportInputs:
     samples: int
     warnings: Sequence[str]
     timings: Mapping[str, float]
+    rounding: Mapping[str, LayerErrors] = field(default_factory=dict)
+    techniques: Sequence[Contribution] = ()
 
 
 def build(inputs: ReportInputs) -> schema.Report:
@@ -181,6 +194,7 @@ def build(inputs: ReportInputs) -> schema.Report:
         ],
         calibration=schema.Calibration(data="random" if inputs.random_data else "user", samples=inputs.samples),
         accuracy=_accuracy(inputs),
+        quantization=_quantization(inputs),
         layers=_layers(inputs),
         unit_cycles=unit_cycles(cycles),
         timeline=timeline(cycles),
@@ -285,6 +299,30 @@ def _accuracy(inputs: ReportInputs) -> schema.AccuracyTable:
         note="computed on random data: means nothing for the trained model" if inputs.random_data else None,
         outputs=outputs,
     )
+
+
+def _quantization(inputs: ReportInputs) -> schema.Quantization:
+    rounding = [
+        schema.Rounding(
+            tensor=name,
+            nearest_db=e.nearest_db,
+            bias_correction_db=e.bias_correction_db,
+            input_correction_db=e.input_correction_db,
+            compensated_db=e.compensated_db,
+        )
+        for name, e in inputs.rounding.items()
+    ]
+    techniques = [
+        schema.Technique(
+            technique=line.technique,
+            output=output,
+            with_db=_ratio(ratio, "")[0],
+            without_db=_ratio(line.without_db[output], "")[0],
+        )
+        for line in inputs.techniques
+        for output, ratio in line.with_db.items()
+    ]
+    return schema.Quantization(rounding=rounding, techniques=techniques)
 
 
 def _layers(inputs: ReportInputs) -> list[schema.Layer]:

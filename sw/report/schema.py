@@ -249,6 +249,34 @@ class Memory(Strict):
     placements: list[Placement]
 
 
+class Rounding(Strict):
+    """What the steps of compensated rounding brought one linear layer: each ratio includes the steps of those before it. ``tensor``
+    is the float tensor that the layer makes."""
+
+    tensor: str
+    nearest_db: Finite
+    bias_correction_db: Finite
+    input_correction_db: Finite
+    compensated_db: Finite
+
+
+class Technique(Strict):
+    """An output's SQNR as quantized and with one technique left out; null where the output is exact or all zero."""
+
+    technique: str
+    output: str
+    with_db: Finite | None
+    without_db: Finite | None
+
+
+class Quantization(Strict):
+    """What the techniques of quantization brought, on calibration data. ``rounding`` has the layers whose rounding is compensated,
+    ``techniques`` is empty unless asked for."""
+
+    rounding: list[Rounding]
+    techniques: list[Technique]
+
+
 class Report(Strict):
     """``report.json``."""
 
@@ -275,6 +303,7 @@ class Report(Strict):
     unit_resources: list[UnitResources]
     calibration: Calibration
     accuracy: AccuracyTable
+    quantization: Quantization
     layers: list[Layer]
     unit_cycles: list[UnitCycles]
     timeline: Timeline

@@ -25,6 +25,8 @@ from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.compensate import LayerErrors
+from edgeflow.quant.conversion import Contribution
 from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.lowering import lower, units
@@ -64,6 +66,11 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         samples=64,
         warnings=("the model has <two> heads",),
         timings={"import": 0.25, "quantize": 1.5},
+        rounding={"fc1.out": LayerErrors(10.0, 11.0, 11.5, 14.0)},
+        techniques=(
+            Contribution("equalization", {"logits": 20.0, "exact": math.inf}, {"logits": 12.5, "exact": 30.0}),
+            Contribution("bias correction", {"logits": 20.0, "exact": math.inf}, {"logits": 19.0, "exact": math.nan}),
+        ),
     )
     return dataclasses.replace(made, **changes)
 
@@ -89,6 +96,25 @@ def test_design_keys_have_figures() -> None:
         "activation_bits": 8,
         "sqnr_db": 40.0,
     }
+
+
+def test_quantization_techniques_have_a_line_for_every_output() -> None:
+    found = build(inputs()).quantization
+    assert [line.model_dump() for line in found.rounding] == [
+        {
+            "tensor": "fc1.out",
+            "nearest_db": 10.0,
+            "bias_correction_db": 11.0,
+            "input_correction_db": 11.5,
+            "compensated_db": 14.0,
+        }
+    ]
+    assert [(line.technique, line.output, line.with_db, line.without_db) for line in found.techniques] == [
+        ("equalization", "logits", 20.0, 12.5),
+        ("equalization", "exact", None, 30.0),
+        ("bias correction", "logits", 20.0, 19.0),
+        ("bias correction", "exact", None, None),
+    ]
 
 
 def test_sums_agree() -> None:
