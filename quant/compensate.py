@@ -10,37 +10,74 @@ rounded one input channel after another, and the channels still to come are shif
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, lapack
 
 BLOCK = 64  # channels rounded before the rest is updated
 DAMPING = 0.01  # of the mean diagonal, added to the covariance that rounding follows
 RIDGE = 0.1  # of the mean diagonal: how far the fit trusts the samples against the float weights
+SMALLEST = 1e-12  # mean variance that counts
 
 Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """``mean (K,)`` and ``covariance (K, K)`` of the rows that a layer reads; ``centred (n, K)`` are these without their mean.
+
+    Layers that read the same tensor share this, and the factors that it is solved with."""
+
+    mean: Real
+    covariance: Real
+    centred: NDArray[np.float32]
+
+    @cached_property
+    def ridge(self) -> Real:
+        """Lower Cholesky factor of the covariance with the ridge."""
+        return self._factor(RIDGE, np.arange(len(self.mean)))
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Input channels, those of the largest variance first: the order of rounding."""
+        return np.argsort(-np.diag(self.covariance), kind="stable")
+
+    @cached_property
+    def upper(self) -> Real:
+        """Upper Cholesky factor of the inverse of the damped covariance, channels in the order of rounding."""
+        # With the channels reversed, A = U U^T for an upper U, so that A^-1 = (U^-1)^T U^-1.
+        lower = self._factor(DAMPING, self.order[::-1])
+        inverse, info = lapack.dtrtri(lower, lower=1)
+        assert info == 0
+        return np.ascontiguousarray(inverse[::-1, ::-1])
+
+    def _factor(self, share: float, order: NDArray[np.int64]) -> Real:
+        added = share * max(float(np.trace(self.covariance)) / len(order), SMALLEST)
+        factor: Real = cholesky(self.covariance[np.ix_(order, order)] + added * np.eye(len(order)), lower=True)
+        return factor
 
 
 @dataclass(frozen=True)
 class Moments:
     """What rows of a layer's input ``u (n, K)`` and wanted output ``y (n, N)`` say of it.
 
-    ``covariance (K, K)`` is that of ``u``; ``cross (K, N)`` that of ``u`` with ``y``; ``u_mean`` and ``y_mean`` the means;
-    ``variance (N,)`` that of ``y``, ``power`` the mean square of all ``y``.
+    ``cross (K, N)`` is the covariance of both; ``mean`` and ``variance (N,)`` those of ``y``, ``power`` the mean square of all
+    ``y``.
     """
 
-    covariance: Real
+    inputs: InputMoments
     cross: Real
-    u_mean: Real
-    y_mean: Real
+    mean: Real
     variance: Real
     power: float
 
     def error(self, weight: Real, bias: Real) -> float:
         """Mean squared error of ``u . weight^T + bias``, ``weight (N, K)``, over rows and outputs."""
-        product = weight @ self.covariance
+        product = weight @ self.inputs.covariance
         spread = self.variance - 2 * np.einsum("nk,kn->n", weight, self.cross) + np.einsum("nk,nk->n", product, weight)
-        mean = weight @ self.u_mean + bias - self.y_mean
+        mean = weight @ self.inputs.mean + bias - self.mean
         return float(np.maximum(spread, 0.0).mean() + np.square(mean).mean())
 
 
@@ -59,32 +96,33 @@ class LayerErrors:
     compensated_db: float
 
 
-def moments(u: NDArray[np.float32], y: NDArray[np.float32]) -> Moments:
-    """Moments of rows."""
-    u_mean, y_mean = u.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-    a, b = u - u_mean.astype(np.float32), y - y_mean.astype(np.float32)
-    n = max(len(u), 1)
-    variance = np.square(b).mean(axis=0, dtype=np.float64)
-    covariance, cross = (a.T @ a).astype(np.float64) / n, (a.T @ b).astype(np.float64) / n
-    return Moments(covariance, cross, u_mean, y_mean, variance, float((variance + y_mean**2).mean()))
+def input_moments(u: NDArray[np.float32]) -> InputMoments:
+    """Moments of rows ``(n, K)``."""
+    mean = u.mean(axis=0, dtype=np.float64)
+    centred = u - mean.astype(np.float32)
+    return InputMoments(mean, (centred.T @ centred).astype(np.float64) / max(len(u), 1), centred)
+
+
+def moments(inputs: InputMoments, y: NDArray[np.float32]) -> Moments:
+    """Moments of the rows behind ``inputs`` and of what should be made of them."""
+    mean = y.mean(axis=0, dtype=np.float64)
+    centred = y - mean.astype(np.float32)
+    cross = (inputs.centred.T @ centred).astype(np.float64) / max(len(y), 1)
+    variance = np.square(centred).mean(axis=0, dtype=np.float64)
+    return Moments(inputs, cross, mean, variance, float((variance + mean**2).mean()))
 
 
 def fitted(weight: Real, seen: Moments) -> Real:
     """``weight (N, K)`` moved towards the least squared error on the samples."""
-    size = len(seen.covariance)
-    damped = seen.covariance + np.eye(size) * (RIDGE * _mean_diagonal(seen.covariance))
-    missing = seen.cross - seen.covariance @ weight.T
-    moved: Real = weight + np.linalg.solve(damped, missing).T
+    missing = seen.cross - seen.inputs.covariance @ weight.T
+    moved: Real = weight + cho_solve((seen.inputs.ridge, True), missing).T
     return moved
 
 
-def rounded(weight: Real, step: Real, ends: tuple[int, int], covariance: Real) -> Real:
+def rounded(weight: Real, step: Real, ends: tuple[int, int], inputs: InputMoments) -> Real:
     """Integers ``q (N, K)`` for which ``q * step`` is near ``weight`` where the inputs say that it matters; ``step (N,)``."""
-    order = np.argsort(-np.diag(covariance), kind="stable")
+    order, upper = inputs.order, inputs.upper
     size = len(order)
-    damped = covariance[np.ix_(order, order)] + np.eye(size) * (DAMPING * _mean_diagonal(covariance))
-    inverse = np.linalg.inv(damped)
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
     left = np.ascontiguousarray(weight[:, order].T)
     q = np.empty_like(left)
     low, high = ends
@@ -99,7 +137,3 @@ def rounded(weight: Real, step: Real, ends: tuple[int, int], covariance: Real) -
     found = np.empty_like(q)
     found[order] = q
     return found.T
-
-
-def _mean_diagonal(covariance: Real) -> float:
-    return max(float(np.trace(covariance)) / len(covariance), 1e-12)

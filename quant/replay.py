@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.graph import Graph, Node, QType
 from edgeflow.hw.ops import operator
@@ -15,9 +18,10 @@ from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import encode_inputs
 from edgeflow.quant.observe import valid_tokens
 from edgeflow.quant.session import FloatSession
+from edgeflow.sim.executor import CARRIER_BITS
 
 MEMORY = 1 << 30  # bytes of float tensors kept: as many samples are replayed as this holds
-BATCH = 16  # samples that an integer operator or the float model takes at a time
+BATCH = 8  # samples that an integer operator or the float model takes at a time
 
 Array = NDArray[Any]
 
@@ -94,11 +98,14 @@ class Replay:
         constants = {i: builder.constants[name] for i, name in enumerate(node.inputs) if name in builder.constants}
         kernel = operator(node).kernel([builder.tensors[name].format for name in node.inputs], constants)
         operands = [(self._words[name], builder.tensors[name].qtype.bits) for name in node.inputs if name not in builder.constants]
-        pieces = []
-        for i in range(0, self._samples, BATCH):
-            made = kernel([words[i : i + BATCH].astype(np.float32 if wide <= 24 else np.int64) for words, wide in operands])
-            pieces.append(_compact(made, builder.tensors[node.output].qtype))
-        return np.concatenate(pieces)
+
+        def work(start: int) -> Array:
+            batch = slice(start, start + BATCH)
+            made = kernel([words[batch].astype(np.float32 if bits <= CARRIER_BITS else np.int64) for words, bits in operands])
+            return _compact(made, builder.tensors[node.output].qtype)
+
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return np.concatenate(list(pool.map(work, range(0, self._samples, BATCH))))
 
 
 def _compact(words: Array, qtype: QType) -> Array:

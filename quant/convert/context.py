@@ -10,7 +10,7 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import IntArray, QType
 from edgeflow.quant.builder import Correspondence, GraphBuilder
-from edgeflow.quant.compensate import LayerErrors
+from edgeflow.quant.compensate import InputMoments, LayerErrors
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, origin
 from edgeflow.quant.observe import Statistics
@@ -37,6 +37,7 @@ class Context:
         self.builder = builder
         self.replay = replay
         self.layers: dict[str, LayerErrors] = {}
+        self.inputs: dict[str, InputMoments] = {}  # of the integer tensor that was last read with compensated rounding
         self._tensors: dict[str, str] = {}
         self._channels: dict[str, NDArray[np.int64]] = {}
         self._copies: dict[tuple[str, QType], str] = {}

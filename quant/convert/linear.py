@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.graph import Attribute, IntArray, QType
 from edgeflow.quant.bits import FULL
-from edgeflow.quant.compensate import LayerErrors, Moments, fitted, moments, rounded
+from edgeflow.quant.compensate import InputMoments, LayerErrors, Moments, fitted, input_moments, moments, rounded
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
@@ -26,7 +26,7 @@ BIAS_LIMIT = 1 << 29
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
 ENERGY = 1e-30  # errors below are none
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
-NARROW_WEIGHT_RATIOS = (*WEIGHT_RATIOS, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
+NARROW_WEIGHT_RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.64, 0.58, 0.5, 0.42, 0.34)
 
 Real = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def linear_parameters(
         bias = bias - y.offset
     mean, square = mean / x_scale, square / x_scale**2
     if seen is not None:
-        square = np.diag(seen.covariance) if config.bias_correction else np.diag(seen.covariance) + seen.u_mean**2
+        square = _spread(seen.inputs, config)
     grid = _Grid(scale, np.abs(bias) + abs(zero_point) * scale, square, bits, config)
     errors = None
     if seen is None:
@@ -134,7 +134,7 @@ def _compensated(
         found.append(10 * math.log10(max(seen.power, ENERGY) / max(seen.error(quantized * step[:, None], offset), ENERGY)))
 
     def corrected(step: Real, quantized: Real) -> Real:
-        exact: Real = seen.y_mean - (quantized * step[:, None]) @ seen.u_mean
+        exact: Real = seen.mean - (quantized * step[:, None]) @ seen.inputs.mean
         return exact if config.bias_correction else bias
 
     step, quantized = grid.nearest(folded)
@@ -144,10 +144,16 @@ def _compensated(
         folded = fitted(folded, seen)
         step, quantized = grid.nearest(folded)
     note(step, quantized, corrected(step, quantized))
-    quantized = rounded(folded, step, weight_ends(grid.bits), seen.covariance)
+    quantized = rounded(folded, step, weight_ends(grid.bits), seen.inputs)
     offset = corrected(step, quantized)
     note(step, quantized, offset)
     return step, quantized, offset, LayerErrors(*found)
+
+
+def _spread(inputs: InputMoments, config: QuantizationConfig) -> Real:
+    """What an error of each input channel's weights costs: with the bias corrected, the channel's mean costs nothing."""
+    variance = np.diag(inputs.covariance)
+    return variance if config.bias_correction else variance + inputs.mean**2
 
 
 def weight_ends(bits: int) -> tuple[int, int]:
@@ -297,10 +303,11 @@ def _seen(
     With a residual, that is what the sum lacks: the layer also makes up for what the stream has lost so far.
     """
     replay = context.replay
-    inputs = replay.rows(replay.words(x)) - np.float32(made.qtype.zero_point)
-    positions = context.channels(required_input(node, 0))
-    if positions is not None:
-        inputs = np.ascontiguousarray(inputs[:, positions])
+    if x not in context.inputs:
+        context.inputs.clear()  # layers that share an input follow each other
+        rows = replay.rows(replay.words(x)) - np.float32(made.qtype.zero_point)
+        positions = context.channels(required_input(node, 0))
+        context.inputs[x] = input_moments(rows if positions is None else np.ascontiguousarray(rows[:, positions]))
     value = output_name(node)
     wanted = replay.rows(replay.real(value)).copy()
     if extra is not None:
@@ -311,7 +318,7 @@ def _seen(
         tensor, other = residual
         lost = replay.rows(replay.real(other)) - replay.rows(context.qtype(tensor).dequantize(replay.words(tensor)))
         wanted += lost
-    return moments(inputs, wanted)
+    return moments(context.inputs[x], wanted)
 
 
 def plain_attributes(shift: int) -> dict[str, Attribute]:
