@@ -44,6 +44,12 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
     }
 
 
+def array_constants(a: Architecture) -> dict[str, int]:
+    """Compile-time constants of array.hpp and attention.hpp."""
+    modes = {"QUAD": int(4 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
+    return {"LINEAR_TABLE": TABLE_ENTRIES} | modes | attention_sizes(a)
+
+
 def array_resources(a: Architecture) -> Resources:
     """Resources of the array, with attention's share if the overlay has it."""
     parts = [products(a), stationary(a), epilogue(a), control()]
@@ -92,8 +98,8 @@ def stationary(a: Architecture) -> Counts:
 
 def epilogue(a: Architecture) -> Counts:
     """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each
-    with a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the lane's
-    result and parameters among PO / EPILOGUE."""
+    with a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the
+    lane's result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
     dsp = multiplier_dsps(ACCUMULATOR_BITS, MULTIPLIER_BITS) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)

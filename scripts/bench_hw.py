@@ -4,8 +4,8 @@
     python scripts/bench_hw.py --json figures.json   # the figures as well, for docs/performance.md
 
 Models come from the cache folder (``scripts/export_models.py deit-tiny``, ``deit-small``); their weights are random, since cycles
-depend on shapes alone. Tables: the accelerator that EdgeFlow chooses on each board, and a 32 x 32 array on the ZCU102; how attention's
-traffic depends on the number of lanes; 8 against 4 bits.
+depend on shapes alone. Tables: the accelerator that EdgeFlow chooses on each board, and a 32 x 32 array on the ZCU102; how
+attention's traffic depends on the number of lanes; 8 against 4 bits.
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ def show(name: str, figures: Mapping[str, Any]) -> None:
     taken = ", ".join(f"{resource} {figures['used'][resource]} ({part:.0%})" for resource, part in share.items())
     hidden = ", ".join(f"{unit} {cycles}" for unit, cycles in figures["not_hidden"].items())
     print(f"{name} on {figures['board']} at {figures['clock_mhz']:g} MHz: {sizes}")
+    factor, useful = figures["cycles"] / figures["limit_cycles"], figures["mac_utilization"]
     print(
-        f"  {figures['latency_ms']:.3f} ms, {figures['cycles']} cycles ({figures['cycles'] / figures['limit_cycles']:.2f} x the limit), "
-        f"{figures['mac_utilization']:.1%} of the multiplies useful, {figures['gops']:.0f} GOPS, {figures['gops_per_dsp']:.3f} a DSP"
+        f"  {figures['latency_ms']:.3f} ms, {figures['cycles']} cycles ({factor:.2f} x the limit), {useful:.1%} of the multiplies "
+        f"useful, {figures['gops']:.0f} GOPS, {figures['gops_per_dsp']:.3f} a DSP"
     )
     print(f"  resources: {taken}; {'within' if figures['fits'] else 'BEYOND'} 80 % of each")
     print(f"  not hidden behind the array: {hidden} cycles")

@@ -18,10 +18,9 @@ import numpy as np
 from edgeflow.hw import compiled
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
-from edgeflow.hw.array_resources import array_resources
+from edgeflow.hw.array_resources import array_constants, array_resources
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.exponent import (
-    MAXIMUM_FRACTION_BITS,
     WeightLookup,
     check_exponent,
     check_table,
@@ -45,6 +44,7 @@ from edgeflow.hw.ops.base import (
     Register,
     register,
 )
+from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
 
 LINE_CHANNELS = 64  # no head straddles two lines of the scratchpad
 MAXIMUM_HEAD = 448  # channels: the scores of 512 would leave their 24-bit register
@@ -317,7 +317,7 @@ class Attention(Operator):
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {}  # the array states its own: Linear.template_arguments
+        return array_constants(architecture) | layernorm_sizes(architecture)
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:

@@ -16,7 +16,7 @@ import numpy as np
 from edgeflow.hw import compiled
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.array_resources import array_resources, attention_sizes
+from edgeflow.hw.array_resources import TABLE_ENTRIES, array_constants, array_resources
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import matrix_product
 from edgeflow.hw.graph import Format, IntArray
@@ -56,7 +56,7 @@ LINEAR = InstructionLayout(
 )
 
 X, WEIGHT, BIAS, MULTIPLIER, EXTRA, OUTPUT_MULTIPLIER = range(6)
-TABLE_INDEX_BITS = 11  # widest table index
+TABLE_INDEX_BITS = TABLE_ENTRIES.bit_length() - 1  # widest table index
 
 
 @register
@@ -201,7 +201,7 @@ class Linear(Operator):
         return {"max_channels": max(inputs[X].channels, inputs[WEIGHT].shape[0])}
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        """One pass a tile of PO outputs. The fields ``load_*`` describe the tile's own load; sw/link.py moves them to the pass before."""
+        """One pass a tile of PO outputs. The fields ``load_*`` are the tile's own load; sw/link.py moves them one pass ahead."""
         x, out, a = inputs[X], self.infer(inputs), context.architecture
         for format, what in ((x, "input"), (out, "output")):
             context.require(
@@ -264,13 +264,7 @@ class Linear(Operator):
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {
-            "LINEAR_TABLE": 1 << TABLE_INDEX_BITS,
-            "QUAD": int(4 in architecture.precisions),
-            "HAS_ATTENTION": int("attention" in architecture.units),
-            **layernorm_sizes(architecture),
-            **attention_sizes(architecture),
-        }
+        return array_constants(architecture) | layernorm_sizes(architecture)
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
@@ -321,8 +315,8 @@ def row_stride(channels: int, storage: int) -> int:
 
 
 def tile_weights(weight: IntArray, tile: int, architecture: Architecture, nibbles: bool) -> Array:
-    """A tile of the weights ``(N, K)`` in stream order ``[step of PI][pair of outputs][i][2]``, zero-padded: bytes, or half bytes with
-    the even output in the low half."""
+    """A tile of the weights ``(N, K)`` in stream order ``[step of PI][pair of outputs][i][2]``, zero-padded: bytes, or half bytes
+    with the even output in the low half."""
     a = architecture
     part = weight[tile * a.po : (tile + 1) * a.po]
     steps = ceil_div(weight.shape[1], a.pi)
