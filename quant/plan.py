@@ -21,7 +21,7 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import IntArray, QType
 from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERATOR_BITS, padded_head
-from edgeflow.quant.bits import FULL, LINEAR, MOVES, Widths
+from edgeflow.quant.bits import LINEAR, MOVES, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
 from edgeflow.quant.observe import Statistics
@@ -337,16 +337,13 @@ class Plan:
     def _scales(self, name: str, offset: NDArray[np.float64] | None) -> tuple[SymmetricRange, str]:
         """Scales of a narrow signed value less its offset, a number for every channel, and their granularity.
 
-        At 8 bits every channel has its own range. Where the value or the weights behind it have fewer, the weights would lose more
-        from scales that differ than the value gains: then the scales are balanced between both."""
+        Where scales follow every channel's own range, the weights that fold them lose what the value gains: the scales are balanced
+        between both (see :func:`balanced`)."""
         stats, bits, behind = self.statistics[name], self.widths.activation(name), self.widths.weights_behind(name)
         channels = len(stats.mean)
         if not self.config.equalization:
             found = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), self.config)
             return replace(found, scale=np.full(channels, found.scale[0])), "tensor"
-        if min(bits, behind) == FULL:
-            found = symmetric(shifted(stats, offset, None), bits, channel_groups(channels), self.config)
-            return replace(found, scale=_within_reach(found.scale)), "channel"
         weight = np.concatenate(self._readers(name), axis=1)
         return balanced(stats, weight, QType(bits, True, 1.0), behind, self.config, 0.0 if offset is None else offset), "channel"
 

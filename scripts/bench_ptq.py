@@ -3,10 +3,11 @@
     python scripts/export_models.py minilm        # once; needs torch and the extra ``text``
     python scripts/bench_ptq.py [vit|minilm|all] [--images 10000] [--no-ablation] [--json FILE]
 
-WwAa: weights of w bits, activations between linear layers of a bits; the first and the last layer have 8 bits in all networks. Plain:
-min-max ranges, one scale and zero point for a tensor, weights a scale per output channel, nearest rounding, nothing corrected. The
-ablation leaves out one technique at a time. The standard error of a difference in top-1 is that of the images on which the two
-networks differ (McNemar). Needs the full Fashion-MNIST test set (Debian package dataset-fashion-mnist) and the extra ``text``."""
+WwAa: weights of w bits, activations between linear layers of a bits; the first and the last layer have 8 bits in all networks.
+Plain: min-max ranges, one scale and zero point for a tensor, weights a scale per output channel, nearest rounding, nothing
+corrected. The ablation leaves out one technique at a time. The standard error of a difference in top-1 is that of the images on
+which the two networks differ (McNemar). Needs the full Fashion-MNIST test set (Debian package dataset-fashion-mnist) and the
+extra ``text``."""
 
 from __future__ import annotations
 
@@ -49,7 +50,14 @@ Measure = Callable[[Array], dict[str, float]]
 
 
 def measured(
-    path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: int, measure: Measure, bits: Any, left_out: Any
+    path: Path,
+    calibration: Arrays,
+    inputs: Arrays,
+    output: str,
+    seed: int,
+    measure: Measure,
+    bits: Sequence[tuple[int, int]],
+    left_out: Sequence[tuple[int, int]],
 ) -> Rows:
     """Figures of every network by name: those with all techniques and plain ones at ``bits``, and with one technique left out at
     ``left_out``."""
