@@ -314,6 +314,27 @@ def time_hessian(samples: int, probes: int, seed: int) -> dict[str, Any]:
     return result
 
 
+def markdown(result: Mapping[str, Any]) -> str:
+    """The figures as a table, for the documentation."""
+    comparison = result["comparison"]
+    mean, decibel = comparison["random mean"], comparison["random mean SQNR, dB"]
+    lines = [f"| allocation | cost | {result['what']} | SQNR of the output, dB |", "|---|---|---|---|"]
+    for name, line in result["rows"].items():
+        lines.append(f"| {name} | {line['share']:.4f}x | {line['score']:.4f} | {line['sqnr_db']:.2f} |")
+    around = f"{mean['mean']:.4f} ({mean['low']:.4f} to {mean['high']:.4f})"
+    lines.append(
+        f"| mean of {len(result['random'])} random | at most {result['share']:.4f}x | {around} | "
+        f"{decibel['mean']:.2f} ({decibel['low']:.2f} to {decibel['high']:.2f}) |"
+    )
+    for rival in ("uniform", "FIT", "random mean"):
+        figure, sqnr = comparison[f"HAWQ - {rival}"], comparison[f"HAWQ - {rival} SQNR, dB"]
+        lines.append(
+            f"| HAWQ less {rival} | | {figure['mean']:+.4f} ({figure['low']:+.4f} to {figure['high']:+.4f}) | "
+            f"{sqnr['mean']:+.2f} ({sqnr['low']:+.2f} to {sqnr['high']:+.2f}) |"
+        )
+    return "\n".join(lines)
+
+
 def plot(bench: Bench, result: Mapping[str, Any], file: Path) -> None:
     """The Pareto front of the budget's cost, with the chosen allocation and the same bits for all layers."""
     problem, budget = bench.problems["HAWQ"], str(result["budget"])
@@ -362,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = QuantizationConfig(rounding=given.rounding, seed=given.seed)
             bench = Bench(case, config, given.budget, given.board, given.samples, given.probes)
             result = run(bench, given.budget, given.random, given.seed)
-            print(json.dumps(result["comparison"], indent=1))
+            print(markdown(result))
             if given.plot is not None:
                 plot(bench, result, given.plot)
             failed = failures(result)

@@ -1,0 +1,131 @@
+"""Bits under a budget, from the command line's request to the program: kept, bit-exact, and clear where they cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import edgeflow
+from edgeflow.quant.config import LayerBits
+from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.hawq.budget import parse_budgets
+from edgeflow.quant.hawq.layers import find_layers
+from edgeflow.sw.bits import BitRequest, Target, choose_bits
+
+pytest.importorskip("torch")
+SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
+
+
+@pytest.fixture
+def model_file(tiny: Any) -> Path:
+    path: Path = tiny.model
+    return path
+
+
+@pytest.fixture
+def data(tiny: Any) -> dict[str, Any]:
+    return dict(np.load(tiny.calibration))
+
+
+def perceptron(path: Path, *, tokens: int = 32, width: int = 96, layers: int = 5) -> dict[str, Any]:
+    """Linear layers wide enough that the array decides, each but the last with ReLU; writes the model and returns data for it."""
+    rng = np.random.default_rng(3)
+    nodes, weights, x = [], [], "x"
+    for i in range(layers):
+        last = i == layers - 1
+        weight = rng.normal(0, (2 / width) ** 0.5, (width, CLASSES if last else width)).astype(np.float32)
+        weights += [
+            numpy_helper.from_array(weight, f"w{i}"),
+            numpy_helper.from_array(np.zeros(weight.shape[1], np.float32), f"b{i}"),
+        ]
+        nodes.append(helper.make_node("MatMul", [x, f"w{i}"], [f"m{i}"], name=f"linear{i}"))
+        nodes.append(helper.make_node("Add", [f"m{i}", f"b{i}"], ["y" if last else f"a{i}"]))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"a{i}"], [f"r{i}"]))
+        x = f"r{i}"
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", tokens, c]) for n, c in (("x", width), ("y", CLASSES))]
+    graph = helper.make_graph(nodes, "perceptron", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return {"x": rng.standard_normal((SAMPLES, tokens, width)).astype(np.float32)}
+
+
+def choose(model_file: Path, data: dict[str, Any], *budgets: str, **options: Any) -> Any:
+    board = edgeflow.load_board("kv260")
+    request = BitRequest(parse_budgets(budgets), **{"probes": 8, **options})
+    return choose_bits(edgeflow.load(model_file), data, edgeflow.quantization(), request, Target(board, board.clock_mhz))
+
+
+@pytest.mark.parametrize("metric", ["hessian", "fisher"])
+def test_half_the_size_of_all_layers_is_kept(model_file: Path, data: dict[str, Any], metric: str) -> None:
+    chosen = choose(model_file, data, "size=0.5x", metric=metric, ends=True)
+    layers = find_layers(FloatGraph(edgeflow.load(model_file)), ends=True)
+    full, size = (
+        sum(layer.size(bits(layer)) for layer in layers) for bits in (lambda _: LayerBits(), lambda layer: chosen.bits[layer.name])
+    )
+    assert 0.4 * full < size <= 0.5 * full
+    assert chosen.config.layers == chosen.bits
+    assert chosen.document["chosen"]["omega"] <= next(
+        p["omega"] for p in chosen.document["uniform"] if (p["weight_bits"], p["activation_bits"]) == (4, 8)
+    )
+    assert chosen.document["chosen"]["size"] * 8 == size
+
+
+def test_the_first_layer_and_the_last_keep_8_bits(model_file: Path, data: dict[str, Any]) -> None:
+    layers = find_layers(FloatGraph(edgeflow.load(model_file)))
+    chosen = choose(model_file, data, "bops=0.6x", metric="fisher")
+    assert [layer.fixed for layer in layers] == [True, *[False] * (len(layers) - 2), True]
+    assert chosen.bits[layers[0].name] == chosen.bits[layers[-1].name] == LayerBits()
+    assert chosen.document["chosen"]["bops"] <= 0.6 * chosen.document["full"]["bops"]
+
+
+def test_a_latency_budget_holds_for_the_build_and_its_words_agree(tmp_path: Path) -> None:
+    data = perceptron(tmp_path / "perceptron.onnx")
+    options: dict[str, Any] = {"calibration": data, "bits": "fit", "sizes": {"pi": 16, "po": 8}}
+    build = edgeflow.compile(tmp_path / "perceptron.onnx", output=tmp_path / "build", budget="latency=0.85x", **options)
+    document = json.loads((tmp_path / "build" / "bits.json").read_text())
+    assert (tmp_path / "build" / "bits.png").stat().st_size > 1000
+    assert build.report["latency_ms"] <= document["limits"]["latency"]
+    assert document["latency"]["predicted_ms"] == pytest.approx(build.report["latency_ms"])
+    bits = {line["name"]: (line["weight_bits"], line["activation_bits"]) for line in document["layers"]}
+    assert (8, 8) in list(bits.values())[1:-1]
+    assert (4, 4) in list(bits.values())[1:-1]
+    assert {line["name"]: line["weight_bits"] for line in build.report["layers"] if line["name"] in bits} == {
+        name: weight for name, (weight, _) in bits.items()
+    }
+    assert edgeflow.verify(build, samples=2).passed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": "hawq", "budget": "size=0.01x"}, "smallest feasible one is size="),
+        ({"bits": "hawq", "budget": "latency=0.01x"}, "smallest feasible one is latency="),
+        ({"bits": "hawq"}, "needs a limit"),
+        ({"budget": "size=0.5x"}, "add --bits hawq"),
+        ({"bits": "best", "budget": "size=0.5x"}, "hawq or fit, not by 'best'"),
+        ({"bits": "fit", "budget": "cost=1x"}, "unknown budget 'cost'"),
+        ({"bits": "fit", "budget": "size=0.5x", "labels": np.zeros(3, np.int64)}, "there are 3 for 16 samples"),
+        ({"bits": "fit", "budget": "size=0.5x", "labels": np.full(SAMPLES, CLASSES)}, f"{CLASSES} is no class"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    model_file: Path, data: dict[str, Any], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(edgeflow.EdgeFlowError, match=message) as caught:
+        edgeflow.compile(model_file, calibration=data, output=tmp_path / "build", **options)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+    assert not (tmp_path / "build").exists()
+
+
+def test_layers_that_are_given_are_not_allocated_again(model_file: Path, data: dict[str, Any], tmp_path: Path) -> None:
+    name = find_layers(FloatGraph(edgeflow.load(model_file)))[1].name
+    config = edgeflow.quantization(layers={name: {"weight": 4}})
+    with pytest.raises(edgeflow.InputError, match="leave one of the two out"):
+        edgeflow.compile(model_file, calibration=data, output=tmp_path / "b", bits="fit", budget="size=0.5x", config=config)
