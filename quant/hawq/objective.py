@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError, InputError
 from edgeflow.quant.float_graph import FloatGraph, required_input
-from edgeflow.quant.hawq.torch_graph import TorchGraph
+from edgeflow.quant.hawq.torch_graph import TorchGraph, require_torch
 from edgeflow.quant.observe import valid_tokens
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Objective:
 
     def __init__(self, graph: FloatGraph, arrays: Mapping[str, Array], labels: Array | None = None) -> None:
         """``arrays`` are checked model inputs. CalibrationError where ``labels (samples,)`` do not fit the model's outputs."""
-        import torch
-
+        torch = require_torch()
         self.model = TorchGraph(graph)
         self.samples = len(next(iter(arrays.values())))
         self.terms = tuple(_terms(graph, labels is not None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,11 @@ def test_layers_that_are_given_are_not_allocated_again(model_file: Path, data: d
     config = edgeflow.quantization(layers={name: {"weight": 4}})
     with pytest.raises(edgeflow.InputError, match="leave one of the two out"):
         edgeflow.compile(model_file, calibration=data, output=tmp_path / "b", bits="fit", budget="size=0.5x", config=config)
+
+
+def test_without_torch_the_message_says_what_to_install(
+    model_file: Path, data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(edgeflow.ToolchainError, match=r"edgeflow\[train\]"):
+        edgeflow.compile(model_file, calibration=data, output=tmp_path / "b", bits="fit", budget="size=0.5x")
