@@ -3,11 +3,11 @@
     python scripts/bench_hawq.py vit|minilm [--budget size|latency] [--images 2000] [--random 20] [--json FILE] [--plot FILE]
     python scripts/bench_hawq.py time [--samples 64] [--probes 20]      # needs scripts/export_models.py deit-tiny
 
-The budget is half the size at 8 bits, which 4-bit weights in every layer meet exactly (first and last layer included, for all
-rivals); or the predicted latency half way between 8 bits and 4 bits everywhere. Sensitivities come from calibration samples and the
-model's own outputs, without labels. All rivals are quantized in the same way, weights rounded to nearest unless ``--rounding``
-says otherwise. Intervals are 95 percent: of a difference between allocations over the test samples (in pairs), of the random mean
-over the allocations.
+The budget is half the size at 8 bits (or --share), which 4-bit weights in every layer meet exactly (first and last layer
+included, for all rivals); or the predicted latency half way between 8 bits and 4 bits everywhere. Sensitivities come from
+calibration samples and the model's own outputs, without labels. All rivals are quantized in the same way, weights rounded to
+nearest unless --rounding says otherwise. Intervals are 95 percent: of a difference between allocations over the test samples
+(in pairs), of the random mean over the allocations.
 """
 
 from __future__ import annotations
@@ -212,14 +212,14 @@ def resampled(one: Scores, others: Sequence[Scores], rng: np.random.Generator) -
     return {"mean": difference(None), "low": float(low), "high": float(high)}
 
 
-def run(bench: Bench, budget: str, count: int, seed: int) -> dict[str, Any]:
+def run(bench: Bench, budget: str, share: float, count: int, seed: int) -> dict[str, Any]:
     """All rivals at one budget."""
     problem = bench.problems["HAWQ"]
     cost = problem.costs[budget]
     full, narrow = cost.total(problem.full()), cost.total(same(problem, 4, 4))
-    limit = full / 2 if budget == "size" else (full + narrow) / 2
+    limit = full * share if budget == "size" else (full + narrow) / 2
     rivals = {name: solve(p, {budget: limit}) for name, p in bench.problems.items()}
-    rivals["uniform"] = allocation(problem, same(problem, 4, 8 if budget == "size" else 4))
+    rivals["uniform"] = allocation(problem, same(problem, *((int(8 * share), 8) if budget == "size" else (4, 4))))
     rivals["8 bits"] = allocation(problem, problem.full())
     scores: dict[str, Scores] = {}
     rows: dict[str, Any] = {}
@@ -364,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("vit", "minilm", "time"))
     parser.add_argument("--budget", choices=("size", "latency"), default="size")
+    parser.add_argument("--share", type=float, default=0.5, help="of the size at 8 bits: the size budget")
     parser.add_argument("--board", default="kv260")
     parser.add_argument("--images", type=int, default=2000, help="test images or documents at most")
     parser.add_argument("--random", type=int, default=20, help="random allocations")
@@ -382,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case = vit_case(given.images) if given.what == "vit" else minilm_case(given.images)
             config = QuantizationConfig(rounding=given.rounding, seed=given.seed)
             bench = Bench(case, config, given.budget, given.board, given.samples, given.probes)
-            result = run(bench, given.budget, given.random, given.seed)
+            result = run(bench, given.budget, given.share, given.random, given.seed)
             print(markdown(result))
             if given.plot is not None:
                 plot(bench, result, given.plot)

@@ -20,12 +20,24 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import InputError, UnsupportedError
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.fit import SHARE
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.hawq.allocate import Allocation, Cost, Task, allocation, bops_cost, front, limits_of, size_cost, solve, task
+from edgeflow.quant.hawq.allocate import (
+    Allocation,
+    Cost,
+    Task,
+    allocation,
+    bops_cost,
+    cheapest,
+    front,
+    limits_of,
+    size_cost,
+    solve,
+    task,
+)
 from edgeflow.quant.hawq.budget import UNIT, Budget, parse_budgets
 from edgeflow.quant.hawq.layers import FULL, Layer, attention_bops, find_layers, layers_config
 from edgeflow.quant.hawq.objective import Objective
@@ -207,16 +219,26 @@ def choose_bits(
 
 def within_latency(problem: Task, limits: Mapping[str, float], table: LatencyTable) -> tuple[Allocation, CycleReport]:
     """The allocation whose whole program keeps the latency limit as the cycle simulator predicts it, and that prediction."""
-    asked = dict(limits)
+    asked, limit = dict(limits), limits["latency"]
+    made = solve(problem, asked)
     for _ in range(ATTEMPTS):
-        made = solve(problem, asked)
         report = table.predict(made.bits)
-        over = report.latency_ms - limits["latency"]
-        if over <= 0:
+        if report.latency_ms <= limit:
             return made, report
-        asked["latency"] = min(asked["latency"] - over, made.costs["latency"] - over)
-    raise UnsupportedError(
-        f"budget latency={limits['latency']:.6g} ms: the whole program stays {over:.3g} ms above it; raise the budget a little"
+        asked["latency"] = min(asked["latency"], made.costs["latency"]) - (report.latency_ms - limit)
+        try:
+            made = solve(problem, asked)
+        except InputError:
+            break
+    made = cheapest(problem, "latency", {name: value for name, value in limits.items() if name != "latency"})
+    report = table.predict(made.bits)
+    least = report.latency_ms
+    if least <= limit:
+        return made, report
+    share = least / problem.costs["latency"].total(problem.full())
+    raise InputError(
+        f"budget latency={limit:.6g} ms is impossible: the whole program comes down to {least:.6g} ms; "
+        f"the smallest feasible budget is latency={math.ceil(share * 1e4) / 1e4:g}x"
     )
 
 

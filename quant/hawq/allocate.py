@@ -141,12 +141,18 @@ def brute_force(problem: Task, limits: Mapping[str, float]) -> Allocation | None
     return best
 
 
+def cheapest(problem: Task, name: str, limits: Mapping[str, float]) -> Allocation:
+    """The least sensitive of the allocations that cost least by ``name`` under the limits; InputError if there is none."""
+    bits = _minimum(problem, problem.costs[name].layers, limits)
+    if bits is None:
+        raise InputError(_impossible(problem, limits))
+    return solve(problem, {**limits, name: problem.costs[name].total(bits) * (1 + EXACT)})
+
+
 def front(problem: Task, name: str, points: int = 21) -> list[Allocation]:
     """The Pareto front of sensitivity and one cost: budgets in equal steps from the cheapest allocation to 8 bits everywhere."""
     table = problem.costs[name]
-    cheapest = _minimum(problem, table.layers, {})
-    assert cheapest is not None
-    low, high = table.total(cheapest), table.total(problem.full())
+    low, high = cheapest(problem, name, {}).costs[name], table.total(problem.full())
     found: list[Allocation] = []
     for limit in np.linspace(low, high, points):
         made = solve(problem, {name: float(limit) * (1 + EXACT)})
@@ -159,9 +165,7 @@ def _impossible(problem: Task, limits: Mapping[str, float]) -> str:
     """Why no allocation keeps the limits, with the smallest that can be kept."""
     full = problem.full()
     for name, limit in limits.items():
-        cheapest = _minimum(problem, problem.costs[name].layers, {})
-        assert cheapest is not None
-        least, whole = problem.costs[name].total(cheapest), problem.costs[name].total(full)
+        least, whole = cheapest(problem, name, {}).costs[name], problem.costs[name].total(full)
         if least > limit * (1 + EXACT):
             share = math.ceil(least / whole * 1e4) / 1e4
             return (

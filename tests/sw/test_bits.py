@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edgeflow
 from edgeflow.quant.config import LayerBits
 from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.hawq.allocate import Cost, Task
 from edgeflow.quant.hawq.budget import parse_budgets
-from edgeflow.quant.hawq.layers import find_layers
-from edgeflow.sw.bits import BitRequest, Target, choose_bits
+from edgeflow.quant.hawq.layers import Layer, find_layers
+from edgeflow.sw.bits import BitRequest, Target, choose_bits, within_latency
 
 pytest.importorskip("torch")
 SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
@@ -138,3 +141,38 @@ def test_without_torch_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(edgeflow.ToolchainError, match=r"edgeflow\[train\]"):
         edgeflow.compile(model_file, calibration=data, output=tmp_path / "b", bits="fit", budget="size=0.5x")
+
+
+class Whole:
+    """Stands in for a latency table whose whole programs take ``more`` times what their layers add up to, and ``rest``."""
+
+    def __init__(self, problem: Task, more: float, rest: float) -> None:
+        self.problem, self.more, self.rest = problem, more, rest
+
+    def predict(self, bits: Mapping[str, LayerBits]) -> Any:
+        return SimpleNamespace(latency_ms=self.more * self.problem.costs["latency"].total(bits) + self.rest)
+
+
+def latency_problem() -> Task:
+    """Twenty layers of 1 ms, or half with 4 bits, that are less and less sensitive."""
+    layers = tuple(Layer(f"l{i}", (f"w{i}",), (f"o{i}",), (f"t{i}",), 100, 100, False) for i in range(20))
+    omega = {
+        layer.name: {c: 4.0 ** -min(c.weight, c.activation) * 0.8**i for c in layer.choices()} for i, layer in enumerate(layers)
+    }
+    cost = {layer.name: {c: 1.0 if max(c.weight, c.activation) > 4 else 0.5 for c in layer.choices()} for layer in layers}
+    return Task(layers, omega, {"latency": Cost(0.0, cost)})
+
+
+def test_a_latency_limit_is_kept_by_the_whole_program() -> None:
+    problem = latency_problem()
+    made, report = within_latency(problem, {"latency": 15.0}, Whole(problem, 1.1, 0.2))  # type: ignore[arg-type]
+    assert report.latency_ms == pytest.approx(1.1 * made.costs["latency"] + 0.2)
+    assert 14.0 < report.latency_ms <= 15.0
+    narrow = [name for name, bits in made.bits.items() if bits == LayerBits(weight=4, activation=4)]
+    assert narrow == [f"l{i}" for i in range(20 - len(narrow), 20)]  # the least sensitive ones
+
+
+def test_a_latency_limit_that_the_whole_program_cannot_keep_is_refused() -> None:
+    problem = latency_problem()
+    with pytest.raises(edgeflow.InputError, match=r"whole program comes down to 12.1 ms.*latency=0.605x"):
+        within_latency(problem, {"latency": 11.5}, Whole(problem, 1.1, 1.1))  # type: ignore[arg-type]
