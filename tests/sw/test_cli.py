@@ -84,6 +84,9 @@ def test_version(terminal: Terminal) -> None:
         (("compile", "m.onnx", "--clock", "fast"), ("--clock", "number")),
         (("compile", "m.onnx", "--observer", "median"), ("--observer", "minmax", "percentile", "mse")),
         (("compile", "m.onnx", "--seed", "-1"), ("--seed", "0")),
+        (("compile", "m.onnx", "--weight-bits", "1"), ("--weight-bits", "2")),
+        (("compile", "m.onnx", "--weight-bits", "9"), ("--weight-bits", "8")),
+        (("compile", "m.onnx", "--activation-bits", "2"), ("--activation-bits", "3")),
         (("verify", "build", "extra"), ("extra", "edgeflow verify --help")),
         (("simulate", "build"), ("--inputs", "edgeflow simulate --help")),
         (("simulate", "build", "--inputs"), ("--inputs",)),
@@ -127,6 +130,16 @@ def test_compile_honours_its_options(terminal: Terminal, tiny: Tiny, tmp_path: P
     assert sizes_made == [4, 8, 4, 2, 1]
     manifest = build.manifest
     assert (manifest["quantization"]["observer"], manifest["seed"], manifest["board"]) == ("minmax", 3, "pynq-z2")
+
+
+def test_compile_takes_bits_and_says_what_techniques_bring(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    options = ["--weight-bits", "4", "--activation-bits", "4", "--ablation", "-o", tmp_path / "made"]
+    found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
+    assert 4 in {layer["weight_bits"] for layer in found["layers"]}
+    assert 4 in {layer["activation_bits"] for layer in found["layers"]}
+    assert {"equalization", "compensated rounding"} <= {line["technique"] for line in found["quantization"]["techniques"]}
+    assert found["quantization"]["rounding"]
+    assert terminal.run("-q", "verify", tmp_path / "made", "--samples", "1").status == 0
 
 
 def test_compile_without_data_says_that_accuracy_means_nothing(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
