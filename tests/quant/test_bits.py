@@ -219,3 +219,26 @@ def test_masked_tokens_do_not_count_for_compensation() -> None:
     config = QuantizationConfig(weight_bits=4)
     first, second = (quantize(made, d, config).graph for d in (data, other))
     np.testing.assert_array_equal(first.constants["b0.q/weight"], second.constants["b0.q/weight"])
+
+
+@pytest.mark.parametrize("options", [{"rounding": "compensated"}, {"weight_bits": 4, "activation_bits": 4}])
+def test_padded_heads_keep_their_channels_apart(options: Arrays) -> None:
+    data, config, found = samples(1), QuantizationConfig(**options), []
+    for dim in (48, 60):  # heads of 16 channels, which fit, and of 20, padded to 32
+        made = transformer(dim=dim)
+        quantized = quantize(made, data, config)
+        verify_graph(quantized.graph)
+        assert quantized.graph.tensors["b0.a"].shape[-1] == {48: 48, 60: 96}[dim]
+        assert quantized.graph.tensors["b0.a"].qtype.bits == config.activation_bits
+        found.append(output_db(made, quantized, samples(2)))
+    assert found[1] > found[0] - 1
+
+
+@pytest.mark.parametrize(
+    "data", [samples(1, 1), {"x": np.zeros((4, 9, 24), np.float32)}, {"x": np.full((3, 9, 24), -2.5, np.float32)}]
+)
+def test_little_data_still_compiles_at_low_bits(data: Arrays) -> None:
+    quantized = quantize(transformer(), data, QuantizationConfig(weight_bits=2, activation_bits=3))
+    verify_graph(quantized.graph)
+    found = Executor(quantized.graph).run(encode_inputs(quantized.graph, samples(2)))
+    assert np.abs(found["head"]).max() > 0
