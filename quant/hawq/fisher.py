@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.hawq.hessian import Traces
 from edgeflow.quant.hawq.objective import Objective
+from edgeflow.quant.hawq.torch_graph import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@one_thread()
 def fisher_traces(
     objective: Objective,
     layers: Mapping[str, Sequence[str]],

@@ -9,7 +9,9 @@ samples and the Hessian's blocks are those of single samples, so that the same s
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.hawq.objective import Objective, Piece
+from edgeflow.quant.hawq.torch_graph import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +98,7 @@ def product(gradient: Gradient, vector: Sequence[Tensor]) -> Sequence[Tensor]:
     return made
 
 
+@one_thread()
 def traces(
     objective: Objective,
     names: Sequence[str],
@@ -125,24 +129,29 @@ def traces(
     estimates = np.zeros((0, len(names)))
     count = {}
     converged = False
-    while len(estimates) < probes and not converged:
-        here = min(ROUND, probes - len(estimates))
-        found = np.zeros((here, len(names)))
-        for piece in objective.pieces():
-            gradient = blocks.gradients(piece)
-            for p in range(here):
-                number = len(estimates) + p
-                vector = _signs(gradient[0], [seed, number, piece.start if activations else 0], factors)
-                for i, (v, h) in enumerate(zip(vector, product(gradient, vector), strict=True)):
-                    found[p, i] += float((v * h).sum(dtype=torch.float64)) / weight[i] ** 2
-                if progress is not None:
-                    progress("Hessian traces", number, probes)
-            count = {name: leaf.numel() for name, leaf in zip(names, gradient[0], strict=True)}
-            if activations:  # elements of one sample
-                count = {name: size // len(next(iter(piece.inputs.values()))) for name, size in count.items()}
-        estimates = np.concatenate([estimates, found])
-        mean, error = _moments(estimates)
-        converged = bool(np.all(error <= tolerance * np.maximum(np.abs(mean), np.abs(mean).max() / 100)))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while len(estimates) < probes and not converged:
+            here = min(ROUND, probes - len(estimates))
+            found = np.zeros((here, len(names)))
+            for piece in objective.pieces():
+                gradient = blocks.gradients(piece)
+
+                def estimate(number: int, gradient: Gradient = gradient, start: int = piece.start) -> list[float]:
+                    vector = _signs(gradient[0], [seed, number, start if activations else 0], factors)
+                    images = product(gradient, vector)
+                    return [float((v * h).sum(dtype=torch.float64)) / w**2 for v, h, w in zip(vector, images, weight, strict=True)]
+
+                numbers = range(len(estimates), len(estimates) + here)
+                for number, values in zip(numbers, pool.map(estimate, numbers), strict=True):
+                    found[number - len(estimates)] += values
+                    if progress is not None:
+                        progress("Hessian traces", number, probes)
+                count = {name: leaf.numel() for name, leaf in zip(names, gradient[0], strict=True)}
+                if activations:  # elements of one sample
+                    count = {name: size // len(next(iter(piece.inputs.values()))) for name, size in count.items()}
+            estimates = np.concatenate([estimates, found])
+            mean, error = _moments(estimates)
+            converged = bool(np.all(error <= tolerance * np.maximum(np.abs(mean), np.abs(mean).max() / 100)))
     mean, error = _moments(estimates)
     return Traces(
         dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, error.tolist(), strict=True)), count, estimates, converged
@@ -169,6 +178,7 @@ def _signs(leaves: Sequence[Tensor], seed: Sequence[int], factors: Sequence[Tens
     return made
 
 
+@one_thread()
 def top_eigenvalues(
     objective: Objective,
     names: Sequence[str],

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError, InputError
 from edgeflow.quant.float_graph import FloatGraph, required_input
-from edgeflow.quant.hawq.torch_graph import TorchGraph, require_torch
+from edgeflow.quant.hawq.torch_graph import TorchGraph, one_thread, require_torch
 from edgeflow.quant.observe import valid_tokens
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class Objective:
         valid = None if self._valid is None else self._valid[part]
         return Piece(inputs, tuple(target[part] for target in targets), valid, start)
 
+    @one_thread()
     def _own_targets(self) -> tuple[Tensor, ...]:
         import torch
 

@@ -6,7 +6,8 @@ every activation may have a term added to it, so that the loss is differentiated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.errors import ToolchainError, UnsupportedError
-from edgeflow.quant.float_graph import FloatGraph, origin, output_name, required_input
+from edgeflow.quant.float_graph import FloatGraph, origin, output_name
 from edgeflow.quant.plan import UNARY
 
 if TYPE_CHECKING:
@@ -90,9 +91,20 @@ def require_torch() -> Any:
     return torch
 
 
-def weight_name(node: ir.Node) -> str:
-    """Name of the weight of a linear layer or patch embedding."""
-    return required_input(node, 1)
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While the block runs, torch computes each operation in the thread that asks for it.
+
+    The operations of small models take microseconds, and on a machine with other work torch's threads spend up to twenty times that
+    waiting for each other. Probes run in parallel instead.
+    """
+    torch = require_torch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _patches(image: Tensor, weight: Tensor) -> Tensor:

@@ -183,7 +183,7 @@ def test_fisher_traces_are_mean_squared_gradients(kind: str) -> None:
         for name in WEIGHTS:
             exact = np.trace(exact_block(loss, name))
             rough = found.samples.reshape(400, SAMPLES, 4)[:, :, list(found.mean).index(name)].mean(axis=1)
-            assert abs(found.mean[name] - exact) <= 2 * rough.std(ddof=1) / 20
+            assert abs(found.mean[name] - exact) <= 3 * rough.std(ddof=1) / 20
         return
     total = dict.fromkeys(WEIGHTS, 0.0)
     for i in range(SAMPLES):
