@@ -164,7 +164,7 @@ class TestAttention:
     def test_lowering_refuses_heads_that_are_too_wide(self) -> None:
         case = next(c for c in operator_cases("attention") if "heads of 128" in c.name)
         with pytest.raises(UnsupportedError, match=r"channels of a head exceed .*max_head"):
-            lower(case_graph(case), Architecture(units=("attention",), max_head=64))
+            lower(case_graph(case), Architecture(units=("attention", "dma"), max_head=64))
 
 
 class TestLayerNorm:

@@ -346,7 +346,7 @@ def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: T
         assert json.loads(child.stdout.read())["model"] == "tiny.onnx"
     os.close(leader)
     assert child.returncode == 0
-    assert b" of 8: " in drawn
+    assert b" of 9: " in drawn
 
 
 def test_text_in_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

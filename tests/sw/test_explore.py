@@ -125,7 +125,7 @@ def test_it_goes_on_where_it_stopped(terminal: Run, tiny: Any, done: Path, tmp_p
     assert sorted(points(tmp_path / "out"), key=lambda p: str(p["key"])) == sorted(points(done), key=lambda p: str(p["key"]))
     again = json.loads(terminal.run(*command(tiny, tmp_path / "out"), "--json").out)
     assert (again["resumed"], len(evaluated)) == (12, 13)
-    more = json.loads(terminal.run(*command(tiny, tmp_path / "out"), "--clock", "100,250", "--json").out)
+    more = json.loads(terminal.run(*command(tiny, tmp_path / "out"), "--clock", "100,300", "--json").out)
     assert (more["resumed"], len(more["points"])) == (12, 24)
 
 
