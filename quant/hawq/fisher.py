@@ -47,6 +47,7 @@ def fisher_traces(
     factors = {name: torch.from_numpy(np.asarray(scale, dtype=np.float32)) for name, scale in (scales or {}).items()}
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     count: dict[str, int] = {name: objective.model.constants[name].numel() for name in layers}
+    diagonal: dict[str, NDArray[np.float64]] = {}
     outputs = [output for made in layers.values() for output in made]
     for piece in objective.pieces():
         shapes = objective.model.run(piece.inputs, activations).values
@@ -65,23 +66,25 @@ def fisher_traces(
                 by_output = dict(zip(outputs, grads[: len(made)], strict=True))
                 for name, readers in layers.items():
                     pairs = [(trace.operands[o][0].detach(), by_output[o]) for o in readers]
-                    found[name].append(_norms(pairs, factors.get(name)))
+                    squares = _gradient(pairs, factors.get(name)).square()
+                    found[name].append(squares.flatten(1).sum(1).double().numpy())
+                    diagonal[name] = diagonal.get(name, 0.0) + squares.sum(0).double().numpy()
                 for name, grad in zip(leaves, grads[len(made) :], strict=True):
                     scaled = grad * factors[name] if name in factors else grad
                     found[name].append(scaled.square().flatten(1).sum(1).double().numpy())
         if progress is not None:
             progress("Fisher traces", piece.start + size, objective.samples)
+    shares = {name: squares / max(float(squares.mean()), 1e-300) for name, squares in diagonal.items()}
     samples = np.stack([np.concatenate(found[name]) for name in names], axis=1)
     mean = samples.mean(axis=0)
     error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples)) if len(samples) > 1 else np.full(len(names), np.inf)
-    return Traces(dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, error.tolist(), strict=True)), count, samples, True)
+    return Traces(
+        dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, error.tolist(), strict=True)), count, samples, True, shares
+    )
 
 
-def _norms(pairs: Sequence[tuple[Tensor, Tensor]], scale: Tensor | None) -> NDArray[np.float64]:
-    """Squared norm of the sum of ``x^T g``, times ``scale (K, N)``, sample by sample: ``x (batch, ..., K)``, ``g (batch, ...,
-    N)``."""
+def _gradient(pairs: Sequence[tuple[Tensor, Tensor]], scale: Tensor | None) -> Tensor:
+    """Sum of ``x^T g``, times ``scale (K, N)``, of every sample: ``x (batch, ..., K)``, ``g (batch, ..., N)``."""
     made = sum(x.reshape(len(x), -1, x.shape[-1]).transpose(1, 2) @ g.reshape(len(g), -1, g.shape[-1]) for x, g in pairs)
     assert not isinstance(made, int)
-    scaled = made if scale is None else made * scale
-    norms: NDArray[np.float64] = scaled.square().flatten(1).sum(1).double().numpy()
-    return norms
+    return made if scale is None else made * scale

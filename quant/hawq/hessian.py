@@ -36,14 +36,16 @@ Gradient = tuple[Sequence["Tensor"], Sequence["Tensor"], Piece]
 @dataclass(frozen=True)
 class Traces:
     """Estimated traces by block: ``mean``, its standard error ``error`` (of the probes; that of the data is not in it), ``count``
-    of elements. ``samples[p]`` are the estimates of probe p, in the order of the blocks. ``converged`` says whether every block
-    met the stop rule."""
+    of elements. ``shares``: of every weight ``(K, N)`` the diagonal of its block over the diagonal's mean, where it is known.
+    ``samples[p]`` are the estimates of probe p, in the order of the blocks. ``converged`` says whether every block met the stop
+    rule."""
 
     mean: Mapping[str, float]
     error: Mapping[str, float]
     count: Mapping[str, int]
     samples: NDArray[np.float64]
     converged: bool
+    shares: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def probes(self) -> int:

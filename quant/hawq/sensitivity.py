@@ -1,9 +1,11 @@
 """Omega: by how much the loss is expected to rise when a layer gets a number of bits.
 
 HAWQ-V2 (arXiv 1911.03852): ``Omega_i(b) = Tr(H_i) / n_i * ||Q_b(W_i) - W_i||^2``, the mean eigenvalue of the layer's block of the
-Hessian times the summed squared error of its quantized weights; for an activation the same, averaged over samples. Both factors are
-taken in the coordinates in which the weights are rounded: scales of input channels folded in, each output channel over its range.
-There the error is spread evenly, which the formula supposes, while the curvature of a plain weight follows the power of its input.
+Hessian times the summed squared error of its quantized weights; for an activation the same, averaged over samples. Both factors
+are taken in the coordinates in which the weights are rounded: scales of input channels folded in, each output channel over its
+range. There the error is spread evenly, which the formula supposes, while the curvature of a plain weight follows the power of
+its input. Below 8 bits errors are uneven all the same, where a few channels outweigh the rest: every weight's squared error
+counts by its share of the diagonal, which the Fisher information gives. Equal shares are the published formula.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def measure(
         lap("Hessian traces of weights")
         of_tensors = traces(objective, tensors, activations=True, scales=whole, balance=_balance(of_tensors), **options)
         lap("Hessian traces of activations")
-    by_weight = {name: _errors(folded[name]) for name in weights}
+    by_weight = {name: _errors(folded[name], fisher.shares[name].T) for name in weights}
     omega: dict[str, dict[int, float]] = {layer.name: dict.fromkeys(WEIGHT_BITS, 0.0) for layer in layers}
     for name, (layer, _) in weights.items():
         mean = _positive(of_weights, name) / of_weights.count[name]
@@ -131,7 +133,9 @@ def tuning_order(
         for name in layer.weights:
             weight = _matrix(graph, name).T
             largest = np.abs(weight).max(axis=1, keepdims=True)
-            total += values[name] * _error(weight / np.maximum(largest, 1e-30), bits[layer.name].weight, largest)
+            total += values[name] * float(
+                np.sum((_difference(weight / np.maximum(largest, 1e-30), bits[layer.name].weight) * largest) ** 2)
+            )
         found.append((layer.name, total))
     return sorted(found, key=lambda item: (-item[1], item[0]))
 
@@ -179,20 +183,22 @@ def _coordinates(weight: Real, x: Interpretation) -> tuple[Real, Real]:
     return folded / largest, largest.T / scale[:, None]
 
 
-def _errors(weight: Real) -> dict[int, float]:
-    """Summed squared error of a weight ``(N, K)``, rows of magnitude up to 1, by bits."""
-    return {bits: _error(weight, bits, np.ones((len(weight), 1))) for bits in WEIGHT_BITS}
+def _errors(weight: Real, shares: Real) -> dict[int, float]:
+    """Summed squared error of a weight ``(N, K)``, rows of magnitude up to 1, by bits; every element counts by its share."""
+    return {bits: float(np.sum(_difference(weight, bits) ** 2 * shares)) for bits in WEIGHT_BITS}
 
 
-def _error(weight: Real, bits: int, unit: Real) -> float:
-    """Summed squared error at ``bits``, rows counted in ``unit (N, 1)``; each row with its best clipping."""
+def _difference(weight: Real, bits: int) -> Real:
+    """What rounding to ``bits`` adds to a weight ``(N, K)``, rows of magnitude up to 1, each row with its best clipping."""
     low, high = weight_ends(bits)
-    best = np.full(len(weight), np.inf)
+    best, found = np.full(len(weight), np.inf), np.zeros_like(weight)
     for ratio in WEIGHT_RATIOS if bits == max(WEIGHT_BITS) else NARROW_WEIGHT_RATIOS:
         step = ratio / high
         difference = np.clip(np.floor(weight / step + 0.5), low, high) * step - weight
-        best = np.minimum(best, np.einsum("nk,nk->n", difference, difference))
-    return float(best @ (unit[:, 0] ** 2))
+        error = np.einsum("nk,nk->n", difference, difference)
+        better = error < best
+        best[better], found[better] = error[better], difference[better]
+    return found
 
 
 def _mean_error(rows: NDArray[np.float32], format: Interpretation, scale: Real) -> float:
