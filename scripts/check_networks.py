@@ -4,7 +4,8 @@
     python scripts/check_networks.py [vit|minilm|all] [--samples 8] [--exact-samples 1]
 
 Each model is compiled and compared on ``--samples`` inputs with the fast native integers and on ``--exact-samples`` with the exact
-``ap_int`` headers (extra ``exact``). Exit status 1 if a word differs.
+``ap_int`` headers (extra ``exact``). Then every instruction's counted loop iterations are compared with its formula. Exit status 1
+if a word or a count differs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from pathlib import Path
 
 import edgeflow
 from edgeflow.models.wheels import cache_folder
+from edgeflow.quant.inputs import encode_inputs
+from edgeflow.sim import csim
+from edgeflow.sim.counting import count_differences
 from edgeflow.sw.build import Build
 from edgeflow.sw.data import read_npz
 
@@ -58,6 +62,17 @@ def check(build: Build, inputs: Path, samples: int, exact: bool) -> int:
     return found.differing + len(uncompared)
 
 
+def check_counts(build: Build) -> int:
+    """Compare the loop iterations of every instruction with its formula; print and return the number of differing instructions."""
+    library = csim.build(build.folder / "hls", count=True)
+    words = encode_inputs(build.graph, {k: v[:1] for k, v in build.golden().items()})
+    wrong = count_differences(build.program, library, {name: value[0] for name, value in words.items()})
+    print(f"  loop iterations: {len(build.program.steps):,} instructions, {len(wrong)} differ from their formulas")
+    for line in wrong[:5]:
+        print(f"  {line}")
+    return len(wrong)
+
+
 def main() -> int:
     """Parse the options, compile and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,6 +100,7 @@ def main() -> int:
                 for exact, samples in ((False, args.samples), (True, args.exact_samples)):
                     if samples:
                         wrong += check(build, reference.folder / reference.inputs, samples, exact)
+                wrong += check_counts(build)
     except edgeflow.EdgeFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

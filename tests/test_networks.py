@@ -25,6 +25,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.quant.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
+from edgeflow.sim.counting import count_differences
 from edgeflow.sw.build import Build
 
 OVERLAY = ARCHITECTURES["16x16 axi128"]  # has every unit: one library serves all networks
@@ -97,6 +98,14 @@ class TestNetwork:
             assert found[output].shape == value.shape
             assert len(value) == SAMPLES
             assert decibel(meaningful(value, mask), meaningful(found[output], mask)) > NETWORKS[name].minimum_db, output
+
+
+@pytest.mark.parametrize("name", ["bert-mean", "vit"])
+def test_counted_iterations_are_those_predicted(name: str, networks: Callable[[str], tuple[Path, Build]]) -> None:
+    build = networks(name)[1]
+    words = encode_inputs(build.graph, build.golden())
+    library = csim.build(build.folder / "hls", count=True)
+    assert count_differences(build.program, library, {name: value[0] for name, value in words.items()}) == []
 
 
 def test_engines_give_the_same_outputs(networks: Callable[[str], tuple[Path, Build]]) -> None:

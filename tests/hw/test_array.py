@@ -11,11 +11,11 @@ from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import NIBBLES, Architecture
 from edgeflow.hw.graph import Graph
-from edgeflow.hw.ops import unit
 from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
 from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
+from edgeflow.sim.counting import count_differences
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.codegen import write_overlay
 from edgeflow.sw.lowering import lower
@@ -62,20 +62,6 @@ def run(program: Program, library: Path, graph: Graph) -> np.ndarray:
         return np.stack([simulation.run({"x": x})[graph.outputs[0]] for x in inputs_of(graph)["x"]])
 
 
-def differences(program: Program, library: Path, sample: np.ndarray) -> list[str]:
-    """Instructions whose counted loops are not those of the formula."""
-    wrong = []
-    with csim.CSimulation(program, library) as simulation:
-        for step, counted in simulation.counted({"x": sample}):
-            predicted = unit(step.instruction.layout).cycles(step.instruction.values, program.architecture)
-            expected = {name: (loop.entries, loop.trips) for name, loop in predicted.loops.items() if loop.entries or loop.trips}
-            expected |= {name: (0, count) for name, count in predicted.inside.items()}
-            found = {name: count for name, count in counted.items() if name not in ("descriptor", "stream")}
-            if found != expected:
-                wrong.append(f"{step.node}: {found} counted, {expected} predicted")
-    return wrong
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> None:
@@ -85,7 +71,7 @@ def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> N
     expected = Executor(graph, threads=1).run(inputs_of(graph))[graph.outputs[0]]
     assert expected.std() > 0
     np.testing.assert_array_equal(run(program, libraries[size], graph), expected)
-    assert differences(program, libraries[size], inputs_of(graph)["x"][0]) == []
+    assert count_differences(program, libraries[size], {"x": inputs_of(graph)["x"][0]}) == []
 
 
 def linear_passes(program: Program) -> list[dict[str, int]]:
@@ -143,4 +129,4 @@ def test_wrong_formula_is_found(libraries: dict[str, Path], monkeypatch: pytest.
         return Cycles({"pass": Loop(loop.trips - 1, loop.entries, loop.ii, loop.depth)}, cost.macs, cost.inside)
 
     monkeypatch.setattr(Linear, "cycles", classmethod(wrong))
-    assert differences(program, libraries["16x16"], inputs_of(graph)["x"][0])
+    assert count_differences(program, libraries["16x16"], {"x": inputs_of(graph)["x"][0]})

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import edgeflow
+from edgeflow.quant.inputs import encode_inputs
+from edgeflow.sim import csim
+from edgeflow.sim.counting import count_differences
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fashion_mnist_vit"
 
@@ -31,6 +36,13 @@ def test_quickstart_compiles_verifies_and_reports(quickstart: tuple[str, Path]) 
     assert int(words[1].replace(",", "")) > 100_000
     assert (folder / "build" / "quickstart" / "report.html").is_file()
     assert [p.name for p in folder.rglob(".edgeflow-*")] == []
+
+
+def test_every_instruction_of_the_quickstart_runs_the_predicted_iterations(quickstart: tuple[str, Path]) -> None:
+    build = edgeflow.Build(quickstart[1] / "build" / "quickstart")
+    words = encode_inputs(build.graph, build.golden())
+    library = csim.build(build.folder / "hls", count=True)
+    assert count_differences(build.program, library, {name: value[0] for name, value in words.items()}) == []
 
 
 def test_quickstart_is_as_accurate_as_the_float_model(quickstart: tuple[str, Path]) -> None:

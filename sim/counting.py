@@ -1,0 +1,34 @@
+"""The check that predicted trip counts are those that really run: C simulation with loop counters against the units' formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeflow.hw.graph import IntArray
+from edgeflow.hw.ops import unit
+from edgeflow.hw.program import Program, Step
+from edgeflow.sim.csim import CSimulation
+
+FETCH = ("descriptor", "stream")  # loops of the process that fetches: the cycle simulator models them itself
+
+
+def count_differences(program: Program, library: Path, inputs: Mapping[str, IntArray]) -> list[str]:
+    """Instructions whose loops, as the C++ counts them on one sample, are not those of :meth:`Unit.cycles`, one line each.
+
+    ``library``: built with ``count`` (:func:`edgeflow.sim.csim.build`); ``inputs``: integers in per-sample shape.
+    """
+    with CSimulation(program, library) as simulation:
+        pairs = [(step, counted, predicted(step, program)) for step, counted in simulation.counted(inputs)]
+    return [
+        f"{step.node} ({step.instruction.layout.name}): {found} counted, {expected} predicted"
+        for step, counted, expected in pairs
+        if (found := {name: count for name, count in counted.items() if name not in FETCH}) != expected
+    ]
+
+
+def predicted(step: Step, program: Program) -> dict[str, tuple[int, int]]:
+    """Entries and trips of every loop, and the work counted inside them, as the formula of an instruction's unit says."""
+    cycles = unit(step.instruction.layout).cycles(step.instruction.values, program.architecture)
+    loops = {name: (loop.entries, loop.trips) for name, loop in cycles.loops.items() if loop.entries or loop.trips}
+    return loops | {name: (0, count) for name, count in cycles.inside.items()}
