@@ -39,7 +39,7 @@ def test_quickstart_compiles_verifies_and_reports(quickstart: tuple[str, Path]) 
 
 
 def test_every_instruction_of_the_quickstart_runs_the_predicted_iterations(quickstart: tuple[str, Path]) -> None:
-    build = edgeflow.Build(quickstart[1] / "build" / "quickstart")
+    build = edgeflow.open_build(quickstart[1] / "build" / "quickstart")
     words = encode_inputs(build.graph, build.golden())
     library = csim.build(build.folder / "hls", count=True)
     assert count_differences(build.program, library, {name: value[0] for name, value in words.items()}) == []
