@@ -34,6 +34,7 @@ def prediction(report: CycleReport) -> dict[str, Any]:
         "limits": {"mac_cycles": report.limits.macs, "ddr_cycles": report.limits.ddr},
         "traffic_bytes": _bytes(report.traffic),
         "units": report.by_unit(),
+        "hidden": report.beside(),
         "not_hidden": report.exposed(),
         "layers": [_layer(report, layer) for layer in report.layers],
     }
@@ -78,7 +79,7 @@ def predicted(out: RichConsole, report: CycleReport, trace: Path | None) -> None
         ("layer", "operator", ">MACs", ">cycles", ">share", ">compute", ">memory", ">fill", ">waiting", ">MAC use"),
         [_row(report, layer, total) for layer in report.layers],
     )
-    facts(out, [*_totals(report, total), *_limits(report), *_exposed(report, total), *_trace(trace)])
+    facts(out, [*_totals(report, total), *_limits(report), *_vector_work(report, total), *_trace(trace)])
 
 
 def _row(report: CycleReport, layer: LayerCycles, total: int) -> tuple[str, ...]:
@@ -115,9 +116,12 @@ def _limits(report: CycleReport) -> list[tuple[str, str]]:
     return [("limits", each + off)]
 
 
-def _exposed(report: CycleReport, total: int) -> list[tuple[str, str]]:
-    units = [f"{name} {cycles:,} ({100 * cycles / total:.1f} %)" for name, cycles in report.exposed().items()]
-    return [("not hidden behind the array", ", ".join(units))] if units else []
+def _vector_work(report: CycleReport, total: int) -> list[tuple[str, str]]:
+    def listed(units: dict[str, int]) -> str:
+        return ", ".join(f"{unit} {n:,} ({100 * n / total:.1f} %)" for unit, n in units.items())
+
+    rows = (("beside the array", report.beside()), ("not hidden behind the array", report.exposed()))
+    return [(name, listed(units)) for name, units in rows if units]
 
 
 def _trace(trace: Path | None) -> list[tuple[str, str]]:

@@ -219,6 +219,14 @@ class CycleReport:
             found[i.unit] = found.get(i.unit, 0) + i.cycles
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def beside(self) -> dict[str, int]:
+        """Cycles of work by unit that run beside the array's products, and so take no time of their own."""
+        found: dict[str, int] = {}
+        for i in self.instructions:
+            if i.hidden:
+                found[i.unit] = found.get(i.unit, 0) + i.hidden
+        return found
+
     def exposed(self) -> dict[str, int]:
         """Cycles of the units other than the array, the busiest first: what is not hidden behind it."""
         array = {i.unit for i in self.instructions if i.array}
