@@ -53,7 +53,7 @@ def load(name: str, bits: int = 8) -> Graph:
     if not path.exists():
         raise EdgeFlowError(f"{path} does not exist: run python scripts/export_models.py {name.replace('_', '-')}")
     model = import_model(path, dims={}, shapes={})
-    config = QuantizationConfig(weight_bits=bits, activation_bits=bits)
+    config = QuantizationConfig(weight_bits=bits, activation_bits=bits, rounding="nearest", input_correction=False)
     return quantize(model, random_inputs(model, 2, 0), config).graph
 
 
@@ -108,7 +108,9 @@ def bandwidth(tokens: int = 256, heads: int = 3, head_channels: int = 64) -> lis
 
     rows = []
     for lanes in LANES:
-        a = Architecture(pi=64, po=max(4, lanes), epilogue=4, slots=64, max_tokens=tokens, units=("linear", "attention"))
+        a = Architecture(
+            pi=64, po=max(4, lanes), epilogue=max(4, lanes // 4), slots=64, max_tokens=tokens, units=("linear", "attention")
+        )
         numbers = dict.fromkeys(("q", "k", "v", "o", "o_storage", "shift", "output_shift"), 0)
         op = Operands(
             queries=tokens,
