@@ -19,7 +19,8 @@ from edgeflow.hw.verify import verify_graph
 MUTATIONS = {
     "requantize.hpp": ("const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
     "memory.hpp": ("value.byte[b] >> 4);", "value.byte[b] >> 3);"),
-    "array.hpp": ("[index + middle];", "[index + middle - 1];"),
+    "array.hpp": ("const ap_int<18> high = (chain - low) >> 18;", "const ap_int<18> high = chain >> 18;"),
+    "epilogue.hpp": ("[index + middle];", "[index + middle - 1];"),
     "attention.hpp": ("if (attended && score > maximum)", "if (score > maximum)"),
     "chunk.hpp": ("chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
     "layernorm.hpp": ("step < 2; ++step", "step < 1; ++step"),

@@ -26,7 +26,6 @@ struct Memory {
     typedef ap_uint<C::AXI_BITS> Word;
     static const int WORD_BYTES = C::AXI_BITS / 8;
     static const int LINE_WORDS = LINE_BYTES / WORD_BYTES;
-    static const int INTEGERS = C::AXI_BITS / 32;  // 32-bit integers in a word
     static const int STREAM_BYTES = C::WEIGHT_PORTS * WORD_BYTES;
     static const int LINE_STREAM_WORDS = LINE_BYTES / STREAM_BYTES;
     static const int LINES = C::NARROW_LINES + C::WIDE_LINES;
@@ -256,59 +255,6 @@ inline unsigned row_halves(unsigned storage, unsigned row) {
     return storage == NIBBLES ? 1u << (row & 1u) : 3u;
 }
 
-// Reads `count` elements of a row that starts at a line of the scratchpad into buffer[0 .. count); a line a cycle.
-template <class C, int SIZE>
-void load_row(
-    const Scratch<C>& scratch, unsigned line, unsigned count, unsigned storage, bool is_signed, unsigned row, Element (&buffer)[SIZE]) {
-#pragma HLS INLINE off
-    const unsigned lanes = storage == HALVES ? 32u : 64u;
-    const unsigned lines = storage == HALVES ? (count + 31) >> 5 : (count + 63) >> 6;
-    EDGEFLOW_ENTER("load row");
-load_row_lines:
-    for (unsigned n = 0; n < lines; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=SIZE/32
-#pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("load row");
-        const Line value = read_line<C>(scratch, line + n);
-        for (int lane = 0; lane < LINE_BYTES; ++lane) {
-#pragma HLS UNROLL
-            const unsigned index = n * lanes + lane;
-            if (unsigned(lane) < lanes && index < count) {
-                buffer[index] = line_element(value, lane, storage, is_signed, row);
-            }
-        }
-    }
-}
-
-// Writes buffer[0 .. count) as a row that starts at a line of the scratchpad; a line a cycle.
-template <class C, int SIZE>
-void store_row(Scratch<C>& scratch, unsigned line, unsigned count, unsigned storage, unsigned row, const Element (&buffer)[SIZE]) {
-#pragma HLS INLINE off
-    const unsigned lanes = storage == HALVES ? 32u : 64u;
-    const unsigned lines = storage == HALVES ? (count + 31) >> 5 : (count + 63) >> 6;
-    EDGEFLOW_ENTER("store row");
-store_row_lines:
-    for (unsigned n = 0; n < lines; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=SIZE/32
-#pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("store row");
-        Line value;
-#pragma HLS ARRAY_PARTITION variable=value.byte complete
-        for (int lane = 0; lane < LINE_BYTES; ++lane) {
-#pragma HLS UNROLL
-            value.byte[lane] = 0;
-        }
-        for (int lane = 0; lane < LINE_BYTES; ++lane) {
-#pragma HLS UNROLL
-            const unsigned index = n * lanes + lane;
-            if (unsigned(lane) < lanes && index < count) {
-                set_line_element(value, lane, storage, buffer[index]);
-            }
-        }
-        write_line<C>(scratch, line + n, 0, LINE_BYTES, row_halves(storage, row), value);
-    }
-}
-
 // Reads a whole line from the weight stream.
 template <class C>
 Line pop_line(hls::stream<StreamWord<C> >& stream) {
@@ -324,79 +270,6 @@ Line pop_line(hls::stream<StreamWord<C> >& stream) {
         }
     }
     return line;
-}
-
-// Reads `count` 32-bit integers that fill whole lines from the weight stream: a stream word a cycle.
-template <class C, int SIZE>
-void pop_int32(hls::stream<StreamWord<C> >& stream, unsigned count, ap_int<32> (&values)[SIZE]) {
-#pragma HLS INLINE off
-    const int lanes = Memory<C>::STREAM_BYTES / 4;
-    const unsigned words = ((count + 15) >> 4) * Memory<C>::LINE_STREAM_WORDS;
-    EDGEFLOW_ENTER("parameters");
-pop_int32_words:
-    for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE+15)/16*Memory<C>::LINE_STREAM_WORDS
-#pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("parameters");
-        const StreamWord<C> word = stream.read();
-        for (int lane = 0; lane < lanes; ++lane) {
-#pragma HLS UNROLL
-            if (w * lanes + lane < count) {
-                const ap_uint<32> raw = ap_uint<32>(word.byte[4 * lane]) | (ap_uint<32>(word.byte[4 * lane + 1]) << 8) |
-                                        (ap_uint<32>(word.byte[4 * lane + 2]) << 16) | (ap_uint<32>(word.byte[4 * lane + 3]) << 24);
-                values[w * lanes + lane] = ap_int<32>(raw);
-            }
-        }
-    }
-}
-
-// Elements of `bytes` (1 or 2) bytes in an AXI word; no divider.
-template <class C>
-unsigned word_lanes(unsigned bytes) {
-#pragma HLS INLINE
-    return bytes == 1 ? unsigned(Memory<C>::WORD_BYTES) : unsigned(Memory<C>::WORD_BYTES / 2);
-}
-
-// Element `lane` of an AXI word that holds elements of `bytes` (1 or 2) bytes.
-template <class C>
-Element get_element(const typename Memory<C>::Word& word, int lane, unsigned bytes, bool is_signed) {
-#pragma HLS INLINE
-    Element value;
-    if (bytes == 1) {
-        ap_uint<8> raw = word.range(8 * lane + 7, 8 * lane);
-        ap_int<8> negative = raw;
-        value = is_signed ? Element(negative) : Element(raw);
-    } else {
-        ap_uint<16> raw = word.range(16 * lane + 15, 16 * lane);
-        ap_int<16> negative = raw;
-        value = is_signed ? Element(negative) : Element(raw);
-    }
-    return value;
-}
-
-// Reads `count` elements of 1 or 2 bytes that start at a line behind an AXI port (constants) into buffer[0 .. count).
-template <class C, int SIZE>
-void load_constant_row(
-    const typename Memory<C>::Word* port, unsigned line, unsigned count, unsigned bytes, bool is_signed, Element (&buffer)[SIZE]) {
-#pragma HLS INLINE off
-    const unsigned base = line * Memory<C>::LINE_WORDS;
-    const unsigned lanes = word_lanes<C>(bytes);
-    const unsigned words = ceil_div(count * bytes, Memory<C>::WORD_BYTES);
-    EDGEFLOW_ENTER("load constant row");
-load_constant_words:
-    for (unsigned w = 0; w < words; ++w) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=(SIZE*16+C::AXI_BITS-1)/C::AXI_BITS
-#pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("load constant row");
-        const typename Memory<C>::Word word = port[base + w];
-        for (int lane = 0; lane < Memory<C>::WORD_BYTES; ++lane) {
-#pragma HLS UNROLL
-            const unsigned index = w * lanes + lane;
-            if (unsigned(lane) < lanes && index < count) {
-                buffer[index] = get_element<C>(word, lane, bytes, is_signed);
-            }
-        }
-    }
 }
 
 }  // namespace edgeflow

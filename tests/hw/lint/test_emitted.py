@@ -38,7 +38,7 @@ FAULTS = [
     ("edgeflow_top.cpp", "STREAM variable=program", "STREAM variable=programm", "pragma-variable"),
     ("edgeflow_top.cpp", "bundle=gmem_constants", "bundle=gmem_program", "dataflow-channel"),
     ("edgeflow_top.cpp", "#pragma HLS INTERFACE s_axilite port=count", "", "interface-missing"),
-    ("include/edgeflow/memory.hpp", "#pragma HLS LOOP_TRIPCOUNT", "#pragma HLS LATENCY", "loop-bound"),
+    ("include/edgeflow/dma.hpp", "#pragma HLS LOOP_TRIPCOUNT", "#pragma HLS LATENCY", "loop-bound"),
     ("include/edgeflow/array.hpp", "#pragma HLS INLINE off", "double scale;", "floating-point"),
     ("include/edgeflow/layernorm.hpp", "#pragma HLS ARRAY_PARTITION", "#pragma HLS RESET", "memory-ports"),
     ("include/edgeflow/elementwise.hpp", "#pragma HLS DEPENDENCE variable=scratch.wide inter false", "", "loop-dependence"),
