@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.hawq.objective import Objective, Piece
-from edgeflow.quant.hawq.torch_graph import one_thread
+from edgeflow.quant.torch_graph import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor

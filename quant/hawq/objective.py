@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError, InputError
 from edgeflow.quant.float_graph import FloatGraph, required_input
-from edgeflow.quant.hawq.torch_graph import TorchGraph, one_thread, require_torch
 from edgeflow.quant.observe import valid_tokens
+from edgeflow.quant.torch_graph import TorchGraph, one_thread, require_torch
 
 if TYPE_CHECKING:
     import torch

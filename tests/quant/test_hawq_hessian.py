@@ -17,10 +17,10 @@ from edgeflow.quant.hawq.hessian import exact_block, top_eigenvalues, traces
 from edgeflow.quant.hawq.layers import find_layers
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import measure, tuning_order
-from edgeflow.quant.hawq.torch_graph import OPERATORS, TorchGraph
 from edgeflow.quant.observe import observe
 from edgeflow.quant.plan import UNARY
 from edgeflow.quant.session import FloatSession
+from edgeflow.quant.torch_graph import OPERATORS, TorchGraph
 from edgeflow.sw.importer.canonical import canonical_operators
 
 torch = pytest.importorskip("torch")

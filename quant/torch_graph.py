@@ -87,7 +87,7 @@ def require_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ToolchainError("bit allocation needs torch: pip install 'edgeflow[train]'") from error
+        raise ToolchainError("torch is missing, which runs the float model differentiably: pip install 'edgeflow[train]'") from error
     return torch
 
 
