@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, origin, output_name, required_input
+from edgeflow.quant.given import given_format
 
 LINEAR = ("Linear", "PatchEmbed")
 MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
@@ -47,7 +48,9 @@ class Widths:
         return min(found)
 
     def compensated(self, node: ir.Node) -> bool:
-        """Whether the rounding errors of a linear layer's weights compensate each other."""
+        """Whether the rounding errors of a linear layer's weights compensate each other; never where the weights are given."""
+        if given_format(node, 1) is not None:
+            return False
         if self._rounding == "auto":
             return min(self.weight(origin(node)), self.activation(required_input(node, 0))) < FULL
         return self._rounding == "compensated"
@@ -66,7 +69,7 @@ def layer_bits(graph: FloatGraph, config: QuantizationConfig) -> Mapping[str, La
     """Bits of every linear layer by the name of the model's own node, in the order of the network.
 
     The first layer and the last keep 8 bits unless named; the first may be an embedding, which has 8 bits always. InputError where
-    ``config.layers`` names a layer that is not there.
+    ``config.layers`` names a layer that is not there. Formats that the model brings along come before the configuration.
     """
     weighted = [node for node in graph.nodes if node.op_type in (*LINEAR, "Embedding")]
     names = list(dict.fromkeys(origin(node) for node in weighted if node.op_type in LINEAR))
@@ -77,4 +80,12 @@ def layer_bits(graph: FloatGraph, config: QuantizationConfig) -> Mapping[str, La
             raise InputError(f"quantization option layers: the model has no linear layer {name!r}; {hint}")
     usual = LayerBits(weight=config.weight_bits, activation=config.activation_bits)
     ends = {origin(weighted[0]), names[-1]} if names else set()
-    return {name: config.layers.get(name, LayerBits() if name in ends else usual) for name in names}
+    chosen = {name: config.layers.get(name, LayerBits() if name in ends else usual) for name in names}
+    for node in weighted:
+        if node.op_type in LINEAR:
+            name, x, weight = origin(node), given_format(node, 0), given_format(node, 1)
+            chosen[name] = LayerBits(
+                weight=chosen[name].weight if weight is None else weight.bits,
+                activation=chosen[name].activation if x is None else x.bits,
+            )
+    return chosen

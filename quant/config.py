@@ -19,7 +19,7 @@ class LayerBits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: int = Field(default=8, ge=2, le=8)
-    activation: int = Field(default=8, ge=3, le=8)
+    activation: int = Field(default=8, ge=2, le=8)
 
 
 class QuantizationConfig(BaseModel):
@@ -40,7 +40,7 @@ class QuantizationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight_bits: int = Field(default=8, ge=2, le=8, description="width of the weights of linear layers")
-    activation_bits: int = Field(default=8, ge=3, le=8, description="width of what linear layers read")
+    activation_bits: int = Field(default=8, ge=2, le=8, description="width of what linear layers read")
     attention_bits: int = Field(default=8, ge=3, le=8, description="width of queries, keys and values")
     layers: Mapping[str, LayerBits] = Field(default_factory=dict, description="bits of single linear layers, by node name")
     residual_bits: int = Field(default=16, ge=9, le=16, description="width of the residual stream and of network outputs")

@@ -72,7 +72,9 @@ def convert(
     outputs = tuple(context.tensor(name) for name in graph.outputs)
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
-    return Quantized(builder.graph(outputs), ranges, dict(builder.correspondence), _warnings(ranges), context.layers)
+    return Quantized(
+        builder.graph(outputs), ranges, dict(builder.correspondence), (*plan.warnings, *_warnings(ranges)), context.layers
+    )
 
 
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:

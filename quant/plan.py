@@ -24,6 +24,7 @@ from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERA
 from edgeflow.quant.bits import LINEAR, MOVES, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
+from edgeflow.quant.given import given_format, partly_given, read_format, tensor_format
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
     SCALE_SPREAD,
@@ -41,6 +42,7 @@ from edgeflow.quant.ranges import (
 )
 
 NUMERATOR_LIMIT = (1 << NUMERATOR_BITS) - 1
+ZERO_POINTS = frozenset(("Linear", "PatchEmbed", "LayerNormalization", "Concat"))  # operators that make tensors with a zero point
 
 UNARY = frozenset(
     (
@@ -103,6 +105,7 @@ class Plan:
         self.config = config
         self.widths = Widths(graph, config)
         self.ranges: dict[str, TensorRange] = {}
+        self.warnings: dict[str, None] = {}
         self._chosen: dict[str, Interpretation] = {}
         self._attention: dict[str, AttentionFormats] = {}
         self._fused = self._find_fusions()
@@ -150,8 +153,13 @@ class Plan:
         """The format of an activation, for the model's own channels."""
         return self.chosen(name).qtype
 
-    def narrow(self, name: str) -> QType:
-        """A narrow format with a scale per channel, for the narrow copy of a wide value."""
+    def narrow(self, name: str, node: ir.Node) -> QType:
+        """The narrow format in which a linear layer reads a copy of a wide value: with a scale per channel, or with one where the
+        layer's weights are given."""
+        if given_format(node, 1) is not None:
+            uniform, method = self._uniform_type(name)
+            self._record(f"{name}/narrow", name, Interpretation(uniform), "tensor", method)
+            return uniform
         chosen, granularity = self._scales(name, None)
         qtype = _signed(self.widths.activation(name), chosen.scale)
         self._record(f"{name}/narrow", name, Interpretation(qtype), granularity, chosen.method)
@@ -175,8 +183,8 @@ class Plan:
                     behind = {Demand.NARROW_UNIFORM if d is Demand.NARROW else d for d in behind}
                 # Attention folds scales into its own operands only.
                 found |= {Demand.STREAM if d is Demand.ATTENTION else d for d in behind}
-            elif op == "Linear":
-                found.add(Demand.NARROW)
+            elif op == "Linear":  # given weights cannot fold scales
+                found.add(Demand.NARROW if given_format(use.node, 1) is None else Demand.NARROW_UNIFORM)
             elif op == "PatchEmbed":
                 found.add(Demand.NARROW_UNIFORM)
             elif op == "Attention":
@@ -188,6 +196,12 @@ class Plan:
         return found
 
     def _decide(self, name: str) -> Interpretation:
+        given = tensor_format(self.graph, name)
+        if given is not None and self._provided(name, given):
+            self._record(name, name, Interpretation(given), "tensor", "given")
+            return Interpretation(given)
+        if given is not None or partly_given(self.graph, name):
+            return self._ungiven(name)
         use = self.graph.sole_use(name)
         if use is not None and use.node.op_type in MOVES:
             return self.chosen(output_name(use.node))
@@ -217,6 +231,30 @@ class Plan:
                 return Interpretation(self._asymmetric(name)) if self.config.one_sided else self._uniform(name)
             if op in ("Linear", "PatchEmbed", "LayerNormalization"):
                 return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
+        return Interpretation(self.stream(name))
+
+    def _provided(self, name: str, given: QType) -> bool:
+        """Whether what makes a value can make it in a given format."""
+        producer = self.graph.producers.get(name)
+        if producer is None:
+            return name in self.statistics
+        op = producer.op_type
+        if op in ("Softmax", "SelectChannels") or (op in MOVES and op != "Concat"):
+            return False
+        if op == "Attention":
+            return given == self.attention(producer).output.qtype
+        fused = self.fused_linear(producer) is not None
+        return given.zero_point == 0 or fused or op in ZERO_POINTS or op in UNARY
+
+    def _ungiven(self, name: str) -> Interpretation:
+        """The format of a value that its readers read in formats of their own, each in a copy."""
+        producer = self.graph.producers.get(name)
+        if producer is not None and producer.op_type in ("SelectTokens", "SelectChannels", "Reshape", "Transpose"):
+            return self.chosen(required_input(producer, 0))
+        if producer is not None and producer.op_type == "Attention":
+            return self.attention(producer).output
+        if producer is not None and producer.op_type == "Softmax":
+            return Interpretation(QType(self.config.residual_bits, False, 1.0 / ((1 << self.config.residual_bits) - 1)))
         return Interpretation(self.stream(name))
 
     def _source(self, name: str) -> tuple[str, bool]:
@@ -249,13 +287,20 @@ class Plan:
         return self._attention[key]
 
     def _attention_formats(self, node: ir.Node) -> AttentionFormats:
-        q, k, v = (required_input(node, i) for i in range(3))
+        q, k = (required_input(node, i) for i in range(2))
         heads = node.attributes.get_int("heads")
         assert heads is not None
-        q_stats, k_stats, v_stats = (self.statistics[name] for name in (q, k, v))
+        q_stats, k_stats = (self.statistics[name] for name in (q, k))
         channels = q_stats.shape[-1]
-        groups = head_groups(channels, heads)
         bits, equalize = self.config.attention_bits, self.config.equalization
+        given_q, given_k, given_v = (self._attention_operand(node, i) for i in range(3))
+        if given_q is not None and given_k is not None:
+            query, key = given_q, given_k
+            score_scale = np.full(heads, float(query.qtype.scales) * float(key.qtype.scales))
+            return self._attention_output(node, query, key, given_v, score_scale)
+        groups = head_groups(channels, heads)
+        if any(given_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
+            groups, equalize = tensor_groups(channels), False
         k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) and equalize else None
         centred = shifted(k_stats, k_offset, None)
         q_max, k_max = (np.maximum(s.magnitude, 1e-6 * max(s.magnitude.max(), 1e-6)) for s in (q_stats, centred))
@@ -267,11 +312,27 @@ class Plan:
         key = Interpretation(_signed(bits, scale / balance), k_offset)
         self._record(q, q, query, "head", chosen.method)
         self._record(k, k, key, "head", chosen.method)
+        return self._attention_output(node, query, key, given_v, scale[:: channels // heads] ** 2)
 
-        output = output_name(node)
-        if self.demands(output) <= {Demand.NARROW}:
-            value = self._values(v, groups)
-            v_scale = value.qtype.scales
+    def _attention_output(
+        self,
+        node: ir.Node,
+        query: Interpretation,
+        key: Interpretation,
+        value: Interpretation | None,
+        score_scale: NDArray[np.float64],
+    ) -> AttentionFormats:
+        """The formats around attention with those of queries and keys decided; ``value`` is that of the values if it is given."""
+        v, output, bits = required_input(node, 2), output_name(node), self.config.attention_bits
+        v_stats = self.statistics[v]
+        heads = len(score_scale)
+        groups = head_groups(v_stats.shape[-1], heads)
+        fixed, equalize = given_format(node, 2) is not None, self.config.equalization
+        shared = tensor_groups(len(groups)) if fixed else groups  # a copy of a tensor with a zero point has one scale
+        asked = tensor_format(self.graph, output)
+        if asked is None and self.demands(output) <= {Demand.NARROW}:
+            value = value or self._values(v, shared, equalize and not fixed)
+            v_scale = np.broadcast_to(value.qtype.scales, groups.shape)
             narrow = self.widths.activation(output)
             relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), narrow, groups, self.config)
             # The output's scales follow the rounded numerators: readers fold them, so that the rounding costs nothing.
@@ -279,20 +340,36 @@ class Plan:
             out = Interpretation(_signed(narrow, v_scale * (2.0**shift / numerator)[groups]), value.offset)
             self._record(output, output, out, "channel", relative.method)
         else:
-            v_range = symmetric(v_stats, bits, groups, self.config)
-            value = Interpretation(_signed(bits, v_range.scale[groups]))
-            self._record(v, v, value, "head", v_range.method)
-            stream = self.stream(output)
+            if value is None:
+                v_range = symmetric(v_stats, bits, shared, self.config)
+                value = Interpretation(_signed(bits, v_range.scale[shared]))
+                self._record(v, v, value, "head", v_range.method)
+            by_head = np.broadcast_to(value.qtype.scales, groups.shape)[:: len(groups) // heads]
+            stream = asked if asked is not None and asked.zero_point == 0 else self.stream(output)
             # An output that is next to nothing beside the values must not ask for more than the largest numerator.
-            stream = QType(stream.bits, stream.signed, max(float(stream.scales), float(v_range.scale.max()) / NUMERATOR_LIMIT))
+            stream = replace(stream, scale=max(float(stream.scales), float(by_head.max()) / NUMERATOR_LIMIT))
             out = Interpretation(stream)
-            numerator, shift = numerators(v_range.scale / float(stream.scales))
-        return AttentionFormats(query, key, value, out, chosen.scale**2, numerator, shift)
+            numerator, shift = numerators(by_head / float(stream.scales))
+        return AttentionFormats(query, key, value, out, score_scale, numerator, shift)
+
+    def _attention_operand(self, node: ir.Node, index: int) -> Interpretation | None:
+        """What an operand of attention stands for if that is given and attention can take it: signed, without zero point."""
+        given, name = given_format(node, index), required_input(node, index)
+        if given is None:
+            return None
+        if not given.signed or given.zero_point or given.bits > 8:
+            self.warnings[
+                f"{origin(node)}: attention takes signed operands of at most 8 bits without zero point; {name!r}, which the model"
+                f" has in {given.bits} bits with the zero point {given.zero_point}, is quantized once more"
+            ] = None
+            return None
+        return self.chosen(name) if tensor_format(self.graph, name) == given else Interpretation(given)
 
     def _own(self, name: str) -> bool:
-        """Whether a linear layer makes an attention operand for that alone: it then provides any scales and offsets."""
-        producer = self.graph.producers.get(name)
-        return producer is not None and producer.op_type == "Linear" and self.graph.sole_use(name) is not None
+        """Whether a linear layer makes an attention operand for that alone, in no given format: it then provides any scales and
+        offsets."""
+        producer, use = self.graph.producers.get(name), self.graph.sole_use(name)
+        return producer is not None and producer.op_type == "Linear" and use is not None and read_format(use) is None
 
     def head_padding(self, node: ir.Node) -> HeadPadding | None:
         """The padding of an attention node's heads to what the accelerator takes; None where they fit as they are.
@@ -311,10 +388,10 @@ class Plan:
 
     # Ranges
 
-    def _values(self, name: str, groups: NDArray[np.int64]) -> Interpretation:
-        """Values of attention with a scale and, where a linear layer makes them for that alone, an offset per channel; or a scale a
-        head."""
-        stats, equalize = self.statistics[name], self.config.equalization
+    def _values(self, name: str, groups: NDArray[np.int64], equalize: bool) -> Interpretation:
+        """Values of attention with a scale and, where a linear layer makes them for that alone, an offset per channel; or, without
+        equalization, a scale a group."""
+        stats = self.statistics[name]
         offset = (stats.minimum + stats.maximum) / 2 if equalize and self._own(name) else None
         groups = channel_groups(len(groups)) if equalize else groups
         chosen = symmetric(shifted(stats, offset, None), self.config.attention_bits, groups, self.config)
@@ -377,12 +454,14 @@ class Plan:
 
     def _uniform(self, name: str) -> Interpretation:
         """Narrow with one scale."""
-        stats = self.statistics[name]
-        bits = self.widths.activation(name)
+        qtype, method = self._uniform_type(name)
+        self._record(name, name, Interpretation(qtype), "tensor", method)
+        return Interpretation(qtype)
+
+    def _uniform_type(self, name: str) -> tuple[QType, str]:
+        stats, bits = self.statistics[name], self.widths.activation(name)
         chosen = symmetric(stats, bits, tensor_groups(len(stats.mean)), self.config)
-        made = Interpretation(QType(bits, True, float(chosen.scale[0])))
-        self._record(name, name, made, "tensor", chosen.method)
-        return made
+        return QType(bits, True, float(chosen.scale[0])), chosen.method
 
     def _asymmetric(self, name: str) -> QType:
         bits = self.widths.activation(name)

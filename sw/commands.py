@@ -105,7 +105,7 @@ def compile_model(
         int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers, 2 to 8; first and last keep 8.")
     ] = 8,
     activation_bits: Annotated[
-        int, typer.Option(metavar="N", min=3, max=8, help="Bits of what linear layers read, 3 to 8; first and last keep 8.")
+        int, typer.Option(metavar="N", min=2, max=8, help="Bits of what linear layers read, 2 to 8; first and last keep 8.")
     ] = 8,
     ablation: Annotated[bool, typer.Option("--ablation", help="Report what each quantization technique brings.")] = False,
     bits: Annotated[

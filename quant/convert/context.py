@@ -12,7 +12,8 @@ from edgeflow.hw.graph import IntArray, QType
 from edgeflow.quant.builder import Correspondence, GraphBuilder
 from edgeflow.quant.compensate import InputMoments, LayerErrors
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, origin
+from edgeflow.quant.float_graph import FloatGraph, input_name, origin
+from edgeflow.quant.given import given_format
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.plan import Interpretation, Plan
 from edgeflow.quant.replay import Replay
@@ -41,7 +42,6 @@ class Context:
         self._tensors: dict[str, str] = {}
         self._channels: dict[str, NDArray[np.int64]] = {}
         self._copies: dict[tuple[str, QType], str] = {}
-        self.warnings: list[str] = []
 
     def set(self, value: str, tensor: str, channels: NDArray[np.int64] | None = None) -> None:
         """The integer tensor that carries a float value, and where the value's channels stand in it if heads are padded."""
@@ -83,18 +83,31 @@ class Context:
 
         It is the value's own tensor, or a copy with a scale per channel."""
         tensor = self.tensor(value)
+        given = self.given(value, node)
+        if given is not None:
+            return tensor if self.qtype(tensor) == given else self.copy(value, given, f"{value}/given", node), Interpretation(given)
         if self.qtype(tensor).bits <= 8:
             return tensor, self.plan.chosen(value)
-        qtype = self.plan.narrow(value)
+        qtype = self.plan.narrow(value, node)
         return self.copy(value, qtype, f"{value}/narrow", node), Interpretation(qtype)
 
     def stream(self, value: str, node: ir.Node) -> str:
         """A tensor of a value with one scale and no zero point."""
         tensor = self.tensor(value)
+        given = self.given(value, node)
+        if given is not None and given != self.qtype(tensor):
+            tensor = self.copy(value, given, f"{value}/given", node)
+            if given.zero_point:
+                wide = self.plan.stream(value)
+                return self.requantize(tensor, wide, f"{value}/given/stream", origin(node))
         qtype = self.qtype(tensor)
         if isinstance(qtype.scale, float) and qtype.zero_point == 0:
             return tensor
         return self.copy(value, self.plan.stream(value), f"{value}/stream", node)
+
+    def given(self, value: str, node: ir.Node) -> QType | None:
+        """The format that the model itself gives for the reading of a value by a node; None where it is free."""
+        return next((given_format(node, i) for i in range(len(node.inputs)) if input_name(node, i) == value), None)
 
     def copy(self, value: str, qtype: QType, name: str, node: ir.Node) -> str:
         """A value in another format, by a requantize node; made once for all readers."""

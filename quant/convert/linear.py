@@ -17,6 +17,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+from edgeflow.quant.given import given_format, words
 from edgeflow.quant.plan import HeadPadding, Interpretation
 
 COPY_BITS = 8  # of weights that only carry channels on, all 0 or 1
@@ -85,6 +86,22 @@ def linear_parameters(
     offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
     multiplier, shift = dyadic(step / scale, config.multiplier_bits)
     return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift, errors)
+
+
+def given_parameters(
+    weight: IntArray, qtype: QType, bias: Real, x: Interpretation, y: Interpretation, config: QuantizationConfig
+) -> LinearParameters:
+    """Parameters of a layer whose weights ``(K, N)`` are given as integers, with their format: they stay as they are, and so does
+    the bias where it is a multiple of a unit of the accumulator."""
+    step = np.broadcast_to(qtype.scales * float(x.qtype.scales), bias.shape)
+    if x.offset is not None:
+        bias = bias + x.offset @ (weight * qtype.scales)
+    if y.offset is not None:
+        bias = bias - y.offset
+    scale = np.broadcast_to(y.qtype.scales, bias.shape)
+    offsets = as_words(bias / step + y.qtype.zero_point * scale / step) - x.qtype.zero_point * weight.sum(axis=0)
+    multiplier, shift = dyadic(step / scale, config.multiplier_bits)
+    return LinearParameters(np.ascontiguousarray(weight.T), offsets, multiplier, shift)
 
 
 @dataclass(frozen=True)
@@ -203,6 +220,11 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
     before, value = output_name(linear), output_name(node)
     made, build = context.plan.chosen(value), context.builder
     out = made.qtype
+    if node.op_type == "Relu" and out.zero_point == out.minimum and (made.offset is None or not made.offset.any()):
+        # The least integer stands for 0: saturation is the function.
+        inputs, attributes = _prepare(linear, context, value, made)
+        context.set(value, build.node("linear", inputs, value, out, origin(linear), attributes))
+        return
     function = unary_function(context.graph.model, node)
     index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
     inputs, attributes = _prepare(linear, context, value, Interpretation(index))
@@ -266,10 +288,13 @@ def _prepare(
         x, made = context.narrow(source, node)
         stats = context.statistics[source]
         moments = (stats.mean, np.square(stats.rows).mean(axis=0, dtype=np.float64))
-    bits, seen = context.plan.widths.weight(origin(node)), None
+    bits, seen, given = context.plan.widths.weight(origin(node)), None, given_format(node, 1)
     if context.plan.widths.compensated(node):
         seen = _seen(node, context, x, made, out, extra, residual)
-    found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen)
+    if given is not None:
+        found = given_parameters(words(weight, given, 1, origin(node)), given, bias, made, out, context.config)
+    else:
+        found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen)
     if found.errors is not None:
         context.layers[output_name(node)] = found.errors
     integers, offsets, multiplier = found.weight, found.bias, found.multiplier
@@ -337,7 +362,10 @@ def plain_attributes(shift: int) -> dict[str, Attribute]:
 def _patches(node: ir.Node, context: Context, kernel: tuple[int, ...], name: str) -> str:
     source = required_input(node, 0)
     image = context.tensor(source)
-    if context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):
+    given = given_format(node, 0)
+    if given is not None:
+        image = image if context.qtype(image) == given else context.copy(source, given, f"{source}/given", node)
+    elif context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):
         stats = context.statistics[source]
         qtype = QType(context.plan.widths.activation(source), True, 1.0)
         scale = float(stats.magnitude.max()) / qtype.maximum or 1.0

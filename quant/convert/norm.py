@@ -20,6 +20,7 @@ def convert_layer_norm(node: ir.Node, context: Context) -> None:
     out, beta = made.qtype, parameter(context.graph, node, 2)
     if made.offset is not None:
         beta = beta - made.offset
+    beta = beta + out.zero_point * out.scales
     stream = context.stream(required_input(node, 0), node)
     source = context.builder.tensors[stream]
     channels = source.shape[-1]

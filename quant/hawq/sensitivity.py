@@ -149,7 +149,9 @@ def activation_formats(
     made = {}
     for name in dict.fromkeys(name for layer in layers for name in layer.activations):
         chosen = plan.chosen(name)
-        made[name] = chosen if chosen.qtype.bits <= max(ACTIVATION_BITS) else Interpretation(plan.narrow(name))
+        if chosen.qtype.bits > max(ACTIVATION_BITS):
+            chosen = Interpretation(plan.narrow(name, graph.uses_of(name)[0].node))
+        made[name] = chosen
     return made
 
 

@@ -143,7 +143,7 @@ def test_a_layer_that_is_not_there_is_one_clear_line() -> None:
     [
         ({"weight_bits": 1}, "weight_bits: .*2"),
         ({"weight_bits": 9}, "weight_bits: .*8"),
-        ({"activation_bits": 2}, "activation_bits: .*3"),
+        ({"activation_bits": 1}, "activation_bits: .*2"),
         ({"activation_bits": 9}, "activation_bits: .*8"),
         ({"layers": {"a": {"weight": 1, "activation": 8}}}, "layers.a.weight: .*2"),
     ],
