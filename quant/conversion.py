@@ -40,6 +40,7 @@ class Quantized:
     ``ranges`` has a line for every activation whose range was chosen, by name; ``correspondence`` the float tensor behind every
     integer tensor that has one; ``warnings`` what the user should know, a line each;
     ``layers`` what compensated rounding brought the linear layers that have it, by the float value that they make;
+    ``indices`` the format in which a linear layer's output indexes the table of the function behind it, by that output;
     ``contributions`` what each technique brought the outputs, if the configuration asks for that.
     """
 
@@ -48,6 +49,7 @@ class Quantized:
     correspondence: Mapping[str, Correspondence]
     warnings: tuple[str, ...]
     layers: Mapping[str, LayerErrors]
+    indices: Mapping[str, QType]
     contributions: tuple[Contribution, ...] = ()
 
 
@@ -72,9 +74,9 @@ def convert(
     outputs = tuple(context.tensor(name) for name in graph.outputs)
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
-    return Quantized(
-        builder.graph(outputs), ranges, dict(builder.correspondence), (*plan.warnings, *_warnings(ranges)), context.layers
-    )
+    warnings = (*plan.warnings, *_warnings(ranges))
+    correspondence = dict(builder.correspondence)
+    return Quantized(builder.graph(outputs), ranges, correspondence, warnings, context.layers, context.indices)
 
 
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:

@@ -38,6 +38,7 @@ class Context:
         self.builder = builder
         self.replay = replay
         self.layers: dict[str, LayerErrors] = {}
+        self.indices: dict[str, QType] = {}
         self.inputs: dict[str, InputMoments] = {}  # of the integer tensor that was last read with compensated rounding
         self._tensors: dict[str, str] = {}
         self._channels: dict[str, NDArray[np.int64]] = {}

@@ -227,6 +227,7 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
         return
     function = unary_function(context.graph.model, node)
     index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
+    context.indices[before] = index
     inputs, attributes = _prepare(linear, context, value, Interpretation(index))
     # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
     zero = float(made.offset[0]) if made.offset is not None else -out.zero_point * float(out.scales.max())
