@@ -29,7 +29,9 @@ class Architecture(BaseModel):
     max_channels: Annotated[int, Field(ge=64, description="longest row (channels) of any activation")] = 1024
     max_tokens: Annotated[int, Field(ge=16, description="keys that attention holds at a time, a multiple of 64")] = 256
     max_head: Annotated[int, Field(ge=64, description="widest attention head, a multiple of 64")] = 64
-    precisions: Annotated[tuple[int, ...], Field(description="operand widths of the array: 8, or 8 and 4")] = (8, 4)
+    precisions: Annotated[
+        tuple[int, ...], Field(description="8; 4 where the array has the 4-bit mode; 2 where it takes weights four to a byte")
+    ] = (8, 4, 2)
     block_buffers: Annotated[bool, Field(description="attention's scores and values in block memory, else in LUT memory")] = True
     dsp_bits: Annotated[int, Field(description="wide operand of the device's multipliers: 27, or 25 in 7 series")] = 27
     clock_mhz: Annotated[float, Field(gt=0)] = 200.0
@@ -47,7 +49,7 @@ class Architecture(BaseModel):
             raise ValueError(f"weight_ports must be 1, 2 or 4, not {self.weight_ports}")
         if self.po % 4 or self.po % self.epilogue:
             raise ValueError(f"po = {self.po} must be a multiple of 4 and of epilogue = {self.epilogue}")
-        # Parameters (4 bytes an output) and the weights of a step (half a byte a product at least) fill stream words.
+        # Parameters (4 bytes an output) and the weights of a step (a byte or half a byte a product) fill stream words.
         if (4 * self.po) % self.stream_bytes or (self.pi * self.po // 2) % self.stream_bytes:
             raise ValueError(
                 f"po = {self.po}, pi = {self.pi} must fill words of {self.stream_bytes} bytes from {self.weight_ports} weight ports"
@@ -56,8 +58,8 @@ class Architecture(BaseModel):
             raise ValueError("max_channels, max_head and max_tokens must be multiples of 64")
         if self.slots < 2 * ceil_div(self.max_channels, self.pi):
             raise ValueError(f"slots = {self.slots} must hold two tiles of max_channels = {self.max_channels}, {self.pi} a slot")
-        if self.precisions not in ((8,), (8, 4)):
-            raise ValueError(f"precisions must be 8, or 8 and 4, not {self.precisions}")
+        if self.precisions not in ((8,), (8, 4), (8, 2), (8, 4, 2)):
+            raise ValueError(f"precisions must be 8, and in this order 4, 2, both or neither, not {self.precisions}")
         return self
 
     @property

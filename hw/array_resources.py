@@ -46,7 +46,7 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
 
 def array_constants(a: Architecture) -> dict[str, int]:
     """Compile-time constants of array.hpp and attention.hpp."""
-    modes = {"QUAD": int(4 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
+    modes = {"QUAD": int(4 in a.precisions), "QUARTERS": int(2 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
     return {"LINEAR_TABLE": TABLE_ENTRIES} | modes | attention_sizes(a)
 
 
@@ -85,9 +85,11 @@ def products(a: Architecture) -> Counts:
 
 def stationary(a: Architecture) -> Counts:
     """The packed weights: a LUT memory of 27 bits and as many words as slots beside every multiplier; the packers that fill it from
-    the stream (a 9-bit borrow and a choice of two places each), and the operand that every column of multipliers shares."""
+    the stream (a 9-bit borrow and a choice of two places each; for weights four to a byte twice as many, which choose both of their
+    weights among bytes, half bytes and quarter bytes), and the operand that every column of multipliers shares."""
     memory = a.pi * (a.po // 2) * lutram_luts(PACKED_BITS, a.slots)
-    packers = a.stream_bytes * (adder_luts(9) + mux_luts(2, PACKED_BITS))
+    packer = adder_luts(9) + mux_luts(2, PACKED_BITS)
+    packers = 2 * a.stream_bytes * (packer + 2 * mux_luts(3, 8)) if 2 in a.precisions else a.stream_bytes * packer
     packers += (a.po // 2) * (adder_luts(9)) if "attention" in a.units else 0
     # An operand is a byte of a line (64 / PI places), a half byte, or two half bytes with a borrow.
     operands = a.pi * (mux_luts(LINE_BYTES // a.pi, 8) + mux_luts(4, OPERAND_BITS) + adder_luts(5))

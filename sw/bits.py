@@ -50,7 +50,11 @@ from edgeflow.sw.lowering import lower
 
 Array = NDArray[Any]
 
-NARROW = 4  # bits up to which weights are stored as half bytes, and up to which the array does two products in one
+# The widest of the bits that the hardware treats alike: weights lie in memory in bytes, half bytes or quarter bytes, and the array
+# does two products in one where both operands have up to NARROW bits.
+NARROW = 4
+WEIGHT_FORMS = (8, NARROW, 2)
+ACTIVATION_FORMS = (8, NARROW)
 TABLE_SAMPLES = 2  # of calibration data for programs whose numbers do not matter
 ATTEMPTS = 6  # at an allocation whose whole program keeps a latency limit
 FRONT_POINTS = 17
@@ -110,7 +114,8 @@ class Target:
 class LatencyTable:
     """Predicted latency of a model by its layers' bits, on one accelerator.
 
-    Without a given one it is chosen for 4 bits wherever bits are free, so that it has the array's 4-bit mode.
+    Without a given one it is chosen for 4 bits wherever bits are free, so that it has the array's 4-bit mode; it also takes weights
+    of 2 bits four to a byte.
     """
 
     def __init__(
@@ -139,10 +144,18 @@ class LatencyTable:
         narrow = {layer.name: FULL if layer.fixed else LayerBits(weight=NARROW, activation=NARROW) for layer in self._layers}
         graph = quantize(self._model, self._few, layers_config(self._config, narrow)).graph
         target = self._target
-        return configure(graph, target.board, target.clock_mhz, share=target.share, sizes=target.sizes, progress=progress)
+        return configure(
+            graph,
+            target.board,
+            target.clock_mhz,
+            share=target.share,
+            sizes=target.sizes,
+            precisions=(min(WEIGHT_FORMS),),
+            progress=progress,
+        )
 
     def _tabulated(self, progress: Progress | None) -> Cost:
-        forms = [(w, a) for w in (8, NARROW) for a in (8, NARROW)]
+        forms = [(w, a) for w in WEIGHT_FORMS for a in ACTIVATION_FORMS]
         cycles: dict[tuple[int, int], dict[str, int]] = {}
         rest = 0
         for number, (w, a) in enumerate(forms):
@@ -273,7 +286,7 @@ def draw(file: Path, document: Mapping[str, Any]) -> None:
 
 def _form(bits: LayerBits) -> tuple[int, int]:
     """The bits among those tabulated that the hardware treats like the given ones."""
-    return (8 if bits.weight > NARROW else NARROW, 8 if bits.activation > NARROW else NARROW)
+    return min(w for w in WEIGHT_FORMS if w >= bits.weight), min(a for a in ACTIVATION_FORMS if a >= bits.activation)
 
 
 def _point(made: Allocation) -> dict[str, Any]:

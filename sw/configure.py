@@ -18,6 +18,7 @@ from edgeflow.hw.fit import SHARE, Space, excess, fill
 from edgeflow.hw.graph import Format, Graph, IntArray, Node
 from edgeflow.hw.ops import operator, unit
 from edgeflow.hw.ops.base import Array
+from edgeflow.hw.ops.linear import WEIGHT, Linear
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.activations import legalize, storages, views
@@ -38,18 +39,20 @@ def configure(
     *,
     share: float = SHARE,
     sizes: Mapping[str, int] | None = None,
+    precisions: tuple[int, ...] = (),
     progress: Progress | None = None,
 ) -> Architecture:
     """The accelerator for an integer graph on a board.
 
     ``share``: of every resource of the board; ``sizes``: those of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``
-    that are not to be chosen. BoardError says what the smallest accelerator exceeds; UnsupportedError what no accelerator can run.
+    that are not to be chosen; ``precisions``: those to have even where this graph does not use them. BoardError says what the
+    smallest accelerator exceeds; UnsupportedError what no accelerator can run.
     """
     quick = Quick(graph)
     predict = Predicted(graph, board, clock_mhz)
     best: Architecture | None = None
     refused: BoardError | UnsupportedError | None = None
-    for space in spaces(graph, board, clock_mhz, share, sizes):
+    for space in spaces(graph, board, clock_mhz, share, sizes, precisions):
         try:
             found = search(space, quick, predict, progress)
         except (BoardError, UnsupportedError) as error:
@@ -67,17 +70,25 @@ def configure(
 
 
 def spaces(
-    graph: Graph, board: Board, clock_mhz: float, share: float = SHARE, sizes: Mapping[str, int] | None = None
+    graph: Graph,
+    board: Board,
+    clock_mhz: float,
+    share: float = SHARE,
+    sizes: Mapping[str, int] | None = None,
+    precisions: tuple[int, ...] = (),
 ) -> Iterator[Space]:
     """The accelerators for a graph on a board, those with the largest scratchpad first.
 
-    The array gets the 4-bit mode where the graph has layers that would use it.
+    The array gets the 4-bit mode, and takes weights four to a byte, where the graph has layers that would use it or ``precisions``
+    asks for it.
     """
     needs, used = demands(graph), units(graph)
     whole = Architecture.model_validate({**needs, "slots": needs["max_channels"], "units": used})
     legal = legalize(graph)
     narrow_rows = NIBBLES in storages(legal, views(legal), whole).values()
-    precisions = (8, 4) if narrow_rows else (8,)
+    quarters = any(isinstance(operator(node), Linear) and legal.formats(node)[WEIGHT].bits <= 2 for node in legal.nodes)
+    wanted = {8, *([4] if narrow_rows else []), *([2] if quarters else []), *precisions}
+    precisions = tuple(sorted(wanted, reverse=True))
     lines = working_set(legal, whole.model_copy(update={"precisions": precisions}))
     for pair in scratch_sizes(lines):
         yield Space(board, needs, used, pair, clock_mhz, share, sizes, precisions)

@@ -21,7 +21,7 @@ from edgeflow.hw.ops.layernorm_schedule import beside_trips
 from edgeflow.hw.ops.linear import LINEAR, PASS_GAP, Linear, row_stride
 from edgeflow.hw.program import Step
 
-LOADS = ("load_words", "load_table", "load_end", "load_nibbles", "load_quad")
+LOADS = ("load_words", "load_table", "load_end", "load_packing", "load_quad")
 
 
 def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:

@@ -50,7 +50,7 @@ LINEAR = InstructionLayout(
         *("load_table:16", "load_slot:16", "load_end:16", "load_delay:16"),
         *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "residual_multiplier:18"),
         *("x_storage:2", "y_storage:2", "x_signed:1", "y_signed:1", "residual_signed:1", "has_table:1", "has_residual:1"),
-        *("quad:1", "chain:1", "norm:1", "set:1", "load_set:1", "load_nibbles:1", "load_quad:1"),
+        *("quad:1", "chain:1", "norm:1", "set:1", "load_set:1", "load_packing:2", "load_quad:1"),
     ),
     ("program", "stream", "scratch", "array_state"),
 )
@@ -210,8 +210,8 @@ class Linear(Operator):
             )
         context.require(EXTRA not in constants or self.has_table, "the array adds a residual from the scratchpad, not a constant")
         steps = ceil_div(x.channels, a.pi)
-        nibbles = inputs[WEIGHT].bits <= 4
-        quad = nibbles and context.storage(X) == NIBBLES and 4 in a.precisions
+        packing = weight_packing(inputs[WEIGHT].bits, a)
+        quad = inputs[WEIGHT].bits <= 4 and context.storage(X) == NIBBLES and 4 in a.precisions
         table = [constants[EXTRA].astype(np.int16)] if self.has_table else []
         storage = context.output_storage()
         values = dict.fromkeys(LINEAR.names, 0) | {
@@ -232,7 +232,7 @@ class Linear(Operator):
             "has_table": int(self.has_table),
             "index_bits": self.index_bits,
             "output_shift": self.output_shift,
-            "load_nibbles": int(nibbles),
+            "load_packing": packing,
             "load_quad": int(quad),
             "load_end": steps,
         }
@@ -251,7 +251,7 @@ class Linear(Operator):
         for t in range(tiles):
             first = table if t == 0 else []
             segment = context.stream(
-                f"tile {t}", *first, tile_parameters(constants, t, a.po), tile_weights(constants[WEIGHT], t, a, nibbles)
+                f"tile {t}", *first, tile_parameters(constants, t, a.po), tile_weights(constants[WEIGHT], t, a, packing)
             )
             own = {
                 "y_channel": t * a.po,
@@ -301,6 +301,14 @@ class Linear(Operator):
             (4, 100, 16, 8, "unsigned table"),
         ]:
             made.append(_case(rng, rows, k, n, bits, mode))
+        for rows, k, n, bits, mode, x_bits, weight_bits in [
+            (3, 37, 19, 8, "plain", 8, 2),
+            (5, 70, 21, 4, "plain", 4, 2),
+            (4, 66, 33, 16, "residual", 4, 2),
+            (3, 31, 17, 8, "corner", 8, 2),
+            (3, 45, 23, 8, "table", 4, 3),
+        ]:
+            made.append(_case(rng, rows, k, n, bits, mode, x_bits, weight_bits))
         return made
 
 
@@ -314,16 +322,28 @@ def row_stride(channels: int, storage: int) -> int:
     return ceil_div(channels, ROW_ELEMENTS) * (2 if storage == HALVES else 1)
 
 
-def tile_weights(weight: IntArray, tile: int, architecture: Architecture, nibbles: bool) -> Array:
-    """A tile of the weights ``(N, K)`` in stream order ``[step of PI][pair of outputs][i][2]``, zero-padded: bytes, or half bytes
-    with the even output in the low half."""
+def weight_packing(bits: int, architecture: Architecture) -> int:
+    """How weights of a width lie in the weight stream: 0, a byte each; 1, two to a byte (3 and 4 bits, and 2 bits where the
+    accelerator takes no others); 2, four to a byte."""
+    return 2 if bits <= 2 and 2 in architecture.precisions else 1 if bits <= 4 else 0
+
+
+def tile_weights(weight: IntArray, tile: int, architecture: Architecture, packing: int) -> Array:
+    """A tile of the weights ``(N, K)`` in stream order ``[step of PI][pair of outputs][i][2]``, zero-padded.
+
+    ``1 << packing`` weights to a byte, the first in its lowest bits. Bytes and half bytes fill whole words of the stream in each
+    step (hw/architecture.py holds this); quarter bytes are padded to whole words.
+    """
     a = architecture
     part = weight[tile * a.po : (tile + 1) * a.po]
     steps = ceil_div(weight.shape[1], a.pi)
     padded = np.zeros((a.po, steps * a.pi), dtype=np.int8)
     padded[: part.shape[0], : part.shape[1]] = part
-    pairs = np.ascontiguousarray(padded.reshape(a.po // 2, 2, steps, a.pi).transpose(2, 0, 3, 1)).view(np.uint8)
-    return pairs if not nibbles else (pairs[..., 0] & 15) | (pairs[..., 1] << 4)
+    ordered = padded.reshape(a.po // 2, 2, steps, a.pi).transpose(2, 0, 3, 1)
+    count, bits = 1 << packing, 8 >> packing
+    fields = ordered.reshape(steps, -1, count).view(np.uint8) & np.uint8((1 << bits) - 1)
+    packed = np.bitwise_or.reduce(fields << (bits * np.arange(count, dtype=np.uint8)), axis=2)
+    return np.pad(packed, ((0, 0), (0, -packed.shape[1] % a.stream_bytes)))
 
 
 def tile_parameters(constants: Constants, tile: int, po: int) -> Array:
@@ -336,15 +356,16 @@ def tile_parameters(constants: Constants, tile: int, po: int) -> Array:
     return padded
 
 
-def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: str) -> Case:
+def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: str, x_bits: int = 8, weight_bits: int = 8) -> Case:
     corner = mode.startswith("corner")
     unsigned = mode.startswith("unsigned")
-    x_format = Format((rows, k), 8, not unsigned)
+    x_format = Format((rows, k), x_bits, not unsigned)
     x = draw(rng, x_format, 2)
-    weight = rng.integers(-128, 128, size=(n, k))
+    weight_format = Format((n, k), weight_bits, True)
+    weight = draw(rng, weight_format)
     if corner:
         x = np.where(x < 0, x_format.minimum, x_format.maximum)
-        weight = np.where(weight < 0, -128, 127)
+        weight = np.where(weight < 0, weight_format.minimum, weight_format.maximum)
     bias = rng.integers(-(1 << 20), 1 << 20, size=n)
     multiplier = rng.integers(1 << 12, 1 << 17, size=n)
     spread = float(np.abs(np.einsum("brk,nk->brn", x, weight) + bias).mean()) + 1.0
@@ -365,7 +386,7 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
         residual_shift=16 if residual else 0,
     )
     inputs = [x, weight, bias, multiplier]
-    formats = [x_format, Format((n, k), 8, True), Format((n,), 32, True), Format((n,), 32, True)]
+    formats = [x_format, weight_format, Format((n,), 32, True), Format((n,), 32, True)]
     constants = {WEIGHT, BIAS, MULTIPLIER}
     if table:
         inputs.append(rng.integers(-(1 << 15), 1 << 15, size=1 << index_bits))
@@ -379,4 +400,4 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
         inputs.append(rng.integers(-(1 << 15), 1 << 15, size=(rows, n) if fixed else (2, rows, n)))
         formats.append(Format((rows, n), 16, True))
         constants |= {4} if fixed else set()
-    return Case(f"{mode} {rows}x{k}x{n}", op, tuple(formats), tuple(inputs), frozenset(constants))
+    return Case(f"{mode} {rows}x{k}x{n} W{weight_bits}A{x_bits}", op, tuple(formats), tuple(inputs), frozenset(constants))

@@ -39,6 +39,9 @@ class Builder:
         """A linear layer of random numbers whose outputs fill their width."""
         name, (rows, k) = f"linear{len(self.nodes)}", self.tensors[x].shape
         low, high = -(1 << (weight_bits - 1)), (1 << (weight_bits - 1)) - 1
+        weight = self.rng.integers(low, high + 1, size=(n, k))
+        if weight_bits == 2:  # so lopsided a range would saturate every output: with these shares its mean is zero
+            weight = self.rng.choice((-2, -1, 0, 1), p=(1 / 6, 1 / 6, 1 / 6, 1 / 2), size=(n, k))
         spread = float(self.tensors[x].qtype.maximum) * high * np.sqrt(k) / 3
         target = 10 if table else bits
         op = Linear(
@@ -54,7 +57,7 @@ class Builder:
         )
         inputs = [
             x,
-            self.constant(f"{name}.weight", self.rng.integers(low, high + 1, size=(n, k)), weight_bits),
+            self.constant(f"{name}.weight", weight, weight_bits),
             self.constant(f"{name}.bias", self.rng.integers(-100, 100, size=n), 32),
             self.constant(f"{name}.multiplier", self.rng.integers(1 << 15, 1 << 17, size=n), 32),
         ]

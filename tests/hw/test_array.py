@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_networks import attending, mlp
+from array_networks import Builder, attending, mlp
 from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import NIBBLES, Architecture
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
+from edgeflow.hw.ops.linear import tile_weights
 from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
@@ -26,8 +27,10 @@ SIZES = {
     "64x48": ARCHITECTURES["64x48 axi128"].model_copy(update={"units": UNITS, "max_channels": 1024}),
     "8x12 without 4 bits": ARCHITECTURES["8x12 axi64"].model_copy(update={"units": UNITS}),
     "4x8, four ports": Architecture(
-        pi=4, po=8, epilogue=8, vector=4, axi_bits=32, weight_ports=4, slots=512, max_tokens=64, precisions=(8, 4), units=UNITS
+        pi=4, po=8, epilogue=8, vector=4, axi_bits=32, weight_ports=4, slots=512, max_tokens=64, units=UNITS
     ),
+    "16x16 with half bytes": Architecture(precisions=(8, 4), units=UNITS),
+    "8x12 without 4 bits, with 2": ARCHITECTURES["8x12 axi64"].model_copy(update={"precisions": (8, 2), "units": UNITS}),
 }
 GRAPHS = {
     "W4A4": mlp(7, 96, 80, 4, 4),
@@ -35,6 +38,9 @@ GRAPHS = {
     "W4A8": mlp(5, 96, 80, 8, 4),
     "W8A4": mlp(6, 64, 96, 4, 8),
     "W2A3": mlp(9, 70, 40, 3, 2),
+    "W2A4": mlp(7, 90, 37, 4, 2),
+    "W2A8": mlp(5, 130, 81, 8, 2),
+    "W3A4": mlp(6, 70, 40, 4, 3),
     "attention in blocks of keys": attending(150, 2, 16),
     "one token": attending(1, 3, 32),
     "many heads": attending(13, 12, 32),
@@ -95,6 +101,34 @@ def test_four_bits_take_half_the_cycles() -> None:
     assert all(a == 2 * b for a, b in chained)
     words = [sum(v["load_words"] for v in passes[:-1]) for passes in (slow, fast)]
     assert words[1] < 0.53 * words[0]
+
+
+def loaded_words(library: Path, architecture: Architecture, weight_bits: int, channels: int) -> list[int]:
+    """Words of the weight stream that the C++ takes for each tile of a linear layer of 48 outputs."""
+    builder = Builder("words", 3, channels)
+    graph = builder.graph(builder.linear("x", 48, weight_bits=weight_bits, bits=16))
+    with csim.CSimulation(lower(graph, architecture), library) as simulation:
+        counted = [found for _, found in simulation.counted({"x": inputs_of(graph)["x"][0]})]
+    return [found["weight words"][1] for found in counted if "weight words" in found]
+
+
+def test_weights_take_words_by_their_bits(libraries: dict[str, Path]) -> None:
+    """Two 4-bit weights, or 3-bit ones, lie in a byte, and four of 2 bits."""
+    parameters = 3 * 16 * 4 // 16
+    weights = 128 * 16 // 16  # at 8 bits: a tile of 16 outputs, 16 bytes to a word
+    for bits, share in ((8, 1), (5, 1), (4, 2), (3, 2), (2, 4)):
+        assert loaded_words(libraries["16x16"], SIZES["16x16"], bits, 128) == [parameters + weights // share] * 3
+    # An accelerator without the quarter bytes takes weights of 2 bits as half bytes.
+    halves = "16x16 with half bytes"
+    assert loaded_words(libraries[halves], SIZES[halves], 2, 128) == [parameters + weights // 2] * 3
+
+
+def test_quarter_bytes_fill_whole_words(libraries: dict[str, Path]) -> None:
+    """A step of 8 x 12 weights of 2 bits takes 24 bytes: two words of 16 bytes, the second half empty."""
+    size = SIZES["8x12 without 4 bits, with 2"]
+    parameters, steps = 12, 5  # 144 bytes of parameters, padded to 192; 40 inputs
+    assert loaded_words(libraries["8x12 without 4 bits, with 2"], size, 2, 40) == [parameters + 2 * steps + 2] * 4
+    assert tile_weights(np.ones((12, 40), dtype=np.int64), 0, size, 2).tolist() == [[0b01010101] * 24 + [0] * 8] * steps
 
 
 @pytest.mark.parametrize("lanes", [4, 16, 64])

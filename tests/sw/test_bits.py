@@ -20,7 +20,7 @@ from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.hawq.allocate import Cost, Task
 from edgeflow.quant.hawq.budget import parse_budgets
 from edgeflow.quant.hawq.layers import Layer, find_layers
-from edgeflow.sw.bits import BitRequest, Target, choose_bits, within_latency
+from edgeflow.sw.bits import BitRequest, LatencyTable, Target, choose_bits, within_latency
 
 pytest.importorskip("torch")
 SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
@@ -161,6 +161,19 @@ def latency_problem() -> Task:
     }
     cost = {layer.name: {c: 1.0 if max(c.weight, c.activation) > 4 else 0.5 for c in layer.choices()} for layer in layers}
     return Task(layers, omega, {"latency": Cost(0.0, cost)})
+
+
+def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
+    """One row: the array waits for its weights, so latency falls with the bytes they take."""
+    data = perceptron(tmp_path / "perceptron.onnx", tokens=1, width=256)
+    model = edgeflow.load(tmp_path / "perceptron.onnx")
+    layers = find_layers(FloatGraph(model))
+    board = edgeflow.load_board("kv260")
+    table = LatencyTable(model, data, layers, edgeflow.quantization(), Target(board, board.clock_mhz, sizes={"pi": 16, "po": 16}))
+    assert 2 in table.architecture.precisions
+    for layer in layers[1:-1]:
+        latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
+        assert latency[8] == latency[5] > latency[4] == latency[3] > latency[2]
 
 
 def test_a_latency_limit_is_kept_by_the_whole_program() -> None:

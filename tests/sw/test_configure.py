@@ -11,7 +11,8 @@ from small_network import small_network
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
 from edgeflow.hw.errors import BoardError, UnsupportedError
-from edgeflow.hw.fit import SHARE, Space, excess
+from edgeflow.hw.fit import SHARE, Space, excess, known_resources
+from edgeflow.hw.graph import Graph
 from edgeflow.sw.configure import SLACK, Predicted, Quick, configure, scratch_sizes, search, shed, spaces
 
 GRAPH = small_network()
@@ -84,21 +85,30 @@ def test_the_scratchpad_shrinks_by_whole_block_memories() -> None:
     assert scratch_sizes((4097, 2049)) == [(8192, 4096), (8192, 2048), (4096, 4096), (4096, 2048)]
 
 
-def test_the_four_bit_mode_is_bought_only_where_it_is_used() -> None:
-    assert next(spaces(GRAPH, BOARD, 300.0)).precisions == (8,)
-    narrow = dataclasses.replace(
+def narrowed(weight_bits: int, activation_bits: int) -> Graph:
+    """The graph with all weights, and the activations of one hidden layer, declared that narrow."""
+    widths = {name: weight_bits for name in GRAPH.tensors if name.endswith(".weight")} | {"fc1.0.out": activation_bits}
+    return dataclasses.replace(
         GRAPH,
         tensors={
-            name: dataclasses.replace(t, qtype=dataclasses.replace(t.qtype, bits=4))
-            if name.endswith(".weight") or name == "fc1.0.out"
-            else t
+            name: dataclasses.replace(t, qtype=dataclasses.replace(t.qtype, bits=widths.get(name, t.qtype.bits)))
             for name, t in GRAPH.tensors.items()
         },
         nodes=tuple(
-            dataclasses.replace(n, attributes={**n.attributes, "bits": 4}) if n.output == "fc1.0.out" else n for n in GRAPH.nodes
+            dataclasses.replace(n, attributes={**n.attributes, "bits": activation_bits}) if n.output == "fc1.0.out" else n
+            for n in GRAPH.nodes
         ),
     )
-    assert next(spaces(narrow, BOARD, 300.0)).precisions == (8, 4)
+
+
+def test_precisions_are_bought_only_where_they_are_used() -> None:
+    found = {bits: next(spaces(narrowed(*bits), BOARD, 300.0)).precisions for bits in ((8, 8), (4, 8), (3, 4), (2, 8), (2, 4))}
+    assert found == {(8, 8): (8,), (4, 8): (8,), (3, 4): (8, 4), (2, 8): (8, 2), (2, 4): (8, 4, 2)}
+    assert next(spaces(GRAPH, BOARD, 300.0, precisions=(2,))).precisions == (8, 2)
+    luts = [space.least(16, 16) for space in (next(spaces(GRAPH, BOARD, 300.0, precisions=p)) for p in ((), (2,), (4,), (2, 4)))]
+    costs = [known_resources(a)["lut"] for a in luts if a is not None]
+    assert costs == sorted(set(costs))
+    assert costs[3] - costs[2] == costs[1] - costs[0]
 
 
 def test_spaces_have_every_unit_of_the_graph() -> None:

@@ -14,9 +14,9 @@
 // bits, sign-extended, are the sum for w0, and the rest after subtracting them that for w1. In the 4-bit mode the operand holds two rows,
 // (x1 << 11) + x0, and the weights lie 22 bits apart: four products each, in fields of 11 bits.
 //
-// Weight stream of a tile: PO int32 biases, PO multipliers, PO output multipliers, each from a new word; then for each step the weights
-// [pair of outputs][i][2] as bytes, or as half bytes with the even output in the low half; padded to lines. Before the first tile of a
-// layer with a table: the table, signed 2-byte entries.
+// Weight stream of a tile: PO int32 biases, PO multipliers, PO output multipliers, each from a new word; then for each step, from a new
+// word, the weights [pair of outputs][i][2], one, two or four (where QUARTERS is set) to a byte, the first in its lowest bits; padded to
+// lines. Before the first tile of a layer with a table: the table, signed 2-byte entries.
 #ifndef EDGEFLOW_ARRAY_HPP
 #define EDGEFLOW_ARRAY_HPP
 
@@ -216,30 +216,45 @@ void array_load(const LinearInstruction& ins, unsigned cycle, const StreamWord<C
                 }
             }
         } else if (parameters >= unsigned(PARAMETER_WORDS) && pass.load_slot < ins.load_end) {
-            // A word of bytes holds the pairs of weights of HALF multipliers, one of half bytes those of twice as many, one after another:
-            // first the inputs of a pair of outputs. Positions count multiples of HALF.
+            // A word of bytes holds the pairs of weights of HALF multipliers, one of half bytes those of twice as many, one of quarter
+            // bytes of four times as many, one after another: first the inputs of a pair of outputs. Positions count multiples of HALF;
+            // those of a word start at a multiple of their number. The last word of a step of quarter bytes may be padded.
             const int HALF = BYTES_IN / 2;
             const int POSITIONS = C::PO / 2 * C::PI / HALF;
-            const unsigned step = ins.load_nibbles ? 2 : 1;
+            const int PARTS = C::QUARTERS ? 4 : 2;
+            Packed packed[PARTS * HALF];
+#pragma HLS ARRAY_PARTITION variable=packed complete
+            for (int p = 0; p < PARTS * HALF; ++p) {
+#pragma HLS UNROLL
+                const ap_int<8> even = word.byte[2 * (p % HALF)];
+                const ap_int<8> odd = word.byte[2 * (p % HALF) + 1];
+                const ap_uint<8> halves = word.byte[p % BYTES_IN];
+                const ap_int<4> low_half = halves;
+                const ap_int<4> high_half = halves >> 4;
+                const ap_uint<8> quarters = word.byte[p / 2];
+                const ap_int<2> low_quarter = quarters >> (p % 2 * 4);
+                const ap_int<2> high_quarter = quarters >> (p % 2 * 4 + 2);
+                ap_int<9> first = ins.load_packing != 0 ? ap_int<9>(low_half) : ap_int<9>(even);
+                ap_int<9> second = ins.load_packing != 0 ? ap_int<9>(high_half) : ap_int<9>(odd);
+                if (C::QUARTERS && ins.load_packing == 2) {
+                    first = low_quarter;
+                    second = high_quarter;
+                }
+                packed[p] = pack_weights(first, second, ins.load_quad);
+            }
+            const unsigned step = 1u << ins.load_packing;
             for (int position = 0; position < POSITIONS; ++position) {
 #pragma HLS UNROLL
                 if (unsigned(position) - pass.load_position < step) {
                     for (int m = 0; m < HALF; ++m) {
 #pragma HLS UNROLL
-                        const ap_uint<8> byte = word.byte[position % 2 * HALF + m];
-                        const ap_int<4> low = byte;
-                        const ap_int<4> high = byte >> 4;
-                        const ap_int<8> even = word.byte[2 * m];
-                        const ap_int<8> odd = word.byte[2 * m + 1];
-                        const ap_int<9> first = ins.load_nibbles ? ap_int<9>(low) : ap_int<9>(even);
-                        const ap_int<9> second = ins.load_nibbles ? ap_int<9>(high) : ap_int<9>(odd);
                         const int flat = position * HALF + m;
-                        state.weight[pass.load_slot][flat / C::PI][flat % C::PI] = pack_weights(first, second, ins.load_quad);
+                        state.weight[pass.load_slot][flat / C::PI][flat % C::PI] = packed[position % PARTS * HALF + m];
                     }
                 }
             }
             pass.load_position += step;
-            if (pass.load_position == unsigned(POSITIONS)) {
+            if (pass.load_position >= unsigned(POSITIONS)) {
                 pass.load_position = 0;
                 ++pass.load_slot;
             }
