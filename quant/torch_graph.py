@@ -73,7 +73,8 @@ class TorchGraph:
             name = output_name(node)
             arguments = [values[str(v.name)] for v in node.inputs if v is not None]
             if node.op_type == "PatchEmbed":
-                arguments = [_patches(arguments[0], arguments[1]), _columns(arguments[1]), arguments[2]]
+                kh, kw = arguments[1].shape[2:]
+                arguments = [patches(arguments[0], kh, kw), _columns(arguments[1]), arguments[2]]
             made = OPERATORS[node.op_type](node, *arguments)
             if name in operands:
                 trace.operands[name] = (arguments[0], made)
@@ -87,7 +88,7 @@ def require_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ToolchainError("torch is missing, which runs the float model differentiably: pip install 'edgeflow[train]'") from error
+        raise ToolchainError("torch is missing, which differentiates the float model: pip install 'edgeflow[train]'") from error
     return torch
 
 
@@ -107,10 +108,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _patches(image: Tensor, weight: Tensor) -> Tensor:
+def patches(image: Tensor, kh: int, kw: int) -> Tensor:
     """Patches ``(batch, tokens, C * kh * kw)`` of ``image (batch, C, H, W)``, row by row."""
-    c, kh, kw = weight.shape[1:]
-    batch, _, height, width = image.shape
+    batch, c, height, width = image.shape
     rows, columns = height // kh, width // kw
     x = image[:, :, : rows * kh, : columns * kw].reshape(batch, c, rows, kh, columns, kw)
     return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, c * kh * kw)

@@ -131,7 +131,7 @@ class _Grid:
         floor = np.maximum(floor, self.offset / BIAS_LIMIT)
         step = np.maximum(step, floor)
         if self.config.observer in ("auto", "mse") and self.config.channel_weights:
-            step = np.maximum(_clipped_steps(folded, step, self.square, self.bits), floor)
+            step = np.maximum(clipped_steps(folded, step, self.square, self.bits), floor)
         return step
 
     def nearest(self, folded: Real) -> tuple[Real, Real]:
@@ -179,7 +179,7 @@ def weight_ends(bits: int) -> tuple[int, int]:
     return (-high if bits == FULL else -high - 1), high
 
 
-def _clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
+def clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
     """For each output channel the step, among fractions of ``step``, with the least squared error weighted by the input's power."""
     weight, power = folded.astype(np.float32), square.astype(np.float32)
     best, best_error = step.copy(), np.full(len(step), np.inf)

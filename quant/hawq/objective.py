@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError, InputError
+from edgeflow.hw.progress import Progress
 from edgeflow.quant.float_graph import FloatGraph, required_input
 from edgeflow.quant.observe import valid_tokens
 from edgeflow.quant.torch_graph import TorchGraph, one_thread, require_torch
@@ -55,7 +56,9 @@ class Piece:
 class Objective:
     """The mean loss over ``samples`` of a model, batch by batch."""
 
-    def __init__(self, graph: FloatGraph, arrays: Mapping[str, Array], labels: Array | None = None) -> None:
+    def __init__(
+        self, graph: FloatGraph, arrays: Mapping[str, Array], labels: Array | None = None, progress: Progress | None = None
+    ) -> None:
         """``arrays`` are checked model inputs. CalibrationError where ``labels (samples,)`` do not fit the model's outputs."""
         torch = require_torch()
         self.model = TorchGraph(graph)
@@ -66,13 +69,22 @@ class Objective:
         valid = valid_tokens(graph, arrays)
         self._valid = None if valid is None else torch.from_numpy(valid)
         self.batch = _batch(graph, self.samples)
-        self._targets = self._own_targets()
+        self._targets = self._own_targets(progress)
         self._norms = self._squared_norms()
 
     def pieces(self) -> Iterator[Piece]:
         """All samples in batches of ``batch``."""
         for start in range(0, self.samples, self.batch):
             yield self._piece(start, self._targets)
+
+    def chosen(self, samples: NDArray[np.int64]) -> Piece:
+        """The samples of these numbers as one batch, whose ``start`` means nothing."""
+        import torch
+
+        part = torch.from_numpy(samples)
+        inputs = {name: array[part] for name, array in self._arrays.items()}
+        valid = None if self._valid is None else self._valid[part]
+        return Piece(inputs, tuple(target[part] for target in self._targets), valid, 0)
 
     def loss(self, values: Mapping[str, Tensor], piece: Piece) -> Tensor:
         """Sum over a batch's samples of the loss, divided by the number of all samples."""
@@ -124,7 +136,7 @@ class Objective:
         return Piece(inputs, tuple(target[part] for target in targets), valid, start)
 
     @one_thread()
-    def _own_targets(self) -> tuple[Tensor, ...]:
+    def _own_targets(self, progress: Progress | None) -> tuple[Tensor, ...]:
         import torch
 
         if self.labels is not None:
@@ -136,6 +148,8 @@ class Objective:
                 for term, parts in zip(self.terms, found, strict=True):
                     value = values[term.tensor]
                     parts.append(value.log_softmax(-1) if term.kind == "divergence" else value)
+                if progress is not None:
+                    progress("run the float model", min(start + self.batch, self.samples), self.samples)
         return tuple(torch.cat(parts) for parts in found)
 
     def _squared_norms(self) -> tuple[Tensor, ...]:
@@ -174,7 +188,7 @@ def _terms(graph: FloatGraph, labelled: bool) -> list[Term]:
             f"labels were given, but no output of the model stands for classes: {', '.join(graph.outputs)}; leave the labels out"
         )
     if not made:
-        raise InputError("no output of the model depends on a layer: there is nothing to allocate bits to")
+        raise InputError("no output of the model depends on a layer: its bits do not matter")
     return made
 
 

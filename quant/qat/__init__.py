@@ -1,0 +1,1 @@
+"""Quantization-aware training with Brevitas, from a canonical float model and back to one."""
