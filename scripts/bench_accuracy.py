@@ -65,8 +65,9 @@ def float_runner(model: Path) -> Runner:
     return _session_runner(model, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
 
 
-def static_runner(model: Path, calibration: Arrays, folder: Path, operators: Sequence[str] | None = None) -> Runner:
-    """onnxruntime's static quantization of the model, of the given operator types or all that it can."""
+def static_runner(model: Path, calibration: Arrays, folder: Path, operators: Sequence[str] | None = None, **options: Any) -> Runner:
+    """onnxruntime's static quantization of the model, of the given operator types or all that it can; ``options`` are more of
+    quantize_static's."""
     prepared, quantized = folder / "prepared.onnx", folder / "quantized.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,8 +77,8 @@ def static_runner(model: Path, calibration: Arrays, folder: Path, operators: Seq
             quantized,
             Samples(calibration),
             quant_format=QuantFormat.QDQ,
-            per_channel=True,
             op_types_to_quantize=operators,
+            **{"per_channel": True, **options},
         )
     return _session_runner(quantized, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
