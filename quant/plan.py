@@ -239,8 +239,11 @@ class Plan:
         if producer is None:
             return name in self.statistics
         op = producer.op_type
-        if op in ("Softmax", "SelectChannels") or (op in MOVES and op != "Concat"):
+        if op in ("Softmax", "SelectChannels"):
             return False
+        if op in MOVES and op != "Concat":  # moved and nothing else: what is moved has the same format
+            source = required_input(producer, 0)
+            return self.graph.sole_use(source) is not None and self._provided(source, given)
         if op == "Attention":
             return given == self.attention(producer).output.qtype
         fused = self.fused_linear(producer) is not None
@@ -250,7 +253,10 @@ class Plan:
         """The format of a value that its readers read in formats of their own, each in a copy."""
         producer = self.graph.producers.get(name)
         if producer is not None and producer.op_type in ("SelectTokens", "SelectChannels", "Reshape", "Transpose"):
-            return self.chosen(required_input(producer, 0))
+            source = required_input(producer, 0)
+            if producer.op_type != "SelectChannels" and self.graph.sole_use(source) is not None:
+                return Interpretation(self.stream(name))  # which is then the format of the source, too
+            return self.chosen(source)
         if producer is not None and producer.op_type == "Attention":
             return self.attention(producer).output
         if producer is not None and producer.op_type == "Softmax":

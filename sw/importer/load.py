@@ -17,15 +17,19 @@ from onnx_ir.passes.common import InlinePass
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.session import first_line
 from edgeflow.sw.importer.precision import single_precision
+from edgeflow.sw.importer.quantizers import is_known, take_out
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 OPSETS = range(11, 26)
 """Versions of the default operator set that can be imported."""
 _FOREIGN = ("com.microsoft",)
+QUANTIZERS = "edgeflow.quantizers"
+"""Key in a loaded model's ``meta`` of the quantizers that were taken out of it; not there if it had none."""
 
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
-    """Read the model at ``path``, with every tensor in memory, functions inlined and every node named.
+    """Read the model at ``path``, with every tensor in memory, functions inlined and every node named; of
+    a model that is quantized already the float graph, and in ``meta`` the quantizers.
 
     Raises
     ------
@@ -56,6 +60,9 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _check_operands(file, model)
     _check_weights(file, model)
     _check_operators(file, model)
+    quantizers = take_out(model)
+    if quantizers is not None:
+        model.meta[QUANTIZERS] = quantizers
     return model
 
 
@@ -208,7 +215,7 @@ def _check_operators(file: Path, model: ir.Model) -> None:
     version = model.opset_imports.get("", OPSETS.stop - 1)
     unknown = []
     for node in model.graph.all_nodes():
-        if node.domain in _FOREIGN:
+        if node.domain in _FOREIGN or is_known(node):
             continue
         try:
             onnx.defs.get_schema(node.op_type, version, node.domain)

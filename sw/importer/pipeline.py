@@ -14,10 +14,12 @@ from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.finish import finish, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fold, inline_branches, register_constants
-from edgeflow.sw.importer.load import load
+from edgeflow.sw.importer.formats import give_formats, sample_sources
+from edgeflow.sw.importer.load import QUANTIZERS, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
+from edgeflow.sw.importer.own import read_own
 from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
 
@@ -57,6 +59,10 @@ def import_model(
 
 
 def _import(path: str | os.PathLike[str], dims: Mapping[str, int] | None, shapes: Mapping[str, tuple[int, ...]] | None) -> ir.Model:
+    own = read_own(path)
+    if own is not None:
+        bind_shapes(own, dims, shapes)  # which checks both
+        return own
     model = load(path)
     bound = bind_shapes(model, dims, shapes)
     try:
@@ -71,8 +77,12 @@ def _import(path: str | os.PathLike[str], dims: Mapping[str, int] | None, shapes
         model = load(path)
         _evaluate(model, single)
         bound = single
+    quantizers = model.meta.pop(QUANTIZERS, None)
+    samples = None if quantizers is None else sample_sources(model, bound, quantizers)
     canonicalize(model, bound)
     verify_canonical(model)
+    if samples is not None:
+        give_formats(model, bound, quantizers, samples)
     return model
 
 

@@ -1,0 +1,315 @@
+"""Formats of a quantized model go from the readings of the model as it was to the nodes of its canonical form.
+
+Which canonical value a value of the model has become is found by computing both on the same sample: rewriting permutes, selects
+and at most scales (attention's factor) what a node reads, so that its elements are among those of the value that it comes from.
+Weights are found channel by channel in the same way. A quantizer for which no canonical reading is found lies inside what EdgeFlow
+computes as one operator: it is dropped, with a warning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.hw.graph import QType
+from edgeflow.quant.given import give_format, words
+from edgeflow.sw.importer.bind import Shapes
+from edgeflow.sw.importer.fold import run_sample
+from edgeflow.sw.importer.quantizers import Quantizers, Reading, Weights
+from edgeflow.sw.importer.run import to_proto
+from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
+
+Array = npt.NDArray[Any]
+Reals = npt.NDArray[np.float64]
+
+WARNINGS = "edgeflow.warnings"
+"""Metadata key of a model: lines for the user, as a JSON list."""
+_TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may differ by
+_COLUMN_TOLERANCE = 1e-6
+_MOVES = ("Reshape", "Transpose", "SelectTokens", "SelectChannels", "ConstantTokens")
+_LISTED = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """The readings of a model and the sorted elements of their sources on the sample."""
+
+    readings: tuple[Reading, ...]
+    names: Mapping[ir.Value, str]
+    elements: Mapping[ir.Value, Reals]
+
+
+def sample_sources(model: ir.Model, shapes: Shapes, quantizers: Quantizers) -> Samples:
+    """Compute the sources of all readings of a static model, before it is rewritten."""
+    present = {*model.graph.inputs, *(output for node in model.graph for output in node.outputs)}
+    readings = tuple(reading for reading in quantizers.readings if reading.source in present)
+    names = {reading.source: str(reading.source.name) for reading in readings}
+    found = _run(model, shapes, list(names.values()))
+    return Samples(readings, names, {value: _elements(found[name]) for value, name in names.items()})
+
+
+def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
+    """Values by name, those of inputs included."""
+    graph = model.graph
+    inputs = [str(value.name) for value in graph.inputs if str(value.name) in names]
+    proto = to_proto(model)
+    aliases = {f"{name}//read": name for name in inputs}
+    for alias, name in aliases.items():
+        node = proto.graph.node.add()
+        node.op_type, node.name = "Identity", alias
+        node.input.append(name)
+        node.output.append(alias)
+    wanted = [name for name in names if name not in inputs] + list(aliases)
+    found = run_sample(model, proto, shapes, wanted) if wanted else {}
+    return {aliases.get(name, name): array for name, array in found.items()}
+
+
+def _elements(array: Array) -> Reals:
+    return np.sort(array.reshape(-1).astype(np.float64))
+
+
+def give_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, samples: Samples) -> None:
+    """Attach formats to the nodes of a canonical model, and warnings to the model.
+
+    Raises UnsupportedError for formats that linear layers cannot have, naming the node.
+    """
+    warnings = list(quantizers.warnings)
+    attached = _Attached(model, shapes, samples)
+    attached.readings()
+    attached.outputs()
+    warnings += attached.lost()
+    warnings += _give_weights(model, quantizers.weights)
+    if warnings:
+        model.metadata_props[WARNINGS] = json.dumps(list(dict.fromkeys(warnings)))
+
+
+def import_warnings(model: ir.Model) -> tuple[str, ...]:
+    """What the user should know of an imported model, a line each."""
+    return tuple(json.loads(model.metadata_props.get(WARNINGS, "[]")))
+
+
+class _Attached:
+    """The formats of activations on their way to the canonical nodes."""
+
+    def __init__(self, model: ir.Model, shapes: Shapes, samples: Samples) -> None:
+        self.model, self.samples = model, samples
+        self.origins = {node.metadata_props.get(ORIGIN, "") for node in model.graph}
+        self.by_reader: dict[str, list[Reading]] = {}
+        for reading in samples.readings:
+            self.by_reader.setdefault(reading.reader, []).append(reading)
+        edges = [
+            (node, index, value)
+            for node in model.graph
+            if node.op_type not in _MOVES
+            for index, value in enumerate(node.inputs)
+            if value is not None and value.const_value is None and value.dtype == ir.DataType.FLOAT
+        ]
+        constant = {output for node in model.graph if node.op_type == "ConstantTokens" for output in node.outputs}
+        self.edges = [edge for edge in edges if edge[2] not in constant]
+        names = sorted({str(value.name) for _, _, value in self.edges})
+        self.found = {name: _elements(array) for name, array in _run(model, shapes, names).items()}
+        self.taken: set[Reading] = set()
+
+    def readings(self) -> None:
+        """Find the format of every reading of the canonical model."""
+        for node, index, value in self.edges:
+            reading = self._find(node, index, self.found[str(value.name)])
+            if reading is None:
+                continue
+            match, factor = reading
+            self.taken.add(match)
+            if match.quantizer is None:
+                continue
+            qtype = match.quantizer.qtype
+            if factor != 1.0:
+                qtype = dataclasses.replace(qtype, scale=float(np.asarray(qtype.scale)) / factor)
+            _check(node, qtype, match.quantizer.name)
+            give_format(node, index, _made_by(value, qtype))
+
+    def outputs(self) -> None:
+        """Formats of the model's outputs."""
+        for reading in self.by_reader.get("", ()):
+            node = self.model.graph.outputs[reading.index].producer()
+            if reading.quantizer is not None and node is not None:
+                give_format(node, None, _made_by(node.outputs[0], reading.quantizer.qtype))
+                self.taken.add(reading)
+
+    def _find(self, node: ir.Node, index: int, elements: Reals) -> tuple[Reading, float] | None:
+        """The reading of the model that a canonical reading stands for, and the factor between both."""
+        origin = node.metadata_props.get(ORIGIN, "")
+        own = self.by_reader.get(origin, [])
+        # What belongs to another canonical node is not this node's; the product that makes attention's output is.
+        rest = [reading for reader, group in self.by_reader.items() if reader and reader not in self.origins for reading in group]
+        fused = node.op_type == "Attention" and node.domain == DOMAIN
+        if fused:
+            rest.sort(key=lambda reading: reading.op_type not in ("MatMul", "Einsum", "Attention", "MultiHeadAttention"))
+        for group in (own, rest):
+            matches = [
+                (reading, factor)
+                for reading in group
+                if (factor := _same(elements, self.samples.elements[reading.source], fused)) is not None
+            ]
+            given = [match for match in matches if match[0].quantizer is not None]
+            if matches:
+                return (given if group is rest and given else matches)[0]
+        return None
+
+    def lost(self) -> list[str]:
+        """Lines on the quantizers that no canonical reading has."""
+        kept = {(reading.source, reading.quantizer.qtype) for reading in self.taken if reading.quantizer is not None}
+        names: dict[str, None] = {}
+        for reading in self.samples.readings:
+            if reading.quantizer is None or (reading.source, reading.quantizer.qtype) in kept:
+                continue
+            names[reading.quantizer.name] = None
+        if not names:
+            return []
+        return [
+            f"{len(names)} quantizers of intermediate results are left out, since EdgeFlow computes these inside one operator"
+            f" (attention, an activation function, a product with its bias): {_listed(list(names))}"
+        ]
+
+
+def _made_by(value: ir.Value, qtype: QType) -> QType:
+    """A format in the form that the operator which makes the value has: normalization, attention and means make signed tensors."""
+    producer = value.producer()
+    while producer is not None and producer.op_type in _MOVES and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
+    if qtype.signed or producer is None or producer.op_type not in ("LayerNormalization", "Attention", "MeanPool"):
+        return qtype
+    return dataclasses.replace(qtype, signed=True, zero_point=qtype.zero_point - (1 << (qtype.bits - 1)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _same(elements: Reals, source: Reals, scaled: bool) -> float | None:
+    """The factor by which ``source`` holds all of ``elements``, both sorted; 1 unless ``scaled``. None if it does not."""
+    if not elements.size or not source.size or elements.size > source.size:
+        return None
+    largest = max(abs(source[0]), abs(source[-1]))
+    if elements.size == source.size:
+        if np.abs(elements - source).max() <= _TOLERANCE * largest:
+            return 1.0
+        own = max(abs(elements[0]), abs(elements[-1]))
+        if scaled and own > 0 and np.abs(elements * (largest / own) - source).max() <= _TOLERANCE * largest:
+            factor = float(largest / own)
+            power = 2.0 ** round(math.log2(factor))
+            return power if abs(factor / power - 1.0) < _TOLERANCE else factor
+        return None
+    at = np.searchsorted(source, elements)
+    near = np.minimum(np.abs(source[np.minimum(at, source.size - 1)] - elements), np.abs(source[np.maximum(at - 1, 0)] - elements))
+    return 1.0 if near.max() <= _TOLERANCE * largest and largest > 0 else None
+
+
+def _check(node: ir.Node, qtype: QType, name: str) -> None:
+    if qtype.bits > 8 and node.op_type in ("Linear", "PatchEmbed"):
+        raise UnsupportedError(
+            f"{name}: {node.metadata_props.get(ORIGIN, node.op_type)} would read {qtype.bits} bits; linear layers read at most 8:"
+            " quantize it to 8 bits or fewer"
+        )
+
+
+# Weights
+
+
+def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
+    by_reader: dict[str, list[Weights]] = {}
+    for entry in weights:
+        by_reader.setdefault(entry.reader, []).append(entry)
+    warnings = []
+    for node in model.graph:
+        group = by_reader.get(node.metadata_props.get(ORIGIN, ""), [])
+        if node.op_type in ("Linear", "PatchEmbed"):
+            value = node.inputs[1]
+            assert value is not None
+            assert value.const_value is not None
+            array = value.const_value.numpy().astype(np.float64)
+            axis = 1 if node.op_type == "Linear" else 0
+            # The bias is a constant of the same node.
+            weight = next((entry for entry in group if entry.words.ndim > 1), None)
+            if weight is not None:
+                qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
+                words(array, qtype, axis, weight.name)  # refuses what is not on that grid
+                give_format(node, 1, qtype)
+        elif node.op_type == "Embedding" and any(entry.index == 0 for entry in group):
+            entry = next(entry for entry in group if entry.index == 0)
+            warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
+    return warnings
+
+
+def _weight_type(weight: Weights, rows: Reals) -> QType:
+    """The format of a layer's weights, given as ``rows (channels, elements)``."""
+    bits = _weight_bits(weight)
+    if weight.axis is None or np.unique(weight.scale).size == 1:
+        scale = float(weight.scale.reshape(-1)[0])
+        exact = rows / scale
+        if np.abs(exact - np.rint(exact)).max(initial=0.0) < 1e-3:
+            return QType(bits, True, scale)
+    return QType(bits, True, tuple(_channel_scales(weight, rows)))
+
+
+def _weight_bits(weight: Weights) -> int:
+    low, high = weight.low, weight.high
+    bits = _signed_bits(low, high)
+    if bits > 8:  # unsigned, but perhaps within reach of 8 bits with a sign
+        bits = max(_signed_bits(int(weight.words.min(initial=0)), int(weight.words.max(initial=0))), 8)
+    if bits > 8:
+        raise UnsupportedError(
+            f"{weight.name}: its weights, counted from the zero point, reach from {weight.words.min()} to {weight.words.max()};"
+            " linear layers take signed weights of at most 8 bits: quantize them symmetrically"
+        )
+    return max(bits, 2)
+
+
+def _signed_bits(low: int, high: int) -> int:
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
+
+
+def _channel_scales(weight: Weights, rows: Reals) -> list[float]:
+    """The scale of each row, found by its elements among the channels of the constant as it was stored.
+
+    Rewriting permutes the elements of a channel, selects channels, and may multiply a channel by a number.
+    """
+    axis = 0 if weight.axis is None else weight.axis % weight.words.ndim
+    scale = np.broadcast_to(weight.scale.reshape(-1), (weight.words.shape[axis],))
+    if weight.axis is None and rows.size != weight.words.size:
+        raise ModelError(f"{weight.name}: its scale cannot be followed to the layer that reads it; export the model again")
+    stored = np.moveaxis(weight.words, axis, 0).reshape(weight.words.shape[axis], -1)
+    if stored.shape[1] != rows.shape[1]:
+        raise UnsupportedError(
+            f"{weight.name}: weights with a scale for each input channel are not supported; quantize by tensor or by output channel"
+        )
+    channels = stored * scale[:, None].astype(np.float64)
+    shapes, sizes = _shape_of_rows(channels)
+    wanted, lengths = _shape_of_rows(rows)
+    found = []
+    for shape, size in zip(wanted, lengths, strict=True):
+        distance = np.abs(shapes - shape).max(axis=1)
+        near = np.nonzero(distance <= _COLUMN_TOLERANCE * 10)[0]
+        if not size:
+            found.append(float(scale[0]))
+            continue
+        if not near.size:
+            raise ModelError(f"{weight.name}: its scales cannot be followed to the layer that reads it; export the model again")
+        best = near[np.argmin(np.abs(sizes[near] - size))]
+        ratio = size / sizes[best]
+        found.append(float(scale[best]) * (1.0 if abs(ratio - 1.0) < _COLUMN_TOLERANCE else float(ratio)))
+    return found
+
+
+def _shape_of_rows(rows: Reals) -> tuple[Reals, Reals]:
+    """Sorted magnitudes of each row over the largest, and that."""
+    magnitude = np.sort(np.abs(rows), axis=1)
+    largest = magnitude[:, -1]
+    return magnitude / np.where(largest > 0, largest, 1.0)[:, None], largest

@@ -1,0 +1,550 @@
+"""Quantizers of a model that is quantized already, found and taken out, so that the float graph is left.
+
+Three families of operators say the same: a value is rounded to integers of some bits, times a scale.
+
+- ``QuantizeLinear``, perhaps ``Clip``, ``DequantizeLinear`` (ONNX; onnxruntime's QDQ models, Brevitas' QCDQ): a narrower ``Clip``
+  means fewer bits. Constants may be stored as integers before a ``DequantizeLinear``.
+- ``Quant`` of QONNX (Pappalardo et al., arXiv 2206.07527), with scale, zero point and bits as operands.
+- ``BipolarQuant`` of QONNX, for constants: one bit, -1 or +1.
+
+Constants are rounded here and now. Of every other value each reading remembers the quantizer that it passes, if any; data movement
+commutes with quantizers, since these have one scale for the tensor. :mod:`edgeflow.sw.importer.formats` gives the formats to the
+canonical nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.hw.graph import QType, Rounding
+from edgeflow.sw.importer.constants import Constants
+
+Array = npt.NDArray[Any]
+
+QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+"""Operator domains of QONNX, under the names that exporters have used."""
+_LINEAR_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_MOVES = frozenset(
+    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Expand", "Tile", "Split", "Identity", "Dropout",
+     "DepthToSpace", "SpaceToDepth")
+)  # fmt: skip
+_MARK = "edgeflow.quantizer"
+_ENDLESS = 1 << 62
+_EVEN = Rounding("half_even") if "half_even" in {rounding.value for rounding in Rounding} else Rounding.HALF_UP
+_ROUNDINGS = {"ROUND": _EVEN, "HALF_EVEN": _EVEN, "HALF_UP": Rounding.HALF_UP}
+_EVALUATED: dict[str, Callable[[Array], Array]] = {
+    "ROUND": np.rint,
+    "HALF_EVEN": np.rint,
+    "FLOOR": np.floor,
+    "CEIL": np.ceil,
+    "ROUND_TO_ZERO": np.trunc,
+    "DOWN": np.trunc,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """A quantizer of an activation: the node's name for messages, and the format."""
+
+    name: str
+    qtype: QType
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One reading of a computed value by a node that is not data movement: ``source`` is what data movement starts from.
+
+    ``reader`` and ``op_type`` are those of the node, empty for an output of the model; ``quantizer`` is the last one between source
+    and reader.
+    """
+
+    reader: str
+    op_type: str
+    index: int
+    source: ir.Value
+    quantizer: Quantizer | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A quantized constant and who reads it: ``words * scale`` with the axis of the scales (None for one scale)."""
+
+    name: str
+    reader: str
+    index: int
+    words: Array
+    scale: npt.NDArray[np.float32]
+    axis: int | None
+    low: int
+    high: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizers:
+    """What was taken out of a model; ``warnings`` are lines for the user."""
+
+    readings: tuple[Reading, ...]
+    weights: tuple[Weights, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """Integers from ``low`` to ``high``, real value ``(q - zero_point) * scale``."""
+
+    scale: npt.NDArray[np.float32]
+    zero_point: Array
+    low: int
+    high: int
+    rounding: str
+    axis: int | None  # of the scales; None for one
+
+    def words(self, real: Array) -> Array:
+        """Integers of a constant, less the zero point."""
+        exact = real.astype(np.float32) / self.spread(self.scale, real.ndim) + self.spread(self.zero_point, real.ndim)
+        rounded = np.clip(_EVALUATED[self.rounding](exact), self.low, self.high)
+        return (rounded - self.spread(self.zero_point, real.ndim)).astype(np.int64)
+
+    def spread(self, array: Array, rank: int) -> Array:
+        """Scales or zero points in a form that broadcasts over a constant of that rank."""
+        if self.axis is None or array.size == 1:
+            return array.reshape(())
+        return array.reshape([-1 if axis == self.axis % rank else 1 for axis in range(rank)])
+
+    def real(self, words: Array) -> npt.NDArray[np.float32]:
+        """What integers less the zero point stand for."""
+        return words.astype(np.float32) * self.spread(self.scale, words.ndim)
+
+
+def take_out(model: ir.Model) -> Quantizers | None:
+    """Remove every quantizer from a model whose nodes have names; None where it has none.
+
+    Raises
+    ------
+    UnsupportedError
+        One line naming the node: blocks or channels with scales of their own on an activation, a rounding other than to nearest,
+        integer operators between QuantizeLinear and DequantizeLinear.
+    ModelError
+        A quantizer whose scale is not a positive constant, or whose two halves contradict each other.
+    """
+    graph = model.graph
+    if not any(_is_quantizer(node) for node in graph):
+        return None
+    work = _Removal(graph)
+    for node in list(graph):
+        if node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX:
+            work.qonnx(node)
+        elif _is_linear(node, "DequantizeLinear"):
+            work.dequantize(node)
+    work.finish_integers()
+    readings, warnings = _readings(graph, work.found)
+    weights = tuple(entry for constant in work.constants for entry in _weights(constant))
+    return Quantizers(readings, weights, (*work.warnings, *warnings))
+
+
+def _is_linear(node: ir.Node, op_type: str) -> bool:
+    return node.op_type == op_type and node.domain in _LINEAR_DOMAINS
+
+
+def _is_quantizer(node: ir.Node) -> bool:
+    return (node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX) or any(
+        _is_linear(node, op_type) for op_type in ("QuantizeLinear", "DequantizeLinear")
+    )
+
+
+def is_known(node: ir.Node) -> bool:
+    """Whether an operator outside ONNX is one of the quantizers that :func:`take_out` removes."""
+    return _is_quantizer(node)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Constant:
+    name: str
+    value: ir.Value
+    words: Array
+    grid: _Grid
+
+
+class _Removal:
+    """The quantizers of one graph, turned into Identity nodes (activations) or initializers (constants) one by one."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self.known = Constants(graph)
+        self.found: list[Quantizer] = []
+        self.constants: list[_Constant] = []
+        self.warnings: list[str] = []
+
+    # QONNX
+
+    def qonnx(self, node: ir.Node) -> None:
+        """Take out a Quant or BipolarQuant."""
+        if node.op_type == "Trunc":
+            raise UnsupportedError(f"{node.name} (Trunc): cutting bits off is not supported; export the model without it")
+        source = node.inputs[0]
+        assert source is not None
+        array = self.known.array(source)
+        scale = self._scale(node, 1)
+        if node.op_type == "BipolarQuant":
+            if array is None:
+                raise UnsupportedError(f"{node.name} (BipolarQuant): activations of one bit are not supported; use two or more")
+            grid = _Grid(scale.reshape(-1), np.zeros(1), -1, 1, "ROUND", self._axis(node, scale, array.ndim))
+            self._constant(node, np.where(array >= 0, 1, -1).astype(np.int64), grid, None)
+            return
+        signed, narrow = node.attributes.get_int("signed", 1), node.attributes.get_int("narrow", 0)
+        rounding = node.attributes.get_string("rounding_mode", "ROUND").upper()
+        bits = self._number(node, 3, "bit width")
+        if bits != int(bits) or not 1 <= bits <= 32:
+            raise UnsupportedError(f"{node.name} (Quant): {bits:g} bits; only whole numbers from 1 to 32 are supported")
+        low = -(1 << (int(bits) - 1)) + (1 if narrow else 0) if signed else 0
+        high = (1 << (int(bits) - 1)) - 1 if signed else (1 << int(bits)) - 1 - (1 if narrow else 0)
+        zero = self._operand(node, 2, "zero point")
+        if array is not None:
+            if rounding not in _EVALUATED:
+                raise UnsupportedError(f"{node.name} (Quant): there is no rounding mode {rounding!r}; export the model again")
+            grid = _Grid(scale.reshape(-1), zero.reshape(-1), low, high, rounding, self._axis(node, scale, array.ndim))
+            self._constant(node, grid.words(array), grid, array)
+            return
+        if rounding not in _ROUNDINGS:
+            raise UnsupportedError(
+                f"{node.name} (Quant): rounding mode {rounding} of an activation is not supported; use ROUND or HALF_UP"
+            )
+        self._activation(node, source, _Grid(scale, zero, low, high, rounding, None))
+
+    # ONNX
+
+    def dequantize(self, node: ir.Node) -> None:
+        """Take out a DequantizeLinear with what belongs to it."""
+        self._refuse_blocks(node)
+        source = node.inputs[0]
+        assert source is not None
+        scale, zero = self._scale(node, 1).reshape(-1), self._zero_point(node)
+        axis = node.attributes.get_int("axis", 1) if max(scale.size, zero.size) > 1 else None
+        array = self.known.array(source)
+        if array is not None:
+            low, high, real = self._stored(node, source)
+            grid = _Grid(scale, zero, low, high, "ROUND", axis)
+            if real is not None and real.shape == array.shape:
+                self._constant(node, grid.words(real), grid, real)
+            else:
+                self._constant(node, array.astype(np.int64) - grid.spread(zero, array.ndim), grid, None)
+            return
+        top, low, high = self._integer_chain(node, source)
+        self._refuse_blocks(top)
+        if not np.array_equal(self._scale(top, 1).reshape(-1), scale) or not np.array_equal(self._zero_point(top), zero):
+            raise UnsupportedError(
+                f"{node.name} (DequantizeLinear): its scale or zero point is not that of {top.name} (QuantizeLinear) before it;"
+                " export the model again"
+            )
+        self._activation(node, source, _Grid(scale, zero, low, high, "ROUND", axis))
+
+    def _zero_point(self, node: ir.Node) -> Array:
+        if _missing(node, 2):
+            return np.zeros(1, np.int64)
+        return self._operand(node, 2, "zero point").astype(np.int64).reshape(-1)
+
+    def _refuse_blocks(self, node: ir.Node) -> None:
+        scale, source = node.inputs[1], node.inputs[0]
+        array = self.known.array(scale) if scale is not None else None
+        if node.attributes.get_int("block_size", 0) or (array is not None and array.ndim > 1 and array.size > 1):
+            where = "" if source is None else f" of {source.name!r}"
+            raise UnsupportedError(
+                f"{node.name} ({node.op_type}): scales for blocks{where} are not supported; quantize by tensor or by output channel"
+            )
+
+    def _integer_chain(self, node: ir.Node, value: ir.Value) -> tuple[ir.Node, int, int]:
+        """The QuantizeLinear above a DequantizeLinear, and the range that it and the Clips between them leave."""
+        low, high = -_ENDLESS, _ENDLESS
+        while True:
+            above = value.producer()
+            if above is None:
+                raise UnsupportedError(
+                    f"{node.name} (DequantizeLinear): input {value.name!r} of the model holds integers; export it with real inputs"
+                )
+            source = above.inputs[0]
+            if _is_linear(above, "QuantizeLinear"):
+                first, last = self._range(above)
+                return above, max(low, first), min(high, last)
+            if above.op_type == "Clip" and above.domain == "" and source is not None:
+                least, most = self._limits(above)
+                low, high, value = max(low, least), min(high, most), source
+            elif above.op_type in _MOVES and above.domain == "" and source is not None:
+                value = source
+            else:
+                raise UnsupportedError(
+                    f"{above.name} ({above.op_type}): it computes on quantized integers; export the model in QDQ format"
+                )
+
+    def _limits(self, clip: ir.Node) -> tuple[int, int]:
+        given = [None if _missing(clip, i) else int(self._operand(clip, i, "limit").reshape(-1)[0]) for i in (1, 2)]
+        return -_ENDLESS if given[0] is None else given[0], _ENDLESS if given[1] is None else given[1]
+
+    def _range(self, node: ir.Node) -> tuple[int, int]:
+        """The integers of a QuantizeLinear's type."""
+        zero = node.inputs[2] if len(node.inputs) > 2 else None
+        kind = node.attributes.get_int("output_dtype", 0)
+        known = self.known.kind(zero) if zero is not None else None
+        dtype = known or (ir.DataType(kind) if kind else ir.DataType.UINT8)
+        return _integers(dtype, node)
+
+    def _stored(self, node: ir.Node, source: ir.Value) -> tuple[int, int, Array | None]:
+        """The range of a constant's integers before a DequantizeLinear, and the real array where they are rounded from one here."""
+        low, high, value = -_ENDLESS, _ENDLESS, source
+        while True:
+            above = value.producer()
+            if above is None or above.op_type == "Constant" or above.inputs[0] is None:
+                break
+            if above.op_type == "Clip":
+                least, most = self._limits(above)
+                low, high = max(low, least), min(high, most)
+            elif _is_linear(above, "QuantizeLinear"):
+                self._refuse_blocks(above)
+                first, last = self._range(above)
+                return max(low, first), min(high, last), self.known.array(above.inputs[0])
+            elif above.op_type not in _MOVES:
+                break
+            value = above.inputs[0]
+        kind = self.known.kind(value)
+        first, last = _integers(kind, node) if kind is not None else (low, high)
+        return max(low, first), min(high, last), None
+
+    # Both
+
+    def _scale(self, node: ir.Node, position: int) -> npt.NDArray[np.float32]:
+        array = self._operand(node, position, "scale").astype(np.float32)
+        if not array.size or not np.isfinite(array).all() or array.min() <= 0:
+            raise ModelError(f"{node.name} ({node.op_type}): its scale is not positive; export the model again")
+        return array
+
+    def _operand(self, node: ir.Node, position: int, what: str) -> Array:
+        value = node.inputs[position] if len(node.inputs) > position else None
+        array = None if value is None else self.known.array(value)
+        if array is None:
+            raise UnsupportedError(
+                f"{node.name} ({node.op_type}): its {what} is not a constant; export the model with fixed {what}s"
+            )
+        return array
+
+    def _number(self, node: ir.Node, position: int, what: str) -> float:
+        array = np.unique(self._operand(node, position, what))
+        if array.size != 1:
+            raise UnsupportedError(f"{node.name} ({node.op_type}): its {what} differs between channels; use one for the tensor")
+        return float(array[0])
+
+    def _axis(self, node: ir.Node, scale: Array, rank: int) -> int | None:
+        """The axis along which the scale of a Quant of a constant varies."""
+        if scale.size == 1:
+            return None
+        long = [axis for axis, size in enumerate(scale.shape) if size > 1]
+        if len(long) > 1:
+            raise UnsupportedError(
+                f"{node.name} ({node.op_type}): scales for blocks are not supported; quantize by tensor or channel"
+            )
+        return rank - scale.ndim + long[0]
+
+    def _constant(self, node: ir.Node, words: Array, grid: _Grid, before: Array | None) -> None:
+        """Replace a quantizer of a constant by the rounded constant."""
+        real = grid.real(words)
+        if real.size == 1:  # a number of a formula, such as the 1 of GELU, is no weight: it stays what it was meant to be
+            number = float(real.reshape(())) if before is None else float(before.reshape(()))
+            real = np.full(real.shape, float(f"{number:.6g}"), np.float32)
+        out = node.outputs[0]
+        name = str(out.name)
+        tensor = ir.tensor(np.ascontiguousarray(real), name=name)
+        value = ir.Value(name=name, shape=ir.Shape(real.shape), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
+        out.name = f"{name}/quantized"
+        ir.convenience.replace_all_uses_with(out, value, replace_graph_outputs=True)
+        self.graph.remove(node, safe=True)
+        self.graph.register_initializer(value)
+        self.constants.append(_Constant(str(node.name), value, words, grid))
+
+    def _activation(self, node: ir.Node, source: ir.Value, grid: _Grid) -> None:
+        """Replace a quantizer of an activation by an Identity that carries its number."""
+        if np.unique(grid.scale).size > 1 or np.unique(grid.zero_point).size > 1:
+            raise UnsupportedError(
+                f"{node.name} ({node.op_type}): an activation with a scale for each channel is not supported; quantize it by tensor"
+            )
+        zero = float(grid.zero_point.reshape(-1)[0])
+        if zero != int(zero):
+            raise UnsupportedError(
+                f"{node.name} ({node.op_type}): its zero point {zero:g} is not an integer; export the model again"
+            )
+        qtype = _format(node, float(grid.scale.reshape(-1)[0]), int(zero), grid, self.warnings)
+        kept = ir.node("Identity", [source], name=node.name)
+        kept.metadata_props.update(node.metadata_props)
+        kept.metadata_props[_MARK] = str(len(self.found))
+        self.found.append(Quantizer(str(node.name), qtype))
+        _replace(self.graph, node, kept)
+
+    def finish_integers(self) -> None:
+        """Between QuantizeLinear and DequantizeLinear real values flow now: QuantizeLinear and the Clips behind it do nothing."""
+        for node in list(self.graph):
+            if not _is_linear(node, "QuantizeLinear") or node.inputs[0] is None:
+                continue
+            for inner in _behind(node.outputs[0]):
+                if inner.op_type == "Clip" and inner.inputs[0] is not None:
+                    kept = ir.node("Identity", [inner.inputs[0]], name=inner.name)
+                    kept.metadata_props.update(inner.metadata_props)
+                    _replace(self.graph, inner, kept)
+                elif _MARK not in inner.metadata_props:
+                    for output in inner.outputs:
+                        output.type = ir.TensorType(ir.DataType.FLOAT)
+            if any(reader is None for reader in _ends(node.outputs[0])):
+                raise UnsupportedError(
+                    f"{node.name} (QuantizeLinear): its integers leave the model as they are; add a DequantizeLinear behind it"
+                )
+            kept = ir.node("Identity", [node.inputs[0]], name=node.name)
+            kept.metadata_props.update(node.metadata_props)
+            _replace(self.graph, node, kept)
+
+
+def _replace(graph: ir.Graph, node: ir.Node, kept: ir.Node) -> None:
+    """Put a node with one float output in the place of another; names stay."""
+    old, new = node.outputs[0], kept.outputs[0]
+    new.shape, new.type = old.shape, ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(node, kept)
+    name, old.name = old.name, None
+    new.name = name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _missing(node: ir.Node, position: int) -> bool:
+    return len(node.inputs) <= position or node.inputs[position] is None
+
+
+def _is_move(node: ir.Node) -> bool:
+    return node.domain == "" and (node.op_type in _MOVES or node.op_type == "Clip")
+
+
+def _behind(value: ir.Value) -> list[ir.Node]:
+    """Data movement and Clips that the integers of a QuantizeLinear pass."""
+    found = []
+    for reader, index in value.uses():
+        if index == 0 and _is_move(reader) and _MARK not in reader.metadata_props:
+            found.append(reader)
+            for output in reader.outputs:
+                found += _behind(output)
+    return found
+
+
+def _ends(value: ir.Value) -> Iterator[ir.Node | None]:
+    """What reads a value behind data movement; None for an output of the model, and for what is no end of a quantizer."""
+    if value.is_graph_output():
+        yield None
+    for reader, index in value.uses():
+        if _MARK in reader.metadata_props:
+            yield reader
+        elif index == 0 and _is_move(reader):
+            for output in reader.outputs:
+                yield from _ends(output)
+        else:
+            yield None
+
+
+_BITS = {
+    ir.DataType.INT4: (4, True), ir.DataType.UINT4: (4, False), ir.DataType.INT8: (8, True), ir.DataType.UINT8: (8, False),
+    ir.DataType.INT16: (16, True), ir.DataType.UINT16: (16, False), ir.DataType.INT32: (32, True),
+}  # fmt: skip
+for _name, _entry in (("INT2", (2, True)), ("UINT2", (2, False))):
+    if hasattr(ir.DataType, _name):
+        _BITS[getattr(ir.DataType, _name)] = _entry
+
+
+def _integers(dtype: ir.DataType, node: ir.Node) -> tuple[int, int]:
+    if dtype not in _BITS:
+        raise UnsupportedError(f"{node.name} ({node.op_type}): values of type {dtype} are not supported; quantize to integers")
+    bits, signed = _BITS[dtype]
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _format(node: ir.Node, scale: float, zero: int, grid: _Grid, warnings: list[str]) -> QType:
+    """The format of an activation with the integers of a grid."""
+    low, high = grid.low, grid.high
+    where = f"{node.name} ({node.op_type})"
+    signed = low < 0
+    bits = max((-low - 1).bit_length(), high.bit_length()) + 1 if signed else high.bit_length()
+    if bits > 16 or bits < 2:
+        raise UnsupportedError(f"{where}: an activation of {bits} bit{'s' * (bits != 1)} is not supported; use 2 to 16")
+    if not signed and zero:  # the same values, counted from the middle: most operators make signed tensors
+        signed, half = True, 1 << (bits - 1)
+        zero, low, high = zero - half, low - half, high - half
+    made = QType(bits, signed, scale, zero, _ROUNDINGS[grid.rounding])
+    if not made.minimum <= zero <= made.maximum:
+        raise UnsupportedError(f"{where}: its zero point {zero} lies outside its {bits} bits; export the model again")
+    if (made.minimum, made.maximum) != (low, high):
+        warnings.append(
+            f"{where}: integers from {low} to {high} are kept as {bits} bits, which also hold {made.minimum} to {made.maximum}"
+        )
+    return made
+
+
+# Who reads what
+
+
+def _passed(value: ir.Value) -> tuple[ir.Value, list[int]]:
+    """Where data movement to a value starts, and the numbers of the quantizers on the way, the last one first."""
+    marks: list[int] = []
+    while True:
+        node = value.producer()
+        if node is None or node.domain != "" or node.op_type not in _MOVES or node.inputs[0] is None:
+            return value, marks
+        if _MARK in node.metadata_props:
+            marks.append(int(node.metadata_props[_MARK]))
+        value = node.inputs[0]
+
+
+def _readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Reading, ...], list[str]]:
+    """Every reading of a value that is read through a quantizer anywhere."""
+    made: list[Reading] = []
+    twice: dict[str, None] = {}
+    ends: list[tuple[str, str, int, ir.Value]] = []
+    for node in graph:
+        moves = node.domain == "" and node.op_type in _MOVES
+        for index, value in enumerate(node.inputs):
+            if value is not None and not (moves and index == 0):
+                ends.append((str(node.name), node.op_type, index, value))
+    ends += [("", "", index, value) for index, value in enumerate(graph.outputs)]
+    for reader, op_type, index, value in ends:
+        source, marks = _passed(value)
+        if source.const_value is not None:
+            continue
+        last = found[marks[0]] if marks else None
+        if last is not None and any(_grid(found[mark].qtype) != _grid(last.qtype) for mark in marks):
+            twice[last.name] = None
+        made.append(Reading(reader, op_type, index, source, last))
+    read = {reading.source for reading in made if reading.quantizer is not None}
+    warnings = [f"{name}: quantizes what another quantizer has rounded to other steps; only this one is kept" for name in twice]
+    return tuple(reading for reading in made if reading.source in read), warnings
+
+
+def _grid(qtype: QType) -> tuple[object, ...]:
+    return qtype.bits, qtype.signed, qtype.scale, qtype.zero_point
+
+
+def _weights(constant: _Constant) -> Iterator[Weights]:
+    grid = constant.grid
+    zero = grid.zero_point.reshape(-1)
+    # Words are counted from the zero point, and so is their range.
+    low, high = int(grid.low - zero.max()), int(grid.high - zero.min())
+    for reader, index in _readers(constant.value):
+        yield Weights(constant.name, str(reader.name), index, constant.words, grid.scale.reshape(-1), grid.axis, low, high)
+
+
+def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+    for reader, index in value.uses():
+        if index == 0 and reader.domain == "" and reader.op_type in _MOVES and reader.op_type != "Gather":
+            for output in reader.outputs:
+                yield from _readers(output)
+        else:
+            yield reader, index
