@@ -27,7 +27,7 @@ MAGIC = b"EDGEFLOW"
 VERSION = 2
 HEADER_BYTES = 64
 DESCRIPTOR_BYTES = 4 * INSTRUCTION_WORDS
-WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; on chip only results on their way out (sw/activations.py, LONG)
+WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; on chip only results on their way out (Operator.writes_long)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,9 @@ from edgeflow.hw.architecture import HALVES, NIBBLES, Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
 from edgeflow.hw.ops import make_node, operator
-from edgeflow.hw.ops.attention import Attention
-from edgeflow.hw.ops.base import Operator
-from edgeflow.hw.ops.concat import Concat
-from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.requantize import Requantize
 from edgeflow.hw.program import WORDS, format_lines, natural_storage
-from edgeflow.sw.blocks import RESIDUAL
-
-WEIGHT = 1
-WIDENING = {"linear", "layernorm", "elementwise"}  # units that write 8-bit formats into the wide memory as well
-PAIRING = {"linear", "layernorm"}  # units that write two 4-bit rows to a line
-LONG = {"softmax", "smooth"}  # units whose results may have more than 16 bits, for external memory to take
+from edgeflow.sw.blocks import row_split
 
 Aliases = Mapping[str, tuple[str, int]]
 
@@ -62,16 +53,6 @@ class Activation:
         return self.storage in (HALVES, WORDS)
 
 
-def is_residual(op: Operator, index: int) -> bool:
-    """Whether an operator's input is the residual of a linear layer."""
-    return isinstance(op, Linear) and op.has_residual and index == RESIDUAL
-
-
-def on_chip_constant(op: Operator, index: int) -> bool:
-    """Whether the unit reads a constant input from the scratchpad, not from the weight image."""
-    return is_residual(op, index) or (isinstance(op, Attention) and (index <= 2 or index == 6))
-
-
 def views(graph: Graph) -> dict[str, tuple[str, int]]:
     """Tensors that lie inside another: name to (base tensor, line offset), chains resolved."""
     found: dict[str, tuple[str, int]] = {}
@@ -96,15 +77,15 @@ def joins(graph: Graph, aliases: Aliases) -> dict[str, tuple[str, int]]:
     bases = {base for base, _ in aliases.values()}
     found: dict[str, tuple[str, int]] = {}
     for node in graph.nodes:
-        op, formats = operator(node), graph.formats(node)
-        if not isinstance(op, Concat) or op.axis != 0 or len(formats[0].shape) == 1:
+        split = row_split(graph, node)
+        if split is None or not split.copies:
             continue
         own: dict[str, tuple[str, int]] = {}
         line = 0
-        for name, f in zip(node.inputs, formats, strict=True):
+        for name, f in zip(node.inputs, graph.formats(node), strict=True):
             made = producers.get(name)
             alone = len(uses[name]) == 1 and name not in bases and name not in graph.outputs
-            if alone and made is not None and not isinstance(made, Concat):
+            if alone and made is not None and not made.joins:
                 own[name] = (node.output, line)
             line += format_lines(f)
         found |= dict(list(own.items())[: len(node.inputs) - 1])
@@ -128,10 +109,10 @@ def legalize(graph: Graph) -> Graph:
     for node in graph.nodes:
         op = operator(node)
         for index, name in enumerate(node.inputs):
-            if not is_residual(op, index) or name in constants or tensors[name].format.bits > 8:
+            if not op.reads_wide(index) or name in constants or tensors[name].format.bits > 8:
                 continue
-            private = all(is_residual(operator(user), i) for user, i in uses[name]) and name not in graph.outputs
-            if private and name in producers and operator(producers[name]).instruction.name in WIDENING:
+            private = all(operator(user).reads_wide(i) for user, i in uses[name]) and name not in graph.outputs
+            if private and name in producers and operator(producers[name]).widens:
                 continue
             copy = f"{name}/wide"
             if copy not in tensors:
@@ -161,17 +142,13 @@ def storages(graph: Graph, aliases: Aliases, architecture: Architecture) -> dict
         bits = graph.tensors[name].format.bits
         found[name] = natural_storage(bits)
         used = [(operator(node), node, index) for node, index in uses.get(name, ())]
-        if bits <= 8 and any(is_residual(op, index) for op, _, index in used):
+        if bits <= 8 and any(op.reads_wide(index) for op, _, index in used):
             found[name] = HALVES
         elif bits <= 4 and 4 in architecture.precisions and used and name in made and name not in graph.outputs:
-            read = all(isinstance(op, Linear) and index == 0 and _narrow_weight(graph, node) for op, node, index in used)
-            if read and made[name].instruction.name in PAIRING and name not in aliases:
+            read = all(op.reads_pairs(index, graph.formats(node)) for op, node, index in used)
+            if read and made[name].writes_pairs and name not in aliases:
                 found[name] = NIBBLES
     return found
-
-
-def _narrow_weight(graph: Graph, node: Node) -> bool:
-    return graph.tensors[node.inputs[WEIGHT]].format.bits <= 4
 
 
 def activations(graph: Graph, aliases: Aliases, joined: Collection[str], architecture: Architecture) -> dict[str, Activation]:
@@ -187,7 +164,7 @@ def activations(graph: Graph, aliases: Aliases, joined: Collection[str], archite
         op = operator(node)
         for index, name in enumerate(node.inputs):
             fixed = name in graph.constants
-            if fixed and not on_chip_constant(op, index):
+            if fixed and not op.on_chip_constant(index):
                 continue
             base = aliases.get(name, (name, 0))[0]
             produced.setdefault(base, -1)
@@ -198,7 +175,7 @@ def activations(graph: Graph, aliases: Aliases, joined: Collection[str], archite
         produced[out] = i
         # From its first part on, a concatenation stays where it is.
         touches.setdefault(out, []).extend(range(begun.setdefault(out, i), i + 1))
-        _check(storage[node.output], op.instruction.name not in LONG, graph, node, node.output)
+        _check(storage[node.output], not op.writes_long, graph, node, node.output)
     return {
         name: Activation(
             name=name,

@@ -12,7 +12,7 @@ from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.base import Array, Constants, Instruction
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, transfer
 from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, natural_storage, pack_rows, stride_lines
-from edgeflow.sw.activations import legalize, on_chip_constant, views
+from edgeflow.sw.activations import legalize, views
 from edgeflow.sw.blocks import block_constants, block_formats
 from edgeflow.sw.link import link
 from edgeflow.sw.placement import OUTPUT, Blocks, Placement, plan
@@ -158,7 +158,7 @@ class _Lowering:
         op = operator(node)
         context = NodeContext(node, self.architecture, operands, self.image)
         # A constant that the unit reads from the scratchpad is like any other operand there.
-        given = {i: value for i, value in constants.items() if not on_chip_constant(op, i)}
+        given = {i: value for i, value in constants.items() if not op.on_chip_constant(i)}
         made: list[Instruction] = op.lower(formats, given, context)
         self.steps += [Step(ins, node.origin, completes if i == len(made) - 1 else None) for i, ins in enumerate(made)]
 
@@ -185,7 +185,7 @@ class _Lowering:
         found: dict[int, Operand] = {}
         for index, name in [*enumerate(node.inputs), (OUTPUT, node.output)]:
             base, offset = self._base(name)
-            if name in self.graph.constants and not on_chip_constant(op, index):
+            if name in self.graph.constants and not op.on_chip_constant(index):
                 continue
             if blocks is not None and (index == OUTPUT or index in blocks.split.inputs):
                 offset += self._row(name, start)

@@ -16,9 +16,10 @@ from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.program import stride_lines
-from edgeflow.sw.activations import Activation, Aliases, activations, joins, on_chip_constant, views
-from edgeflow.sw.blocks import RowSplit, overwritable, row_split
+from edgeflow.sw.activations import Activation, Aliases, activations, joins, views
+from edgeflow.sw.blocks import row_split
 from edgeflow.sw.memory import Lifetime, peak, place
 
 OUTPUT = -1  # operand number of a node's output
@@ -160,7 +161,7 @@ class _Planner:
         bases = [self._base(name) for name in n.inputs]
         out = self.tensors[n.output]
         found = {}
-        for i in overwritable(self.graph, n):
+        for i in operator(n).overwritable(self.graph.formats(n)):
             t = self.tensors.get(n.inputs[i])
             if t is not None and bases.count(t.name) == 1 and (t.storage, t.lines) == (out.storage, out.lines):
                 found[i] = t.name
@@ -307,7 +308,7 @@ class _Planner:
         inputs = [
             i
             for i, name in enumerate(n.inputs)
-            if (on_chip_constant(op, i) if name in self.graph.constants else not op.ports[i].external)
+            if (op.on_chip_constant(i) if name in self.graph.constants else not op.ports[i].external)
         ]
         return [*inputs, OUTPUT]
 
@@ -325,7 +326,7 @@ class _Planner:
         """Lines of constants that every block reads."""
         op = operator(n)
         fixed = [self.graph.tensors[name].format for i, name in enumerate(n.inputs) if name in self.graph.constants]
-        taken = [f for i, f in zip(self.graph.node_constants(n), fixed, strict=True) if not on_chip_constant(op, i)]
+        taken = [f for i, f in zip(self.graph.node_constants(n), fixed, strict=True) if not op.on_chip_constant(i)]
         return sum(ceil_div(math.prod(f.shape) * f.bits, 512) for f in taken)
 
     def _need(self, node: int, names: Mapping[int, str], streamed: Sequence[int], rows: int, wide: int) -> int:

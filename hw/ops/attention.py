@@ -9,7 +9,7 @@ shift for each row, as in the array's requantization of linear layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,6 +45,7 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
+from edgeflow.hw.ops.rows import RowSplit
 
 LINE_CHANNELS = 64  # no head straddles two lines of the scratchpad
 MAXIMUM_HEAD = 448  # channels: the scores of 512 would leave their 24-bit register
@@ -276,6 +277,12 @@ class Attention(Operator):
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         channels = inputs[Q].channels
         return {"max_channels": channels, "max_tokens": inputs[K].shape[0], "max_head": channels // self.heads}
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (0,))
+
+    def on_chip_constant(self, index: int) -> bool:
+        return index in (Q, K, V, MASK)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         """The passes of hw/ops/attention_schedule.py."""

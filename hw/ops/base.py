@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.graph import Attribute, Format, Graph, IntArray, Node
+from edgeflow.hw.ops.rows import RowSplit
 
 INCLUDE = Path(__file__).resolve().parent.parent / "include"
 INSTRUCTION_WORDS = 32  # one descriptor: opcode, fields, and the segment of the weight stream, little-endian int32
@@ -221,6 +222,10 @@ class Operator(Unit):
     """Base class; see the module docstring. Subclasses are frozen dataclasses without default values."""
 
     ports: ClassVar[tuple[Port, ...]]
+    widens: ClassVar[bool] = False  # its unit writes 8-bit formats into the wide memory as well
+    writes_pairs: ClassVar[bool] = False  # ... two 4-bit rows to a line
+    joins: ClassVar[bool] = False  # its output consists of its inputs, each moved to its place
+    writes_long: ClassVar[bool] = False  # ... results of more than 16 bits, for external memory to take
 
     @abstractmethod
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -253,6 +258,28 @@ class Operator(Unit):
     def view(self, inputs: Sequence[Format]) -> int | None:
         """Line offset at which the output already lies inside input 0, for operators that move nothing; else None."""
         return None
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        """How the output can be computed in blocks of rows; None if every row needs more than the input rows of the same number.
+
+        ``constants`` are the positions of constant inputs."""
+        return None
+
+    def overwritable(self, inputs: Sequence[Format]) -> tuple[int, ...]:
+        """Inputs over which the output may be written, if it is stored alike: each element is read before its place is written."""
+        return ()
+
+    def reads_wide(self, index: int) -> bool:
+        """Whether the unit reads an input from the wide memory, whatever its bits."""
+        return False
+
+    def reads_pairs(self, index: int, inputs: Sequence[Format]) -> bool:
+        """Whether the unit can read an input as two rows to a line."""
+        return False
+
+    def on_chip_constant(self, index: int) -> bool:
+        """Whether the unit reads a constant input from the scratchpad, not from the weight image."""
+        return False
 
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         """Smallest ``max_channels``, ``max_tokens`` and ``max_head`` of an accelerator that can run it (those that matter)."""

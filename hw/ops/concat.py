@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.movement import MoveOperator, Target, move, move_constant, strides
+from edgeflow.hw.ops.rows import RowSplit
 
 PARTS = 16
 
@@ -38,6 +39,7 @@ class Concat(MoveOperator):
     axis: int
 
     name: ClassVar[str] = "concat"
+    joins: ClassVar[bool] = True
     ports: ClassVar[tuple[Port, ...]] = tuple(Port(f"part {i}", optional=i > 0) for i in range(PARTS))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -76,6 +78,11 @@ class Concat(MoveOperator):
         samples = next(part.shape[0] for part in parts if part.ndim == rank)
         whole = [part if part.ndim == rank else np.broadcast_to(part, (samples, *part.shape)) for part in parts]
         return np.concatenate(whole, axis=self.axis + 1)
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        if self.axis != 0 or len(inputs[0].shape) == 1:
+            return None
+        return RowSplit(self.infer(inputs).rows, tuple(i for i in range(len(inputs)) if i not in constants), copies=True)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         out = self.movable(inputs, constants, context)

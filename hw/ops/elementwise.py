@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.graph import Format, IntArray
 from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels
 from edgeflow.hw.primitives import adder_luts, lutram_luts, multiplier_dsps, mux_luts, registers, saturate_luts, shifter_luts
 
@@ -168,6 +170,18 @@ class ElementwiseOperator(Operator):
 
     header: ClassVar[str] = "elementwise.hpp"
     instruction: ClassVar[InstructionLayout] = ELEMENTWISE
+    widens: ClassVar[bool] = True
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        rows = self.infer(inputs).rows
+        operands = [i for i, port in enumerate(self.ports) if not port.constant]
+        whole = tuple(i for i in operands if inputs[i].rows == rows)
+        repeated = tuple(i for i in operands if inputs[i].rows != rows)
+        return RowSplit(rows, whole, repeated, math.lcm(*(inputs[i].rows for i in repeated)))
+
+    def overwritable(self, inputs: Sequence[Format]) -> tuple[int, ...]:
+        rows = self.infer(inputs).rows
+        return tuple(i for i, port in enumerate(self.ports) if not port.constant and inputs[i].rows == rows)
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0

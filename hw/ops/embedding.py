@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from edgeflow.hw.ops.base import (
     Register,
     register,
 )
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import (
     AXI_DEPTH,
     REQUANTIZE_DEPTH,
@@ -124,6 +125,9 @@ class Embedding(Operator):
 
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         return {}
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (), period=LINE_BYTES // storage_bytes(inputs[0].bits), elements=0)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         out, table = self.infer(inputs), inputs[TABLE]

@@ -7,7 +7,7 @@ gain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +46,7 @@ from edgeflow.hw.ops.layernorm_schedule import (
     parameter_words,
 )
 from edgeflow.hw.ops.linear import ARRAY_DEPTH
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -134,6 +135,8 @@ class LayerNorm(Operator):
 
     name: ClassVar[str] = "layernorm"
     header: ClassVar[str] = "layernorm.hpp"
+    widens: ClassVar[bool] = True
+    writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LAYERNORM
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
@@ -230,6 +233,12 @@ class LayerNorm(Operator):
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (0,))
+
+    def overwritable(self, inputs: Sequence[Format]) -> tuple[int, ...]:
+        return (0,)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out, a = inputs[X], self.infer(inputs), context.architecture

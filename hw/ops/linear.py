@@ -7,7 +7,7 @@ channel, so that channels of very different ranges all use their 8 bits. It satu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,6 +35,7 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
+from edgeflow.hw.ops.rows import RowSplit
 
 PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read (array.hpp)
 # From the last cycle of a chain to its last word written: read, four cascaded multipliers, the adder tree (up to five levels), the
@@ -83,6 +84,8 @@ class Linear(Operator):
 
     name: ClassVar[str] = "linear"
     header: ClassVar[str] = "array.hpp"
+    widens: ClassVar[bool] = True
+    writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LINEAR
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
@@ -199,6 +202,21 @@ class Linear(Operator):
 
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         return {"max_channels": max(inputs[X].channels, inputs[WEIGHT].shape[0])}
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (X, EXTRA) if self.has_residual else (X,))
+
+    def overwritable(self, inputs: Sequence[Format]) -> tuple[int, ...]:
+        return (EXTRA,) if self.has_residual else ()
+
+    def reads_wide(self, index: int) -> bool:
+        return self.has_residual and index == EXTRA
+
+    def reads_pairs(self, index: int, inputs: Sequence[Format]) -> bool:
+        return index == X and inputs[WEIGHT].bits <= 4
+
+    def on_chip_constant(self, index: int) -> bool:
+        return self.reads_wide(index)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         """One pass a tile of PO outputs. The fields ``load_*`` are the tile's own load; sw/link.py moves them one pass ahead."""

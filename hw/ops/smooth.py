@@ -6,7 +6,7 @@ Narrow activations have exact tables (hw/ops/table.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +46,7 @@ from edgeflow.hw.ops.long_chunk import (
     segment_loop,
     segment_tables,
 )
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import require_channels
 from edgeflow.hw.primitives import (
     adder_luts,
@@ -102,6 +103,7 @@ class Smooth(Operator):
 
     name: ClassVar[str] = "smooth"
     header: ClassVar[str] = "smooth.hpp"
+    writes_long: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = SMOOTH
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("table", constant=True))
 
@@ -165,6 +167,9 @@ class Smooth(Operator):
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (0,))
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[X], self.infer(inputs)

@@ -7,7 +7,7 @@ probability of a row of 129 is 0.008 on average, and a step of 2^-16 would be a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,6 +50,7 @@ from edgeflow.hw.ops.long_chunk import (
     segment_loop,
     segment_tables,
 )
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import require_channels
 from edgeflow.hw.primitives import (
     adder_luts,
@@ -119,6 +120,7 @@ class Softmax(Operator):
 
     name: ClassVar[str] = "softmax"
     header: ClassVar[str] = "softmax.hpp"
+    writes_long: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = SOFTMAX
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("exponent", constant=True))
 
@@ -209,6 +211,9 @@ class Softmax(Operator):
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (0,))
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[X], self.infer(inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.long_chunk import chunk_ends
+from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, require_channels
 from edgeflow.hw.primitives import adder_luts, mux_luts, ram_bram36, registers
 
@@ -103,6 +104,9 @@ class Table(Operator):
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0
+
+    def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
+        return RowSplit(self.infer(inputs).rows, (0,))
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         x, out = inputs[X], self.infer(inputs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
-from edgeflow.hw.ops import make_node
+from edgeflow.hw.ops import make_node, operator
 from edgeflow.hw.ops.add import Add
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.base import Constants, Operator, instruction_layouts
@@ -25,7 +25,6 @@ from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines
 from edgeflow.sw.activations import legalize, storages, views
-from edgeflow.sw.blocks import overwritable
 from edgeflow.sw.lowering import Operand, _Lowering
 from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
 
@@ -187,7 +186,7 @@ class Tracker(_Lowering):
         self.follow()
         node = self.graph.nodes[number]
         blocks = self.placement.blocks.get(number)
-        out = make_operator(node).infer(formats)
+        out = operator(node).infer(formats)
         written = dict(self.tags(node.output, out, operands[OUTPUT], self.start if blocks else 0))
         for index, operand in operands.items():
             if index == OUTPUT:
@@ -198,7 +197,11 @@ class Tracker(_Lowering):
                 assert self.scratch.get(line) == tag, f"node {number} finds {self.scratch.get(line)} for {tag}"
                 # An output overwrites nothing that is read later, but for the residual's own line.
                 moved = name in self.placement.joined
-                assert line not in written or moved or (index in overwritable(self.graph, node) and list(written)[i] == line)
+                assert (
+                    line not in written
+                    or moved
+                    or (index in operator(node).overwritable(self.graph.formats(node)) and list(written)[i] == line)
+                )
         self.scratch.update(written)
 
     def tags(self, name: str, format: Format, operand: Operand, row: int) -> list[tuple[int, Tag]]:
@@ -208,12 +211,6 @@ class Tracker(_Lowering):
         lines = range(operand.line, operand.line + format_lines(format, operand.storage))
         assert all((line in memory) == (operand.storage != HALVES) for line in lines)
         return [(line, (base, offset + i)) for i, line in enumerate(lines)]
-
-
-def make_operator(node: Node) -> Operator:
-    from edgeflow.hw.ops import operator
-
-    return operator(node)
 
 
 def follow(graph: Graph, narrow: int, wide: int) -> Tracker:
