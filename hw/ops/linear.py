@@ -384,7 +384,8 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
     if corner:
         x = np.where(x < 0, x_format.minimum, x_format.maximum)
         weight = np.where(weight < 0, weight_format.minimum, weight_format.maximum)
-    bias = rng.integers(-(1 << 20), 1 << 20, size=n)
+    largest = 1 << (x_bits + weight_bits + 4)
+    bias = rng.integers(-largest, largest, size=n)
     multiplier = rng.integers(1 << 12, 1 << 17, size=n)
     spread = float(np.abs(np.einsum("brk,nk->brn", x, weight) + bias).mean()) + 1.0
     shift = int(np.ceil(np.log2(spread * 2.0**16 / 2.0 ** (bits - 2))))
