@@ -100,6 +100,22 @@ def test_every_format_has_the_bits_that_were_asked_for(weight: int, activation: 
     assert graph.tensors["b0.y"].qtype.bits == 16
 
 
+def test_attention_has_the_bits_that_were_asked_for_and_fewer_cost_something() -> None:
+    made, data, unseen = transformer(), samples(1), samples(2)
+
+    def quantized(**options: Any) -> Quantized:
+        return quantize(made, data, QuantizationConfig(**options))
+
+    narrow = quantized(attention_bits=3, probability_bits=4)
+    verify_graph(narrow.graph)
+    for attention in (n for n in narrow.graph.nodes if n.op == "attention"):
+        assert [narrow.graph.tensors[name].qtype.bits for name in attention.inputs[:3]] == [3, 3, 3]
+        assert narrow.graph.constants[attention.inputs[3]].max() == 15
+    whole, both = (output_db(made, q, unseen) for q in (quantized(), narrow))
+    for options in ({"attention_bits": 3}, {"probability_bits": 4}):
+        assert both < output_db(made, quantized(**options), unseen) < whole
+
+
 def test_layers_have_their_own_bits_and_shared_inputs_the_most() -> None:
     layers = {
         "b0.q": LayerBits(weight=2, activation=3),
