@@ -18,6 +18,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import convert_node
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import FloatGraph, Use, origin, output_name, parameter, required_input, sample_shape
+from edgeflow.quant.given import model_warnings
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.plan import Plan
 from edgeflow.quant.ranges import TensorRange
@@ -74,7 +75,7 @@ def convert(
     outputs = tuple(context.tensor(name) for name in graph.outputs)
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
-    warnings = (*plan.warnings, *_warnings(ranges))
+    warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
     correspondence = dict(builder.correspondence)
     return Quantized(builder.graph(outputs), ranges, correspondence, warnings, context.layers, context.indices)
 

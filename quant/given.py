@@ -10,17 +10,21 @@ they are; the rest it calibrates.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.hw.errors import ModelError
+from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.graph import IntArray, QType, Rounding
+from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, Use, origin
 
 PREFIX = "edgeflow.format."
 OUT = "out"
+WARNINGS = "edgeflow.warnings"
+"""Metadata key of a model: what the user should know of how it was read, lines as a JSON list."""
 GRID = 1e-3  # of a step, that float32 may move a weight off its grid
 
 
@@ -62,6 +66,46 @@ def given_format(node: ir.Node, index: int | None) -> QType | None:
 def has_given_formats(graph: FloatGraph) -> bool:
     """Whether any node of a model brings a format along."""
     return any(key.startswith(PREFIX) for node in graph.nodes for key in node.metadata_props)
+
+
+def model_warnings(model: ir.Model) -> tuple[str, ...]:
+    """What the user should know of how a canonical model came about, a line each."""
+    return tuple(json.loads(model.metadata_props.get(WARNINGS, "[]")))
+
+
+def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
+    """InputError for bits that are asked for where the model has formats of its own everywhere, none of them with those bits."""
+    if not has_given_formats(graph):
+        return
+    linear = [node for node in graph.nodes if node.op_type in ("Linear", "PatchEmbed")]
+    attention = [node for node in graph.nodes if node.op_type == "Attention"]
+    places = {
+        "weight_bits": [(node, 1) for node in linear],
+        "activation_bits": [(node, 0) for node in linear],
+        "attention_bits": [(node, index) for node in attention for index in range(3)],
+    }
+    usual = QuantizationConfig()
+    for option, readings in places.items():
+        asked = getattr(config, option)
+        found = {None if (qtype := given_format(node, index)) is None else qtype.bits for node, index in readings}
+        if asked != getattr(usual, option) and found and not found & {asked, None}:
+            raise InputError(
+                f"quantization option {option} is {asked}, but the model is quantized already and keeps its own formats"
+                f" ({_listed(found)} bits there); leave the option out, or give the float model"
+            )
+    for node in linear:
+        layer = config.layers.get(origin(node))
+        for index, bits in () if layer is None else ((0, layer.activation), (1, layer.weight)):
+            qtype = given_format(node, index)
+            if qtype is not None and qtype.bits != bits:
+                raise InputError(
+                    f"quantization option layers asks for {bits} bits in {origin(node)!r}, but the model is quantized already and"
+                    f" has {qtype.bits} there; leave the option out, or give the float model"
+                )
+
+
+def _listed(bits: Iterable[int | None]) -> str:
+    return ", ".join(str(number) for number in sorted(number for number in bits if number is not None))
 
 
 def read_format(use: Use) -> QType | None:

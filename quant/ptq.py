@@ -14,6 +14,7 @@ from edgeflow.quant.ablation import contributions
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.conversion import Quantized, convert, vocabulary
 from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.given import check_options
 from edgeflow.quant.inputs import check_ids, check_inputs, model_inputs
 from edgeflow.quant.observe import observe
 
@@ -28,12 +29,14 @@ def quantize(
 ) -> Quantized:
     """Quantize a canonical model (see sw/importer) on calibration data, which has an array for every model input, samples first.
 
-    ``progress(what, done, total)`` is called from time to time. Raises CalibrationError where the data does not fit the model, and
-    UnsupportedError where the accelerator has no form of a node.
+    ``progress(what, done, total)`` is called from time to time. Raises CalibrationError where the data does not fit the model,
+    UnsupportedError where the accelerator has no form of a node, and InputError where the configuration asks for other bits than
+    those that a quantized model brings along.
     """
     config = config or QuantizationConfig()
     arrays = check_inputs(model_inputs(model), calibration)
     graph = FloatGraph(model)
+    check_options(graph, config)
     for name in graph.inputs:
         rows = vocabulary(graph, name)
         if rows is not None:

@@ -25,6 +25,7 @@ from edgeflow.hw.fit import SHARE
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.given import has_given_formats
 from edgeflow.quant.hawq.allocate import (
     Allocation,
     Cost,
@@ -194,6 +195,8 @@ def choose_bits(
     if config.layers:
         raise InputError("bits are to be allocated, but the quantization option layers gives them: leave one of the two out")
     graph = FloatGraph(model)
+    if has_given_formats(graph):
+        raise InputError("bits are to be allocated, but the model is quantized already and keeps its own; give the float model")
     layers = find_layers(graph, request.ends)
     few = {name: array[: request.samples] for name, array in data.items()}
     labels = request.labels
@@ -259,6 +262,18 @@ def write_bits(folder: Path, choice: BitChoice) -> None:
     """Write ``bits.json`` and the drawn Pareto fronts, ``bits.png``, into a build folder."""
     (folder / "bits.json").write_text(json.dumps(choice.document, indent=1) + "\n")
     draw(folder / "bits.png", choice.document)
+
+
+def read_bits(file: Path) -> dict[str, LayerBits]:
+    """Bits of every layer from a ``bits.json``; InputError where the file is none."""
+    advice = "give the bits.json of a build that compile --bits made"
+    try:
+        layers = json.loads(file.read_text())["layers"]
+        return {layer["name"]: LayerBits(weight=layer["weight_bits"], activation=layer["activation_bits"]) for layer in layers}
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): {advice}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} does not hold the bits of layers: {advice}") from error
 
 
 def draw(file: Path, document: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
-from edgeflow.quant.given import give_format, words
+from edgeflow.quant.given import WARNINGS, give_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.quantizers import Quantizers, Reading, Weights
@@ -30,8 +30,6 @@ from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
 Array = npt.NDArray[Any]
 Reals = npt.NDArray[np.float64]
 
-WARNINGS = "edgeflow.warnings"
-"""Metadata key of a model: lines for the user, as a JSON list."""
 _TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may differ by
 _COLUMN_TOLERANCE = 1e-6
 _MOVES = ("Reshape", "Transpose", "SelectTokens", "SelectChannels", "ConstantTokens")
@@ -89,11 +87,6 @@ def give_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, sample
     warnings += _give_weights(model, quantizers.weights)
     if warnings:
         model.metadata_props[WARNINGS] = json.dumps(list(dict.fromkeys(warnings)))
-
-
-def import_warnings(model: ir.Model) -> tuple[str, ...]:
-    """What the user should know of an imported model, a line each."""
-    return tuple(json.loads(model.metadata_props.get(WARNINGS, "[]")))
 
 
 class _Attached:
