@@ -36,7 +36,7 @@ lint: .venv-test/.installed
 
 .venv-test/.installed: $(PACKAGING)
 	$(PYTHON) -m venv .venv-test
-	$(TEST)/python -m pip install --quiet -c constraints.txt -e '.[exact,lint,train,text,test]'
+	$(TEST)/python -m pip install --quiet -c constraints.txt -e '.[exact,lint,train,qat,text,test]'
 	touch $@
 
 clean:
