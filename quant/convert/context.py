@@ -119,6 +119,26 @@ class Context:
             self.builder.stands_for(self._copies[value, qtype], Correspondence(value))
         return self._copies[value, qtype]
 
+    def sum_format(self, value: str) -> tuple[str, QType]:
+        """Name and format in which an addition makes a value.
+
+        A sum that the model itself has in few bits is made in many, since both operands are rounded to its steps;
+        :meth:`rounded_sum` then rounds it once. It has twice the range, so that it saturates where the model's format does.
+        """
+        qtype = self.plan.qtype(value)
+        if qtype.bits > 8:
+            return value, qtype
+        bits = self.config.residual_bits
+        return f"{value}/sum", QType(bits, True, float(qtype.scales) / (1 << (bits - 1 - qtype.bits)))
+
+    def rounded_sum(self, value: str, tensor: str, node: ir.Node) -> str:
+        """The sum of a value in the value's own format."""
+        qtype = self.plan.qtype(value)
+        if self.qtype(tensor) == qtype:
+            return tensor
+        self.builder.stands_for(tensor, Correspondence(value))
+        return self.requantize(tensor, qtype, value, origin(node))
+
     def requantize(self, tensor: str, qtype: QType, name: str, where: str, factor: NDArray[np.float64] | float = 1.0) -> str:
         """A requantize node: the tensor times ``factor`` (a number, or one per channel) in another format."""
         source = self.builder.tensors[tensor]

@@ -13,7 +13,7 @@ from edgeflow.quant.float_graph import origin, output_name, required_input
 def convert_add(node: ir.Node, context: Context) -> None:
     """An addition that no linear layer absorbed: both operands are requantized onto the output's grid."""
     output = output_name(node)
-    out, shape = context.plan.qtype(output), context.statistics[output].shape
+    (name, out), shape = context.sum_format(output), context.statistics[output].shape
     bits = context.config.multiplier_bits
     a, b = (context.operand(required_input(node, i), shape, node, f"{output}/operand") for i in range(2))
     if a in context.builder.constants:
@@ -21,7 +21,8 @@ def convert_add(node: ir.Node, context: Context) -> None:
     multiplier_a, shift_a = ratio(context.qtype(a), out, bits)
     multiplier_b, shift_b = ratio(context.qtype(b), out, bits)
     attributes = {"multiplier_a": multiplier_a, "shift_a": shift_a, "multiplier_b": multiplier_b, "shift_b": shift_b}
-    context.set(output, context.builder.node("add", [a, b], output, out, origin(node), attributes))
+    made = context.builder.node("add", [a, b], name, out, origin(node), attributes)
+    context.set(output, context.rounded_sum(output, made, node))
 
 
 def convert_multiply(node: ir.Node, context: Context) -> None:

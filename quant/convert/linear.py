@@ -244,16 +244,17 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
 def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
     """An addition in the epilogue of the linear layer that makes one operand."""
     before, value = output_name(linear), output_name(node)
-    out = context.plan.qtype(value)
     other = next(name for i in range(2) if (name := required_input(node, i)) != before)
     shape = context.statistics[value].shape
     array = context.constant(other, shape)
+    name, out = value, context.plan.qtype(value)
     if array is not None and array.ndim <= 1:
         # The same for every row: part of the bias.
         inputs, attributes = _prepare(linear, context, value, Interpretation(out), array)
     else:
         residual = context.operand(other, shape, node, f"{value}/residual")
         fixed = residual in context.builder.constants
+        name, out = context.sum_format(value)
         pair = None if fixed else (residual, other)
         inputs, attributes = _prepare(linear, context, value, Interpretation(out), residual=pair)
         if fixed and context.builder.tensors[residual].shape != shape:
@@ -261,7 +262,8 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
         multiplier, shift = ratio(context.qtype(residual), out, context.config.multiplier_bits)
         inputs.append(residual)
         attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}
-    context.set(value, context.builder.node("linear", inputs, value, out, origin(linear), attributes))
+    made = context.builder.node("linear", inputs, name, out, origin(linear), attributes)
+    context.set(value, context.rounded_sum(value, made, node))
 
 
 def _prepare(
