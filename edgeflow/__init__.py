@@ -63,6 +63,7 @@ __all__ = [
     "compile",
     "cycles",
     "explore",
+    "export",
     "load",
     "load_board",
     "open_build",
@@ -203,6 +204,18 @@ def verify(
 
     arrays = None if inputs is None else _arrays(inputs)
     return verification.verify(_build(build), arrays, samples, exact, progress)
+
+
+def export(build: Build | PathLike, output: PathLike, *, format: Literal["qdq", "qonnx"] = "qdq") -> Path:
+    """Write the quantized model of a build as an ONNX file for other tools, and return its path.
+
+    ``qdq``: QuantizeLinear and DequantizeLinear, which onnxruntime runs; ``qonnx``: QONNX's Quant nodes. Weights are the integer
+    network's words; activations pass quantizers with its formats; attention, normalization and activation functions between them
+    are float. The file is written whole or not at all.
+    """
+    from edgeflow.sw.export import export_build
+
+    return export_build(_build(build), Path(output), format)
 
 
 def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleReport:

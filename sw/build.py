@@ -25,6 +25,7 @@ from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
 
 MANIFEST = "manifest.json"
+QDQ_MODEL = "model.qdq.onnx"
 TEMPORARY = ".edgeflow-"
 READ_BACK = (".bin", ".json", ".npz", ".onnx")  # files that other commands read and that must be as they were written
 

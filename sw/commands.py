@@ -42,6 +42,20 @@ class Engine(StrEnum):
     FLOAT = "float"
 
 
+class ExportFormat(StrEnum):
+    """How an exported ONNX file writes its quantizers."""
+
+    QDQ = "qdq"
+    QONNX = "qonnx"
+
+
+class Order(StrEnum):
+    """When layers are quantized in fine-tuning: all from the start, or one after another in HAWQ's order."""
+
+    TOGETHER = "together"
+    HAWQ = "hawq"
+
+
 class Bits(StrEnum):
     """What the bits of every layer are chosen by: the Hessian of the loss, or FIT's first derivatives."""
 
@@ -332,6 +346,25 @@ def simulate(
         document["file"] = outputs
         rows.append(("written to", str(outputs)))
     console.show(document, lambda out: facts(out, rows))
+
+
+@app.command(short_help="Write the quantized model as ONNX for other tools.")
+def export(
+    context: typer.Context,
+    build: BuildFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.onnx", help="File to write.", show_default=False)],
+    format: Annotated[
+        ExportFormat, typer.Option(help="QuantizeLinear and DequantizeLinear, or QONNX's Quant nodes.")
+    ] = ExportFormat.QDQ,
+) -> None:
+    """Write the quantized model of a build as ONNX: QDQ, which onnxruntime runs, or QONNX."""
+    import edgeflow
+
+    console: Console = context.obj
+    file = edgeflow.export(build, output, format=format.value)
+    size = file.stat().st_size
+    document = {"file": file, "format": format.value, "bytes": size}
+    console.show(document, lambda out: facts(out, [("written to", f"{file}, {format.value}, {size / 1e6:.1f} MB")]))
 
 
 @app.command(short_help="Predict the cycles of every layer.")

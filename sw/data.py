@@ -118,6 +118,20 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file, whole or not at all; OutputError if it cannot be written."""
+    file = Path(path)
+    check_writable(file)
+    temporary = _temporary(file)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    except OSError as error:
+        raise OutputError(f"output {file} cannot be written: {error.strerror or _one_line(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _temporary(file: Path) -> Path:
     return file.with_name(f".edgeflow-{file.name}-{secrets.token_hex(4)}")
 

@@ -37,11 +37,12 @@ from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import Accuracy, evaluate
 from edgeflow.sw.bits import BitChoice, BitRequest, Target, choose_bits, write_bits
-from edgeflow.sw.build import Build, hash_file, new_build, write_manifest
+from edgeflow.sw.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.calibration import random_inputs
 from edgeflow.sw.codegen import write_hls
 from edgeflow.sw.configure import configure
 from edgeflow.sw.data import write_npz
+from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.report import ReportInputs, write_report
@@ -135,6 +136,13 @@ def quantize_step(state: State) -> None:
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
+def export_step(state: State) -> None:
+    """Write the quantized model as QDQ ONNX, and what its tensors stand for."""
+    write_correspondence(state.folder, state.quantized)
+    proto = export_qdq(state.float_model, state.quantized)
+    (state.folder / QDQ_MODEL).write_bytes(proto.SerializeToString())
+
+
 def fit_step(state: State) -> None:
     """Choose the accelerator for the board, or take the given one."""
     graph = state.quantized.graph
@@ -199,6 +207,7 @@ STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("calibrate", calibrate_step),
     ("bits", bits_step),
     ("quantize", quantize_step),
+    ("export", export_step),
     ("fit", fit_step),
     ("lower", lower_step),
     ("emit", emit_step),

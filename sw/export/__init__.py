@@ -1,0 +1,60 @@
+"""The quantized model as ONNX for other tools: QDQ, which onnxruntime runs, and QONNX.
+
+Weights are exactly the integer graph's words and activations pass quantizers with its formats; what is between them is float, so
+that the exported model's outputs are near those of the integer network but not word for word the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from edgeflow.hw.errors import InputError
+from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.sw.build import Build
+from edgeflow.sw.data import check_writable, write_bytes
+from edgeflow.sw.export.exporter import Exporter
+from edgeflow.sw.export.forms import Form, Qdq, Qonnx
+from edgeflow.sw.export.readings import Readings
+from edgeflow.sw.export.stored import Described, read_correspondence, write_correspondence
+
+__all__ = ["FORMATS", "Described", "export_build", "export_qdq", "export_qonnx", "read_correspondence", "write_correspondence"]
+
+
+def export_qdq(model: ir.Model, quantized: Described) -> onnx.ModelProto:
+    """The canonical ``model`` with QuantizeLinear, Clip and DequantizeLinear (operator set 21).
+
+    Weights are int8, or int4 up to 4 bits; activations int8 or uint8, or int16 above 8 bits. ModelError above 2 GB.
+    """
+    return _export(model, quantized, Qdq)
+
+
+def export_qonnx(model: ir.Model, quantized: Described) -> onnx.ModelProto:
+    """The canonical ``model`` with QONNX's Quant nodes (operator set 20, domain ``qonnx.custom_op.general``).
+
+    Weights are floats before a Quant, as QONNX has it. ModelError above 2 GB.
+    """
+    return _export(model, quantized, Qonnx)
+
+
+FORMATS: Mapping[str, Callable[[ir.Model, Described], onnx.ModelProto]] = {"qdq": export_qdq, "qonnx": export_qonnx}
+"""The exports by the name that the command line gives them."""
+
+
+def export_build(build: Build, output: Path, format: str) -> Path:
+    """Write the quantized model of a build in a format of :data:`FORMATS`; InputError for another, OutputError if that fails."""
+    if format not in FORMATS:
+        raise InputError(f"export format {format!r} is not known: choose from {', '.join(FORMATS)}")
+    check_writable(output)
+    proto = FORMATS[format](ir.load(build.float_model), read_correspondence(build.folder, build.graph))
+    write_bytes(output, proto.SerializeToString())
+    return output
+
+
+def _export(model: ir.Model, quantized: Described, form: type[Form]) -> onnx.ModelProto:
+    readings = Readings(FloatGraph(model), quantized.graph, quantized.correspondence)
+    reserved = [*readings.model.inputs, *readings.model.outputs, *readings.model.producers]
+    return Exporter(readings, quantized.indices, form(reserved)).run()

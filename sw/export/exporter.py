@@ -1,0 +1,310 @@
+"""The float model with the integer graph's words and formats in it: weights as integers, every activation through its quantizer.
+
+Where tensors have an offset per channel, the exported value is the float model's less the offset, as in the integer graph: the
+producer's bias takes it off, and readers have it in theirs. Attention's probabilities, normalization and activation functions are
+computed in float between quantizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import helper
+from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass, RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
+
+from edgeflow.hw.errors import ModelError
+from edgeflow.hw.graph import IntArray, Node, Overflow, QType
+from edgeflow.quant.bits import LINEAR
+from edgeflow.quant.builder import Correspondence
+from edgeflow.quant.float_graph import input_name, output_name, parameter, required_input
+from edgeflow.quant.plan import UNARY
+from edgeflow.quant.session import MAXIMUM_IR_VERSION
+from edgeflow.sw.export.forms import WIDEST, Form
+from edgeflow.sw.export.readings import Readings
+from edgeflow.sw.importer.functions import function
+
+WEIGHT, BIAS, MULTIPLIER = 1, 2, 3  # inputs of an integer linear layer
+LARGEST = 2_000_000_000  # bytes of a protobuf message, next to its limit
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer in real numbers: ``words (N, K)`` times ``step`` over the input's scales, and a bias ``(N,)``."""
+
+    words: IntArray
+    step: Real
+    bias: Real
+    x_scale: Real
+
+
+class Exporter:
+    """One export of a canonical model in one form."""
+
+    def __init__(self, readings: Readings, indices: Mapping[str, QType], form: Form) -> None:
+        self._readings = readings
+        self._float = readings.model
+        self._indices = indices
+        self._form = form
+        self._exact: dict[str, str] = {}  # values before their quantizer
+        self._real: dict[str, str] = {}  # what integer tensors stand for
+        self._shapes: dict[str, ir.Shape] = {}
+
+    def run(self) -> onnx.ModelProto:
+        """The model, without EdgeFlow's own functions."""
+        graph = self._float.model.graph
+        for value in graph.inputs:
+            self._exact[str(value.name)] = str(value.name)
+        for node in self._float.nodes:
+            if node.op_type != "ConstantTokens":
+                self._node(node)
+        for name in self._float.outputs:
+            tensor = self._readings.tensor(name)
+            assert tensor is not None
+            made = self._tensor(tensor)
+            if made != name:  # an input that leaves as it is
+                self._form.node("Identity", [made], name)
+        return self._proto()
+
+    # Operands
+
+    def _tensor(self, tensor: str) -> str:
+        """The real values of an integer tensor, less its offset."""
+        if tensor not in self._real:
+            self._real[tensor] = self._quantized(tensor)
+        return self._real[tensor]
+
+    def _quantized(self, tensor: str) -> str:
+        readings, value = self._readings, self._readings.value(tensor)
+        assert value is not None
+        maker, qtype = readings.makers.get(tensor), readings.format(tensor)
+        if tensor != readings.tensor(value):
+            assert maker is not None
+            source = maker.inputs[0]
+            if readings.format(source) == qtype:  # padded
+                return self._tensor(source)
+            return self._quantizer(self._tensor(source), qtype, self._form.name(tensor), value)
+        exact = self._exact[value]
+        if maker is not None and maker.op in ("reshape", "transpose", "select", "concat"):
+            return exact
+        if qtype.bits > WIDEST or qtype.overflow is Overflow.ERROR:
+            return exact
+        producer = self._float.producers.get(value)
+        if maker is not None and producer is not None and producer.op_type == "Attention" and maker.op != "attention":
+            narrow = readings.format(maker.inputs[0])
+            exact = self._quantizer(exact, narrow, self._form.name(f"{value}/padded"), value)
+        name = self._form.name(f"{value}/quantized") if value in self._float.inputs else value
+        return self._quantizer(exact, qtype, name, value)
+
+    def _quantizer(self, x: str, qtype: QType, name: str, value: str) -> str:
+        self._form.quantizer(x, qtype, name)
+        self._note_shape(name, value)
+        return name
+
+    def _operand(self, node: ir.Node, index: int) -> str:
+        """What an exported node reads as its input ``index``."""
+        name = required_input(node, index)
+        tensor = self._readings.operand(node, index)
+        if tensor is None:
+            return self._constant(name) if self._float.constant(name) is not None else self._exact[name]
+        if tensor not in self._readings.graph.constants:
+            return self._tensor(tensor)
+        words, qtype = self._readings.graph.constants[tensor], self._readings.graph.tensors[tensor].qtype
+        if node.op_type == "Concat":
+            words = words[None]
+        real = self._form.constant(words, qtype, None, tensor)
+        if node.op_type != "Concat":
+            return real
+        spread = self._form.name(f"{tensor}/tokens")
+        return self._form.node("ConstantTokens", [self._float.inputs[0], real], spread, "edgeflow")
+
+    def _constant(self, name: str) -> str:
+        if name not in self._real:
+            array = self._float.constant(name)
+            assert array is not None
+            self._real[name] = self._form.initializer(name, array)
+        return self._real[name]
+
+    # Nodes
+
+    def _node(self, node: ir.Node) -> None:
+        output, maker = output_name(node), self._readings.maker(node)
+        if maker is not None and node.op_type in LINEAR:
+            inputs = [self._operand(node, 0), *self._parameters(node, maker)]
+        elif maker is not None and node.op_type == "Embedding":
+            inputs = [self._operand(node, 0), self._table(maker, output)]
+        elif node.op_type == "Add" and maker is not None and maker.op == "linear":
+            kept = [i for i in range(2) if self._absorbed(required_input(node, i)) or maker.attributes["has_residual"]]
+            inputs = [self._added(node, i) for i in kept]
+            if len(inputs) == 1:  # the constant is in the layer's bias
+                self._exact[output] = inputs[0]
+                self._finish(output)
+                return
+        elif node.op_type in UNARY and self._absorbed(required_input(node, 0)):
+            inputs = [self._exact[required_input(node, 0)]]
+        else:
+            inputs = [self._operand(node, i) for i in range(len(node.inputs)) if input_name(node, i) is not None]
+        if node.op_type == "LayerNormalization":
+            inputs[2] = self._shifted_bias(node)
+        self._exact[output] = self._emit(node, inputs)
+        self._finish(output)
+
+    def _emit(self, node: ir.Node, inputs: list[str]) -> str:
+        output = output_name(node)
+        tensor, offset = self._readings.tensor(output), self._offset(output)
+        name = self._form.name(f"{output}/float") if self._renamed(tensor) else output
+        attributes = [ir.to_proto(attribute) for attribute in node.attributes.values()]
+        made = helper.make_node(node.op_type, inputs, [name], name=node.name, domain=node.domain, overload=node.overload or None)
+        made.attribute.extend(attributes)
+        self._form.nodes.append(made)
+        self._note_shape(name, output)
+        if offset is None or node.op_type not in UNARY:
+            return name
+        amount = offset[0] if not np.ptp(offset) else offset
+        constant = self._form.initializer(f"{output}/offset", np.asarray(amount, np.float32))
+        return self._form.node("Sub", [name, constant], self._form.name(f"{output}/less_offset"))
+
+    def _finish(self, output: str) -> None:
+        """The quantizer of a value right behind its node."""
+        tensor = self._readings.tensor(output)
+        if tensor is not None:
+            self._tensor(tensor)
+
+    def _renamed(self, tensor: str | None) -> bool:
+        """Whether a quantizer follows, which takes the value's name."""
+        if tensor is None:
+            return False
+        maker, qtype = self._readings.makers[tensor], self._readings.format(tensor)
+        return maker.op not in ("reshape", "transpose", "select", "concat") and qtype.bits <= WIDEST
+
+    def _absorbed(self, name: str) -> bool:
+        """Whether a value is the output of a linear layer that its only reader absorbs."""
+        producer = self._float.producers.get(name)
+        return producer is not None and producer.op_type in LINEAR and self._readings.tensor(name) is None
+
+    def _added(self, node: ir.Node, index: int) -> str:
+        name = required_input(node, index)
+        return self._exact[name] if self._absorbed(name) else self._operand(node, index)
+
+    def _offset(self, value: str) -> Real | None:
+        tensor = self._readings.tensor(value)
+        return None if tensor is None else self._readings.correspondence[tensor].offset
+
+    def _note_shape(self, name: str, value: str) -> None:
+        """Remember that ``name`` has the shape of a float value, where that is known."""
+        producer = self._float.producers.get(value)
+        found = producer.outputs[0] if producer is not None else next(v for v in self._float.model.graph.inputs if v.name == value)
+        if found.shape is not None:
+            self._shapes[name] = found.shape
+
+    # Parameters
+
+    def _shifted_bias(self, node: ir.Node) -> str:
+        offset = self._offset(output_name(node))
+        if offset is None:
+            return self._constant(required_input(node, 2))
+        return self._form.initializer(f"{output_name(node)}/bias", (parameter(self._float, node, 2) - offset).astype(np.float32))
+
+    def _table(self, maker: Node, output: str) -> str:
+        constants, out = self._readings.graph.constants, self._readings.graph.tensors[maker.output].qtype
+        shift = maker.attributes["shift"]
+        assert isinstance(shift, int)
+        scale = constants[maker.inputs[2]] * 2.0**-shift * out.scales
+        return self._form.constant(constants[maker.inputs[1]], _weights(8, scale), 0, f"{output}/table")
+
+    def _parameters(self, node: ir.Node, maker: Node) -> tuple[str, str]:
+        """Weight and bias operands of a linear layer."""
+        name, layer = output_name(node), self._layer(node, maker)
+        bits = self._readings.graph.tensors[maker.inputs[WEIGHT]].qtype.bits
+        bias = self._form.initializer(f"{name}/bias", layer.bias.astype(np.float32))
+        shape = self._float.constant(required_input(node, 1)).shape  # type: ignore[union-attr]
+        if node.op_type == "PatchEmbed":
+            qtype = _weights(bits, layer.step / layer.x_scale)
+            return self._form.constant(layer.words.reshape(shape), qtype, 0, f"{name}/weight"), bias
+        words = np.ascontiguousarray(layer.words.T)
+        if not layer.x_scale.ndim:
+            return self._form.constant(words, _weights(bits, layer.step / layer.x_scale), 1, f"{name}/weight"), bias
+        folded = self._form.constant(words, _weights(bits, layer.step), 1, f"{name}/weight")
+        inverse = self._form.initializer(f"{name}/input_scale", (1.0 / layer.x_scale)[:, None].astype(np.float32))
+        return self._form.node("Mul", [folded, inverse], self._form.name(f"{name}/weight/unfolded")), bias
+
+    def _layer(self, node: ir.Node, maker: Node) -> Layer:
+        readings, constants = self._readings, self._readings.graph.constants
+        x = self._readings.operand(node, 0)
+        assert x is not None
+        x_type, x_channels = readings.format(x), _channels(readings.correspondence.get(x))
+        words, bias, multiplier = (constants[maker.inputs[i]] for i in (WEIGHT, BIAS, MULTIPLIER))
+        rows = _channels(readings.correspondence.get(maker.output))
+        if rows is not None:
+            words, bias, multiplier = words[rows], bias[rows], multiplier[rows]
+        if x_channels is not None:
+            words = words[:, x_channels]
+        y = self._indices[output_name(node)] if maker.attributes["has_table"] else readings.format(maker.output)
+        shift = maker.attributes["shift"]
+        assert isinstance(shift, int)
+        # What the integers compute: y = (sum (x - z) w + z sum w + bias) multiplier / 2^shift in steps of the output's format.
+        step = multiplier * 2.0**-shift * y.scales
+        constant = (bias + x_type.zero_point * words.sum(axis=1)) * step - y.zero_point * y.scales
+        return Layer(words, step, constant, x_type.scales)
+
+    # The file
+
+    def _proto(self) -> onnx.ModelProto:
+        form, model = self._form, self._float.model
+        size = sum(len(tensor.raw_data) for tensor in form.initializers)
+        if size > LARGEST:
+            raise ModelError(f"the exported model has {size / 1e9:.1f} GB of constants: a single ONNX file holds 2 GB at most")
+        domains = sorted({node.domain for node in form.nodes} - {""} - {domain for domain, _ in form.domains})
+        opsets = [("", form.opset), *form.domains, *((domain, 1) for domain in domains)]
+        ends = [ir.to_proto(value) for value in (*model.graph.inputs, *model.graph.outputs)]
+        count = len(model.graph.inputs)
+        graph = helper.make_graph(form.nodes, model.graph.name or "model", ends[:count], ends[count:], form.initializers)
+        known = {value.name for value in ends}
+        for name, shape in self._shapes.items():
+            if name not in known:
+                axes = [size if isinstance(size, int) else size.value for size in shape]
+                graph.value_info.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets], producer_name="edgeflow")
+        proto.ir_version = MAXIMUM_IR_VERSION
+        return _inlined(proto, form)
+
+
+def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
+    """The model with EdgeFlow's functions replaced by the standard operators that they are made of."""
+    model = ir.from_proto(proto)
+    for node in model.graph:
+        identifier = node.op_identifier()
+        if node.domain == "edgeflow" and identifier not in model.functions:
+            made = function(node.op_type, node.overload)
+            made.opset_imports[""] = model.opset_imports[""]  # what the bodies use is the same in both
+            model.functions[identifier] = made
+    InlinePass()(model)
+    model.opset_imports.pop("edgeflow", None)
+    fold_constants(model, should_fold=_about_shapes)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    RemoveUnusedNodesPass()(model)
+    form.settle(model)
+    made_proto: onnx.ModelProto = ir.to_proto(model)
+    return made_proto
+
+
+def _about_shapes(node: ir.Node) -> bool:
+    """Whether a node computes with constant integers alone: shapes, which every tool then sees as they are."""
+    values = [ir.convenience.get_const_tensor(value) for value in node.inputs if value is not None]
+    return bool(values) and all(tensor is not None and tensor.dtype == ir.DataType.INT64 for tensor in values)
+
+
+def _weights(bits: int, scale: Real) -> QType:
+    """The format of signed words with a scale for each output channel or row."""
+    return QType(bits, True, tuple(map(float, scale)))
+
+
+def _channels(known: Correspondence | None) -> NDArray[np.int64] | None:
+    return None if known is None else known.channels

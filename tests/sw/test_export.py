@@ -1,0 +1,296 @@
+"""The exported model: the integer graph's words and formats, in files that onnxruntime and QONNX's own executor run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from network_zoo import NETWORKS
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+import edgeflow
+from edgeflow.hw.errors import InputError, ModelError
+from edgeflow.hw.graph import Overflow
+from edgeflow.quant.config import LayerBits, QuantizationConfig
+from edgeflow.quant.conversion import Quantized
+from edgeflow.quant.float_graph import FloatGraph, output_name
+from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.ptq import quantize
+from edgeflow.quant.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.accuracy import float_outputs
+from edgeflow.sw.data import read_npz
+from edgeflow.sw.export import export_qdq, export_qonnx, exporter
+from edgeflow.sw.importer import import_model
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "quant"))
+from canonical_models import linear, model, node
+
+if TYPE_CHECKING:
+    from conftest import Terminal, Tiny
+
+Arrays = dict[str, NDArray[Any]]
+LEVELS = (onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
+MIXED = {
+    "weight_bits": 2,
+    "layers": {"node_expand_product": LayerBits(weight=3, activation=4), "node_logits_product": LayerBits(weight=4)},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A canonical model and its data."""
+
+    model: ir.Model
+    data: Arrays
+
+    def quantized(self, **options: Any) -> Quantized:
+        return quantize(self.model, self.data, QuantizationConfig(**options))
+
+    def integer(self, quantized: Quantized) -> Mapping[str, NDArray[np.float32]]:
+        """What the integer network makes of the data."""
+        return decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, self.data)))
+
+
+def load(path: Path, data: Arrays) -> Case:
+    made = import_model(path, shapes={name: array.shape for name, array in data.items()})
+    return Case(made, check_inputs(model_inputs(made), data))
+
+
+@pytest.fixture(scope="module")
+def block(tiny: Tiny) -> Case:
+    """A transformer block whose heads of 8 channels are padded to 16, with GELU and a mean over tokens."""
+    return load(tiny.model, read_npz(tiny.calibration))
+
+
+@pytest.fixture(scope="module", params=["vit", "bert-mean"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Patches, a class token and positions; token ids and masks."""
+    chosen = NETWORKS[request.param]
+    return load(chosen.export(tmp_path_factory.mktemp("network")), chosen.data())
+
+
+@pytest.fixture(scope="module")
+def perceptron() -> Case:
+    """Linear, ReLU, linear: nothing that the integer network computes in another way."""
+    random, constants = np.random.default_rng(3), dict[str, NDArray[Any]]()
+    nodes = [linear(random, constants, "x", "a", 12, 20), node("Relu", ["a"], "b"), linear(random, constants, "b", "y", 20, 5)]
+    data = {"x": (random.normal(size=(400, 12)) + 1.0).astype(np.float32)}
+    return Case(model(nodes, {"x": ("float32", (12,))}, {"y": (5,)}, constants), data)
+
+
+def run(proto: onnx.ModelProto, data: Arrays, level: Any) -> Arrays:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, data), strict=True))
+
+
+def constants(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    return {tensor.name: tensor for tensor in proto.graph.initializer}
+
+
+def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[NDArray[np.int64], int]:
+    """The integer graph's weights of a float layer, without channels of padded heads, in the layout of the layer; their bits."""
+    graph, known = quantized.graph, quantized.correspondence
+    value = output_name(layer)
+    makers = {node.output: node for node in graph.nodes}
+    if f"{value}/weight" not in graph.constants:  # absorbed by what reads it
+        value = output_name(case.model.graph.node(layer.name).outputs[0].uses()[0].node)
+    maker = next(node for node in graph.nodes if f"{value}/weight" in node.inputs)
+    words = graph.constants[f"{value}/weight"]
+    rows = known[maker.output].channels
+    x = makers.get(maker.inputs[0])
+    source = x.inputs[0] if x is not None and x.op == "patches" else maker.inputs[0]
+    columns = known[source].channels
+    words = words if rows is None else words[rows]
+    words = words if columns is None else words[:, columns]
+    shape = layer.inputs[1].shape.numpy()
+    words = words.reshape(shape) if layer.op_type == "PatchEmbed" else words.T
+    assert words.shape == shape
+    return words, graph.tensors[f"{value}/weight"].qtype.bits
+
+
+def check_words(case: Case, quantized: Quantized, proto: onnx.ModelProto) -> set[int]:
+    """Every linear layer's words in the file are those of the integer graph; the bits that layers have."""
+    found, widths = constants(proto), set()
+    for layer in case.model.graph:
+        if layer.op_type not in ("Linear", "PatchEmbed"):
+            continue
+        words, bits = expected_words(case, quantized, layer)
+        stored = found[f"{output_name(layer)}/weight/words"]
+        assert stored.data_type == (onnx.TensorProto.INT4 if bits <= 4 else onnx.TensorProto.INT8)
+        assert np.array_equal(numpy_helper.to_array(stored).astype(np.int64), words)
+        widths.add(bits)
+    return widths
+
+
+@pytest.mark.parametrize(
+    ("options", "widths"),
+    [({}, {8}), ({"weight_bits": 4, "activation_bits": 4}, {4, 8}), (MIXED, {2, 3, 4, 8}), ({"equalization": False}, {8})],
+)
+def test_padded_block(block: Case, options: dict[str, Any], widths: set[int]) -> None:
+    quantized = block.quantized(**options)
+    proto = export_qdq(block.model, quantized)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {node.domain for node in proto.graph.node} == {""}
+    assert (proto.ir_version, [(o.domain, o.version) for o in proto.opset_import]) == (MAXIMUM_IR_VERSION, [("", 21)])
+    assert check_words(block, quantized, proto) >= widths
+    integer, real = block.integer(quantized)["logits"], float_outputs(block.model, block.data)["logits"]
+    for level in LEVELS:
+        found = run(proto, block.data, level)["logits"]
+        assert signal_to_noise(integer, found) > max(signal_to_noise(real, integer), 25.0)
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (4, 4)])
+def test_networks(network: Case, bits: tuple[int, int]) -> None:
+    quantized = network.quantized(weight_bits=bits[0], activation_bits=bits[1])
+    proto = export_qdq(network.model, quantized)
+    onnx.checker.check_model(proto, full_check=True)
+    check_words(network, quantized, proto)
+    tables = [node for node in network.model.graph if node.op_type == "Embedding"]
+    for table in tables:
+        stored = numpy_helper.to_array(constants(proto)[f"{output_name(table)}/table/words"])
+        assert stored.dtype == np.int8
+        assert np.array_equal(stored, quantized.graph.constants[f"{output_name(table)}/table"])
+    integer, real = network.integer(quantized), float_outputs(network.model, network.data)
+    for level in LEVELS:
+        found = run(proto, network.data, level)
+        for name, values in integer.items():
+            if values.ndim == 2:  # the other output has tokens that the mask leaves out
+                assert signal_to_noise(values, found[name]) > signal_to_noise(real[name], values)
+
+
+def test_formats_of_activations(network: Case) -> None:
+    quantized = network.quantized()
+    found = constants(export_qdq(network.model, quantized))
+    checked = 0
+    for tensor, known in quantized.correspondence.items():
+        qtype = quantized.graph.tensors[tensor].qtype
+        name = f"{known.name}/quantized" if known.name in FloatGraph(network.model).inputs else tensor
+        if qtype.overflow is Overflow.ERROR or f"{name}/scale" not in found:
+            continue
+        scales = qtype.scales if known.channels is None or not qtype.scales.ndim else qtype.scales[known.channels]
+        stored = numpy_helper.to_array(found[f"{name}/scale"])
+        assert np.array_equal(np.broadcast_to(stored, scales.shape), scales.astype(np.float32))
+        zero = numpy_helper.to_array(found[f"{name}/zero_point"])
+        assert zero.dtype == np.dtype(f"{'' if qtype.signed else 'u'}int{8 if qtype.bits <= 8 else 16}")
+        assert np.all(zero == qtype.zero_point)
+        checked += 1
+    assert checked > 15
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"equalization": False},
+        {"layers": {"a": LayerBits(weight=3, activation=8), "y": LayerBits(weight=2, activation=3)}},
+        {"residual_bits": 10},
+    ],
+)
+def test_linear_layers(perceptron: Case, options: dict[str, Any]) -> None:
+    """Without attention and smooth functions a word is another only where float32 and the multipliers' 17 bits meet a tie."""
+    quantized = perceptron.quantized(**options)
+    proto = export_qdq(perceptron.model, quantized)
+    check_words(perceptron, quantized, proto)
+    integer = perceptron.integer(quantized)["y"]
+    step = quantized.graph.tensors["y"].qtype.scales
+    steps = [np.abs(run(proto, perceptron.data, level)["y"] - integer) / step for level in LEVELS]
+    assert np.mean(steps[0] < 0.5) > 0.97
+    assert steps[0].max() < 1.5
+    assert np.mean(steps[1] < 0.5) > 0.97  # onnxruntime's fused kernels
+
+
+def test_zero_points(perceptron: Case) -> None:
+    """A one-sided input has a zero point, and the layer behind it takes it off."""
+    quantized = perceptron.quantized()
+    qtype = quantized.graph.tensors["x"].qtype
+    assert qtype.zero_point not in (0, qtype.minimum)
+    assert numpy_helper.to_array(constants(export_qdq(perceptron.model, quantized))["x/quantized/zero_point"]) == qtype.zero_point
+
+
+@pytest.mark.filterwarnings("ignore")  # qonnx's own
+def test_qonnx(network: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QONNX's own executor computes what onnxruntime makes of QDQ, to the last bit where ties round alike."""
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    quantized = network.quantized(weight_bits=4, activation_bits=6)
+    exported = export_qonnx(network.model, quantized)
+    onnx.checker.check_model(exported)
+    assert {node.op_type for node in exported.graph.node if node.domain} == {"Quant"}
+    samples = len(next(iter(network.data.values())))
+    for value in (*exported.graph.input, *exported.graph.output, *exported.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param == "batch":
+                axis.dim_value = samples  # which the executor wants to know
+    for quant in exported.graph.node:
+        for attribute in quant.attribute:
+            if attribute.name == "rounding_mode":
+                assert attribute.s == b"HALF_UP"
+                attribute.s = b"ROUND"  # as QuantizeLinear does
+    monkeypatch.setattr(onnx, "IR_VERSION", MAXIMUM_IR_VERSION)  # of the files that it hands to onnxruntime
+    found = execute_onnx(ModelWrapper(exported).transform(InferShapes()), network.data)
+    expected = run(export_qdq(network.model, quantized), network.data, LEVELS[0])
+    for name, values in expected.items():
+        assert np.array_equal(found[name], values)
+
+
+def test_too_large(perceptron: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "LARGEST", 100)
+    with pytest.raises(ModelError, match="a single ONNX file holds 2 GB at most"):
+        export_qdq(perceptron.model, perceptron.quantized())
+
+
+@pytest.mark.parametrize("form", ["qdq", "qonnx"])
+def test_export_of_a_build(form: str, tiny_build: Path, tmp_path: Path, terminal: Terminal) -> None:
+    outcome = terminal.run("export", tiny_build, "--format", form, "-o", tmp_path / "out.onnx")
+    assert outcome.status == 0
+    assert str(tmp_path / "out.onnx") in outcome.out
+    proto = onnx.load(tmp_path / "out.onnx")
+    onnx.checker.check_model(proto)
+    quants = {"qdq": "DequantizeLinear", "qonnx": "Quant"}[form]
+    assert any(node.op_type == quants for node in proto.graph.node)
+    if form == "qdq":
+        assert (tmp_path / "out.onnx").read_bytes() == (tiny_build / "model.qdq.onnx").read_bytes()
+        data = edgeflow.open_build(tiny_build).golden()
+        found = run(proto, data, LEVELS[1])["logits"]
+        integer = edgeflow.simulate(tiny_build, data)["logits"]
+        assert signal_to_noise(integer, found) > 25.0
+
+
+def test_bad_input(workplace: Path, terminal: Terminal, tmp_path: Path) -> None:
+    assert "is not a folder" in terminal.refused("export", workplace / "nowhere", "-o", tmp_path / "out.onnx")
+    assert "is not an EdgeFlow build" in terminal.refused("export", workplace, "-o", tmp_path / "out.onnx")
+    assert "--format" in terminal.refused("export", workplace / "build", "--format", "tflite", "-o", tmp_path / "out.onnx")
+    assert "-o" in terminal.refused("export", workplace / "build")
+    message = terminal.refused("export", workplace / "build", "-o", tmp_path / "nowhere" / "out.onnx")
+    assert message.endswith("is not a folder; create it or choose another")
+    with pytest.raises(InputError, match="'tflite' is not known: choose from qdq, qonnx"):
+        edgeflow.export(workplace / "build", tmp_path / "out.onnx", format="tflite")  # type: ignore[arg-type]
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_build_without_correspondence(workplace: Path, tmp_path: Path) -> None:
+    """A build of before there was an export."""
+    opened = edgeflow.open_build(workplace / "build")
+    (workplace / "build" / "correspondence.json").rename(tmp_path / "correspondence.json")
+    try:
+        with pytest.raises(InputError, match=r"lacks correspondence\.json: compile the model again"):
+            edgeflow.export(opened, tmp_path / "out.onnx")
+    finally:
+        (tmp_path / "correspondence.json").rename(workplace / "build" / "correspondence.json")
