@@ -39,6 +39,21 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     facts(out, rows)
 
 
+def fine_tuned(out: RichConsole, file: Path, document: Mapping[str, Any]) -> None:
+    """The epochs of quantization-aware training, and where the model is."""
+    rows = [
+        (
+            f"{epoch['epoch']}{' (kept)' if epoch['epoch'] == document['best'] else ''}",
+            "" if not epoch["epoch"] else f"{epoch['loss']:.4f}",
+            f"{epoch['validation_loss']:.4f}",
+            "" if epoch["top1"] is None else f"{100 * epoch['top1']:.2f} %",
+        )
+        for epoch in document["epochs"]
+    ]
+    table(out, ("epoch", ">training loss", ">validation loss", ">validation top-1"), rows)
+    facts(out, [("samples", f"{document['samples']:,} in {document['seconds']:.0f} s"), ("written to", str(file))])
+
+
 def layers(out: RichConsole, report: Mapping[str, Any]) -> None:
     """One line for each layer."""
     rows = [

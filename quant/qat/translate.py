@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.hw.graph import Graph, QType
+from edgeflow.hw.graph import QType
 from edgeflow.quant.bits import LINEAR
+from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph, output_name, required_input
 from edgeflow.quant.given import give_format
 from edgeflow.quant.qat.network import QuantizedNetwork, evaluating
@@ -93,23 +94,32 @@ class Translation:
     changed: tuple[str, ...]
 
 
-def compare(network: QuantizedNetwork, graph: Graph) -> Translation:
-    """Compare every weight word, and every format in which a linear layer or attention reads a tensor.
+def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
+    """Compare every weight word, and every format in which a linear layer or attention reads a tensor, with the integer graph of
+    the network's :func:`tuned_model`.
 
     The integer layer of a float node is the one whose weights bear the name of what the node makes, or of what absorbed it.
     """
+    graph, words = quantized.graph, layer_words(network)
     reading = {(use.node, use.index): i for i, site in enumerate(network.sites) for use in site.readings}
     formats = [activation.qtype() for activation in network.activations]
-    words, count, differ, seen = layer_words(network), 0, 0, 0
+    count, differ, seen = 0, 0, 0
     changed: list[str] = []
     integer = {node.inputs[1]: node for node in graph.nodes if node.op == "linear"}
     attentions = {node.output.removesuffix("/padded"): node for node in graph.nodes if node.op == "attention"}
+
+    def channels(tensor: str) -> NDArray[np.int64] | slice:
+        """Where the model's channels stand in a tensor whose heads may be padded."""
+        known = quantized.correspondence.get(tensor)
+        return slice(None) if known is None or known.channels is None else known.channels
+
     for place, node in enumerate(network.graph.nodes):
         name = output_name(node)
         if node.op_type in LINEAR:
             readers = [output_name(use.node) for use in network.graph.uses_of(name)]
             made = next(integer[key] for key in (f"{other}/weight" for other in (name, *readers)) if key in integer)
-            found, expected = graph.constants[made.inputs[1]], words[place].weight
+            found = graph.constants[made.inputs[1]][channels(made.output)][:, channels(made.inputs[0])]
+            expected = words[place].weight
             count += expected.size
             differ += expected.size if found.shape != expected.shape else int(np.count_nonzero(found != expected))
             operands = {0: made.inputs[0]}
@@ -119,6 +129,12 @@ def compare(network: QuantizedNetwork, graph: Graph) -> Translation:
             continue
         for index, tensor in operands.items():
             seen += 1
-            if graph.tensors[tensor].qtype != formats[reading[node, index]]:
+            if not _same(graph.tensors[tensor].qtype, formats[reading[node, index]], channels(tensor)):
                 changed.append(f"{name} input {index}")
     return Translation(count, differ, seen, tuple(changed))
+
+
+def _same(found: QType, given: QType, channels: NDArray[np.int64] | slice) -> bool:
+    """Whether a tensor has a format with one scale, in the channels that are the model's."""
+    alike = replace(found, scale=given.scale) == given
+    return alike and bool(np.all(np.atleast_1d(found.scales)[channels if found.scales.ndim else slice(None)] == given.scales))
