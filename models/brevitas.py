@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def build(network: type[_Network], bits: int, scales: str, seed: int = 0) -> nn.
     """A network with seeded weights whose ranges have seen seeded normal inputs, ready for evaluation."""
     torch.manual_seed(seed)
     with _quiet():
-        made = network(bits, scales)  # type: ignore[call-arg]
+        made = network(bits, scales)
         made.train()
         for _ in range(4):
             made(samples(network, 64, seed + 1))
@@ -205,6 +205,38 @@ def record(model: nn.Module, x: Tensor) -> tuple[list[Recorded], NDArray[np.floa
         for hook in hooks:
             hook.remove()
     return found, np.asarray(_plain(output).numpy(), np.float32)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Words of one quantizer that differ from those of an integer tensor, and the largest difference."""
+
+    quantizer: str
+    tensor: str
+    words: int
+    different: int
+    largest: int
+
+
+def compare(
+    recorded: Sequence[Recorded], formats: Mapping[str, tuple[int, bool, float]], words: Mapping[str, NDArray[np.int64]]
+) -> list[Compared]:
+    """Compare recorded integers with the tensors of an integer graph, both in their order of computation.
+
+    ``formats`` are bits, sign and scale of the tensors, ``words`` their integers. A quantizer belongs to the first tensor left that
+    has exactly its format and as many elements; ValueError where there is none.
+    """
+    left = list(words)
+    found = []
+    for entry in recorded:
+        format = (entry.bits, entry.signed, entry.scale)
+        name = next((name for name in left if formats[name] == format and words[name].size == entry.words.size), None)
+        if name is None:
+            raise ValueError(f"no integer tensor has the format of {entry.name}: {format}")
+        left.remove(name)
+        distance = np.abs(words[name].reshape(entry.words.shape) - entry.words)
+        found.append(Compared(entry.name, name, distance.size, int((distance != 0).sum()), int(distance.max(initial=0))))
+    return found
 
 
 @contextlib.contextmanager

@@ -1,0 +1,461 @@
+"""Models that are quantized already keep their words, scales and bits: Brevitas' exports, onnxruntime's, and bad ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
+from edgeflow.hw.graph import Graph, QType
+from edgeflow.quant.config import LayerBits, QuantizationConfig
+from edgeflow.quant.given import given_format, model_warnings
+from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.ptq import Quantized, quantize
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.importer import import_model, run, session
+
+VIT = Path(__file__).resolve().parents[3] / "examples" / "fashion_mnist_vit"
+Array = NDArray[Any]
+
+
+def sqnr(expected: Array, found: Array) -> float:
+    """Signal-to-noise ratio in dB."""
+    return float(10 * np.log10(np.square(expected).mean() / max(np.square(expected - found).mean(), 1e-30)))
+
+
+def integers(graph: Graph, x: Array) -> dict[str, NDArray[np.int64]]:
+    """Every tensor of a graph with one input."""
+    return Executor(graph).run_all(encode_inputs(graph, {graph.inputs[0]: x}))
+
+
+def formats(graph: Graph) -> dict[str, tuple[int, bool, float]]:
+    """Bits, sign and scale of the tensors with one scale."""
+    return {
+        name: (tensor.qtype.bits, tensor.qtype.signed, tensor.qtype.scale)
+        for name, tensor in graph.tensors.items()
+        if isinstance(tensor.qtype.scale, float)
+    }
+
+
+# Brevitas
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Any:
+    """The module of Brevitas networks."""
+    pytest.importorskip("brevitas", reason="Brevitas is not installed: pip install 'edgeflow[qat]'")
+    from edgeflow.models import brevitas
+
+    return brevitas
+
+
+@pytest.fixture(scope="module")
+def exported(zoo: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Any, Path]]:
+    """A network by class name, bits and kind of scales, with the file of one of its exports; each made once."""
+    folder = tmp_path_factory.mktemp("brevitas")
+    networks: dict[tuple[str, int, str], Any] = {}
+
+    def get(name: str, bits: int, scales: str, form: str) -> tuple[Any, Path]:
+        key = name, bits, scales
+        path = folder / f"{name}{bits}{scales}.{form}.onnx".replace(" ", "_")
+        if key not in networks:
+            networks[key] = zoo.build(getattr(zoo, name), bits, scales)
+        if not path.exists():
+            zoo.export(networks[key], path, form)
+        return networks[key], path
+
+    return get
+
+
+def compared(zoo: Any, network: Any, path: Path, count: int) -> tuple[Quantized, list[Any], float]:
+    """The imported model, its words against Brevitas' and the SQNR of its output."""
+    x = zoo.samples(type(network), count, seed=7)
+    recorded, expected = zoo.record(network, x)
+    quantized = quantize(import_model(path), {str(import_model(path).graph.inputs[0].name): x.numpy()[:64]})
+    graph = quantized.graph
+    words = integers(graph, x.numpy())
+    usable = {name: words[name] for name in words if name in formats(graph)}
+    output = decode_outputs(graph, {name: words[name] for name in graph.outputs})[graph.outputs[0]]
+    return quantized, zoo.compare(recorded, formats(graph), usable), sqnr(expected, output)
+
+
+@pytest.mark.parametrize("form", ["QONNX", "QCDQ"])
+@pytest.mark.parametrize("scales", ["tensor", "channel", "power of two"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_every_word_of_a_brevitas_mlp(zoo: Any, exported: Any, bits: int, scales: str, form: str) -> None:
+    quantized, rows, _ = compared(zoo, *exported("Mlp", bits, scales, form), count=2000)
+    assert quantized.warnings == ()
+    assert [row.quantizer for row in rows] == [
+        "quantize.act_quant",
+        "layers.1.act_quant",
+        "layers.3.act_quant",
+        "layers.4.output_quant",
+    ]
+    assert rows[0].different <= 1
+    assert [node.op for node in quantized.graph.nodes] == ["linear"] * 3
+
+
+@pytest.mark.parametrize(("bits", "scales", "form"), [(8, "channel", "QCDQ"), (4, "tensor", "QONNX"), (4, "power of two", "QCDQ")])
+def test_every_word_behind_a_patch_embedding(zoo: Any, exported: Any, bits: int, scales: str, form: str) -> None:
+    quantized, rows, _ = compared(zoo, *exported("Patches", bits, scales, form), count=300)
+    assert quantized.warnings == ()
+    assert len(rows) == 4
+    assert rows[0].different <= 1
+
+
+@pytest.mark.parametrize("scales", ["tensor", "channel"])
+def test_weights_are_the_words_of_brevitas(exported: Any, scales: str) -> None:
+    for form in ("QONNX", "QCDQ"):
+        network, path = exported("Mlp", 4, scales, form)
+        graph = quantize(import_model(path), {str(import_model(path).graph.inputs[0].name): np.ones((4, 64), np.float32)}).graph
+        linear = [node for node in graph.nodes if node.op == "linear"]
+        for node, layer in zip(linear, (network.layers[i] for i in (0, 2, 4)), strict=True):
+            words = layer.quant_weight().int(float_datatype=False).numpy()
+            np.testing.assert_array_equal(graph.constants[node.inputs[1]], words)
+            assert graph.tensors[node.inputs[1]].qtype.bits == 4
+
+
+@pytest.mark.parametrize(("bits", "form", "least"), [(8, "QONNX", 38.0), (8, "QCDQ", 38.0), (4, "QCDQ", 20.0)])
+def test_a_brevitas_transformer_block(zoo: Any, exported: Any, bits: int, form: str, least: float) -> None:
+    """Its integer tensors have exactly Brevitas' formats (or :func:`compare` raises); normalization, softmax and GELU have
+    arithmetic of their own, so that words differ by little."""
+    quantized, rows, fidelity = compared(zoo, *exported("Block", bits, "channel", form), count=200)
+    assert quantized.warnings == ()
+    assert len(rows) == 10
+    assert rows[0].different == 0
+    assert fidelity > least
+    attention = next(node for node in quantized.graph.nodes if node.op == "attention")
+    assert [row.tensor for row in rows[2:5]] == list(attention.inputs[:3])
+
+
+def test_requests_for_other_bits_are_refused(exported: Any) -> None:
+    model = import_model(exported("Mlp", 8, "tensor", "QCDQ")[1])
+    data = {str(model.graph.inputs[0].name): np.ones((4, 64), np.float32)}
+    with pytest.raises(InputError, match=r"^quantization option weight_bits is 4, but .* keeps its own formats \(8 bits there\)"):
+        quantize(model, data, QuantizationConfig(weight_bits=4))
+    layers = {"/layers/layers.0/Gemm": LayerBits(weight=4)}
+    with pytest.raises(InputError, match=r"^quantization option layers asks for 4 bits in '/layers/layers.0/Gemm', but"):
+        quantize(model, data, QuantizationConfig(layers=layers))
+
+
+# onnxruntime
+
+
+class _Images:
+    """Calibration data as onnxruntime wants it."""
+
+    def __init__(self, images: Array) -> None:
+        self.batches = iter([{"image": images[i : i + 16]} for i in range(0, len(images), 16)])
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self.batches, None)
+
+
+@pytest.mark.parametrize(("per_channel", "signed"), [(False, False), (True, True)])
+def test_a_model_quantized_by_onnxruntime(tmp_path: Path, per_channel: bool, signed: bool) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    calibration = np.load(VIT / "calibration.npz")["image"][:64]
+    test = np.load(VIT / "test.npz")["image"][:200]
+    path = tmp_path / "model.onnx"
+    logging.disable(logging.WARNING)  # it says much
+    try:
+        quantize_static(
+            VIT / "model.onnx",
+            path,
+            _Images(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=per_channel,
+            activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": signed},
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    expected = run(session(path), {"image": test})["logits"]
+    model = import_model(path)
+    scales = {float(s) for tensor in onnx.load(path).graph.initializer if tensor.name.endswith("_scale")
+              for s in numpy_helper.to_array(tensor).reshape(-1)}  # fmt: skip
+    linear = [node for node in model.graph if node.op_type in ("Linear", "PatchEmbed")]
+    for node in linear:
+        x, weight = given_format(node, 0), given_format(node, 1)
+        assert x is not None
+        assert weight is not None
+        assert {float(s) for s in np.atleast_1d(x.scales)} | {float(s) for s in np.atleast_1d(weight.scales)} <= scales
+        assert isinstance(weight.scale, tuple) == per_channel
+    lines = model_warnings(model)
+    assert len(lines) == 1
+    assert "quantizers of intermediate results are left out, since EdgeFlow computes these inside one operator" in lines[0]
+    quantized = quantize(model, {"image": calibration})
+    assert any("zero point" in line for line in quantized.warnings) != signed  # attention's operands
+    words = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"image": test}))
+    found = decode_outputs(quantized.graph, words)["logits"]
+    assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.97
+    assert sqnr(expected, found) > 25
+
+
+# Every spelling of a quantizer
+
+
+def layer(
+    *,
+    opset: int = 21,
+    weight: Array | None = None,
+    weight_type: int = TensorProto.INT8,
+    weight_scale: Any = 0.25,
+    weight_zero: Any = None,
+    weight_axis: int = 1,
+    activation_type: int = TensorProto.INT8,
+    activation_scale: Any = 0.5,
+    activation_zero: Any = 0,
+    clip: tuple[int, int] | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """``y = DQ(Clip(Q(x))) @ DQ(W)`` with x (2, 4) and W (4, 3)."""
+    words = np.arange(-6, 6).reshape(4, 3) if weight is None else weight
+    constants = [
+        _tensor("w", words, weight_type),
+        numpy_helper.from_array(np.asarray(weight_scale, np.float32), "ws"),
+        _tensor("wz", np.zeros_like(weight_scale) if weight_zero is None else weight_zero, weight_type),
+        numpy_helper.from_array(np.asarray(activation_scale, np.float32), "xs"),
+        _tensor("xz", activation_zero, activation_type),
+    ]
+    options = attributes or {}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"], "quantize", **options)]
+    last = "q"
+    if clip is not None:
+        constants += [_tensor("low", clip[0], activation_type), _tensor("high", clip[1], activation_type)]
+        nodes.append(helper.make_node("Clip", ["q", "low", "high"], ["c"], "clip"))
+        last = "c"
+    nodes += [
+        helper.make_node("DequantizeLinear", [last, "xs", "xz"], ["d"], "dequantize", **options),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["v"], "weights", axis=weight_axis),
+        helper.make_node("MatMul", ["d", "v"], ["y"], "product"),
+    ]
+    return _model(nodes, constants, opset)
+
+
+def _tensor(name: str, values: Any, kind: int) -> onnx.TensorProto:
+    array = np.asarray(values)
+    return helper.make_tensor(name, kind, array.shape, array.reshape(-1).tolist())
+
+
+def _model(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], opset: int = 21) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "model",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
+        constants,
+    )
+    domains = [helper.make_opsetid("", opset), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    return helper.make_model(graph, opset_imports=domains, ir_version=10)
+
+
+def qonnx(op_type: str = "Quant", scale: Any = 0.5, zero: Any = 0.0, bits: Any = 4.0, **attributes: Any) -> onnx.ModelProto:
+    """``y = Quant(x) @ W``."""
+    constants = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in (
+        ("s", scale), ("z", zero), ("b", bits), ("w", np.ones((4, 3))), ("out", 2.0))]  # fmt: skip
+    inputs = {"Quant": ["x", "s", "z", "b"], "BipolarQuant": ["x", "s"], "Trunc": ["x", "s", "z", "b", "out"]}[op_type]
+    nodes = [
+        helper.make_node(op_type, inputs, ["d"], "quantize", domain="qonnx.custom_op.general", **attributes),
+        helper.make_node("MatMul", ["d", "w"], ["y"], "product"),
+    ]
+    return _model(nodes, constants)
+
+
+def linear_of(proto: onnx.ModelProto, folder: Path) -> tuple[QType | None, QType | None, Array]:
+    """The formats of the only layer's input and weights, and its real weights."""
+    onnx.save(proto, folder / "model.onnx")
+    model = import_model(folder / "model.onnx")
+    (node,) = (node for node in model.graph if node.op_type == "Linear")
+    weight = node.inputs[1]
+    assert weight is not None
+    assert weight.const_value is not None
+    return given_format(node, 0), given_format(node, 1), weight.const_value.numpy()
+
+
+def shown(qtype: QType | None) -> tuple[int, bool, Any, int]:
+    """Bits, sign, scale, zero point."""
+    assert qtype is not None
+    return qtype.bits, qtype.signed, qtype.scale, qtype.zero_point
+
+
+@pytest.mark.parametrize(
+    ("options", "activation", "weights"),
+    [
+        ({}, (8, True, 0.5, 0), (8, True, 0.25, 0)),
+        ({"opset": 11, "weight_axis": 1}, (8, True, 0.5, 0), (8, True, 0.25, 0)),
+        ({"opset": 25}, (8, True, 0.5, 0), (8, True, 0.25, 0)),
+        ({"clip": (-8, 7)}, (4, True, 0.5, 0), (8, True, 0.25, 0)),
+        ({"activation_type": TensorProto.UINT8, "clip": (0, 15)}, (4, False, 0.5, 0), (8, True, 0.25, 0)),
+        ({"activation_type": TensorProto.UINT8, "activation_zero": 100}, (8, True, 0.5, -28), (8, True, 0.25, 0)),
+        ({"activation_type": TensorProto.UINT8, "activation_zero": 128}, (8, True, 0.5, 0), (8, True, 0.25, 0)),
+        ({"activation_type": TensorProto.INT4, "weight_type": TensorProto.INT4}, (4, True, 0.5, 0), (4, True, 0.25, 0)),
+        ({"activation_type": TensorProto.UINT4}, (4, False, 0.5, 0), (8, True, 0.25, 0)),
+        ({"weight_scale": [0.25, 0.5, 1.0], "weight_zero": [0, 0, 0]}, (8, True, 0.5, 0), (8, True, (0.25, 0.5, 1.0), 0)),
+        (
+            {"weight_type": TensorProto.UINT8, "weight_zero": 128, "weight": np.arange(122, 134).reshape(4, 3)},
+            (8, True, 0.5, 0),
+            (8, True, 0.25, 0),
+        ),
+        (
+            {"weight_type": TensorProto.UINT8, "weight_zero": 100, "weight": np.arange(94, 106).reshape(4, 3)},
+            (8, True, 0.5, 0),
+            (8, True, 0.25, 0),
+        ),
+        ({"activation_scale": [0.5]}, (8, True, 0.5, 0), (8, True, 0.25, 0)),
+    ],
+)
+def test_quantize_and_dequantize(tmp_path: Path, options: dict[str, Any], activation: Any, weights: Any) -> None:
+    if options.get("opset", 21) < 13:
+        options = {key: value for key, value in options.items() if key != "weight_axis"}
+    x, w, real = linear_of(layer(**options), tmp_path)
+    assert (shown(x), shown(w)) == (activation, weights)
+    scale = np.asarray(options.get("weight_scale", 0.25))
+    np.testing.assert_array_equal(real, np.arange(-6, 6).reshape(4, 3) * scale)
+
+
+@pytest.mark.parametrize(
+    ("options", "activation"),
+    [
+        ({"signed": 1}, (4, True, 0.5, 0)),
+        ({"signed": 0}, (4, False, 0.5, 0)),
+        ({"signed": 0, "zero": 3.0}, (4, True, 0.5, -5)),
+        ({"signed": 1, "rounding_mode": "HALF_UP"}, (4, True, 0.5, 0)),
+    ],
+)
+def test_quant(tmp_path: Path, options: dict[str, Any], activation: Any) -> None:
+    x, weight, _ = linear_of(qonnx(**options), tmp_path)
+    assert shown(x) == activation
+    assert weight is None
+
+
+def test_weights_of_one_bit(tmp_path: Path) -> None:
+    proto = qonnx(signed=1)
+    proto.graph.node[1].input[1] = "v"
+    proto.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.float32([[1, -2, 3]] * 4), "w"))
+    proto.graph.node.insert(0, helper.make_node("BipolarQuant", ["w", "s"], ["v"], "sign", domain="qonnx.custom_op.general"))
+    _, weight, real = linear_of(proto, tmp_path)
+    assert shown(weight) == (2, True, 0.5, 0)
+    np.testing.assert_array_equal(real, [[0.5, -0.5, 0.5]] * 4)
+
+
+def test_scales_that_the_model_computes(tmp_path: Path) -> None:
+    proto = layer()
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(2.0), "two"))
+    for node in proto.graph.node:
+        for i, name in enumerate(node.input):
+            if name == "xs":
+                node.input[i] = "xs2"
+    proto.graph.node.insert(0, helper.make_node("Mul", ["xs", "two"], ["xs2"], "scale"))
+    x, _, _ = linear_of(proto, tmp_path)
+    assert shown(x) == (8, True, 1.0, 0)
+
+
+def test_quantizers_behind_data_movement_and_for_each_reader(tmp_path: Path) -> None:
+    """A quantizer on either side of a transposition means the same; two equal ones in a row, or one for each reader, are one."""
+    proto = layer()
+    proto.graph.initializer.append(numpy_helper.from_array(np.int64([2, 2, 2]), "shape"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.int64([2, 4]), "flat"))
+    del proto.graph.node[-1]
+    proto.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["d", "shape"], ["r"], "split"),
+            helper.make_node("QuantizeLinear", ["r", "xs", "xz"], ["q2"], "quantize2"),
+            helper.make_node("DequantizeLinear", ["q2", "xs", "xz"], ["d2"], "dequantize2"),
+            helper.make_node("Reshape", ["d2", "flat"], ["f"], "join"),
+            helper.make_node("MatMul", ["f", "v"], ["y"], "product"),
+        ]
+    )
+    onnx.save(proto, tmp_path / "model.onnx")
+    model = import_model(tmp_path / "model.onnx")
+    (node,) = model.graph
+    assert shown(given_format(node, 0)) == (8, True, 0.5, 0)
+    assert model_warnings(model) == ()
+
+
+def test_other_steps_behind_a_quantizer_are_told(tmp_path: Path) -> None:
+    proto = layer()
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(0.75), "xs2"))
+    del proto.graph.node[-1]
+    proto.graph.node.extend(
+        [
+            helper.make_node("QuantizeLinear", ["d", "xs2", "xz"], ["q2"], "quantize2"),
+            helper.make_node("DequantizeLinear", ["q2", "xs2", "xz"], ["d2"], "dequantize2"),
+            helper.make_node("MatMul", ["d2", "v"], ["y"], "product"),
+        ]
+    )
+    onnx.save(proto, tmp_path / "model.onnx")
+    model = import_model(tmp_path / "model.onnx")
+    assert model_warnings(model) == (
+        "dequantize2: quantizes what another quantizer has rounded to other steps; only this one is kept",
+    )
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (
+            layer(activation_scale=[0.5, 0.5, 0.25, 0.5], activation_zero=[0] * 4),
+            "dequantize .*: an activation with a scale for each",
+        ),
+        (layer(weight_scale=np.ones((2, 3)), weight_zero=np.zeros((2, 3)), weight_axis=0), "weights .*: scales for blocks of 'w'"),
+        (
+            layer(weight_scale=[1.0] * 3 + [2.0], weight_zero=[0] * 4, weight_axis=0),
+            "weights: weights with a scale for each input",
+        ),
+        (layer(activation_type=TensorProto.INT16), "dequantize: product would read 16 bits; linear layers read at most 8"),
+        (layer(activation_scale=0.0), "dequantize .*: its scale is not positive"),
+        (layer(clip=(0, 1)), "dequantize .*: an activation of 1 bit is not supported"),
+        (
+            layer(weight_type=TensorProto.UINT8, weight_zero=0, weight=np.full((4, 3), 200)),
+            "weights: its weights, counted from the zero point, reach from 200 to 200",
+        ),
+        (layer(weight_type=TensorProto.INT16, weight=np.full((4, 3), 999)), "weights: its weights, .*, reach from 999 to 999"),
+        (qonnx(rounding_mode="FLOOR"), "quantize .*: rounding mode FLOOR of an activation is not supported"),
+        (qonnx(rounding_mode="ROUND_TO_ZERO"), "quantize .*: rounding mode ROUND_TO_ZERO of an activation is not supported"),
+        (qonnx(scale=[0.5, 0.25, 0.5, 0.5]), "quantize .*: an activation with a scale for each channel"),
+        (qonnx(bits=2.5), "quantize .*: 2.5 bits"),
+        (qonnx(zero=0.5), "quantize .*: its zero point 0.5 is not an integer"),
+        (qonnx("BipolarQuant"), "quantize .*: activations of one bit are not supported"),
+        (qonnx("Trunc"), "quantize .*: cutting bits off is not supported"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, proto: onnx.ModelProto, message: str) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(EdgeFlowError, match=message) as caught:
+        import_model(path)
+    assert isinstance(caught.value, UnsupportedError) or "not positive" in message or "integer" in message
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_integer_operators_and_inputs_are_refused(tmp_path: Path) -> None:
+    proto = layer()
+    proto.graph.node.insert(1, helper.make_node("Add", ["q", "q"], ["sum"], "integers"))
+    proto.graph.node[2].input[0] = "sum"
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedError, match=r"integers \(Add\): it computes on quantized integers"):
+        import_model(tmp_path / "model.onnx")
+    proto = layer()
+    del proto.graph.node[0]
+    proto.graph.node[0].input[0] = "x"
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedError, match=r"dequantize \(DequantizeLinear\): input 'x' of the model holds integers"):
+        import_model(tmp_path / "model.onnx")
+    proto = layer()
+    proto.graph.node[1].input[1] = "ws"
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedError, match=r"its scale or zero point is not that of quantize \(QuantizeLinear\)"):
+        import_model(tmp_path / "model.onnx")
