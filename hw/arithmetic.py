@@ -1,7 +1,8 @@
-"""The scalar arithmetic that every operator is built from: one rounding rule, dyadic requantization, saturation.
+"""The scalar arithmetic that every operator is built from: dyadic requantization, its rounding, saturation.
 
 Requantization (HAWQ-V3, arXiv 2011.10680, section 3) is ``(acc * m + 2^(c-1)) >> c``: an integer multiplier ``m`` and a shift ``c``
-stand for the real factor ``m / 2^c``; rounding is half up. ``c = 0`` means no rounding term.
+stand for the real factor ``m / 2^c``; rounding is half up. ``c = 0`` means no rounding term. Linear layers may round half to even
+instead, as the quantizers of imported models do: a tie, a sum whose ``c`` dropped bits are all zero, gives the even neighbour.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ from numpy.typing import NDArray
 from edgeflow.hw.graph import Format, IntArray
 
 MULTIPLIER_BITS = 17  # with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
+ACCUMULATOR_MULTIPLIER_BITS = 24  # of a linear layer's accumulator: 32 x 25 bits signed are two slices of either family
 MAXIMUM_SHIFT = 46
 
 
-def round_shift(value: IntArray, shift: int) -> IntArray:
-    """``value / 2^shift`` rounded half up."""
-    return value if shift == 0 else (value + (1 << (shift - 1))) >> shift
+def round_shift(value: IntArray, shift: int, half_even: bool = False) -> IntArray:
+    """``value / 2^shift`` rounded half up, or half to even."""
+    if shift == 0:
+        return value
+    total = value + (1 << (shift - 1))
+    if not half_even:
+        return total >> shift
+    tie = total & ((1 << shift) - 1) == 0
+    return np.where(tie, (total >> shift) & ~1, total >> shift)
 
 
-def requantize(accumulator: IntArray, multiplier: IntArray | int, shift: int) -> IntArray:
-    """``(acc * m + 2^(c-1)) >> c``, not saturated."""
-    return round_shift(accumulator * multiplier, shift)
+def requantize(accumulator: IntArray, multiplier: IntArray | int, shift: int, half_even: bool = False) -> IntArray:
+    """``(acc * m + 2^(c-1)) >> c``, not saturated; half to even where it says so."""
+    return round_shift(accumulator * multiplier, shift, half_even)
 
 
 def saturate(value: IntArray, bits: int, signed: bool) -> IntArray:
@@ -34,8 +42,9 @@ def saturate(value: IntArray, bits: int, signed: bool) -> IntArray:
 def dyadic(ratio: float | NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> tuple[NDArray[np.int64], int]:
     """Multipliers below ``2^bits`` in magnitude and their one common shift with ``m / 2^shift`` nearest to ``ratio``.
 
-    The shift is the largest that fits every multiplier, at most ``MAXIMUM_SHIFT``. At shift 0 multipliers may have
-    ``MULTIPLIER_BITS`` bits; a ratio beyond that gets the largest, with which every word but 0 saturates 16 bits all the same.
+    The shift is the largest that fits every multiplier, at most ``MAXIMUM_SHIFT`` (one more for each bit of multipliers beyond
+    ``MULTIPLIER_BITS``). At shift 0 multipliers may have ``MULTIPLIER_BITS`` bits; a ratio beyond that gets the largest, with which
+    every word but 0 saturates 16 bits all the same.
     ValueError if a ratio is not finite.
     """
     ratio = np.asarray(ratio, dtype=np.float64)
@@ -43,7 +52,7 @@ def dyadic(ratio: float | NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> t
     if not np.isfinite(largest):
         raise ValueError("requantization ratios must be finite")
     limit = (1 << bits) - 1
-    shift = MAXIMUM_SHIFT
+    shift = MAXIMUM_SHIFT + max(bits - MULTIPLIER_BITS, 0)
     while shift > 0 and np.floor(largest * 2.0**shift + 0.5) > limit:
         shift -= 1
     if shift == 0:

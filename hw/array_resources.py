@@ -27,6 +27,7 @@ from edgeflow.hw.primitives import (
 CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
 PACKED_BITS, OPERAND_BITS, SCORE_BITS, ACCUMULATOR_BITS = 27, 18, 24, 32
 MULTIPLIER_BITS, ELEMENT_BITS, PRODUCT_BITS = 18, 17, 50
+WIDE_MULTIPLIER_BITS, WIDE_PRODUCT_BITS = 25, 57  # of a linear layer's accumulator
 TABLE_ENTRIES = 1 << 11
 EXPONENT_ENTRIES = 1 << 10
 ADDRESS_BITS = 16
@@ -93,26 +94,29 @@ def stationary(a: Architecture) -> Counts:
     packers += (a.po // 2) * (adder_luts(9)) if "attention" in a.units else 0
     # An operand is a byte of a line (64 / PI places), a half byte, or two half bytes with a borrow.
     operands = a.pi * (mux_luts(LINE_BYTES // a.pi, 8) + mux_luts(4, OPERAND_BITS) + adder_luts(5))
-    parameters = 2 * a.po * (ACCUMULATOR_BITS + 2 * MULTIPLIER_BITS)
+    parameters = 2 * a.po * (ACCUMULATOR_BITS + WIDE_MULTIPLIER_BITS + MULTIPLIER_BITS)
     ff = a.pi * OPERAND_BITS * (1 + a.po // 16) + parameters + 8 * a.stream_bytes
     return 0, memory + packers + operands + a.po * mux_luts(2, ACCUMULATOR_BITS), ff, 0
 
 
 def epilogue(a: Architecture) -> Counts:
-    """EPILOGUE lanes, each with two requantizations: 32 x 18 bits for the sum, 17 x 18 for the residual or the table entry; each
-    with a rounding addition and a shift of 50 bits; the lane's copy of the activation table; saturation; and the choice of the
-    lane's result and parameters among PO / EPILOGUE."""
+    """EPILOGUE lanes, each with two requantizations: 32 x 25 bits for the sum, 17 x 18 for the residual or the table entry; with a
+    rounding addition and a shift of 57 and of 50 bits; for half to even the comparison of the places that the shift drops with zero
+    (which places is decoded once for all lanes: three places and their choice in a LUT, then two levels); the lane's copy of the
+    activation table; saturation; and the choice of the lane's result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
-    dsp = multiplier_dsps(ACCUMULATOR_BITS, MULTIPLIER_BITS) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
-    choose = mux_luts(groups * rows, ACCUMULATOR_BITS) + mux_luts(2 * groups, 2 * MULTIPLIER_BITS)
-    round_shift = 2 * adder_luts(PRODUCT_BITS) + shifter_luts(PRODUCT_BITS, 50)
+    dsp = multiplier_dsps(ACCUMULATOR_BITS, WIDE_MULTIPLIER_BITS, a.dsp_bits) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
+    choose = mux_luts(groups * rows, ACCUMULATOR_BITS) + mux_luts(2 * groups, WIDE_MULTIPLIER_BITS + MULTIPLIER_BITS)
+    round_shift = sum(2 * adder_luts(bits) + shifter_luts(bits, bits) for bits in (WIDE_PRODUCT_BITS, PRODUCT_BITS))
+    compared = ceil_div(WIDE_PRODUCT_BITS, 3)
+    tie = compared + ceil_div(compared, 6) + 1
     table = lutram_luts(ELEMENT_BITS - 1, TABLE_ENTRIES)
-    lane = choose + 2 * round_shift + adder_luts(PRODUCT_BITS) + 2 * saturate_luts(PRODUCT_BITS, 16) + table
+    lane = choose + round_shift + tie + adder_luts(WIDE_PRODUCT_BITS) + 2 * saturate_luts(WIDE_PRODUCT_BITS, 16) + table
     place = LINE_BYTES * (mux_luts(3, 8) + 2)  # each byte of the line: its lane in three storages, write enables
-    ff = a.epilogue * (6 * PRODUCT_BITS) + 2 * a.po * ACCUMULATOR_BITS + 8 * LINE_BYTES * 2
+    ff = a.epilogue * 3 * (WIDE_PRODUCT_BITS + PRODUCT_BITS) + 2 * a.po * ACCUMULATOR_BITS + 8 * LINE_BYTES * 2
     residual = a.epilogue * mux_luts(32 // a.epilogue, 16)
-    return a.epilogue * dsp, a.epilogue * lane + place + residual, ff, 0
+    return a.epilogue * dsp, a.epilogue * lane + WIDE_PRODUCT_BITS + place + residual, ff, 0
 
 
 def control() -> Counts:

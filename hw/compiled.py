@@ -1,8 +1,8 @@
 """The executor's inner loops, compiled by Numba: one pass over an array where NumPy takes one for every arithmetic operation.
 
 Values are integers carried in float32 or float64; every product and sum stays below 2^52, so each step is exact and its order does
-not matter. That is what the reordering allowed by ``_EXACT`` relies on; nothing here handles NaN or infinity. Two-dimensional
-arguments are C-contiguous. The loops release the GIL.
+not matter (``requantize_wide``, where products may be longer, multiplies in int64). That is what the reordering allowed by
+``_EXACT`` relies on; nothing here handles NaN or infinity. Two-dimensional arguments are C-contiguous. The loops release the GIL.
 """
 
 from __future__ import annotations
@@ -28,23 +28,53 @@ def _loop(function: Loop) -> Loop:
 
 
 @_loop
-def requantize(accumulator: Array, factor: Array, offset: Array, low: float, high: float, y: Array) -> None:
-    """``y[r, c] = clip(floor(accumulator[r, c] * factor[c] + offset[c]))``; the offset contains the rounding's half."""
+def requantize(accumulator: Array, factor: Array, offset: Array, half_even: bool, low: float, high: float, y: Array) -> None:
+    """``y[r, c] = clip(floor(accumulator[r, c] * factor[c] + offset[c]))``, where the offset contains the rounding's half; or
+    rounded half to even, where it does not."""
     for r in range(accumulator.shape[0]):
         for c in range(accumulator.shape[1]):
-            value = np.floor(np.float64(accumulator[r, c]) * factor[c] + offset[c])
+            value = np.float64(accumulator[r, c]) * factor[c] + offset[c]
+            value = np.rint(value) if half_even else np.floor(value)
             y[r, c] = min(max(value, low), high)
 
 
 @_loop
 def requantize_add(
-    accumulator: Array, factor: Array, offset: Array, added: Array, scale: float, low: float, high: float, y: Array
+    accumulator: Array, factor: Array, offset: Array, half_even: bool, added: Array, scale: float, low: float, high: float, y: Array
 ) -> None:
     """As :func:`requantize` with ``floor(added[r, c] * scale + 1/2)`` added before the clip."""
     for r in range(accumulator.shape[0]):
         for c in range(accumulator.shape[1]):
-            value = np.floor(np.float64(accumulator[r, c]) * factor[c] + offset[c])
+            value = np.float64(accumulator[r, c]) * factor[c] + offset[c]
+            value = np.rint(value) if half_even else np.floor(value)
             value += np.floor(np.float64(added[r, c]) * scale + 0.5)
+            y[r, c] = min(max(value, low), high)
+
+
+@_loop
+def requantize_wide(
+    accumulator: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: int,
+    half_even: bool,
+    added: Array,
+    scale: float,
+    low: float,
+    high: float,
+    y: Array,
+) -> None:
+    """As :func:`requantize_add` for products of up to 2^62: ``bias`` and ``multiplier`` are int64. ``scale`` 0 adds nothing."""
+    half = np.int64(1) << (shift - 1) if shift > 0 else np.int64(0)
+    dropped = (np.int64(1) << shift) - 1 if half_even and shift > 0 else np.int64(-1)  # a tie has none of these bits
+    for r in range(accumulator.shape[0]):
+        for c in range(accumulator.shape[1]):
+            total = (np.int64(accumulator[r, c]) + bias[c]) * multiplier[c] + half
+            rounded = total >> shift
+            if total & dropped == 0:
+                rounded &= -2
+            # A float64 may round a result of more than 53 bits, which is far outside the range all the same.
+            value = np.float64(rounded) + np.floor(np.float64(added[r, c]) * scale + 0.5)
             y[r, c] = min(max(value, low), high)
 
 

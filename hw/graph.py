@@ -22,9 +22,11 @@ IntArray = NDArray[np.int64]
 
 
 class Rounding(Enum):
-    """How a real value becomes an integer: EdgeFlow has one rule, ``floor(x + 1/2)``."""
+    """How a real value becomes the nearest integer. A tie goes up, ``floor(x + 1/2)``: EdgeFlow's rule; or to the even neighbour:
+    for inputs, and outputs of linear layers, of models that were quantized so elsewhere."""
 
     HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
 
 
 class Overflow(Enum):
@@ -86,8 +88,9 @@ class QType(_Integers):
         return np.asarray(self.scale, dtype=np.float64)
 
     def quantize(self, real: NDArray[Any]) -> IntArray:
-        """Round real values half up onto the format and saturate; ValueError where the format refuses a value."""
-        q = np.floor(np.asarray(real, dtype=np.float64) / self.scales + 0.5) + self.zero_point
+        """Round real values onto the format and saturate; ValueError where the format refuses a value."""
+        steps = np.asarray(real, dtype=np.float64) / self.scales
+        q = (np.rint(steps) if self.rounding is Rounding.HALF_EVEN else np.floor(steps + 0.5)) + self.zero_point
         if self.overflow is Overflow.ERROR and (q.min(initial=0) < self.minimum or q.max(initial=0) > self.maximum):
             raise ValueError(f"values must lie in [{self.minimum}, {self.maximum}]")
         clipped: IntArray = np.clip(q, self.minimum, self.maximum).astype(np.int64)

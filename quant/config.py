@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeflow.hw.arithmetic import MULTIPLIER_BITS
+from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS
 
 ObserverName = Literal["auto", "minmax", "percentile", "mse"]
 RoundingName = Literal["auto", "nearest", "compensated"]
@@ -65,10 +65,18 @@ class QuantizationConfig(BaseModel):
     )
     ablation: bool = Field(default=False, description="quantize again without each technique, and report what it brings")
     multiplier_bits: int = Field(
-        default=MULTIPLIER_BITS, ge=8, le=MULTIPLIER_BITS, description="width of requantization multipliers"
+        default=ACCUMULATOR_MULTIPLIER_BITS,
+        ge=8,
+        le=ACCUMULATOR_MULTIPLIER_BITS,
+        description=f"width of requantization multipliers; {MULTIPLIER_BITS} where the accelerator takes no more",
     )
     exponent_fraction_bits: int = Field(default=6, ge=2, le=10, description="log2 of the softmax exponential's table size")
     softmax_bits: int = Field(default=24, ge=9, le=24, description="width of probabilities that leave the network")
     probability_bits: int = Field(default=8, ge=4, le=8, description="width of the unnormalised attention probabilities")
     sample_values: int = Field(default=1 << 17, ge=1 << 10, description="values of each tensor that are kept for the range search")
     seed: int = Field(default=0, ge=0, description="seed of the choice of rows that are kept")
+
+    @property
+    def short_multiplier_bits(self) -> int:
+        """Width of the multipliers of everything but linear layers' accumulators."""
+        return min(self.multiplier_bits, MULTIPLIER_BITS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeflow.hw import compiled
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
-from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS, requantize, saturate
 from edgeflow.hw.array_resources import TABLE_ENTRIES, array_constants, array_resources
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.fast import matrix_product
@@ -49,7 +49,7 @@ LINEAR = InstructionLayout(
         *("trips", "x", "y", "residual", "load_words"),
         *("x_stride:16", "rows:16", "steps:16", "slot:16", "y_stride:16", "y_channel:16", "y_limit:16", "residual_stride:16"),
         *("load_table:16", "load_slot:16", "load_end:16", "load_delay:16"),
-        *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "residual_multiplier:18"),
+        *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "half_even:1", "residual_multiplier:18"),
         *("x_storage:2", "y_storage:2", "x_signed:1", "y_signed:1", "residual_signed:1", "has_table:1", "has_residual:1"),
         *("quad:1", "chain:1", "norm:1", "set:1", "load_set:1", "load_packing:2", "load_quad:1"),
     ),
@@ -67,9 +67,10 @@ class Linear(Operator):
     ``has_table``, a ``table (2^index_bits,)`` of signed 16-bit entries and an ``output_multiplier (N,)``, or, if ``has_residual``,
     a ``residual (..., N)`` up to 16 bits. Output ``(..., N)`` of ``bits``, ``signed``.
 
-    ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))`` or
+    ``y = sat(rq(acc, multiplier, shift) + rq(residual, residual_multiplier, residual_shift))``, where the first ``rq`` rounds half
+    to even if ``half_even``, with multipliers of up to 24 bits, or
     ``y = sat(rq(table[i + 2^(index_bits - 1)], output_multiplier, output_shift))`` with
-    ``i = sat(rq(acc, multiplier, shift))`` to ``index_bits`` signed bits.
+    ``i = sat(rq(acc, multiplier, shift))`` to ``index_bits`` signed bits, all rounded half up, with multipliers of up to 17 bits.
     """
 
     shift: int
@@ -81,6 +82,7 @@ class Linear(Operator):
     has_residual: bool
     residual_multiplier: int
     residual_shift: int
+    half_even: bool
 
     name: ClassVar[str] = "linear"
     header: ClassVar[str] = "array.hpp"
@@ -100,6 +102,8 @@ class Linear(Operator):
         x, weight, bias, multiplier = inputs[:4]
         if self.has_table and self.has_residual:
             raise ValueError("a linear layer has a table or a residual, not both")
+        if self.has_table and self.half_even:
+            raise ValueError("a linear layer with a table rounds half up")
         if x.bits > 8:
             raise ValueError(f"the input of a linear layer must have at most 8 bits, not {x.bits}")
         if weight.bits > 8 or not weight.signed or len(weight.shape) != 2 or weight.shape[1] != x.channels:
@@ -123,7 +127,7 @@ class Linear(Operator):
 
     def reference(self, inputs: Sequence[IntArray]) -> IntArray:
         x, weight, bias, multiplier = inputs[:4]
-        value = requantize(x @ weight.T + bias, multiplier, self.shift)
+        value = requantize(x @ weight.T + bias, multiplier, self.shift, self.half_even)
         if self.has_table:
             entry = inputs[EXTRA][saturate(value, self.index_bits, True) + (1 << (self.index_bits - 1))]
             return saturate(requantize(entry, inputs[OUTPUT_MULTIPLIER], self.output_shift), self.bits, self.signed)
@@ -134,11 +138,12 @@ class Linear(Operator):
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
         out, n = self.infer(inputs), constants[BIAS].size
         product = matrix_product(constants[WEIGHT], inputs[X])
-        factor = constants[MULTIPLIER] * 2.0**-self.shift
-        # Exact: biases and multipliers are integers of 31 and 17 bits.
-        offset = constants[BIAS].astype(np.float64) * factor + 0.5
+        bias, multiplier = constants[BIAS], constants[MULTIPLIER]
+        wide = not self._carried(inputs[X], constants)
+        factor = multiplier * 2.0**-self.shift
+        offset = bias * factor + (0.0 if self.half_even else 0.5)
         residual = self._residual(constants) if self.has_residual else None
-        residual_factor = self.residual_multiplier * 2.0**-self.residual_shift
+        residual_factor = self.residual_multiplier * 2.0**-self.residual_shift if self.has_residual else 0.0
         table = constants[EXTRA].astype(np.float32) if self.has_table else None
         if table is not None:
             offset += 1 << (self.index_bits - 1)
@@ -152,11 +157,15 @@ class Linear(Operator):
             accumulator = product(rows)
             if table is not None:
                 compiled.requantize_lookup(accumulator, factor, offset, table, scale, low, high, y)
+                return y.reshape(*source.shape[:-1], n)
+            added = accumulator if residual is None else np.ascontiguousarray(residual(activations)).reshape(-1, n)
+            if wide:
+                rounding = (self.shift, self.half_even)
+                compiled.requantize_wide(accumulator, bias, multiplier, *rounding, added, residual_factor, low, high, y)
             elif residual is not None:
-                added = np.ascontiguousarray(residual(activations)).reshape(-1, n)
-                compiled.requantize_add(accumulator, factor, offset, added, residual_factor, low, high, y)
+                compiled.requantize_add(accumulator, factor, offset, self.half_even, added, residual_factor, low, high, y)
             else:
-                compiled.requantize(accumulator, factor, offset, low, high, y)
+                compiled.requantize(accumulator, factor, offset, self.half_even, low, high, y)
             return y.reshape(*source.shape[:-1], n)
 
         return run
@@ -169,19 +178,20 @@ class Linear(Operator):
         rows = fixed.astype(np.float32)
         return lambda activations: np.broadcast_to(rows, (activations[0].shape[0], *rows.shape))
 
+    def _carried(self, x: Format, constants: Constants) -> bool:
+        """Whether float64 carries every product exactly, with the half that rounding adds: all stay below 2^52."""
+        low, high = accumulator_range(x, constants)
+        largest = np.maximum(-low, high) * np.abs(constants[MULTIPLIER])
+        return int(largest.max(initial=0)) + (1 << max(self.shift - 1, 0)) < 1 << 52
+
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        x = inputs[X]
-        weight, bias, multiplier = constants[WEIGHT], constants[BIAS], constants[MULTIPLIER]
-        positive = np.maximum(weight, 0).sum(axis=1)
-        negative = np.minimum(weight, 0).sum(axis=1)
-        # Partial sums in any order stay within the bias and the sums of the positive and the negative terms.
-        high = np.maximum(bias, 0) + positive * x.maximum + negative * x.minimum
-        low = np.minimum(bias, 0) + positive * x.minimum + negative * x.maximum
-        half = 1 << max(self.shift - 1, 0)
+        multiplier = constants[MULTIPLIER]
+        low, high = accumulator_range(inputs[X], constants)
+        bits = MULTIPLIER_BITS if self.has_table else ACCUMULATOR_MULTIPLIER_BITS
         found = [
             Register("accumulator", 32, int(low.min(initial=0)), int(high.max(initial=0))),
-            Register("multiplier", 18, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))),
-            _product_register(low, high, multiplier, half),
+            Register("multiplier", bits + 1, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))),
+            _product_register(low, high, multiplier, 1 << max(self.shift - 1, 0)),
         ]
         if self.has_residual:
             residual = inputs[4]
@@ -241,6 +251,7 @@ class Linear(Operator):
             "steps": steps,
             "quad": int(quad),
             "shift": self.shift,
+            "half_even": int(self.half_even),
             "y": context.output_address(),
             "y_stride": row_stride(out.channels, storage),
             "y_storage": storage,
@@ -327,12 +338,25 @@ class Linear(Operator):
             (3, 45, 23, 8, "table", 4, 3),
         ]:
             made.append(_case(rng, rows, k, n, bits, mode, x_bits, weight_bits))
+        for even in (False, True):
+            made.extend(_wide_case(rng, even, mode) for mode in ("long", "longest", "longest residual", "ties", "ties residual"))
         return made
+
+
+def accumulator_range(x: Format, constants: Constants) -> tuple[IntArray, IntArray]:
+    """Least and largest value ``(N,)`` that each output's accumulator can take, whatever the order of its sum."""
+    weight, bias = constants[WEIGHT], constants[BIAS]
+    positive = np.maximum(weight, 0).sum(axis=1)
+    negative = np.minimum(weight, 0).sum(axis=1)
+    # Partial sums stay within the bias and the sums of the positive and the negative terms.
+    high = np.maximum(bias, 0) + positive * x.maximum + negative * x.minimum
+    low = np.minimum(bias, 0) + positive * x.minimum + negative * x.maximum
+    return low, high
 
 
 def _product_register(low: IntArray, high: IntArray, multiplier: IntArray, half: int) -> Register:
     ends = np.stack([low * multiplier, high * multiplier])
-    return Register("product", 50, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
+    return Register("product", 57, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
 
 
 def row_stride(channels: int, storage: int) -> int:
@@ -403,6 +427,7 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
         has_residual=residual,
         residual_multiplier=int(rng.integers(1 << 14, 1 << 17)) if residual else 0,
         residual_shift=16 if residual else 0,
+        half_even=False,
     )
     inputs = [x, weight, bias, multiplier]
     formats = [x_format, weight_format, Format((n,), 32, True), Format((n,), 32, True)]
@@ -420,3 +445,40 @@ def _case(rng: np.random.Generator, rows: int, k: int, n: int, bits: int, mode: 
         formats.append(Format((rows, n), 16, True))
         constants |= {4} if fixed else set()
     return Case(f"{mode} {rows}x{k}x{n} W{weight_bits}A{x_bits}", op, tuple(formats), tuple(inputs), frozenset(constants))
+
+
+def _wide_case(rng: np.random.Generator, half_even: bool, mode: str) -> Case:
+    """Multipliers of 24 bits; accumulators near the ends of 32 bits ("longest"); or sums of which many are ties."""
+    rows, k, n, bits = 4, 21, 19, 16
+    x, weight = Format((rows, k), 8, True), Format((n, k), 8, True)
+    words, weights = draw(rng, x, 2), draw(rng, weight)
+    bias = rng.integers(-(1 << 12), 1 << 12, size=n)
+    multiplier = rng.integers(1 << 22, 1 << 24, size=n)
+    shift = 26
+    if mode.startswith("longest"):
+        reach = np.abs(weights).sum(axis=1) * x.magnitude
+        bias = np.where(rng.random(n) < 0.5, (1 << 31) - 1 - reach, reach - (1 << 31))
+        multiplier[0], shift = (1 << 24) - 1, 40
+    if mode.startswith("ties"):  # one sum in two, four or eight lies halfway between two integers
+        multiplier, shift = rng.integers(1, 4, size=n) * 2 + 1 << rng.integers(17, 20, size=n), 20
+    multiplier[1::3] *= -1
+    residual = mode.endswith("residual")
+    op = Linear(
+        shift=shift,
+        bits=bits,
+        signed=True,
+        has_table=False,
+        index_bits=0,
+        output_shift=0,
+        has_residual=residual,
+        residual_multiplier=-70001 if residual else 0,
+        residual_shift=18 if residual else 0,
+        half_even=half_even,
+    )
+    inputs = [words, weights, bias, multiplier]
+    formats = [x, weight, Format((n,), 32, True), Format((n,), 32, True)]
+    if residual:
+        formats.append(Format((rows, n), 16, True))
+        inputs.append(draw(rng, formats[-1], 2))
+    name = f"{mode}, half {'to even' if half_even else 'up'}"
+    return Case(name, op, tuple(formats), tuple(inputs), frozenset({WEIGHT, BIAS, MULTIPLIER}))

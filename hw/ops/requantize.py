@@ -67,7 +67,7 @@ class Requantize(ElementwiseOperator):
         def run(activations: Sequence[Array]) -> Array:
             rows = np.ascontiguousarray(activations[0]).reshape(-1, out.channels)
             y = np.empty(rows.shape, dtype=np.float32)
-            compiled.requantize(rows, factor, offset, low, high, y)
+            compiled.requantize(rows, factor, offset, False, low, high, y)
             return y.reshape(activations[0].shape)
 
         return run

@@ -37,7 +37,7 @@ def convert_attention(node: ir.Node, context: Context) -> None:
     exponent = formats.score_scale * factor * math.log2(math.e) * 2.0**config.exponent_fraction_bits
     # Where one step of the score already makes a weight vanish, more changes nothing, but would cost other heads their precision.
     exponent = np.minimum(exponent, (config.probability_bits + 2) << config.exponent_fraction_bits)
-    multiplier, shift = dyadic(exponent, config.multiplier_bits)
+    multiplier, shift = dyadic(exponent, config.short_multiplier_bits)
     output = output_name(node)
     inputs = [
         *operands,

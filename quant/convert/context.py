@@ -143,7 +143,7 @@ class Context:
         """A requantize node: the tensor times ``factor`` (a number, or one per channel) in another format."""
         source = self.builder.tensors[tensor]
         ratio = np.broadcast_to(source.qtype.scales * factor / qtype.scales, (source.format.channels,)).astype(np.float64)
-        multiplier, shift = dyadic(ratio, self.config.multiplier_bits)
+        multiplier, shift = dyadic(ratio, self.config.short_multiplier_bits)
         zero_point = qtype.zero_point
         if source.qtype.zero_point:
             shifts = np.floor(source.qtype.zero_point * ratio + 0.5)

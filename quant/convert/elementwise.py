@@ -14,7 +14,7 @@ def convert_add(node: ir.Node, context: Context) -> None:
     """An addition that no linear layer absorbed: both operands are requantized onto the output's grid."""
     output = output_name(node)
     (name, out), shape = context.sum_format(output), context.statistics[output].shape
-    bits = context.config.multiplier_bits
+    bits = context.config.short_multiplier_bits
     a, b = (context.operand(required_input(node, i), shape, node, f"{output}/operand") for i in range(2))
     if a in context.builder.constants:
         a, b = b, a
@@ -40,6 +40,6 @@ def convert_multiply(node: ir.Node, context: Context) -> None:
     if a in context.builder.constants:
         a, b = b, a
     product = float(context.qtype(a).scales) * float(context.qtype(b).scales)
-    multiplier, shift = dyadic(np.float64(product / float(out.scales)), context.config.multiplier_bits)
+    multiplier, shift = dyadic(np.float64(product / float(out.scales)), context.config.short_multiplier_bits)
     attributes = {"multiplier": int(multiplier), "shift": shift}
     context.set(output, context.builder.node("multiply", [a, b], output, out, origin(node), attributes))

@@ -22,7 +22,7 @@ def convert_embedding(node: ir.Node, context: Context) -> None:
     out = context.plan.qtype(output)
     table = parameter(context.graph, node, 1)
     scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT
-    multiplier, shift = dyadic(scale / float(out.scales), context.config.multiplier_bits)
+    multiplier, shift = dyadic(scale / float(out.scales), context.config.short_multiplier_bits)
     rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), TABLE_BITS)
     multipliers = context.builder.constant(f"{output}/multiplier", multiplier, 32)
     inputs = [context.tensor(ids), rows, multipliers]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
-from edgeflow.hw.graph import Attribute, IntArray, QType
+from edgeflow.hw.graph import Attribute, IntArray, QType, Rounding
 from edgeflow.quant.bits import FULL
 from edgeflow.quant.compensate import InputMoments, LayerErrors, Moments, fitted, input_moments, moments, rounded
 from edgeflow.quant.config import QuantizationConfig
@@ -53,6 +53,7 @@ def linear_parameters(
     bits: int,
     config: QuantizationConfig,
     seen: Moments | None = None,
+    table: bool = False,
 ) -> LinearParameters:
     """Quantize ``y = x . weight + bias``, ``weight (K, N)`` to ``bits``, between integers with the given interpretations.
 
@@ -61,7 +62,7 @@ def linear_parameters(
     weight scale is the largest weight, or with observer ``auto`` or ``mse`` the clipping with the least expected squared error of
     the output. What rounding the weights adds to the mean of an output is taken off its bias (Nagel et al., arXiv 1906.04721,
     section 4.2). With ``seen``, moments of the layer's integer input less its zero point and of what the float layer makes of the
-    float input, rounding errors compensate each other (see quant/compensate.py).
+    float input, rounding errors compensate each other (see quant/compensate.py). ``table``: the outputs are a table's indices.
     """
     scale, zero_point = np.broadcast_to(y.qtype.scales, bias.shape), y.qtype.zero_point
     x_scale = np.broadcast_to(x.qtype.scales, weight.shape[:1])
@@ -84,15 +85,15 @@ def linear_parameters(
     else:
         step, quantized, corrected, errors = _compensated(folded, bias, grid, seen, config)
     offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
-    multiplier, shift = dyadic(step / scale, config.multiplier_bits)
+    multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
     return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift, errors)
 
 
 def given_parameters(
-    weight: IntArray, qtype: QType, bias: Real, x: Interpretation, y: Interpretation, config: QuantizationConfig
+    weight: IntArray, qtype: QType, bias: Real, x: Interpretation, y: Interpretation, config: QuantizationConfig, table: bool = False
 ) -> LinearParameters:
     """Parameters of a layer whose weights ``(K, N)`` are given as integers, with their format: they stay as they are, and so does
-    the bias where it is a multiple of a unit of the accumulator."""
+    the bias where it is a multiple of a unit of the accumulator. ``table``: the outputs are a table's indices."""
     step = np.broadcast_to(qtype.scales * float(x.qtype.scales), bias.shape)
     if x.offset is not None:
         bias = bias + x.offset @ (weight * qtype.scales)
@@ -100,7 +101,7 @@ def given_parameters(
         bias = bias - y.offset
     scale = np.broadcast_to(y.qtype.scales, bias.shape)
     offsets = as_words(bias / step + y.qtype.zero_point * scale / step) - x.qtype.zero_point * weight.sum(axis=0)
-    multiplier, shift = dyadic(step / scale, config.multiplier_bits)
+    multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
     return LinearParameters(np.ascontiguousarray(weight.T), offsets, multiplier, shift)
 
 
@@ -228,13 +229,13 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
     function = unary_function(context.graph.model, node)
     index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
     context.indices[before] = index
-    inputs, attributes = _prepare(linear, context, value, Interpretation(index))
+    inputs, attributes = _prepare(linear, context, value, Interpretation(index), table=True)
     # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
     zero = float(made.offset[0]) if made.offset is not None else -out.zero_point * float(out.scales.max())
     values = table_values(function, index) - zero
     step = max(float(np.abs(values).max()), 1e-12) / ENTRY_LIMIT
     channels = len(build.constants[inputs[1]])
-    multiplier, shift = dyadic(np.broadcast_to(step / out.scales, (channels,)), context.config.multiplier_bits)
+    multiplier, shift = dyadic(np.broadcast_to(step / out.scales, (channels,)), context.config.short_multiplier_bits)
     inputs.append(build.constant(f"{value}/table", as_words(values / step), 16))
     inputs.append(build.constant(f"{value}/output_multiplier", multiplier, 32))
     attributes |= {"has_table": True, "index_bits": INDEX_BITS, "output_shift": shift}
@@ -259,7 +260,7 @@ def convert_fused_add(node: ir.Node, linear: ir.Node, context: Context) -> None:
         inputs, attributes = _prepare(linear, context, value, Interpretation(out), residual=pair)
         if fixed and context.builder.tensors[residual].shape != shape:
             raise AssertionError("a constant residual has the output's shape")
-        multiplier, shift = ratio(context.qtype(residual), out, context.config.multiplier_bits)
+        multiplier, shift = ratio(context.qtype(residual), out, context.config.short_multiplier_bits)
         inputs.append(residual)
         attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}
     made = context.builder.node("linear", inputs, name, out, origin(linear), attributes)
@@ -274,9 +275,11 @@ def _prepare(
     extra: Real | None = None,
     padding: HeadPadding | None = None,
     residual: tuple[str, str] | None = None,
+    table: bool = False,
 ) -> tuple[list[str], dict[str, Attribute]]:
     """Inputs and attributes of the integer linear layer of ``node``; ``extra`` is added to its bias, ``padding`` spreads its
-    outputs, ``residual`` is the tensor that is added to them and the float value that it stands for."""
+    outputs, ``residual`` is the tensor that is added to them and the float value that it stands for; ``table``: what ``out``
+    describes are indices of a table."""
     source = required_input(node, 0)
     weight, bias = parameter(context.graph, node, 1), parameter(context.graph, node, 2)
     if extra is not None:
@@ -295,9 +298,9 @@ def _prepare(
     if context.plan.widths.compensated(node):
         seen = _seen(node, context, x, made, out, extra, residual)
     if given is not None:
-        found = given_parameters(words(weight, given, 1, origin(node)), given, bias, made, out, context.config)
+        found = given_parameters(words(weight, given, 1, origin(node)), given, bias, made, out, context.config, table)
     else:
-        found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen)
+        found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen, table)
     if found.errors is not None:
         context.layers[output_name(node)] = found.errors
     integers, offsets, multiplier = found.weight, found.bias, found.multiplier
@@ -314,7 +317,7 @@ def _prepare(
         build.constant(f"{name}/bias", offsets, 32),
         build.constant(f"{name}/multiplier", multiplier, 32),
     ]
-    return inputs, plain_attributes(found.shift)
+    return inputs, plain_attributes(found.shift, out.qtype.rounding)
 
 
 def _seen(
@@ -349,7 +352,7 @@ def _seen(
     return moments(context.inputs[x], wanted)
 
 
-def plain_attributes(shift: int) -> dict[str, Attribute]:
+def plain_attributes(shift: int, rounding: Rounding = Rounding.HALF_UP) -> dict[str, Attribute]:
     """Attributes of an integer linear layer without table or residual."""
     return {
         "shift": shift,
@@ -359,6 +362,7 @@ def plain_attributes(shift: int) -> dict[str, Attribute]:
         "has_residual": False,
         "residual_multiplier": 0,
         "residual_shift": 0,
+        "half_even": rounding is Rounding.HALF_EVEN,
     }
 
 
@@ -392,7 +396,7 @@ def pad_qtype(qtype: QType, padding: HeadPadding) -> QType:
     """A per-channel format with the scale 1 in padding channels."""
     scales = np.ones(padding.size)
     scales[padding.positions] = qtype.scales
-    return QType(qtype.bits, qtype.signed, tuple(map(float, scales)), qtype.zero_point)
+    return replace(qtype, scale=tuple(map(float, scales)))
 
 
 def identity(

@@ -54,6 +54,7 @@ class Builder:
             has_residual=residual is not None,
             residual_multiplier=1 << 15 if residual else 0,
             residual_shift=16 if residual else 0,
+            half_even=False,
         )
         inputs = [
             x,

@@ -36,6 +36,7 @@ def small_network(blocks: int = 2, seed: int = 0) -> Graph:
             has_residual=residual is not None,
             residual_multiplier=1 << 15 if residual else 0,
             residual_shift=16 if residual else 0,
+            half_even=False,
         )
         inputs = [
             x,

@@ -184,7 +184,7 @@ def test_rows_of_four_bits_are_written_in_pairs(rows: int, counting: tuple[Archi
 def linear_attributes() -> dict[str, int | bool]:
     """A linear layer without table and residual."""
     plain = {field.name: 0 for field in dataclasses.fields(Linear)}
-    return plain | {"shift": 14, "bits": 8, "signed": True, "has_table": False, "has_residual": False}
+    return plain | {"shift": 14, "bits": 8, "signed": True, "has_table": False, "has_residual": False, "half_even": False}
 
 
 def followed(graph: Graph, op: Operator, constants: dict[str, IntArray]) -> Graph:

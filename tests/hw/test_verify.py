@@ -72,6 +72,18 @@ FAULTS: dict[str, tuple[Callable[[Graph], Graph], str]] = {
         "token is declared",
     ),
     "an accumulator that may overflow": (overflowing, "node /fc1.0/MatMul (linear): accumulator needs"),
+    "a multiplier that is too long": (
+        lambda g: with_constant(g, "head.multiplier", g.constants["head.multiplier"] + (1 << 24)),
+        "node /head/MatMul (linear): multiplier needs [0, ",
+    ),
+    "a multiplier that is too long for a table's index": (
+        lambda g: with_constant(g, "fc1.0.multiplier", g.constants["fc1.0.multiplier"] + (1 << 17)),
+        "node /fc1.0/MatMul (linear): multiplier needs [0, ",
+    ),
+    "a product with its rounding that may overflow": (
+        lambda g: with_node(g, 1, lambda n: replace(n, attributes={**n.attributes, "shift": 57})),
+        "node /fc2.0/MatMul (linear): product needs [",
+    ),
 }
 
 

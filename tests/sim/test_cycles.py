@@ -259,6 +259,7 @@ def plain_network(bits: int) -> Graph:
             has_residual=False,
             residual_multiplier=0,
             residual_shift=0,
+            half_even=False,
         )
         tensors[f"y.{i}"] = TensorType((64, 128), QType(out, True, 0.1))
         nodes.append(make_node(op, (f"y.{i - 1}" if i else "x", *values), f"y.{i}", f"/{i}"))

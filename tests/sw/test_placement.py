@@ -56,7 +56,7 @@ class Builder:
         at = f"c{len(self.nodes)}"
         weight = self.tensor(f"{at}.w", (channels, self.tensors[x].shape[-1]), weight_bits, constant=True)
         vectors = [self.tensor(f"{at}.{v}", (channels,), 32, constant=True) for v in "bm"]
-        op = Linear(8, bits, True, False, 0, 0, residual is not None, int(residual is not None), 0)
+        op = Linear(8, bits, True, False, 0, 0, residual is not None, int(residual is not None), 0, False)
         return self.node(op, [x, weight, *vectors, *([residual] if residual else [])])
 
     def layernorm(self, x: str, bits: int) -> str:

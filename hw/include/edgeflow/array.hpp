@@ -55,7 +55,7 @@ template <class C>
 struct ArrayState {
     Packed weight[C::SLOTS][C::PO / 2][C::PI];
     ap_int<32> bias[2][C::PO];
-    Multiplier multiplier[2][C::PO];
+    WideMultiplier multiplier[2][C::PO];
     Multiplier output_multiplier[2][C::PO];
     Element table[C::EPILOGUE][C::LINEAR_TABLE];
     ap_int<32> accumulator[2][C::PO];

@@ -37,16 +37,17 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
         const unsigned channel = ins.y_channel + group * C::EPILOGUE;
         Element outputs[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
+        const WideProduct ties = tie_places(ins.shift, !epilogue.attention && ins.half_even);
         for (int lane = 0; lane < C::EPILOGUE; ++lane) {
 #pragma HLS UNROLL
             const unsigned o = group * C::EPILOGUE + lane;
-            Multiplier factor = state.multiplier[ins.set][o];
+            WideMultiplier factor = state.multiplier[ins.set][o];
             ap_uint<6> shift = ins.shift;
             if (C::HAS_ATTENTION && epilogue.attention) {
                 factor = state.reciprocal[epilogue.reciprocal_set][o];
                 shift = state.reciprocal_shift[epilogue.reciprocal_set][o];
             }
-            Product value = requantize(state.result[row][o], factor, shift);
+            WideProduct value = requantize_wide(state.result[row][o], factor, shift, ties);
             if (!epilogue.attention && (ins.has_table || ins.has_residual)) {
                 Element operand = line_element(state.residual, (channel % 32) + lane, HALVES, ins.residual_signed, 0);
                 Multiplier scale = ap_int<18>(ins.residual_multiplier);
