@@ -90,7 +90,13 @@ def linear_parameters(
 
 
 def given_parameters(
-    weight: IntArray, qtype: QType, bias: Real, x: Interpretation, y: Interpretation, config: QuantizationConfig, table: bool = False
+    weight: IntArray,
+    qtype: QType,
+    bias: Real,
+    x: Interpretation,
+    y: Interpretation,
+    config: QuantizationConfig,
+    table: bool = False,
 ) -> LinearParameters:
     """Parameters of a layer whose weights ``(K, N)`` are given as integers, with their format: they stay as they are, and so does
     the bias where it is a multiple of a unit of the accumulator. ``table``: the outputs are a table's indices."""
