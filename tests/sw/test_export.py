@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import edgeflow
-from edgeflow.hw.errors import InputError, ModelError
-from edgeflow.hw.graph import Overflow
+from edgeflow.hw.errors import InputError, ModelError, UnsupportedError
+from edgeflow.hw.graph import Graph, Overflow
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph, output_name
@@ -78,6 +78,34 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Patches, a class token and positions; token ids and masks."""
     chosen = NETWORKS[request.param]
     return load(chosen.export(tmp_path_factory.mktemp("network")), chosen.data())
+
+
+@pytest.fixture(scope="module")
+def uniform() -> Case:
+    """A transformer block with a single head, so that without equalization every tensor has one scale."""
+    random, arrays, size = np.random.default_rng(4), dict[str, NDArray[Any]](), 16
+
+    def norm(x: str, y: str) -> onnx.NodeProto:
+        arrays[f"{y}.scale"] = random.uniform(0.8, 1.2, size).astype(np.float32)
+        arrays[f"{y}.bias"] = random.normal(0.0, 0.1, size).astype(np.float32)
+        return node("LayerNormalization", [x, f"{y}.scale", f"{y}.bias"], y, axis=-1, epsilon=1e-5)
+
+    nodes = [
+        norm("x", "first"),
+        *(linear(random, arrays, "first", name, size, size) for name in ("query", "key", "value")),
+        node("Attention", ["query", "key", "value"], "attended", heads=1, scale=0.25),
+        linear(random, arrays, "attended", "projected", size, size),
+        node("Add", ["x", "projected"], "middle"),
+        norm("middle", "second"),
+        linear(random, arrays, "second", "wide", size, 2 * size),
+        node("Gelu", ["wide"], "active"),
+        linear(random, arrays, "active", "narrow", 2 * size, size),
+        node("Add", ["middle", "narrow"], "last"),
+        node("SelectTokens", ["last"], "token", start=0, stop=1, squeeze=1),
+        linear(random, arrays, "token", "y", size, 4),
+    ]
+    data = {"x": random.normal(size=(40, 5, size)).astype(np.float32)}
+    return Case(model(nodes, {"x": ("float32", (5, size))}, {"y": (4,)}, arrays), data)
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +276,34 @@ def test_qonnx(network: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run(export_qdq(network.model, quantized), network.data, LEVELS[0])
     for name, values in expected.items():
         assert np.array_equal(found[name], values)
+
+
+def read_formats(graph: Graph) -> list[tuple[Any, ...]]:
+    """What every linear layer and attention reads, in order: words of weights, and formats with scales of single precision."""
+    found: list[tuple[Any, ...]] = []
+    for made in graph.nodes:
+        if made.op in ("linear", "attention"):
+            types = [graph.tensors[name].qtype for name in made.inputs[: 1 if made.op == "linear" else 3]]
+            formats = [(t.bits, t.signed, t.zero_point, *np.unique(t.scales.astype(np.float32))) for t in types]
+            words = graph.constants[made.inputs[1]] if made.op == "linear" else np.zeros(0)
+            found.append((made.op, formats, words.shape, words.tolist()))
+    return found
+
+
+@pytest.mark.parametrize("form", [export_qdq, export_qonnx])
+@pytest.mark.parametrize("layers", [{}, {"wide": LayerBits(weight=4, activation=4), "narrow": LayerBits(weight=2, activation=3)}])
+def test_round_trip(form: Any, layers: dict[str, LayerBits], uniform: Case, tmp_path: Path) -> None:
+    """Where every tensor has one scale, EdgeFlow itself takes the exported file and makes the same words and formats of it."""
+    quantized = uniform.quantized(equalization=False, layers=layers)
+    onnx.save(form(uniform.model, quantized), tmp_path / "exported.onnx")
+    again = load(tmp_path / "exported.onnx", uniform.data)
+    assert read_formats(again.quantized(equalization=False).graph) == read_formats(quantized.graph)
+
+
+def test_scales_of_channels_do_not_come_back(block: Case, tmp_path: Path) -> None:
+    onnx.save(export_qdq(block.model, block.quantized()), tmp_path / "exported.onnx")
+    with pytest.raises(UnsupportedError, match="an activation with a scale for each channel is not supported"):
+        import_model(tmp_path / "exported.onnx")
 
 
 def test_too_large(perceptron: Case, monkeypatch: pytest.MonkeyPatch) -> None:
