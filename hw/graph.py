@@ -88,9 +88,16 @@ class QType(_Integers):
         return np.asarray(self.scale, dtype=np.float64)
 
     def quantize(self, real: NDArray[Any]) -> IntArray:
-        """Round real values onto the format and saturate; ValueError where the format refuses a value."""
-        steps = np.asarray(real, dtype=np.float64) / self.scales
-        q = (np.rint(steps) if self.rounding is Rounding.HALF_EVEN else np.floor(steps + 0.5)) + self.zero_point
+        """Round real values onto the format and saturate; ValueError where the format refuses a value.
+
+        Half to even, single precision is divided in single precision, as onnxruntime and Brevitas do.
+        """
+        if self.rounding is Rounding.HALF_EVEN:
+            array = np.asarray(real)
+            kind = np.float32 if array.dtype == np.float32 else np.float64
+            q = np.rint(array.astype(kind) / self.scales.astype(kind)).astype(np.float64) + self.zero_point
+        else:
+            q = np.floor(np.asarray(real, dtype=np.float64) / self.scales + 0.5) + self.zero_point
         if self.overflow is Overflow.ERROR and (q.min(initial=0) < self.minimum or q.max(initial=0) > self.maximum):
             raise ValueError(f"values must lie in [{self.minimum}, {self.maximum}]")
         clipped: IntArray = np.clip(q, self.minimum, self.maximum).astype(np.int64)

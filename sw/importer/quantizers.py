@@ -37,8 +37,7 @@ _MOVES = frozenset(
 )  # fmt: skip
 _MARK = "edgeflow.quantizer"
 _ENDLESS = 1 << 62
-_EVEN = Rounding("half_even") if "half_even" in {rounding.value for rounding in Rounding} else Rounding.HALF_UP
-_ROUNDINGS = {"ROUND": _EVEN, "HALF_EVEN": _EVEN, "HALF_UP": Rounding.HALF_UP}
+_ROUNDINGS = {"ROUND": Rounding.HALF_EVEN, "HALF_EVEN": Rounding.HALF_EVEN, "HALF_UP": Rounding.HALF_UP}
 _EVALUATED: dict[str, Callable[[Array], Array]] = {
     "ROUND": np.rint,
     "HALF_EVEN": np.rint,
