@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from edgeflow.hw.errors import (
     BoardError,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from edgeflow.hw.boards import Board
     from edgeflow.quant.config import QuantizationConfig
     from edgeflow.quant.ptq import Quantized
+    from edgeflow.quant.qat.options import FineTuning
+    from edgeflow.quant.qat.tune import Tuned
     from edgeflow.sim.cycles import CycleReport
     from edgeflow.sw.build import Build
     from edgeflow.sw.explore import Exploration
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
     PathLike = str | os.PathLike[str]
 
+
+Options = TypeVar("Options")
 
 __all__ = [
     "BoardError",
@@ -64,11 +68,14 @@ __all__ = [
     "cycles",
     "explore",
     "export",
+    "fine_tuning",
+    "finetune",
     "load",
     "load_board",
     "open_build",
     "quantization",
     "quantize",
+    "save",
     "simulate",
     "verify",
 ]
@@ -85,17 +92,30 @@ def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.M
     return import_model(Path(model), dims=dims or {})
 
 
+def save(model: onnx_ir.Model, path: PathLike) -> None:
+    """Write a canonical model as an ONNX file, with the formats that it brings along if it does; whole or not at all.
+
+    :func:`load` and :func:`compile` take the file as it is, and onnxruntime runs it in floating point. OutputError where the file
+    cannot be written.
+    """
+    from edgeflow.sw.data import write_bytes
+    from edgeflow.sw.importer.own import model_bytes
+
+    write_bytes(path, model_bytes(model))
+
+
 def quantization(**options: Any) -> QuantizationConfig:
     """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one."""
-    from pydantic import ValidationError
-
     from edgeflow.quant.config import QuantizationConfig
 
-    try:
-        return QuantizationConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"quantization option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return _options("quantization", QuantizationConfig, options)
+
+
+def fine_tuning(**options: Any) -> FineTuning:
+    """Options of quantization-aware training (see FineTuning); InputError names a wrong one."""
+    from edgeflow.quant.qat.options import FineTuning
+
+    return _options("fine-tuning", FineTuning, options)
 
 
 def quantize(
@@ -114,6 +134,27 @@ def quantize(
 
     arrays = check_inputs(model_inputs(model), _arrays(calibration))
     return ptq.quantize(model, arrays, config or quantization(), progress)
+
+
+def finetune(
+    model: onnx_ir.Model,
+    data: Arrays | PathLike,
+    labels: NDArray[Any] | None = None,
+    *,
+    config: QuantizationConfig | None = None,
+    options: FineTuning | None = None,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Fine-tune a canonical float graph with its quantizers in place (quantization-aware training, with Brevitas).
+
+    ``data``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them; ``labels (samples,)`` their classes, without
+    which the float model's own outputs are the target. ``config`` has the bits. The result's ``model`` is a canonical graph that
+    brings its formats along: :func:`quantize` keeps its words and scales, :func:`save` writes it for :func:`compile`. Raises
+    CalibrationError for data or labels that do not fit, ToolchainError where Brevitas is not installed (the extra ``qat``).
+    """
+    from edgeflow.quant.qat import tune
+
+    return tune.finetune(model, _arrays(data), labels, config or quantization(), options or fine_tuning(), progress)
 
 
 def compile(
@@ -282,6 +323,16 @@ def load_board(board: PathLike) -> Board:
     from edgeflow.hw.boards import load_board as find_board
 
     return find_board(str(board))
+
+
+def _options(what: str, kind: type[Options], options: Mapping[str, Any]) -> Options:
+    from pydantic import ValidationError
+
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{what} option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _build(build: Build | PathLike) -> Build:

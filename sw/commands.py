@@ -12,7 +12,7 @@ import typer
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.console import Console, facts, table
 from edgeflow.sw.pareto import explored
-from edgeflow.sw.summary import board_figures, board_rows, compared, layers, summary
+from edgeflow.sw.summary import board_figures, board_rows, compared, fine_tuned, layers, summary
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -195,6 +195,69 @@ def compile_model(
         )
     report = build.report
     console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
+
+
+@app.command(short_help="Fine-tune a model at the bits it is to have.")
+def finetune(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Training data, an .npz keyed by input names.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="TUNED.onnx", help="File to write.", show_default=False)],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Array of the data with class labels; without, the model's own outputs.", show_default=False
+        ),
+    ] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
+    ] = None,
+    weight_bits: Annotated[
+        int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers; first and last keep 8.")
+    ] = 8,
+    activation_bits: Annotated[
+        int, typer.Option(metavar="N", min=2, max=8, help="Bits of what linear layers read; first and last keep 8.")
+    ] = 8,
+    bits: Annotated[
+        Path | None,
+        typer.Option(metavar="BITS.json", help="Bits of every layer, as compile --bits chose them.", show_default=False),
+    ] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the training data.")] = 3,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Samples of a step.")] = 64,
+    lr: Annotated[float, typer.Option(metavar="RATE", help="Largest learning rate of the weights.")] = 1e-3,
+    order: Annotated[Order, typer.Option(help="Quantize all layers at once, or the most sensitive first.")] = Order.TOGETHER,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+) -> None:
+    """Fine-tune a model with its quantizers in place (Brevitas); the file holds the formats, which compile keeps."""
+    dims = _dims(dim or [])
+    import edgeflow
+    from edgeflow.sw.data import check_writable, read_npz, take_labels
+
+    console: Console = context.obj
+    check_writable(output)
+    arrays = read_npz(data, "training data")
+    truth = None if labels is None else take_labels(arrays, labels, f"training data {data}")
+    layers_bits: dict[str, Any] = {}
+    if bits is not None:
+        from edgeflow.sw.bits import read_bits
+
+        layers_bits = read_bits(bits)
+    config = edgeflow.quantization(weight_bits=weight_bits, activation_bits=activation_bits, layers=layers_bits, seed=seed)
+    options = edgeflow.fine_tuning(epochs=epochs, batch=batch, learning_rate=lr, order=order.value, seed=seed)
+    with console.progress() as progress:
+        imported = edgeflow.load(model, dims=dims)
+        tuned = edgeflow.finetune(imported, arrays, truth, config=config, options=options, progress=progress)
+    edgeflow.save(tuned.model, output)
+    document = {
+        "file": output,
+        "samples": len(next(iter(arrays.values()))),
+        "seconds": round(tuned.seconds, 1),
+        "best": tuned.best,
+        "epochs": [{"epoch": e.number, "loss": e.loss, "validation_loss": e.validation_loss, "top1": e.top1} for e in tuned.epochs],
+        "order": [{"layer": name, "omega": omega} for name, omega in tuned.order],
+    }
+    console.show(document, lambda out: fine_tuned(out, output, document))
 
 
 @app.command(short_help="Sweep accelerators for a model and draw the Pareto front.")

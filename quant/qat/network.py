@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeflow.hw.graph import QType
 from edgeflow.quant.bits import LINEAR, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.linear import clipped_steps, weight_ends
@@ -112,7 +113,7 @@ class QuantizedNetwork(nn.Module):
                 else:  # moved since
                     operands.append(like(values[name], formats[site]))
             if node.op_type in LINEAR:
-                layer, x = self.layers[self.place[place]], operands[0]
+                layer, x = self.layer(place), operands[0]
                 if node.op_type == "PatchEmbed":
                     kernel = self.graph.constant(required_input(node, 1))
                     assert kernel is not None
@@ -134,15 +135,30 @@ class QuantizedNetwork(nn.Module):
                 parts.append(self(inputs, names))
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in names}
 
+    def formats(self) -> list[QType]:
+        """The format of every site as learned so far."""
+        return [self._activation(i).qtype() for i in range(len(self.sites))]
+
+    def _activation(self, site: int) -> Activation:
+        found = self.activations[site]
+        assert isinstance(found, Activation)
+        return found
+
+    def layer(self, place: int) -> Layer:
+        """The layer of the node at a place of the graph."""
+        found = self.layers[self.place[place]]
+        assert isinstance(found, Layer)
+        return found
+
     def switch(self, layers: Collection[str]) -> None:
         """Quantize the linear layers of these names (of the model's own nodes) and what they read, not the others."""
         on = [node.op_type not in LINEAR or origin(node) in layers for node in self.graph.nodes]
         place = {node: i for i, node in enumerate(self.graph.nodes)}
         reading = [any(on[place[use.node]] for use in site.readings if use.node.op_type in LINEAR) for site in self.sites]
-        for site, activation, wanted in zip(self.sites, self.activations, reading, strict=True):
-            activation.switch(wanted or site.attention)
-        for index, layer in self.place.items():
-            self.layers[layer].switch(on[index])
+        for i, (site, wanted) in enumerate(zip(self.sites, reading, strict=True)):
+            self._activation(i).switch(wanted or site.attention)
+        for index in self.place:
+            self.layer(index).switch(on[index])
 
 
 def first_steps(weight: NDArray[np.float64], power: NDArray[np.float64], bits: int) -> NDArray[np.float64]:

@@ -79,7 +79,7 @@ class _Bias(Int32Bias):
     float_to_int_impl = HalfUp
 
 
-class Layer(QuantLinear):  # type: ignore[misc]
+class Layer(QuantLinear):
     """A linear layer with quantized weights, one learned scale an output channel, and a bias in units of its accumulator.
 
     It takes rows ``(..., K)`` with their format and returns plain ``(..., N)``.

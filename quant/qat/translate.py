@@ -14,7 +14,6 @@ from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph, output_name, required_input
 from edgeflow.quant.given import give_format
 from edgeflow.quant.qat.network import QuantizedNetwork, evaluating
-from edgeflow.quant.qat.quantizers import Layer
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,16 @@ def layer_words(network: QuantizedNetwork) -> dict[int, Words]:
     """
     sites = {(use.node, use.index): i for i, site in enumerate(network.sites) for use in site.readings}
     shared = {layer: [n for n, other in network.place.items() if other == layer] for layer in network.place.values()}
-    found = {}
+    found, formats = {}, network.formats()
     with evaluating(network):
         for place, index in network.place.items():
-            layer = network.layers[index]
-            assert isinstance(layer, Layer)
+            layer = network.layer(place)
             quantized = layer.quant_weight()
             scale = quantized.scale.reshape(-1).numpy()
             bias = layer.bias.numpy().copy()
             inputs = {sites[network.graph.nodes[other], 0] for other in shared[index]}
             if len(inputs) == 1:
-                step = np.float64(network.activations[inputs.pop()].qtype().scales) * scale.astype(np.float64)
+                step = np.float64(formats[inputs.pop()].scales) * scale.astype(np.float64)
                 bias = (np.floor(bias / step + 0.5) * step).astype(np.float32)
             found[place] = Words(quantized.int().numpy().astype(np.int64), scale.astype(np.float64), bias, layer.bits)
     return found
@@ -60,8 +58,7 @@ def tuned_model(network: QuantizedNetwork) -> ir.Model:
     model = ir.from_proto(ir.to_proto(network.graph.model))
     graph = FloatGraph(model)
     place = {node: i for i, node in enumerate(network.graph.nodes)}
-    for site, activation in zip(network.sites, network.activations, strict=True):
-        qtype = activation.qtype()
+    for site, qtype in zip(network.sites, network.formats(), strict=True):
         for use in site.readings:
             give_format(graph.nodes[place[use.node]], use.index, qtype)
     for at, words in layer_words(network).items():
@@ -102,7 +99,7 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
     """
     graph, words = quantized.graph, layer_words(network)
     reading = {(use.node, use.index): i for i, site in enumerate(network.sites) for use in site.readings}
-    formats = [activation.qtype() for activation in network.activations]
+    formats = network.formats()
     count, differ, seen = 0, 0, 0
     changed: list[str] = []
     integer = {node.inputs[1]: node for node in graph.nodes if node.op == "linear"}

@@ -179,7 +179,7 @@ class _Training:
                 values = network(piece.inputs, self.objective.tensors())
                 loss = self.objective.loss(values, piece) * (self.objective.samples / len(samples))
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
                 summed += loss.item() * len(samples)
@@ -204,7 +204,9 @@ class _Training:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Parameters by learning rate and decay: weights, other floats, scales and zero points."""
-        weights, floats, scales = [], [], []
+        weights: list[Any] = []
+        floats: list[Any] = []
+        scales: list[Any] = []
         for name, parameter in self.network.named_parameters():
             if not parameter.requires_grad:
                 continue
