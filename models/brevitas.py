@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgeflow.hw.graph import Graph
+
 EXPORTS: Mapping[str, Callable[..., Any]] = {"QONNX": export_qonnx, "QCDQ": export_onnx_qcdq}
 """Brevitas' exporters by the name of the format."""
 
@@ -237,6 +239,54 @@ def compare(
         distance = np.abs(words[name].reshape(entry.words.shape) - entry.words)
         found.append(Compared(entry.name, name, distance.size, int((distance != 0).sum()), int(distance.max(initial=0))))
     return found
+
+
+TIE = 2.0**-15
+"""Distance from half a step, in steps, within which single precision decides how a word of 8 bits is rounded."""
+
+
+def exact(model: nn.Module, recorded: Sequence[Recorded]) -> dict[str, NDArray[np.float64]]:
+    """What every quantizer behind a linear layer of an :class:`Mlp` or :class:`Patches` rounds, in its steps, in exact arithmetic.
+
+    It follows from the integers of the quantizer before and those of the weights and biases.
+    """
+    by_name = {entry.name: entry for entry in recorded}
+    found: dict[str, NDArray[np.float64]] = {}
+    last = by_name["quantize.act_quant"]
+    if isinstance(model, Patches):
+        pixels = by_name["pixels.act_quant"]
+        patches = pixels.words.reshape(-1, 4, 7, 4, 7).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 49)
+        token = np.broadcast_to(model.token.detach().numpy().astype(np.float64), (len(patches), 1, 24))
+        tokens = _linear_steps(model.patch, patches, pixels.scale, last.scale)
+        found[last.name] = np.concatenate([token / last.scale, tokens], axis=1)
+    layers: Any = model.layers
+    for i in range(0, len(layers), 2):
+        name = f"layers.{i + 1}.act_quant" if i + 1 < len(layers) else f"layers.{i}.output_quant"
+        found[name] = _linear_steps(layers[i], last.words, last.scale, by_name[name].scale)
+        last = by_name[name]
+    return found
+
+
+def _linear_steps(layer: Any, words: NDArray[np.int64], x_scale: float, y_scale: float) -> NDArray[np.float64]:
+    with torch.no_grad():
+        weight = layer.quant_weight()
+        integers = weight.int(float_datatype=False).reshape(len(layer.weight), -1).numpy().astype(np.int64)
+        unit = x_scale * weight.scale.reshape(-1).numpy().astype(np.float64)
+        bias = np.rint(layer.bias.numpy().astype(np.float64) / unit)
+    steps: NDArray[np.float64] = (words @ integers.T + bias) * (unit / y_scale)
+    return steps
+
+
+def between(graph: Graph, inputs: Sequence[str], output: str) -> Graph:
+    """The part of an integer graph that computes one tensor from others."""
+    needed: set[str] = {output}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if node.output in needed and node.output not in inputs:
+            nodes.append(node)
+            needed |= set(node.inputs)
+    read = tuple(name for name in inputs if name in needed)
+    return Graph(graph.name, read, (output,), graph.tensors, graph.constants, tuple(reversed(nodes)))
 
 
 @contextlib.contextmanager
