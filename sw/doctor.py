@@ -62,7 +62,7 @@ def examine() -> list[Finding]:
         _headers(),
         _package("libclang", "checking that the HLS C++ can be synthesized", "pip install 'edgeflow[lint]'"),
         _package("torch", "training the reference models", "pip install 'edgeflow[train]'"),
-        _package("brevitas", "quantization-aware training", "pip install brevitas"),
+        _package("brevitas", "quantization-aware training", "pip install 'edgeflow[qat]'"),
         _tool("vitis_hls", "synthesizing the HLS C++", "install AMD Vitis HLS and source its settings64.sh"),
         _tool("vivado", "making a bitstream", "install AMD Vivado and source its settings64.sh"),
         _vnni(),
