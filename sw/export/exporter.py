@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,6 +56,7 @@ class Exporter:
         self._form = form
         self._exact: dict[str, str] = {}  # values before their quantizer
         self._real: dict[str, str] = {}  # what integer tensors stand for
+        self._constants: dict[str, str] = {}  # of the float model
         self._shapes: dict[str, ir.Shape] = {}
 
     def run(self) -> onnx.ModelProto:
@@ -113,7 +115,8 @@ class Exporter:
         name = required_input(node, index)
         tensor = self._readings.operand(node, index)
         if tensor is None:
-            return self._constant(name) if self._float.constant(name) is not None else self._exact[name]
+            array = self._float.constant(name)
+            return self._exact[name] if array is None else self._constant(name, array)
         if tensor not in self._readings.graph.constants:
             return self._tensor(tensor)
         words, qtype = self._readings.graph.constants[tensor], self._readings.graph.tensors[tensor].qtype
@@ -125,12 +128,10 @@ class Exporter:
         spread = self._form.name(f"{tensor}/tokens")
         return self._form.node("ConstantTokens", [self._float.inputs[0], real], spread, "edgeflow")
 
-    def _constant(self, name: str) -> str:
-        if name not in self._real:
-            array = self._float.constant(name)
-            assert array is not None
-            self._real[name] = self._form.initializer(name, array)
-        return self._real[name]
+    def _constant(self, name: str, array: NDArray[Any]) -> str:
+        if name not in self._constants:
+            self._constants[name] = self._form.initializer(name, array)
+        return self._constants[name]
 
     # Nodes
 
@@ -208,9 +209,8 @@ class Exporter:
 
     def _shifted_bias(self, node: ir.Node) -> str:
         offset = self._offset(output_name(node))
-        if offset is None:
-            return self._constant(required_input(node, 2))
-        return self._form.initializer(f"{output_name(node)}/bias", (parameter(self._float, node, 2) - offset).astype(np.float32))
+        bias = parameter(self._float, node, 2) - (0.0 if offset is None else offset)
+        return self._form.initializer(f"{output_name(node)}/bias", bias.astype(np.float32))
 
     def _table(self, maker: Node, output: str) -> str:
         constants, out = self._readings.graph.constants, self._readings.graph.tensors[maker.output].qtype

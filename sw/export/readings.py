@@ -36,11 +36,16 @@ class Readings:
         found: dict[str, str] = {}
         for tensor in (*self.graph.inputs, *self.makers):
             if tensor in self.correspondence:
-                found.setdefault(self.correspondence[tensor].name, tensor)
+                value = self.correspondence[tensor].name
+                if value == tensor or value not in found:
+                    found[value] = tensor
         return found
 
     def tensor(self, value: str) -> str | None:
-        """The tensor that carries a float value where it is made; None where there is none (masks, what a layer absorbs)."""
+        """The tensor that carries a float value for its readers; None where there is none (masks, what a layer absorbs).
+
+        It has the value's name, or is the first that stands for it. Others are copies of it, or a sum before its rounding.
+        """
         return self._first.get(value)
 
     def value(self, tensor: str) -> str | None:
@@ -68,6 +73,8 @@ class Readings:
             use = self.model.sole_use(output)
             return self.maker(use.node) if use is not None and node.op_type in LINEAR else None
         found = self.makers[tensor]
+        while found.op == "requantize" and self.value(found.inputs[0]) == output:  # a sum made in more bits
+            found = self.makers[found.inputs[0]]
         if node.op_type == "Attention" and found.op != "attention":  # padded heads: a copy without the padding
             return self.makers[found.inputs[0]]
         return found

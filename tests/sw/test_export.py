@@ -19,10 +19,11 @@ from onnx import numpy_helper
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError, UnsupportedError
-from edgeflow.hw.graph import Graph, Overflow
+from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph, output_name
+from edgeflow.quant.given import give_format
 from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
@@ -308,6 +309,30 @@ def test_scales_of_channels_do_not_come_back(block: Case, tmp_path: Path) -> Non
     onnx.save(export_qdq(block.model, block.quantized()), tmp_path / "exported.onnx")
     with pytest.raises(UnsupportedError, match="an activation with a scale for each channel is not supported"):
         import_model(tmp_path / "exported.onnx")
+
+
+def test_sums_of_few_bits(perceptron: Case) -> None:
+    """A residual sum that the model itself has in 8 bits: the integer network makes it in 16 and rounds it once."""
+    random, arrays = np.random.default_rng(5), dict[str, NDArray[Any]]()
+    nodes = [
+        linear(random, arrays, "x", "a", 12, 12),
+        node("Add", ["x", "a"], "sum"),
+        linear(random, arrays, "sum", "y", 12, 5),
+        linear(random, arrays, "sum", "z", 12, 5),
+        node("Add", ["y", "z"], "out"),
+    ]
+    made = model(nodes, {"x": ("float32", (12,))}, {"out": (5,)}, arrays)
+    for layer in list(made.graph)[2:4]:
+        give_format(layer, 0, QType(8, True, 0.05))
+    give_format(made.graph.node("out"), None, QType(8, True, 0.1))
+    case = Case(made, perceptron.data)
+    quantized = case.quantized()
+    assert {"sum/sum", "out/sum"} <= set(quantized.graph.tensors)
+    proto = export_qdq(case.model, quantized)
+    assert {"sum/sum", "out/sum"}.isdisjoint(name for made in proto.graph.node for name in made.output)
+    differences = np.abs(run(proto, case.data, LEVELS[0])["out"] - case.integer(quantized)["out"]) / 0.1
+    assert np.mean(differences < 0.5) > 0.97
+    assert differences.max() < 1.5
 
 
 def test_too_large(perceptron: Case, monkeypatch: pytest.MonkeyPatch) -> None:
