@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conftest import Terminal, Tiny
     from rich.console import Console as RichConsole
 
-COMMANDS = ("compile", "verify", "simulate", "cycles", "report", "boards", "doctor")
+COMMANDS = ("compile", "finetune", "verify", "simulate", "export", "cycles", "explore", "report", "boards", "doctor")
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pydantic", "jinja2", "matplotlib")
 
 
