@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ ACTIVATION_FORMS = (8, NARROW)
 TABLE_SAMPLES = 2  # of calibration data for programs whose numbers do not matter
 ATTEMPTS = 6  # at an allocation whose whole program keeps a latency limit
 FRONT_POINTS = 17
+MethodName = Literal["hawq", "fit"]
 METHODS: Mapping[str, Metric] = {"hawq": "hessian", "fit": "fisher"}
 
 
@@ -262,6 +263,15 @@ def write_bits(folder: Path, choice: BitChoice) -> None:
     """Write ``bits.json`` and the drawn Pareto fronts, ``bits.png``, into a build folder."""
     (folder / "bits.json").write_text(json.dumps(choice.document, indent=1) + "\n")
     draw(folder / "bits.png", choice.document)
+
+
+def method_or_layers(text: str | None) -> tuple[MethodName | None, dict[str, LayerBits]]:
+    """What ``--bits`` says: a method by which to choose, or the bits of the layers in a file; InputError for neither."""
+    if text is None or text in METHODS:
+        return cast("MethodName | None", text), {}
+    if not Path(text).is_file():
+        raise InputError(f"option --bits takes {' or '.join(METHODS)}, or the bits.json of a build, and {text!r} is no such file")
+    return None, read_bits(Path(text))
 
 
 def read_bits(file: Path) -> dict[str, LayerBits]:

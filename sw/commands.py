@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -16,6 +16,8 @@ from edgeflow.sw.summary import board_figures, board_rows, compared, fine_tuned,
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+
+    from edgeflow.quant.config import LayerBits
 
 app = typer.Typer(
     add_completion=False,
@@ -56,13 +58,23 @@ class Order(StrEnum):
     HAWQ = "hawq"
 
 
-class Bits(StrEnum):
-    """What the bits of every layer are chosen by: the Hessian of the loss, or FIT's first derivatives."""
-
-    HAWQ = "hawq"
-    FIT = "fit"
-
-
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)]
+BoardName = Annotated[str, typer.Option(help="Board name (see: edgeflow boards) or a board's TOML file.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="Calibration data, an .npz keyed by input names. Without it: random data.", show_default=False),
+]
+Dimensions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")]
+WeightBits = Annotated[
+    int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers, 2 to 8; first and last keep 8.")
+]
+ActivationBits = Annotated[
+    int, typer.Option(metavar="N", min=2, max=8, help="Bits of what linear layers read, 2 to 8; first and last keep 8.")
+]
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Build folder that compile wrote.", show_default=False)]
 Labels = Annotated[
     str | None,
@@ -103,29 +115,21 @@ def common(
 @app.command(name="compile", short_help="Compile a model for a board.")
 def compile_model(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
-    board: Annotated[str, typer.Option(help="Board name (see: edgeflow boards) or a board's TOML file.")] = "kv260",
-    calib: Annotated[
-        Path | None,
-        typer.Option(help="Calibration data, an .npz keyed by input names. Without it: random data.", show_default=False),
-    ] = None,
+    model: Model,
+    board: BoardName = "kv260",
+    calib: Calibration = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")] = Path("build"),
-    dim: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
-    ] = None,
+    dim: Dimensions = None,
     observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
-    weight_bits: Annotated[
-        int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers, 2 to 8; first and last keep 8.")
-    ] = 8,
-    activation_bits: Annotated[
-        int, typer.Option(metavar="N", min=2, max=8, help="Bits of what linear layers read, 2 to 8; first and last keep 8.")
-    ] = 8,
+    weight_bits: WeightBits = 8,
+    activation_bits: ActivationBits = 8,
     ablation: Annotated[bool, typer.Option("--ablation", help="Report what each quantization technique brings.")] = False,
     bits: Annotated[
-        Bits | None,
+        str | None,
         typer.Option(
-            help="Choose every layer's bits under --budget by the Hessian's trace (hawq) or Fisher's (fit).", show_default=False
+            metavar="hawq|fit|BITS.json",
+            help="Choose every layer's bits under --budget by the Hessian's trace (hawq) or Fisher's (fit); or take a file's.",
+            show_default=False,
         ),
     ] = None,
     budget: Annotated[
@@ -150,7 +154,7 @@ def compile_model(
     overlay: Annotated[
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     dims = _dims(dim or [])
@@ -162,9 +166,11 @@ def compile_model(
             "leave out --clock, --share, --pi, --po, --epilogue, --vector, --ports"
         )
     import edgeflow
+    from edgeflow.sw.bits import method_or_layers
     from edgeflow.sw.data import read_npz, take_labels
 
     console: Console = context.obj
+    method, layers_bits = method_or_layers(bits)
     data = None if calib is None else read_npz(calib, "calibration data")
     if labels is not None and data is None:
         raise InputError("option --labels names an array of the calibration file: add --calib FILE.npz")
@@ -179,10 +185,11 @@ def compile_model(
                 observer=observer.value,
                 weight_bits=weight_bits,
                 activation_bits=activation_bits,
+                layers=layers_bits,
                 ablation=ablation,
                 seed=seed,
             ),
-            bits=None if bits is None else bits.value,
+            bits=method,
             budget=budget or (),
             labels=truth,
             dims=dims,
@@ -200,7 +207,7 @@ def compile_model(
 @app.command(short_help="Fine-tune a model at the bits it is to have.")
 def finetune(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
+    model: Model,
     data: Annotated[Path, typer.Option(help="Training data, an .npz keyed by input names.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="TUNED.onnx", help="File to write.", show_default=False)],
     labels: Annotated[
@@ -209,16 +216,9 @@ def finetune(
             metavar="KEY", help="Array of the data with class labels; without, the model's own outputs.", show_default=False
         ),
     ] = None,
-    dim: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
-    ] = None,
-    weight_bits: Annotated[
-        int, typer.Option(metavar="N", min=2, max=8, help="Bits of the weights of linear layers; first and last keep 8.")
-    ] = 8,
-    activation_bits: Annotated[
-        int, typer.Option(metavar="N", min=2, max=8, help="Bits of what linear layers read; first and last keep 8.")
-    ] = 8,
+    dim: Dimensions = None,
+    weight_bits: WeightBits = 8,
+    activation_bits: ActivationBits = 8,
     bits: Annotated[
         Path | None,
         typer.Option(metavar="BITS.json", help="Bits of every layer, as compile --bits chose them.", show_default=False),
@@ -227,7 +227,7 @@ def finetune(
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Samples of a step.")] = 64,
     lr: Annotated[float, typer.Option(metavar="RATE", help="Largest learning rate of the weights.")] = 1e-3,
     order: Annotated[Order, typer.Option(help="Quantize all layers at once, or the most sensitive first.")] = Order.TOGETHER,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Fine-tune a model with its quantizers in place (Brevitas); the file holds the formats, which compile keeps."""
     dims = _dims(dim or [])
@@ -238,7 +238,7 @@ def finetune(
     check_writable(output)
     arrays = read_npz(data, "training data")
     truth = None if labels is None else take_labels(arrays, labels, f"training data {data}")
-    layers_bits: dict[str, Any] = {}
+    layers_bits: Mapping[str, LayerBits] = {}
     if bits is not None:
         from edgeflow.sw.bits import read_bits
 
@@ -263,19 +263,13 @@ def finetune(
 @app.command(short_help="Sweep accelerators for a model and draw the Pareto front.")
 def explore(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)],
-    board: Annotated[str, typer.Option(help="Board name (see: edgeflow boards) or a board's TOML file.")] = "kv260",
-    calib: Annotated[
-        Path | None,
-        typer.Option(help="Calibration data, an .npz keyed by input names. Without it: random data.", show_default=False),
-    ] = None,
+    model: Model,
+    board: BoardName = "kv260",
+    calib: Calibration = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the exploration; a rerun goes on there.")] = Path(
         "explore"
     ),
-    dim: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SIZE", help="Size of a symbolic dimension (sequence=128); repeatable.", show_default=False),
-    ] = None,
+    dim: Dimensions = None,
     clock: Annotated[str | None, typer.Option(metavar="MHZ,...", help="Clocks in MHz; the board's own by default.")] = None,
     pi: Annotated[str | None, typer.Option(metavar="N,...", help="Input channels multiplied in a cycle; all by default.")] = None,
     po: Annotated[str | None, typer.Option(metavar="N,...", help="Output channels made in a cycle; all by default.")] = None,
@@ -291,7 +285,7 @@ def explore(
         str | None,
         typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler (tcp://HOST:PORT).", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Sweep accelerators for a model and a board: predicted latency against resources, and the Pareto front."""
     dims = _dims(dim or [])

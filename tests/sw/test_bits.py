@@ -21,6 +21,7 @@ from edgeflow.quant.hawq.allocate import Cost, Task
 from edgeflow.quant.hawq.budget import parse_budgets
 from edgeflow.quant.hawq.layers import Layer, find_layers
 from edgeflow.sw.bits import BitRequest, LatencyTable, Target, choose_bits, within_latency
+from edgeflow.sw.cli import main
 
 pytest.importorskip("torch")
 SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
@@ -103,6 +104,26 @@ def test_a_latency_budget_holds_for_the_build_and_its_words_agree(tmp_path: Path
         name: weight for name, (weight, _) in bits.items()
     }
     assert edgeflow.verify(build, samples=2).passed
+
+
+def test_bits_of_a_file_make_the_same_network(model_file: Path, data: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", **data)
+    run = ["compile", str(model_file), "--calib", str(tmp_path / "data.npz")]
+    chosen, again = tmp_path / "chosen", tmp_path / "again"
+    assert main([*run, "-o", str(chosen), "--bits", "fit", "--budget", "size=0.6x"]) == 0
+    assert main([*run, "-o", str(again), "--bits", str(chosen / "bits.json")]) == 0
+    one, other = edgeflow.open_build(chosen).graph, edgeflow.open_build(again).graph
+    assert one.tensors == other.tensors
+    assert all(np.array_equal(one.constants[name], other.constants[name]) for name in one.constants)
+
+
+def test_a_method_that_is_none_and_no_file_is_one_line(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compile", str(model_file), "-o", str(tmp_path / "b"), "--bits", "hawk", "--budget", "size=0.6x"]) == 2
+    error = capsys.readouterr().err
+    assert "--bits takes hawq or fit, or the bits.json of a build, and 'hawk' is no such file" in error
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(
