@@ -256,8 +256,10 @@ def _resources(inputs: ReportInputs) -> schema.ResourceTable:
 def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list[str]:
     found = []
     if inputs.random_data:
+        own = all(line.method == "given" for line in inputs.ranges.values())
+        chosen = "every range is the model's own, but accuracy was measured" if own else "ranges were chosen"
         found.append(
-            "No calibration data was given: ranges were chosen on seeded random inputs, so the accuracy figures mean nothing; "
+            f"No calibration data was given: {chosen} on seeded random inputs, so the accuracy figures mean nothing; "
             "pass --calib with real samples."
         )
     unknown = []
