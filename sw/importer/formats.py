@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
-from edgeflow.quant.given import WARNINGS, give_format, words
+from edgeflow.quant.given import GRID, WARNINGS, give_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.quantizers import Quantizers, Reading, Weights
@@ -244,12 +244,17 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
 def _weight_type(weight: Weights, rows: Reals) -> QType:
     """The format of a layer's weights, given as ``rows (channels, elements)``."""
     bits = _weight_bits(weight)
-    if weight.axis is None or np.unique(weight.scale).size == 1:
-        scale = float(weight.scale.reshape(-1)[0])
-        exact = rows / scale
-        if np.abs(exact - np.rint(exact)).max(initial=0.0) < 1e-3:
-            return QType(bits, True, scale)
-    return QType(bits, True, tuple(_channel_scales(weight, rows)))
+    if weight.axis is not None and np.unique(weight.scale).size > 1:
+        return QType(bits, True, tuple(_channel_scales(weight, weight.axis, rows)))
+    scale = float(weight.scale.reshape(-1)[0])
+    exact = rows / scale
+    if np.abs(exact - np.rint(exact)).max(initial=0.0) < GRID:
+        return QType(bits, True, scale)
+    # Rewriting has multiplied the weights by a number: the same for all channels, or one for each.
+    for axis in range(weight.words.ndim):
+        if weight.words.size // max(weight.words.shape[axis], 1) == rows.shape[1]:
+            return QType(bits, True, tuple(_channel_scales(weight, axis, rows)))
+    raise ModelError(f"{weight.name}: its scale cannot be followed to the layer that reads it; export the model again")
 
 
 def _weight_bits(weight: Weights) -> int:
@@ -269,15 +274,13 @@ def _signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
 
 
-def _channel_scales(weight: Weights, rows: Reals) -> list[float]:
+def _channel_scales(weight: Weights, axis: int, rows: Reals) -> list[float]:
     """The scale of each row, found by its elements among the channels of the constant as it was stored.
 
     Rewriting permutes the elements of a channel, selects channels, and may multiply a channel by a number.
     """
-    axis = 0 if weight.axis is None else weight.axis % weight.words.ndim
+    axis %= weight.words.ndim
     scale = np.broadcast_to(weight.scale.reshape(-1), (weight.words.shape[axis],))
-    if weight.axis is None and rows.size != weight.words.size:
-        raise ModelError(f"{weight.name}: its scale cannot be followed to the layer that reads it; export the model again")
     stored = np.moveaxis(weight.words, axis, 0).reshape(weight.words.shape[axis], -1)
     if stored.shape[1] != rows.shape[1]:
         raise UnsupportedError(

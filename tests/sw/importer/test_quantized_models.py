@@ -423,6 +423,58 @@ def test_quantizers_behind_data_movement_and_for_each_reader(tmp_path: Path) -> 
     assert model_warnings(model) == ()
 
 
+@pytest.mark.parametrize("scale", [0.25, [0.25, 0.5, 1.0]])
+def test_weights_that_rewriting_scales_and_transposes(tmp_path: Path, scale: Any) -> None:
+    """``0.3 * x W^T`` with quantized W: the words stay, the scales get the factor."""
+    zero = None if isinstance(scale, float) else [0, 0, 0]
+    proto = layer(weight=np.arange(-6, 6).reshape(4, 3).T, weight_scale=scale, weight_zero=zero, weight_axis=0)
+    proto.graph.node[-1].CopyFrom(helper.make_node("Gemm", ["d", "v"], ["y"], "product", alpha=0.3, transB=1))
+    _, weight, real = linear_of(proto, tmp_path)
+    assert weight is not None
+    np.testing.assert_allclose(np.broadcast_to(weight.scales, 3), 0.3 * np.broadcast_to(scale, 3), rtol=1e-6)
+    np.testing.assert_allclose(real / weight.scales, np.arange(-6, 6).reshape(4, 3), rtol=0, atol=1e-4)
+
+
+def test_a_wide_stream_and_an_output(tmp_path: Path) -> None:
+    """16 bits where no linear layer reads them; a residual that is read as it is and quantized; an output's own format."""
+    constants = {
+        "s16": np.float32(3e-4), "z16": np.uint16(32768), "s8": np.float32(0.03), "z8": np.int8(0), "so": np.float32(0.1),
+        "zo": np.uint8(120), "g": np.ones(4, np.float32), "b": np.zeros(4, np.float32), "w": np.eye(4, dtype=np.int8) * 100,
+        "ws": np.float32(0.01),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s16", "z16"], ["q16"], "q16"),
+        helper.make_node("DequantizeLinear", ["q16", "s16", "z16"], ["d16"], "d16"),
+        helper.make_node("LayerNormalization", ["d16", "g", "b"], ["n"], "norm", axis=-1),
+        helper.make_node("QuantizeLinear", ["n", "s8", "z8"], ["q8"], "q8"),
+        helper.make_node("DequantizeLinear", ["q8", "s8", "z8"], ["d8"], "d8"),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["v"], "v"),
+        helper.make_node("MatMul", ["d8", "v"], ["p"], "product"),
+        helper.make_node("Add", ["p", "n"], ["sum"], "sum"),
+        helper.make_node("QuantizeLinear", ["sum", "so", "zo"], ["qo"], "qo"),
+        helper.make_node("DequantizeLinear", ["qo", "so", "zo"], ["y"], "do"),
+    ]
+    proto = _model(nodes, [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+    onnx.save(proto, tmp_path / "model.onnx")
+    model = import_model(tmp_path / "model.onnx")
+    norm, linear, add = model.graph
+    assert shown(given_format(norm, 0)) == (16, True, float(np.float32(3e-4)), 0)
+    assert shown(given_format(linear, 0)) == (8, True, float(np.float32(0.03)), 0)
+    assert [given_format(add, i) for i in range(2)] == [None, None]
+    assert shown(given_format(add, None)) == (8, True, float(np.float32(0.1)), -8)
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    graph = quantize(model, {"x": x}).graph
+    assert {name: graph.tensors[name].qtype.scale for name in ("x", "y")} == {
+        "x": float(np.float32(3e-4)),
+        "y": float(np.float32(0.1)),
+    }
+    found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": x})))["y"]
+    expected = np.concatenate([run(session(tmp_path / "model.onnx"), {"x": x[i : i + 2]})["y"] for i in range(0, 200, 2)])
+    assert np.abs(found - expected).max() <= 0.1001
+    assert (np.abs(found - expected) < 0.05).mean() > 0.95
+
+
 def test_other_steps_behind_a_quantizer_are_told(tmp_path: Path) -> None:
     proto = layer()
     proto.graph.initializer.append(numpy_helper.from_array(np.float32(0.75), "xs2"))
@@ -493,6 +545,12 @@ def test_integer_operators_and_inputs_are_refused(tmp_path: Path) -> None:
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match=r"dequantize \(DequantizeLinear\): input 'x' of the model holds integers"):
+        import_model(tmp_path / "model.onnx")
+    proto = layer()
+    proto.graph.output[0].name = "q"
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedError, match=r"quantize \(QuantizeLinear\): its integers leave the model as they are"):
         import_model(tmp_path / "model.onnx")
     proto = layer()
     proto.graph.node[1].input[1] = "ws"
