@@ -1,8 +1,9 @@
 """The scalar arithmetic that every operator is built from: dyadic requantization, its rounding, saturation.
 
 Requantization (HAWQ-V3, arXiv 2011.10680, section 3) is ``(acc * m + 2^(c-1)) >> c``: an integer multiplier ``m`` and a shift ``c``
-stand for the real factor ``m / 2^c``; rounding is half up. ``c = 0`` means no rounding term. Linear layers may round half to even
-instead, as the quantizers of imported models do: a tie, a sum whose ``c`` dropped bits are all zero, gives the even neighbour.
+stand for the real factor ``m / 2^c``; rounding is half up. ``c = 0`` means no rounding term. Linear layers and the operator
+``requantize`` may round half to even instead, as the quantizers of imported models do: a tie, a sum whose ``c`` dropped bits are
+all zero, gives the even neighbour.
 """
 
 from __future__ import annotations

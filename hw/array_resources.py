@@ -21,6 +21,7 @@ from edgeflow.hw.primitives import (
     rotator_luts,
     saturate_luts,
     shifter_luts,
+    tie_luts,
     tree_registers,
 )
 
@@ -102,17 +103,22 @@ def stationary(a: Architecture) -> Counts:
 def epilogue(a: Architecture) -> Counts:
     """EPILOGUE lanes, each with two requantizations: 32 x 25 bits for the sum, 17 x 18 for the residual or the table entry; with a
     rounding addition and a shift of 57 and of 50 bits; for half to even the comparison of the places that the shift drops with zero
-    (which places is decoded once for all lanes: three places and their choice in a LUT, then two levels); the lane's copy of the
+    (which places is decoded once for all lanes); the lane's copy of the
     activation table; saturation; and the choice of the lane's result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
     dsp = multiplier_dsps(ACCUMULATOR_BITS, WIDE_MULTIPLIER_BITS, a.dsp_bits) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
     choose = mux_luts(groups * rows, ACCUMULATOR_BITS) + mux_luts(2 * groups, WIDE_MULTIPLIER_BITS + MULTIPLIER_BITS)
     round_shift = sum(2 * adder_luts(bits) + shifter_luts(bits, bits) for bits in (WIDE_PRODUCT_BITS, PRODUCT_BITS))
-    compared = ceil_div(WIDE_PRODUCT_BITS, 3)
-    tie = compared + ceil_div(compared, 6) + 1
     table = lutram_luts(ELEMENT_BITS - 1, TABLE_ENTRIES)
-    lane = choose + round_shift + tie + adder_luts(WIDE_PRODUCT_BITS) + 2 * saturate_luts(WIDE_PRODUCT_BITS, 16) + table
+    lane = (
+        choose
+        + round_shift
+        + tie_luts(WIDE_PRODUCT_BITS)
+        + adder_luts(WIDE_PRODUCT_BITS)
+        + 2 * saturate_luts(WIDE_PRODUCT_BITS, 16)
+        + table
+    )
     place = LINE_BYTES * (mux_luts(3, 8) + 2)  # each byte of the line: its lane in three storages, write enables
     ff = a.epilogue * 3 * (WIDE_PRODUCT_BITS + PRODUCT_BITS) + 2 * a.po * ACCUMULATOR_BITS + 8 * LINE_BYTES * 2
     residual = a.epilogue * mux_luts(32 // a.epilogue, 16)

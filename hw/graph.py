@@ -23,7 +23,7 @@ IntArray = NDArray[np.int64]
 
 class Rounding(Enum):
     """How a real value becomes the nearest integer. A tie goes up, ``floor(x + 1/2)``: EdgeFlow's rule; or to the even neighbour:
-    for inputs, and outputs of linear layers, of models that were quantized so elsewhere."""
+    for inputs, and what linear layers and requantizations make, of models that were quantized so elsewhere."""
 
     HALF_UP = "half_up"
     HALF_EVEN = "half_even"

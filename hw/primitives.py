@@ -84,6 +84,12 @@ def saturate_luts(bits: int, kept: int) -> int:
     return ceil_div(above, 5) + 1 + ceil_div(kept, 2) if above else 0
 
 
+def tie_luts(bits: int) -> int:
+    """LUTs of telling whether those of ``bits`` that a mask picks are all zero: three with their mask to a LUT, then up to 36."""
+    compared = ceil_div(bits, 3)
+    return compared + ceil_div(compared, 6) + 1
+
+
 def mux_luts(inputs: int, bits: int) -> int:
     """LUTs of choosing one of ``inputs`` words.
 

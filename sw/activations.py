@@ -130,7 +130,7 @@ def _copy(tensors: dict[str, TensorType], constants: dict[str, IntArray], name: 
     ones = f"{copy}/multiplier"
     tensors[ones] = TensorType((channels,), QType(32, True, 1.0))
     constants[ones] = np.ones(channels, dtype=np.int64)
-    return make_node(Requantize(shift=0, zero_point=0, bits=16, signed=True), (name, ones), copy, origin)
+    return make_node(Requantize(shift=0, zero_point=0, bits=16, signed=True, half_even=False), (name, ones), copy, origin)
 
 
 def storages(graph: Graph, aliases: Aliases, architecture: Architecture) -> dict[str, int]:

@@ -15,7 +15,16 @@ from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayou
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels
-from edgeflow.hw.primitives import adder_luts, lutram_luts, multiplier_dsps, mux_luts, registers, saturate_luts, shifter_luts
+from edgeflow.hw.primitives import (
+    adder_luts,
+    lutram_luts,
+    multiplier_dsps,
+    mux_luts,
+    registers,
+    saturate_luts,
+    shifter_luts,
+    tie_luts,
+)
 
 ADD, MULTIPLY, REQUANTIZE = range(3)
 SCRATCH, ROW, ROWS = range(3)  # where operand b comes from: the scratchpad, or one row or a row for each row of the weight stream
@@ -25,7 +34,7 @@ ELEMENTWISE = InstructionLayout(
     5,
     (
         *("a", "b", "y", "offset"),
-        *("rows:20", "operation:2", "a_storage:2", "a_signed:1", "b_storage:2", "b_signed:1", "b_source:2"),
+        *("rows:20", "operation:2", "a_storage:2", "a_signed:1", "b_storage:2", "b_signed:1", "b_source:2", "half_even:1"),
         *("a_rows:20", "shift_a:6", "shift_b:6"),
         *("b_rows:20", "y_storage:2", "y_signed:1", "y_bits:5"),
         *("columns:17", "multiplier_a:18", "multiplier_b:18"),
@@ -207,7 +216,8 @@ class ElementwiseOperator(Operator):
         """DSP slices: a lane has a product of 17 x 18 bit (operand by operand, parameter or factor) and one of 32 x 18 bit (the
         other operand, or that product, by the second factor); chunks are counted by one of 21 x 18 bit.
 
-        LUTs of a lane: both operands' place in their lines, which source b has, two roundings with their shifts, the sum,
+        LUTs of a lane: both operands' place in their lines, which source b has, two roundings with their shifts, the comparison of
+        the places that the first shift drops with zero (half to even; which places is decoded once for all lanes), the sum,
         saturation, the place in the output line; a parameter of 18 bit for each channel lies in LUT memory. Flip-flops: a register
         behind every stage of a lane and of the lines read and written.
         """
@@ -220,6 +230,7 @@ class ElementwiseOperator(Operator):
             + mux_luts(3, 18)
             + mux_luts(2, 18)
             + 2 * (adder_luts(50) + shifter_luts(50, 49))
+            + tie_luts(50)
             + mux_luts(2, 32)
             + adder_luts(50)
             + saturate_luts(50, 17)
@@ -229,7 +240,7 @@ class ElementwiseOperator(Operator):
         kept = 17 * max(v, word_elements)
         return Resources(
             dsp=v * (multiplier_dsps(17, 18) + multiplier_dsps(32, 18)) + multiplier_dsps(21, 18),
-            lut=2 * read_luts(architecture) + v * lane + parameters + 12 * adder_luts(20) + write_luts(architecture),
+            lut=2 * read_luts(architecture) + v * lane + 50 + parameters + 12 * adder_luts(20) + write_luts(architecture),
             ff=3 * registers(8 * LINE_BYTES) + v * stages + kept + 12 * 20,
             bram36=0,
             uram=0,

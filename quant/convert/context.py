@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import IntArray, QType
+from edgeflow.hw.graph import Attribute, IntArray, QType, Rounding
 from edgeflow.quant.builder import Correspondence, GraphBuilder
 from edgeflow.quant.compensate import InputMoments, LayerErrors
 from edgeflow.quant.config import QuantizationConfig
@@ -151,7 +151,9 @@ class Context:
                 raise UnsupportedError(f"{where}: a tensor with a zero point cannot get a scale per channel")
             zero_point -= int(shifts[0])
         constant = self.builder.constant(f"{name}/multiplier", multiplier, 32)
-        return self.builder.node("requantize", [tensor, constant], name, qtype, where, {"shift": shift, "zero_point": zero_point})
+        half_even = qtype.rounding is Rounding.HALF_EVEN
+        attributes: dict[str, Attribute] = {"shift": shift, "zero_point": zero_point, "half_even": half_even}
+        return self.builder.node("requantize", [tensor, constant], name, qtype, where, attributes)
 
     def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str) -> str:
         """A stream operand that may be a constant, which is quantized on its own wide scale."""

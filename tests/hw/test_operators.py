@@ -30,6 +30,7 @@ MUTATIONS = (
     ("long_chunk.hpp", "(element & 15u) << 2", "(element & 15u) << 1"),
     ("smooth.hpp", "ins.output_shift) + zero_point", "ins.output_shift) - zero_point"),
     ("elementwise.hpp", "const Product sum = scaled + added;", "const Product sum = scaled - added;"),
+    ("elementwise.hpp", "(ins.shift_a, ins.half_even)", "(ins.shift_a, false)"),
     ("table.hpp", "[2 * pair + half] =", "[2 * pair + 1 - half] ="),
     ("embedding.hpp", "unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
     ("pool.hpp", "(counted >> 1)", "(counted >> 2)"),

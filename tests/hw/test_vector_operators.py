@@ -61,7 +61,7 @@ def test_a_view_is_the_operator_without_a_copy(case: Case) -> None:
         (Add(1, 0, 1, 0, 17, True), (ROWS, ROWS), "the output must have 1 to 16 bits, not 17"),
         (Add(1, 0, 1, 49, 8, True), (ROWS, ROWS), "shift"),
         (Multiply(1, 0, 8, True), (ROWS, Format((4, 10), 32, True)), "operands"),
-        (Requantize(0, 0, 8, True), (ROWS, Format((9,), 32, True)), "multiplier"),
+        (Requantize(0, 0, 8, True, False), (ROWS, Format((9,), 32, True)), "multiplier"),
         (Table(0, 8, True), (ROWS, Format((256,), 8, True)), "smallest value -128"),
         (Table(-128, 8, True), (ROWS, Format((255,), 8, True)), "256 input values"),
         (Table(-128, 8, True), (ROWS, Format((256,), 8, False)), "format must be the output's"),

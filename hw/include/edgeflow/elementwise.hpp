@@ -153,6 +153,7 @@ elementwise_chunks:
             Element y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
             take_chunk<C>(a_narrow ? narrow : wide, chunk, ins.a_storage, ins.a_signed, 0, a);
+            const Product ties = tie_places<50>(ins.shift_a, ins.half_even);
             for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
                 Multiplier b = 0;
@@ -177,7 +178,7 @@ elementwise_chunks:
                 const ap_int<32> second = multiplies ? ap_int<32>(first) : ap_int<32>(b);
                 Product scaled = 0;
                 if (!multiplies) {
-                    scaled = round_shift(Product(first), ins.shift_a);
+                    scaled = round_ties<50>(Product(first), ins.shift_a, ties);
                 }
                 Product added = ap_int<32>(ins.offset);
                 if (!requantizes) {

@@ -37,7 +37,7 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
         const unsigned channel = ins.y_channel + group * C::EPILOGUE;
         Element outputs[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-        const WideProduct ties = tie_places(ins.shift, !epilogue.attention && ins.half_even);
+        const WideProduct ties = tie_places<57>(ins.shift, !epilogue.attention && ins.half_even);
         for (int lane = 0; lane < C::EPILOGUE; ++lane) {
 #pragma HLS UNROLL
             const unsigned o = group * C::EPILOGUE + lane;

@@ -1,5 +1,5 @@
 // Dyadic requantization: (acc * m + 2^(c-1)) >> c, rounding half up, then saturation (hw/arithmetic.py is the definition). The
-// accumulator of a linear layer has a longer multiplier and may round half to even.
+// accumulator of a linear layer has a longer multiplier. It, and a requantization on its own, may round half to even.
 #ifndef EDGEFLOW_REQUANTIZE_HPP
 #define EDGEFLOW_REQUANTIZE_HPP
 
@@ -38,13 +38,28 @@ inline Product requantize(const ap_int<32>& accumulator, const Multiplier& multi
 }
 
 // The places that a shift drops where a row rounds half to even, else all: a sum with the rounding's half is a tie where it has none.
-inline WideProduct tie_places(const ap_uint<6>& shift, bool half_even) {
+template <int W>
+inline ap_int<W> tie_places(const ap_uint<6>& shift, bool half_even) {
 #pragma HLS INLINE
-    WideProduct places = -1;
+    ap_int<W> places = -1;
     if (half_even) {
-        places = (half_place<57>(shift) << 1) - 1;
+        places = (half_place<W>(shift) << 1) - 1;
     }
     return places;
+}
+
+// As round_shift; `ties` are the tie_places.
+template <int W>
+inline ap_int<W> round_ties(const ap_int<W>& value, const ap_uint<6>& shift, const ap_int<W>& ties) {
+#pragma HLS INLINE
+    const ap_int<W> sum = value + half_place<W>(shift);
+    const ap_int<W> dropped = sum & ties;
+    ap_int<W> rounded = sum >> shift;
+    if (dropped == 0) {
+        const ap_int<W> even = -2;
+        rounded &= even;
+    }
+    return rounded;
 }
 
 // Requantization of a linear layer's accumulator; `ties` are its tie_places.
@@ -52,14 +67,7 @@ inline WideProduct requantize_wide(
     const ap_int<32>& accumulator, const WideMultiplier& multiplier, const ap_uint<6>& shift, const WideProduct& ties) {
 #pragma HLS INLINE
     const WideProduct product = accumulator * multiplier;
-    const WideProduct sum = product + half_place<57>(shift);
-    const WideProduct dropped = sum & ties;
-    WideProduct rounded = sum >> shift;
-    if (dropped == 0) {
-        const WideProduct even = -2;
-        rounded &= even;
-    }
-    return rounded;
+    return round_ties<57>(product, shift, ties);
 }
 
 // Clips to `bits` (1 to 16) signed or unsigned bits.
