@@ -30,6 +30,7 @@ from edgeflow.sw.export.forms import WIDEST, Form
 from edgeflow.sw.export.readings import Readings
 from edgeflow.sw.importer.functions import function
 
+MOVED = ("reshape", "transpose", "select")  # integer nodes whose output has the words, and so the quantizer, of their input
 WEIGHT, BIAS, MULTIPLIER = 1, 2, 3  # inputs of an integer linear layer
 LARGEST = 2_000_000_000  # bytes of a protobuf message, next to its limit
 
@@ -94,7 +95,7 @@ class Exporter:
                 return self._tensor(source)
             return self._quantizer(self._tensor(source), qtype, self._form.name(tensor), value)
         exact = self._exact[value]
-        if maker is not None and maker.op in ("reshape", "transpose", "select", "concat"):
+        if maker is not None and maker.op in MOVED:
             return exact
         if qtype.bits > WIDEST or qtype.overflow is Overflow.ERROR:
             return exact
@@ -183,7 +184,7 @@ class Exporter:
         if tensor is None:
             return False
         maker, qtype = self._readings.makers[tensor], self._readings.format(tensor)
-        return maker.op not in ("reshape", "transpose", "select", "concat") and qtype.bits <= WIDEST
+        return maker.op not in MOVED and qtype.bits <= WIDEST
 
     def _absorbed(self, name: str) -> bool:
         """Whether a value is the output of a linear layer that its only reader absorbs."""

@@ -82,8 +82,14 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
+def narrow(network: Case) -> Quantized:
+    """The network with weights of 4 bits and activations of 6, but for the first and the last layer."""
+    return network.quantized(weight_bits=4, activation_bits=6)
+
+
+@pytest.fixture(scope="module")
 def uniform() -> Case:
-    """A transformer block with a single head, so that without equalization every tensor has one scale."""
+    """A class token and a transformer block with a single head, so that without equalization every tensor has one scale."""
     random, arrays, size = np.random.default_rng(4), dict[str, NDArray[Any]](), 16
 
     def norm(x: str, y: str) -> onnx.NodeProto:
@@ -92,11 +98,13 @@ def uniform() -> Case:
         return node("LayerNormalization", [x, f"{y}.scale", f"{y}.bias"], y, axis=-1, epsilon=1e-5)
 
     nodes = [
-        norm("x", "first"),
+        node("ConstantTokens", ["x", "token0"], "start"),
+        node("Concat", ["start", "x"], "tokens", axis=1),
+        norm("tokens", "first"),
         *(linear(random, arrays, "first", name, size, size) for name in ("query", "key", "value")),
         node("Attention", ["query", "key", "value"], "attended", heads=1, scale=0.25),
         linear(random, arrays, "attended", "projected", size, size),
-        node("Add", ["x", "projected"], "middle"),
+        node("Add", ["tokens", "projected"], "middle"),
         norm("middle", "second"),
         linear(random, arrays, "second", "wide", size, 2 * size),
         node("Gelu", ["wide"], "active"),
@@ -105,6 +113,7 @@ def uniform() -> Case:
         node("SelectTokens", ["last"], "token", start=0, stop=1, squeeze=1),
         linear(random, arrays, "token", "y", size, 4),
     ]
+    arrays["token0"] = random.normal(size=(1, 1, size)).astype(np.float32)
     data = {"x": random.normal(size=(40, 5, size)).astype(np.float32)}
     return Case(model(nodes, {"x": ("float32", (5, size))}, {"y": (4,)}, arrays), data)
 
@@ -183,18 +192,16 @@ def test_padded_block(block: Case, options: dict[str, Any], widths: set[int]) ->
         assert signal_to_noise(integer, found) > max(signal_to_noise(real, integer), 25.0)
 
 
-@pytest.mark.parametrize("bits", [(8, 8), (4, 4)])
-def test_networks(network: Case, bits: tuple[int, int]) -> None:
-    quantized = network.quantized(weight_bits=bits[0], activation_bits=bits[1])
-    proto = export_qdq(network.model, quantized)
+def test_networks(network: Case, narrow: Quantized) -> None:
+    proto = export_qdq(network.model, narrow)
     onnx.checker.check_model(proto, full_check=True)
-    check_words(network, quantized, proto)
+    check_words(network, narrow, proto)
     tables = [node for node in network.model.graph if node.op_type == "Embedding"]
     for table in tables:
         stored = numpy_helper.to_array(constants(proto)[f"{output_name(table)}/table/words"])
         assert stored.dtype == np.int8
-        assert np.array_equal(stored, quantized.graph.constants[f"{output_name(table)}/table"])
-    integer, real = network.integer(quantized), float_outputs(network.model, network.data)
+        assert np.array_equal(stored, narrow.graph.constants[f"{output_name(table)}/table"])
+    integer, real = network.integer(narrow), float_outputs(network.model, network.data)
     for level in LEVELS:
         found = run(proto, network.data, level)
         for name, values in integer.items():
@@ -202,12 +209,11 @@ def test_networks(network: Case, bits: tuple[int, int]) -> None:
                 assert signal_to_noise(values, found[name]) > signal_to_noise(real[name], values)
 
 
-def test_formats_of_activations(network: Case) -> None:
-    quantized = network.quantized()
-    found = constants(export_qdq(network.model, quantized))
+def test_formats_of_activations(network: Case, narrow: Quantized) -> None:
+    found = constants(export_qdq(network.model, narrow))
     checked = 0
-    for tensor, known in quantized.correspondence.items():
-        qtype = quantized.graph.tensors[tensor].qtype
+    for tensor, known in narrow.correspondence.items():
+        qtype = narrow.graph.tensors[tensor].qtype
         name = f"{known.name}/quantized" if known.name in FloatGraph(network.model).inputs else tensor
         if qtype.overflow is Overflow.ERROR or f"{name}/scale" not in found:
             continue
@@ -252,14 +258,13 @@ def test_zero_points(perceptron: Case) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # qonnx's own
-def test_qonnx(network: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qonnx(network: Case, narrow: Quantized, monkeypatch: pytest.MonkeyPatch) -> None:
     """QONNX's own executor computes what onnxruntime makes of QDQ, to the last bit where ties round alike."""
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
 
-    quantized = network.quantized(weight_bits=4, activation_bits=6)
-    exported = export_qonnx(network.model, quantized)
+    exported = export_qonnx(network.model, narrow)
     onnx.checker.check_model(exported)
     assert {node.op_type for node in exported.graph.node if node.domain} == {"Quant"}
     samples = len(next(iter(network.data.values())))
@@ -274,7 +279,7 @@ def test_qonnx(network: Case, monkeypatch: pytest.MonkeyPatch) -> None:
                 attribute.s = b"ROUND"  # as QuantizeLinear does
     monkeypatch.setattr(onnx, "IR_VERSION", MAXIMUM_IR_VERSION)  # of the files that it hands to onnxruntime
     found = execute_onnx(ModelWrapper(exported).transform(InferShapes()), network.data)
-    expected = run(export_qdq(network.model, quantized), network.data, LEVELS[0])
+    expected = run(export_qdq(network.model, narrow), network.data, LEVELS[0])
     for name, values in expected.items():
         assert np.array_equal(found[name], values)
 
