@@ -34,6 +34,7 @@ _TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may diff
 _COLUMN_TOLERANCE = 1e-6
 _MOVES = ("Reshape", "Transpose", "SelectTokens", "SelectChannels", "ConstantTokens")
 _LISTED = 4
+_PROBES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,18 +192,24 @@ def _same(elements: Reals, source: Reals, scaled: bool) -> float | None:
     if not elements.size or not source.size or elements.size > source.size:
         return None
     largest = max(abs(source[0]), abs(source[-1]))
+    limit = _TOLERANCE * largest
+    few = slice(None, None, max(elements.size // _PROBES, 1))  # most pairs differ: a few elements tell
     if elements.size == source.size:
-        if np.abs(elements - source).max() <= _TOLERANCE * largest:
+        if np.abs(elements[few] - source[few]).max() <= limit and np.abs(elements - source).max() <= limit:
             return 1.0
         own = max(abs(elements[0]), abs(elements[-1]))
-        if scaled and own > 0 and np.abs(elements * (largest / own) - source).max() <= _TOLERANCE * largest:
-            factor = float(largest / own)
+        factor = float(largest / own) if scaled and own > 0 else 1.0
+        if factor != 1.0 and np.abs(elements * factor - source).max() <= limit:
             power = 2.0 ** round(math.log2(factor))
             return power if abs(factor / power - 1.0) < _TOLERANCE else factor
         return None
+    return 1.0 if largest > 0 and _contains(source, elements[few], limit) and _contains(source, elements, limit) else None
+
+
+def _contains(source: Reals, elements: Reals, limit: float) -> bool:
     at = np.searchsorted(source, elements)
-    near = np.minimum(np.abs(source[np.minimum(at, source.size - 1)] - elements), np.abs(source[np.maximum(at - 1, 0)] - elements))
-    return 1.0 if near.max() <= _TOLERANCE * largest and largest > 0 else None
+    after, before = source[np.minimum(at, source.size - 1)], source[np.maximum(at - 1, 0)]
+    return bool(np.minimum(np.abs(after - elements), np.abs(before - elements)).max() <= limit)
 
 
 def _check(node: ir.Node, qtype: QType, name: str) -> None:
@@ -289,10 +296,11 @@ def _channel_scales(weight: Weights, axis: int, rows: Reals) -> list[float]:
     channels = stored * scale[:, None].astype(np.float64)
     shapes, sizes = _shape_of_rows(channels)
     wanted, lengths = _shape_of_rows(rows)
+    few = slice(None, None, max(shapes.shape[1] // _PROBES, 1))
     found = []
     for shape, size in zip(wanted, lengths, strict=True):
-        distance = np.abs(shapes - shape).max(axis=1)
-        near = np.nonzero(distance <= _COLUMN_TOLERANCE * 10)[0]
+        near = np.nonzero((np.abs(shapes[:, few] - shape[few]) <= _COLUMN_TOLERANCE * 10).all(axis=1))[0]
+        near = near[np.abs(shapes[near] - shape).max(axis=1) <= _COLUMN_TOLERANCE * 10]
         if not size:
             found.append(float(scale[0]))
             continue
