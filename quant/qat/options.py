@@ -21,7 +21,7 @@ class FineTuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=3, ge=1, le=10_000, description="passes over the training samples")
-    batch: int = Field(default=64, ge=1, description="samples of a step")
+    batch: int = Field(default=32, ge=1, description="samples of a step")
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="largest learning rate of weights and other floats")
     scale_rate: float = Field(default=1e-2, ge=0.0, le=1.0, description="largest learning rate of the logarithms of scales")
     weight_decay: float = Field(default=1e-4, ge=0.0, lt=1.0, description="decay of weights; biases and scales have none")
