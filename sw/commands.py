@@ -233,6 +233,7 @@ def finetune(
     dims = _dims(dim or [])
     import edgeflow
     from edgeflow.sw.data import check_writable, read_npz, take_labels
+    from edgeflow.sw.importer import import_model
 
     console: Console = context.obj
     check_writable(output)
@@ -246,7 +247,7 @@ def finetune(
     config = edgeflow.quantization(weight_bits=weight_bits, activation_bits=activation_bits, layers=layers_bits, seed=seed)
     options = edgeflow.fine_tuning(epochs=epochs, batch=batch, learning_rate=lr, order=order.value, seed=seed)
     with console.progress() as progress:
-        imported = edgeflow.load(model, dims=dims)
+        imported = import_model(model, dims=dims, shapes={name: array.shape for name, array in arrays.items()})
         tuned = edgeflow.finetune(imported, arrays, truth, config=config, options=options, progress=progress)
     edgeflow.save(tuned.model, output)
     document = {
