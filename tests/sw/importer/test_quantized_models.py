@@ -20,6 +20,7 @@ from edgeflow.quant.given import given_format, model_warnings
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim.executor import Executor
+from edgeflow.sw.bits import choose_bits
 from edgeflow.sw.importer import import_model, run, session
 
 VIT = Path(__file__).resolve().parents[3] / "examples" / "fashion_mnist_vit"
@@ -184,6 +185,9 @@ def test_requests_for_other_bits_are_refused(exported: Any) -> None:
     layers = {"/layers/layers.0/Gemm": LayerBits(weight=4)}
     with pytest.raises(InputError, match=r"^quantization option layers asks for 4 bits in '/layers/layers.0/Gemm', but"):
         quantize(model, data, QuantizationConfig(layers=layers))
+    request: Any = object()  # the model is looked at before the request
+    with pytest.raises(InputError, match="bits are to be allocated, but the model is quantized already"):
+        choose_bits(model, data, QuantizationConfig(), request, request)
 
 
 # onnxruntime
