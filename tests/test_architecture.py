@@ -19,6 +19,7 @@ ALLOWED = {
 }
 HEAVY = {"torch", "brevitas", "hls4ml", "pynq", "dask", "transformers"}
 TORCH_ROOMS = {"models"}
+TORCH_MODULES = {"quant/qat/network.py", "quant/qat/quantizers.py"}  # their classes derive from torch's; others import them late
 
 
 def modules(room: str) -> list[Path]:
@@ -52,12 +53,26 @@ def test_dependencies_point_one_way(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))
 def test_extras_are_imported_only_where_they_are_used(room: str) -> None:
     for path in modules(room):
+        if path.relative_to(ROOT).as_posix() in TORCH_MODULES:
+            continue
         found = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
         assert not found, f"{path.relative_to(ROOT)} imports {found} at its top"
 
 
 def test_import_needs_no_torch_and_little_else() -> None:
     code = "import sys, edgeflow; print(*sorted({'torch', 'onnx', 'onnxruntime', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))
+def test_importing_a_module_loads_no_torch(room: str) -> None:
+    late = {*TORCH_MODULES, "quant/qat/translate.py"}
+    names = [
+        path.relative_to(ROOT).with_suffix("").as_posix() for path in modules(room) if path.relative_to(ROOT).as_posix() not in late
+    ]
+    wanted = [f"edgeflow.{name.replace('/', '.').removesuffix('.__init__')}" for name in names]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {wanted}]; print(*sorted({HEAVY} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
