@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,8 +91,16 @@ class QuantizedNetwork(nn.Module):
         key = self._names.get(name)
         return None if key is None else self.constants[key].detach().numpy().copy()
 
-    def forward(self, inputs: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-        """The ``wanted`` values of the graph for ``inputs (batch, ...)``."""
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        wanted: Collection[str],
+        visit: Callable[[int, Tensor, Mapping[str, Tensor]], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """The ``wanted`` values of the graph for ``inputs (batch, ...)``.
+
+        ``visit(place, x, values)`` is called before every linear layer computes, with what it reads and all values so far.
+        """
         values: dict[str, Tensor] = {name: self.constants[key] for name, key in self._names.items()}
         values |= self._integers
         values |= inputs
@@ -118,6 +126,8 @@ class QuantizedNetwork(nn.Module):
                     kernel = self.graph.constant(required_input(node, 1))
                     assert kernel is not None
                     x = like(patches(plain(x), *kernel.shape[2:]), x)
+                if visit is not None:
+                    visit(place, plain(x), values)
                 values[output_name(node)] = layer(x)
             else:
                 values[output_name(node)] = OPERATORS[node.op_type](node, *map(plain, operands))

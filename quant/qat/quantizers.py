@@ -6,6 +6,7 @@ et al., arXiv 1902.08153); they start where the caller says. Importing this modu
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from brevitas.core.zero_point import ParameterZeroPoint
 from brevitas.function.ops_ste import floor_ste
@@ -17,6 +18,7 @@ from brevitas.quant.scaled_int import Int32Bias
 from brevitas.quant.solver.act import ActQuantSolver
 from brevitas.quant.solver.weight import WeightQuantSolver
 from brevitas.quant_tensor import IntQuantTensor
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,9 +94,17 @@ class Layer(QuantLinear):
         quantizer = _Weight.let(bit_width=bits, narrow_range=narrow, scaling_init=(steps * -low)[:, None])
         super().__init__(weight.shape[1], weight.shape[0], bias=True, weight_quant=quantizer, bias_quant=_Bias)
         self.bits = bits
+        self._reach = -low  # in steps: what Brevitas's scale parameter stands for
         with torch.no_grad():
             self.weight.copy_(weight)
             self.bias.copy_(bias)
+
+    def begin(self, weight: NDArray[np.float64], bias: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
+        """Start anew from ``weight (N, K)``, ``bias`` and ``steps (N,)``."""
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(weight))
+            self.bias.copy_(torch.from_numpy(bias))
+            self.weight_quant.tensor_quant.scaling_impl.value.copy_(torch.from_numpy(np.log2(steps * self._reach)[:, None]))
 
     def inner_forward_impl(self, x: Tensor, quant_weight: Tensor, quant_bias: Tensor | None) -> Tensor:
         """The product of the values that the integers stand for."""

@@ -249,6 +249,7 @@ def _network(
     import torch
 
     from edgeflow.quant.qat.network import QuantizedNetwork
+    from edgeflow.quant.qat.start import compensate
 
     statistics = observe(graph, few, config, progress)
     model = ir.from_proto(ir.to_proto(graph.model))
@@ -257,7 +258,9 @@ def _network(
     start = FloatGraph(model)
     with torch.random.fork_rng(devices=[]):  # torch draws weights that are replaced at once
         torch.manual_seed(seed)
-        return QuantizedNetwork(start, observe(start, few, config, progress), config)
+        network = QuantizedNetwork(start, observe(start, few, config, progress), config)
+    compensate(network, few, config)
+    return network
 
 
 def _rate(step: int, total: int, warmup: float) -> float:
