@@ -225,7 +225,7 @@ def finetune(
     ] = None,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the training data.")] = 3,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Samples of a step.")] = 32,
-    lr: Annotated[float, typer.Option(metavar="RATE", help="Largest learning rate of the weights.")] = 1e-3,
+    lr: Annotated[float, typer.Option(metavar="RATE", help="Largest learning rate of the weights.")] = 3e-4,
     order: Annotated[Order, typer.Option(help="Quantize all layers at once, or the most sensitive first.")] = Order.TOGETHER,
     seed: Seed = 0,
 ) -> None:

@@ -22,8 +22,8 @@ class FineTuning(BaseModel):
 
     epochs: int = Field(default=3, ge=1, le=10_000, description="passes over the training samples")
     batch: int = Field(default=32, ge=1, description="samples of a step")
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="largest learning rate of weights and other floats")
-    scale_rate: float = Field(default=1e-2, ge=0.0, le=1.0, description="largest learning rate of the logarithms of scales")
+    learning_rate: float = Field(default=3e-4, gt=0.0, le=1.0, description="largest learning rate of weights and other floats")
+    scale_rate: float = Field(default=2e-3, ge=0.0, le=1.0, description="largest learning rate of the logarithms of scales")
     weight_decay: float = Field(default=1e-4, ge=0.0, lt=1.0, description="decay of weights; biases and scales have none")
     warmup: float = Field(default=0.05, ge=0.0, lt=1.0, description="share of the steps in which the learning rate rises")
     validation: float = Field(default=0.1, gt=0.0, lt=1.0, description="share of the samples that choose the best epoch")

@@ -206,7 +206,7 @@ def test_token_models_learn_their_own_outputs() -> None:
     ids = rng.integers(0, 20, (128, 6))
     arrays = {"ids": ids, "mask": (np.arange(6) < rng.integers(2, 7, (128, 1))).astype(np.int64)}
     made = shaped(model(nodes, {"ids": ("int64", (6,)), "mask": ("int64", (6,))}, {"y": (8,)}, constants), arrays)
-    result = finetune(made, arrays, None, LOW, FineTuning(epochs=4, batch=16))
+    result = finetune(made, arrays, None, LOW, FineTuning(epochs=6, batch=16, learning_rate=2e-3))
     assert result.epochs[result.best].validation_loss < 0.9 * result.epochs[0].validation_loss
     assert result.epochs[0].top1 is None
     translation = compare(result.network, integer(result, arrays)[0])
@@ -240,6 +240,15 @@ def test_relu_networks_come_back_word_by_word() -> None:
             difference = np.abs(expected - words[site.value])
             assert difference.max() <= 1
             assert np.count_nonzero(difference) == 0
+
+
+def test_training_starts_from_compensated_weights() -> None:
+    """Which are fitted to what they read, and within half a step of the integers that compensated rounding chose."""
+    made, start = transformer(), {}
+    for rounding in ("nearest", "auto"):
+        config = LOW.model_copy(update={"rounding": rounding})
+        start[rounding] = finetune(made, images(), classes(made, images()), config, FineTuning(epochs=1, learning_rate=1e-6))
+    assert start["auto"].epochs[0].validation_loss < 0.9 * start["nearest"].epochs[0].validation_loss
 
 
 def test_equalizing_changes_no_float_output() -> None:
