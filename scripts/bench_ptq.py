@@ -381,7 +381,7 @@ def draw_ablation(file: Path, tables: Mapping[str, Rows], title: str) -> None:
         axes.bar_label(bars, fmt="%+.2f", padding=3, fontsize=8)
     axes.set_yticks(np.arange(len(names)), names)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.16)
     axes.axvline(0, color="#52606d", linewidth=0.8)
     axes.set_xlabel("SQNR of the output lost, dB")
     axes.set_title(title, fontsize=10)
