@@ -127,7 +127,8 @@ def test_a_wrong_header_is_caught(header: str, networks: Callable[[str], tuple[P
     good = networks(name)[1]
     shutil.copytree(good.folder, tmp_path / "build")
     file = tmp_path / "build" / "hls" / "include" / "edgeflow" / header
-    wrong, right = file.read_text().replace(*MUTATIONS[header]), file.read_text()
+    old, new = next((old, new) for name, old, new in MUTATIONS if name == header)
+    wrong, right = file.read_text().replace(old, new), file.read_text()
     assert wrong != right
     file.write_text(wrong)
     found = edgeflow.verify(tmp_path / "build")

@@ -86,7 +86,7 @@ def test_version(terminal: Terminal) -> None:
         (("compile", "m.onnx", "--seed", "-1"), ("--seed", "0")),
         (("compile", "m.onnx", "--weight-bits", "1"), ("--weight-bits", "2")),
         (("compile", "m.onnx", "--weight-bits", "9"), ("--weight-bits", "8")),
-        (("compile", "m.onnx", "--activation-bits", "2"), ("--activation-bits", "3")),
+        (("compile", "m.onnx", "--activation-bits", "1"), ("--activation-bits", "2")),
         (("verify", "build", "extra"), ("extra", "edgeflow verify --help")),
         (("simulate", "build"), ("--inputs", "edgeflow simulate --help")),
         (("simulate", "build", "--inputs"), ("--inputs",)),
@@ -346,7 +346,7 @@ def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: T
         assert json.loads(child.stdout.read())["model"] == "tiny.onnx"
     os.close(leader)
     assert child.returncode == 0
-    assert b" of 9: " in drawn
+    assert b" of 10: " in drawn
 
 
 def test_text_in_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
