@@ -6,9 +6,13 @@ and what its narrowing adds counts once. Solved to the optimum by HiGHS (scipy's
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,6 +229,29 @@ def _minimum(
         slack -= 4e-6
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing reaches the process's standard output while the block runs: HiGHS prints a line of its own now and then, whatever
+    its options say, which must not get into a document there."""
+    c = ctypes.CDLL(None)
+    try:
+        sys.stdout.flush()
+        c.fflush(None)
+        kept = os.dup(1)
+    except (OSError, ValueError):  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        c.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _solved(
     objective: Real, constraint: Any, columns: Sequence[tuple[str, LayerBits]], milp: Any, bounds: Any
 ) -> dict[str, LayerBits] | None:
@@ -234,9 +261,10 @@ def _solved(
     value = float(np.abs(objective).max(initial=0.0)) or 1.0
     for _ in range(2):
         scaled = objective / value * 1e3
-        found = milp(
-            scaled, integrality=np.ones(len(columns)), bounds=bounds(0, 1), constraints=constraint, options={"mip_rel_gap": 0.0}
-        )
+        with _quiet():
+            found = milp(
+                scaled, integrality=np.ones(len(columns)), bounds=bounds(0, 1), constraints=constraint, options={"mip_rel_gap": 0.0}
+            )
         if found.x is None:
             return best
         chosen = [int(i) for i in np.flatnonzero(found.x > 0.5)]

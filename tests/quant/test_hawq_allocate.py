@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
+import os
 
 import numpy as np
 import pytest
 
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.config import LayerBits
+from edgeflow.quant.hawq import allocate
 from edgeflow.quant.hawq.allocate import Cost, Task, brute_force, front, size_cost, solve
 from edgeflow.quant.hawq.budget import Budget, parse_budgets
 from edgeflow.quant.hawq.layers import Layer
@@ -133,3 +136,13 @@ def test_wrong_budgets_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parse_budgets([text])
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_solver_prints_stays_out_of_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    libc = ctypes.CDLL(None)
+    with allocate._quiet():
+        libc.puts(b"from the solver")
+        os.write(1, b"from the solver, too")
+    libc.puts(b"after it")
+    libc.fflush(None)
+    assert capfd.readouterr().out == "after it\n"
