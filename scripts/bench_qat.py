@@ -1,11 +1,12 @@
 """Quantization-aware training of the Fashion-MNIST ViT against post-training quantization at the same bits.
 
-    python scripts/bench_qat.py [--samples 8000] [--epochs 2] [--images 10000] [--seed 0] [--bits W3A3 ...] [--json FILE]
+    python scripts/bench_qat.py [--samples 16000] [--epochs 1] [--images 10000] [--seed 0] [--bits W3A3 ...] [--json FILE]
 
 Every network is fine-tuned from the shipped float model, on training images with their labels, with Brevitas; then its integer
 graph is made. Top-1 of the float model, of post-training quantization, of the Brevitas network itself and of the integer graph is
 over the same test images. What got lost on the way back is counted: weight words that differ and formats that changed (none may),
-images on which the last two agree. Needs the Debian package dataset-fashion-mnist and the extra ``qat``.
+images on which the last two agree. Exit status 1 where something got lost, or where training made the integer graph worse by more
+than two standard errors (over the test images, in pairs). Needs the Debian package dataset-fashion-mnist and the extra ``qat``.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def row(
     return {
         "float": test.top1(test.expected),
         "PTQ": test.top1(plain),
+        "standard error": 100.0 * float(np.std(test.right(found) - test.right(plain))) / len(plain) ** 0.5,
         "Brevitas": test.top1(own),
         "integer graph": test.top1(found),
         "agree": 100.0 * float(np.mean(own.argmax(axis=1) == found.argmax(axis=1))),
@@ -107,14 +109,19 @@ class _Test:
 
     def top1(self, logits: Array) -> float:
         """Percent of images with the right class."""
-        return 100.0 * float(np.mean(logits.argmax(axis=1) == self.labels))
+        return 100.0 * float(np.mean(self.right(logits)))
+
+    def right(self, logits: Array) -> Array:
+        """1 for every image with the right class, 0 for the others."""
+        found: Array = (logits.argmax(axis=1) == self.labels).astype(np.float64)
+        return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench, print the table, write JSON; status 1 where a word or format got lost, or training did not help."""
+    """Run the bench, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=8_000, help="training images, drawn from the 60,000")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=16_000, help="training images, drawn from the 60,000")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--images", type=int, default=10_000, help="test images (default all 10,000)")
     parser.add_argument("--bits", nargs="+", default=list(BITS), help="such as W4A4 W3A3")
     parser.add_argument("--order", choices=("together", "hawq"), default="together")
@@ -142,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {name:6}" + "".join(f"{made[column]:15.2f}" for column in COLUMNS), flush=True)
             if made["words differ"] or made["formats changed"]:
                 failed.append(f"{name}: {made['words differ']} words and {made['formats changed']} formats got lost")
-            if made["integer graph"] < made["PTQ"]:
+            if made["integer graph"] < made["PTQ"] - 2 * made["standard error"]:
                 failed.append(f"{name}: {made['integer graph']:.2f} after training, {made['PTQ']:.2f} without")
         if options.json is not None:
             settings = {key: value for key, value in vars(options).items() if key != "json"}
