@@ -19,7 +19,8 @@ ALLOWED = {
 }
 HEAVY = {"torch", "brevitas", "hls4ml", "pynq", "dask", "transformers"}
 TORCH_ROOMS = {"models"}
-TORCH_MODULES = {"quant/qat/network.py", "quant/qat/quantizers.py"}  # their classes derive from torch's; others import them late
+# The network in training: its classes derive from torch's, and nothing imports them but the training itself, late.
+TORCH_MODULES = {f"quant/qat/{name}.py" for name in ("network", "quantizers", "start")}
 
 
 def modules(room: str) -> list[Path]:
