@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -76,6 +77,11 @@ class Architecture(BaseModel):
 def ceil_div(a: int, b: int) -> int:
     """Quotient rounded up."""
     return -(-a // b)
+
+
+def slots_of(lengths: Iterable[int], pi: int) -> int:
+    """Slots of the array's stationary memory that vectors of these lengths take, ``pi`` elements a slot."""
+    return sum(ceil_div(length, pi) for length in lengths)
 
 
 def round_up(a: int, b: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from edgeflow.hw.architecture import Architecture, ceil_div, round_up
+from edgeflow.hw.architecture import Architecture, round_up, slots_of
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
@@ -29,6 +29,7 @@ SIZES = {
     "vector": (1, 2, 4, 8, 16, 32),
     "weight_ports": (1, 2, 4),
 }
+SLOTS_STEP = 32  # words of the narrowest LUT memory
 STREAM_WORDS = 512  # of the weight queue: the depth of a block memory in its widest mode
 
 
@@ -68,9 +69,10 @@ def fill(architecture: Architecture, board: Board, share: float = SHARE) -> floa
 class Space:
     """The accelerators to choose from for one model on one board.
 
-    ``demands``: smallest ``max_channels``, ``max_tokens`` and ``max_head``. ``lines``: lines of narrow and wide scratchpad.
-    ``fixed``: sizes that are not to be chosen, by the names of
-    :data:`SIZES`. ``units``: the instructions that the model uses. ``precisions``: the array's operand widths.
+    ``demands``: smallest ``max_channels`` and ``max_head``, and ``max_tokens``. ``stationary``: the lengths of the vectors that the
+    array holds together (``Operator.stationary``), for each layer that needs the most of them on some array. ``lines``: lines of
+    narrow and wide scratchpad. ``fixed``: sizes that are not to be chosen, by the names of :data:`SIZES`. ``units``: the
+    instructions that the model uses. ``precisions``: the array's operand widths.
     """
 
     board: Board
@@ -81,6 +83,7 @@ class Space:
     share: float = SHARE
     fixed: Mapping[str, int] | None = None
     precisions: tuple[int, ...] = (8,)
+    stationary: frozenset[tuple[int, ...]] = frozenset()
 
     def arrays(self) -> list[tuple[int, int]]:
         """PI and PO of every array whose smallest accelerator fits; BoardError if there is none."""
@@ -161,14 +164,14 @@ class Space:
             return
         axi_bits = min(self.board.axi_bits, 128)
         word = sizes["weight_ports"] * axi_bits // 8
-        steps = ceil_div(self.demands["max_channels"], pi)
+        held = max(slots_of(lengths, pi) for lengths in {(self.demands["max_channels"],), *self.stationary})
         fields = {
             **self.demands,
             **sizes,
             "pi": pi,
             "po": po,
             "axi_bits": axi_bits,
-            "slots": round_up(2 * steps, 32),
+            "slots": round_up(2 * held, SLOTS_STEP),
             "narrow_lines": self.lines[0],
             "wide_lines": self.lines[1],
             "stream_lines": STREAM_WORDS * word // 64,

@@ -7,23 +7,24 @@ the same way. The cycle simulator then decides among the best of these, and last
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, round_up
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fabric import NARROW_STEP, WIDE_STEP
 from edgeflow.hw.fit import SHARE, Space, excess, fill
-from edgeflow.hw.graph import Format, Graph, IntArray, Node
+from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator, unit
-from edgeflow.hw.ops.base import Array
 from edgeflow.hw.ops.linear import WEIGHT, Linear
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.activations import legalize, storages, views
-from edgeflow.sw.lowering import demands, lower, units
+from edgeflow.sw.lowering import NodeContext, Operand, demands, instructions, lower, operands_on_chip, stationary, units
 from edgeflow.sw.placement import working_set
+from edgeflow.sw.weights import SizedImage
 
 RANKED = 12  # arrays whose accelerators are looked at
 SIMULATED = 10  # accelerators that are simulated before the best one sheds what it does not need
@@ -90,8 +91,14 @@ def spaces(
     wanted = {8, *([4] if narrow_rows else []), *([2] if quarters else []), *precisions}
     precisions = tuple(sorted(wanted, reverse=True))
     lines = working_set(legal, whole.model_copy(update={"precisions": precisions}))
-    for pair in scratch_sizes(lines):
-        yield Space(board, needs, used, pair, clock_mhz, share, sizes, precisions)
+    for pair, tokens in itertools.product(scratch_sizes(lines), token_sizes(needs["max_tokens"])):
+        held = stationary(graph, tokens)
+        yield Space(board, {**needs, "max_tokens": tokens}, used, pair, clock_mhz, share, sizes, precisions, held)
+
+
+def token_sizes(most: int) -> list[int]:
+    """Keys that attention may hold at a time, the most first: all of them, or blocks of half as many, a quarter and so on."""
+    return sorted({round_up(ceil_div(most, 1 << n), 64) for n in range(most.bit_length())}, reverse=True)
 
 
 def scratch_sizes(lines: tuple[int, int]) -> list[tuple[int, int]]:
@@ -181,50 +188,13 @@ class Quick:
         total = 0
         for nodes in self._alike.values():
             node = nodes[0]
-            context = _Nowhere(architecture, node, storage)
+            operands = {i: Operand(0, storage[name]) for i, name in operands_on_chip(self._graph, node).items()}
+            context = NodeContext(node, architecture, operands, SizedImage(architecture))
             try:
-                made = operator(node).lower(self._graph.formats(node), self._graph.node_constants(node), context)
+                made = instructions(node, self._graph.formats(node), self._graph.node_constants(node), context)
             except UnsupportedError:
                 return float("inf")
             for instruction in made:
                 words = instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
                 total += len(nodes) * max(unit(instruction.layout).cycles(instruction.values, architecture).total, words)
         return total
-
-
-class _Nowhere:
-    """A lowering context without places: only the cycles of the instructions count."""
-
-    def __init__(self, architecture: Architecture, node: Node, storage: Mapping[str, int]) -> None:
-        self._architecture = architecture
-        self._node = node
-        self._storage = storage
-
-    @property
-    def architecture(self) -> Architecture:
-        return self._architecture
-
-    def address(self, index: int) -> int:
-        return 0
-
-    def output_address(self) -> int:
-        return 0
-
-    def storage(self, index: int) -> int:
-        return self._storage[self._node.inputs[index]]
-
-    def output_storage(self) -> int:
-        return self._storage[self._node.output]
-
-    def place(self, what: str, data: Array) -> int:
-        return 0
-
-    def place_rows(self, what: str, data: IntArray, format: Format) -> int:
-        return 0
-
-    def stream(self, what: str, *data: Array) -> tuple[int, int]:
-        return 0, sum(round_up(part.nbytes, LINE_BYTES) for part in data) // LINE_BYTES
-
-    def require(self, condition: bool, message: str) -> None:
-        if not condition:
-            raise UnsupportedError(message)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, round_up, storage_bytes
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, round_up, slots_of, storage_bytes
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, IntArray, Node
 from edgeflow.hw.ops import operator
-from edgeflow.hw.ops.base import Array, Constants, Instruction
+from edgeflow.hw.ops.base import Array, Constants, Instruction, LoweringContext, Packed
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, transfer
 from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, natural_storage, pack_rows, stride_lines
 from edgeflow.sw.activations import legalize, views
 from edgeflow.sw.blocks import block_constants, block_formats
 from edgeflow.sw.link import link
 from edgeflow.sw.placement import OUTPUT, Blocks, Placement, plan
-from edgeflow.sw.weights import WeightImage
+from edgeflow.sw.weights import Image, WeightImage
 
 LISTED = 4  # nodes that a message names
 
@@ -32,7 +32,7 @@ class Operand:
 class NodeContext:
     """The :class:`~edgeflow.hw.ops.base.LoweringContext` of one node, or of one block of its rows."""
 
-    def __init__(self, node: Node, architecture: Architecture, operands: Mapping[int, Operand], image: WeightImage) -> None:
+    def __init__(self, node: Node, architecture: Architecture, operands: Mapping[int, Operand], image: Image) -> None:
         self._node = node
         self._architecture = architecture
         self._operands = operands
@@ -60,7 +60,7 @@ class NodeContext:
     def place_rows(self, what: str, data: IntArray, format: Format) -> int:
         return self.place(what, pack_rows(data, format))
 
-    def stream(self, what: str, *data: Array) -> tuple[int, int]:
+    def stream(self, what: str, *data: Array | Packed) -> tuple[int, int]:
         return self._image.stream(f"{self._node.output}/{what}", *data)
 
     def require(self, condition: bool, message: str) -> None:
@@ -70,6 +70,21 @@ class NodeContext:
 def _require(condition: bool, node: Node, message: str) -> None:
     if not condition:
         raise UnsupportedError(f"node {node.origin} ({node.op}): {message}")
+
+
+def operands_on_chip(graph: Graph, node: Node) -> dict[int, str]:
+    """A node's operands that have a place of their own in the scratchpad or in external memory: activations, and the constants that
+    its unit reads from the scratchpad. The other constants lie in the weight image."""
+    op = operator(node)
+    given = {i: name for i, name in enumerate(node.inputs) if name not in graph.constants or op.on_chip_constant(i)}
+    return given | {OUTPUT: node.output}
+
+
+def instructions(node: Node, formats: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
+    """A node, or a block of its rows, as instructions. A constant that the unit reads from the scratchpad is like any other operand
+    there."""
+    op = operator(node)
+    return op.lower(formats, {i: value for i, value in constants.items() if not op.on_chip_constant(i)}, context)
 
 
 class _Lowering:
@@ -155,11 +170,7 @@ class _Lowering:
         self, number: int, formats: Sequence[Format], constants: Constants, operands: Mapping[int, Operand], completes: str | None
     ) -> None:
         node = self.graph.nodes[number]
-        op = operator(node)
-        context = NodeContext(node, self.architecture, operands, self.image)
-        # A constant that the unit reads from the scratchpad is like any other operand there.
-        given = {i: value for i, value in constants.items() if not op.on_chip_constant(i)}
-        made: list[Instruction] = op.lower(formats, given, context)
+        made = instructions(node, formats, constants, NodeContext(node, self.architecture, operands, self.image))
         self.steps += [Step(ins, node.origin, completes if i == len(made) - 1 else None) for i, ins in enumerate(made)]
 
     def _base(self, name: str) -> tuple[str, int]:
@@ -183,10 +194,8 @@ class _Lowering:
         node = self.graph.nodes[number]
         op = operator(node)
         found: dict[int, Operand] = {}
-        for index, name in [*enumerate(node.inputs), (OUTPUT, node.output)]:
+        for index, name in operands_on_chip(self.graph, node).items():
             base, offset = self._base(name)
-            if name in self.graph.constants and not op.on_chip_constant(index):
-                continue
             if blocks is not None and (index == OUTPUT or index in blocks.split.inputs):
                 offset += self._row(name, start)
             if blocks is not None and index == blocks.split.elements:
@@ -276,7 +285,11 @@ def lower(graph: Graph, architecture: Architecture) -> Program:
 
 def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) -> str:
     sizes = {name: (need, getattr(architecture, name)) for name, need in demands(graph).items()}
+    del sizes["max_tokens"]  # more keys come in blocks
     short = [f"{name} {need}, not {limit}" for name, (need, limit) in sizes.items() if need > limit]
+    held = stationary(graph, architecture.max_tokens)
+    slots = 2 * max((slots_of(lengths, architecture.pi) for lengths in held), default=0)
+    short += [f"slots {slots}, not {architecture.slots}"] if slots > architecture.slots else []
     lacking = [unit for unit in units(graph) if unit not in architecture.units]
     wanted = "; ".join([*short, *(f"unit {unit}" for unit in lacking)])
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
@@ -292,6 +305,12 @@ def demands(graph: Graph) -> dict[str, int]:
         for name, value in operator(node).demands(legal.formats(node)).items():
             found[name] = max(found[name], value)
     return {name: round_up(value, 64) for name, value in found.items()}
+
+
+def stationary(graph: Graph, max_tokens: int) -> frozenset[tuple[int, ...]]:
+    """Lengths of the vectors that the array holds together, for each layer; attention takes ``max_tokens`` keys at a time."""
+    legal = legalize(graph)
+    return frozenset(held for n in legal.nodes if (held := operator(n).stationary(legal.formats(n), max_tokens)))
 
 
 def units(graph: Graph) -> tuple[str, ...]:

@@ -228,6 +228,12 @@ def test_an_overlay_without_a_unit_is_refused(tmp_path: Path) -> None:
         edgeflow.compile(block(tmp_path / "m.onnx"), calibration={"x": normal((8, 5, 20))}, output=tmp_path / "b", overlay=overlay)
 
 
+def test_attention_that_needs_more_slots_than_the_channels_compiles(tmp_path: Path) -> None:
+    """65 tokens of 32 channels: the weights of 65 keys take more of the array's stationary memory than any linear layer's."""
+    case = Path(__file__).parent / "cases" / "flat_attention"
+    agree(edgeflow.compile(case.with_suffix(".onnx"), calibration=case.with_suffix(".npz"), output=tmp_path / "b", board="pynq-z2"))
+
+
 SIZES = {
     "least": {"pi": 4, "po": 4, "epilogue": 2, "vector": 1, "axi_bits": 32, "max_channels": 64, "max_tokens": 64, "slots": 32},
     "wide and shallow": {"pi": 64, "po": 8, "epilogue": 4, "vector": 16, "axi_bits": 64, "weight_ports": 4},

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up, slots_of
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.array_resources import array_constants, array_resources
 from edgeflow.hw.cost import Cycles, Resources
@@ -30,7 +30,7 @@ from edgeflow.hw.exponent import (
 )
 from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.attention_schedule import ATTENTION, Operands, output_lines, pass_cycles, passes, slots
+from edgeflow.hw.ops.attention_schedule import ATTENTION, Operands, output_lines, pass_cycles, passes, stationary
 from edgeflow.hw.ops.base import (
     Array,
     Case,
@@ -278,6 +278,9 @@ class Attention(Operator):
         channels = inputs[Q].channels
         return {"max_channels": channels, "max_tokens": inputs[K].shape[0], "max_head": channels // self.heads}
 
+    def stationary(self, inputs: Sequence[Format], max_tokens: int) -> tuple[int, ...]:
+        return stationary(inputs[Q].channels // self.heads, inputs[K].shape[0], max_tokens)
+
     def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
         return RowSplit(self.infer(inputs).rows, (0,))
 
@@ -293,7 +296,7 @@ class Attention(Operator):
             f"{out.channels} channels of attention exceed the accelerator's {a.max_channels} (max_channels)",
         )
         context.require(dh <= a.max_head, f"{dh} channels of a head exceed the accelerator's {a.max_head} (max_head)")
-        needed = slots(dh, keys, a)
+        needed = slots_of(self.stationary(inputs, a.max_tokens), a.pi)
         context.require(needed <= a.slots // 2, f"attention needs {needed} slots of weights, half of the accelerator's {a.slots}")
         table = context.stream("exponent", constants[EXPONENT].astype(np.uint8))
         operands = Operands(

@@ -92,9 +92,10 @@ def passes(op: Operands, a: Architecture, lanes: int | None = None) -> list[Pass
     return made
 
 
-def slots(head_channels: int, keys: int, a: Architecture) -> int:
-    """Stationary slots that attention needs: one block's queries and the weights of two blocks."""
-    return ceil_div(head_channels, a.pi) + 2 * ceil_div(min(keys, a.max_tokens), a.pi)
+def stationary(head_channels: int, keys: int, max_tokens: int) -> tuple[int, int, int]:
+    """Elements of what attention keeps in the array's slots: one block's queries and the weights of two blocks."""
+    held = min(keys, max_tokens)
+    return head_channels, held, held
 
 
 class _Scheduler:

@@ -48,6 +48,14 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Data for the weight image of which ``nbytes`` is known before ``make`` packs it: an estimate needs the size alone."""
+
+    nbytes: int
+    make: Callable[[], Array]
+
+
+@dataclass(frozen=True)
 class Register:
     """An intermediate with the width the C++ gives it and the exact range it can take for the given constants."""
 
@@ -168,7 +176,7 @@ class LoweringContext(Protocol):
     def place_rows(self, what: str, data: IntArray, format: Format) -> int:
         """Put a constant into the weight image laid out as activation rows (64-element row alignment)."""
 
-    def stream(self, what: str, *data: Array) -> tuple[int, int]:
+    def stream(self, what: str, *data: Array | Packed) -> tuple[int, int]:
         """Put arrays, each padded to whole lines, into the weight image for the weight stream. Returns (first line, lines)."""
 
     def require(self, condition: bool, message: str) -> None:
@@ -284,6 +292,11 @@ class Operator(Unit):
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         """Smallest ``max_channels``, ``max_tokens`` and ``max_head`` of an accelerator that can run it (those that matter)."""
         return {"max_channels": max([self.infer(inputs).channels, *(f.channels for f in inputs if len(f.shape) > 1)])}
+
+    def stationary(self, inputs: Sequence[Format], max_tokens: int) -> tuple[int, ...]:
+        """Lengths of the vectors that the array holds at a time for it, each in slots of PI elements, where attention takes at most
+        ``max_tokens`` keys at a time. The array has room for twice as many: those of the next layer arrive meanwhile."""
+        return ()
 
     @classmethod
     @abstractmethod

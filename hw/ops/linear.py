@@ -29,6 +29,7 @@ from edgeflow.hw.ops.base import (
     Kernel,
     LoweringContext,
     Operator,
+    Packed,
     Port,
     Register,
     draw,
@@ -213,6 +214,9 @@ class Linear(Operator):
     def demands(self, inputs: Sequence[Format]) -> dict[str, int]:
         return {"max_channels": max(inputs[X].channels, inputs[WEIGHT].shape[0])}
 
+    def stationary(self, inputs: Sequence[Format], max_tokens: int) -> tuple[int, ...]:
+        return (inputs[X].channels,)
+
     def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:
         return RowSplit(self.infer(inputs).rows, (X, EXTRA) if self.has_residual else (X,))
 
@@ -279,9 +283,8 @@ class Linear(Operator):
         tiles = ceil_div(out.channels, a.po)
         for t in range(tiles):
             first = table if t == 0 else []
-            segment = context.stream(
-                f"tile {t}", *first, tile_parameters(constants, t, a.po), tile_weights(constants[WEIGHT], t, a, packing)
-            )
+            weights = packed_tile(constants[WEIGHT], t, a, packing)
+            segment = context.stream(f"tile {t}", *first, tile_parameters(constants, t, a.po), weights)
             own = {
                 "y_channel": t * a.po,
                 "chain": int(t < tiles - 1),
@@ -368,6 +371,13 @@ def weight_packing(bits: int, architecture: Architecture) -> int:
     """How weights of a width lie in the weight stream: 0, a byte each; 1, two to a byte (3 and 4 bits, and 2 bits where the
     accelerator takes no others); 2, four to a byte."""
     return 2 if bits <= 2 and 2 in architecture.precisions else 1 if bits <= 4 else 0
+
+
+def packed_tile(weight: IntArray, tile: int, architecture: Architecture, packing: int) -> Packed:
+    """:func:`tile_weights`, made when they are wanted."""
+    a = architecture
+    step = round_up(a.pi * a.po >> packing, a.stream_bytes)
+    return Packed(ceil_div(weight.shape[1], a.pi) * step, lambda: tile_weights(weight, tile, a, packing))
 
 
 def tile_weights(weight: IntArray, tile: int, architecture: Architecture, packing: int) -> Array:

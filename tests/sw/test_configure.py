@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from pathlib import Path
 
+import onnx
 import pytest
 from small_network import small_network
 
@@ -13,10 +16,42 @@ from edgeflow.hw.boards import boards, load_board
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fit import SHARE, Space, excess, known_resources
 from edgeflow.hw.graph import Graph
-from edgeflow.sw.configure import SLACK, Predicted, Quick, configure, scratch_sizes, search, shed, spaces
+from edgeflow.models.encoders import EncoderShape, encoder
+from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.ptq import quantize
+from edgeflow.sw.calibration import random_inputs
+from edgeflow.sw.configure import SLACK, Predicted, Quick, configure, scratch_sizes, search, shed, spaces, token_sizes
+from edgeflow.sw.importer import import_model
+from edgeflow.sw.lowering import lower
 
 GRAPH = small_network()
 BOARD = load_board("zcu102")
+SHAPES = (
+    EncoderShape(17, 24, 2, "patches", positions=True, class_token=True),
+    EncoderShape(65, 32, 2, "linear", positions=True),
+    EncoderShape(48, 64, 4, "ids", positions=True),
+    EncoderShape(200, 32, 1, "linear", positions=False),
+)
+
+
+def network(shape: EncoderShape, folder: Path) -> Graph:
+    """The integer graph of an encoder with random weights."""
+    file = folder / "model.onnx"
+    onnx.save(encoder(shape), file)
+    model = import_model(file, dims={}, shapes={})
+    return quantize(model, random_inputs(model, 2, 0), QuantizationConfig(rounding="nearest", input_correction=False)).graph
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_every_accelerator_of_the_space_runs_and_is_ranked(shape: EncoderShape, tmp_path: Path) -> None:
+    graph = network(shape, tmp_path)
+    quick = Quick(graph)
+    for name in ("pynq-z2", "zcu102"):
+        space = next(spaces(graph, load_board(name), 200.0))
+        arrays = space.arrays()
+        assert all(math.isfinite(quick(space.largest(*array))) for array in arrays)
+        for array in arrays[:: len(arrays) // 5]:
+            lower(graph, space.accelerators(*array)[0])
 
 
 @pytest.mark.parametrize("name", boards())
@@ -83,6 +118,11 @@ def test_quick_cycles_order_arrays_like_the_simulator() -> None:
 def test_the_scratchpad_shrinks_by_whole_block_memories() -> None:
     assert scratch_sizes((0, 1)) == [(4096, 2048)]
     assert scratch_sizes((4097, 2049)) == [(8192, 4096), (8192, 2048), (4096, 4096), (4096, 2048)]
+
+
+def test_attention_takes_its_keys_at_once_or_in_halves() -> None:
+    assert token_sizes(64) == [64]
+    assert token_sizes(320) == [320, 192, 128, 64]
 
 
 def narrowed(weight_bits: int, activation_bits: int) -> Graph:
