@@ -23,6 +23,9 @@ def convert_embedding(node: ir.Node, context: Context) -> None:
     table = parameter(context.graph, node, 1)
     scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT
     multiplier, shift = dyadic(scale / float(out.scales), context.config.short_multiplier_bits)
+    # A row of zeros (that of the padding id), or one too small for any multiplier, takes the smallest: a scale of 0 is no format.
+    vanishing = multiplier == 0
+    multiplier[vanishing], scale[vanishing] = 1, float(out.scales) / 2.0**shift
     rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), TABLE_BITS)
     multipliers = context.builder.constant(f"{output}/multiplier", multiplier, 32)
     inputs = [context.tensor(ids), rows, multipliers]

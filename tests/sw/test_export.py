@@ -257,6 +257,26 @@ def test_zero_points(perceptron: Case) -> None:
     assert numpy_helper.to_array(constants(export_qdq(perceptron.model, quantized))["x/quantized/zero_point"]) == qtype.zero_point
 
 
+def test_rows_of_zeros() -> None:
+    """The row of a padding id is zeros, and so may be the weights of an output: each has a scale all the same."""
+    random, constants = np.random.default_rng(5), dict[str, NDArray[Any]]()
+    constants["table"] = random.normal(size=(9, 12)).astype(np.float32)
+    constants["table"][0], constants["table"][4] = 0.0, 1e-9
+    nodes = [node("Embedding", ["ids", "table"], "x"), linear(random, constants, "x", "y", 12, 5)]
+    weights = nodes[1].input[1]
+    constants[weights][:, 3] = 0.0
+    ids = random.integers(0, 9, (50, 6))
+    case = Case(model(nodes, {"ids": ("int64", (6,))}, {"y": (6, 5)}, constants), {"ids": ids})
+    quantized = case.quantized()
+    words, multiplier = (quantized.graph.constants[f"x/{name}"] for name in ("table", "multiplier"))
+    assert not words[[0, 4]].any()
+    assert multiplier.min() > 0
+    integer = case.integer(quantized)["y"]
+    step = np.max(quantized.graph.tensors["y"].qtype.scales)
+    assert np.abs(run(export_qdq(case.model, quantized), case.data, LEVELS[0])["y"] - integer).max() < 1.5 * step
+    assert len(np.unique(integer[(ids == 0) | (ids == 4)], axis=0)) == 1
+
+
 @pytest.mark.filterwarnings("ignore")  # qonnx's own
 def test_qonnx(network: Case, narrow: Quantized, monkeypatch: pytest.MonkeyPatch) -> None:
     """QONNX's own executor computes what onnxruntime makes of QDQ, to the last bit where ties round alike."""
