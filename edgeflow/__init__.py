@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edgeflow.sim.cycles import CycleReport
     from edgeflow.sw.build import Build
     from edgeflow.sw.explore import Exploration
+    from edgeflow.sw.samples import Given
     from edgeflow.sw.verification import Verification
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -167,6 +168,8 @@ def compile(
     bits: Literal["hawq", "fit"] | None = None,
     budget: str | Sequence[str] = (),
     labels: NDArray[Any] | None = None,
+    test: Arrays | PathLike | None = None,
+    test_labels: NDArray[Any] | None = None,
     dims: Mapping[str, int] | None = None,
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
@@ -177,12 +180,15 @@ def compile(
 ) -> Build:
     """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
 
-    Without ``calibration``, seeded random data is used and accuracy figures mean nothing. ``bits`` chooses the bits of every layer
-    under ``budget`` (such as ``"latency=0.6x"`` of the cost at 8 bits; see docs/quantization.md) by the trace of the loss's
-    Hessian (``"hawq"``) or of its Fisher information (``"fit"``); ``labels`` are the calibration samples' classes, if known.
-    ``overlay`` targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board.
-    ``sizes`` fixes some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen;
-    ``share`` (0.8) is the part of every resource of the board that it may take.
+    Accuracy is measured on samples that no number of the network depends on: ``test`` data, arrays by input name or an ``.npz``
+    file; without it, on a quarter of ``calibration``, which is held out if that has 64 or more different samples; else not at all.
+    Without ``calibration``, seeded random data sets the numbers. ``labels`` are the calibration samples' classes and
+    ``test_labels`` those of the test data, if known: with them the report has top-1 accuracy, and ``bits`` uses the former.
+    ``bits`` chooses the bits of every layer under ``budget`` (such as ``"latency=0.6x"`` of the cost at 8 bits; see
+    docs/quantization.md) by the trace of the loss's Hessian (``"hawq"``) or of its Fisher information (``"fit"``). ``overlay``
+    targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``sizes`` fixes
+    some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen; ``share`` (0.8) is the
+    part of every resource of the board that it may take.
     """
     from edgeflow.hw.boards import load_board as find_board
     from edgeflow.sw import pipeline
@@ -190,19 +196,24 @@ def compile(
     from edgeflow.sw.overlay import read_overlay
 
     found = find_board(board)
+    if labels is not None and calibration is None:
+        raise InputError("labels are the classes of calibration data: give it, too")
+    if test_labels is not None and test is None:
+        raise InputError("test_labels are the classes of test data: give it, too")
     request = pipeline.Request(
         model=Path(model),
         board=found,
         output=Path(output),
-        calibration=None if calibration is None else _arrays(calibration),
+        calibration=None if calibration is None else _given(calibration, "calibration data", labels),
         config=config or quantization(),
         dims=dims or {},
         architecture=None if overlay is None else read_overlay(overlay),
         clock_mhz=_clock(clock_mhz, found.clock_mhz),
         seed=seed,
+        test=None if test is None else _given(test, "test data", test_labels),
         sizes=sizes or {},
         share=_share(share),
-        bits=bit_request(bits, budget, labels),
+        bits=bit_request(bits, budget),
     )
     return pipeline.run(request, progress or _silent)
 
@@ -346,7 +357,19 @@ def _arrays(data: Arrays | PathLike) -> Arrays:
         return read_npz(Path(data))
     import numpy
 
+    from edgeflow.sw.data import Archive
+
+    if isinstance(data, Archive):
+        return data
     return {name: numpy.asarray(array) for name, array in data.items()}
+
+
+def _given(data: Arrays | PathLike, what: str, labels: NDArray[Any] | None) -> Given:
+    from edgeflow.sw.data import described
+    from edgeflow.sw.samples import Given
+
+    arrays = _arrays(data)
+    return Given(arrays, labels, described(arrays, what))
 
 
 def _clock(asked: float | None, usual: float) -> float:

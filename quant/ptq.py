@@ -18,7 +18,18 @@ from edgeflow.quant.given import check_options
 from edgeflow.quant.inputs import check_ids, check_inputs, model_inputs
 from edgeflow.quant.observe import observe
 
-__all__ = ["Quantized", "quantize"]
+__all__ = ["Quantized", "checked_data", "quantize"]
+
+
+def checked_data(model: ir.Model, data: Mapping[str, NDArray[Any]], what: str = "calibration data") -> dict[str, NDArray[Any]]:
+    """The arrays as a canonical model wants them (see ``check_inputs``), token ids within their vocabularies; CalibrationError,
+    which names the data by ``what``, otherwise."""
+    arrays, graph = check_inputs(model_inputs(model), data, what), FloatGraph(model)
+    for name in graph.inputs:
+        rows = vocabulary(graph, name)
+        if rows is not None:
+            check_ids(name, arrays[name], rows - 1, what)
+    return arrays
 
 
 def quantize(
@@ -34,13 +45,9 @@ def quantize(
     those that a quantized model brings along.
     """
     config = config or QuantizationConfig()
-    arrays = check_inputs(model_inputs(model), calibration)
+    arrays = checked_data(model, calibration)
     graph = FloatGraph(model)
     check_options(graph, config)
-    for name in graph.inputs:
-        rows = vocabulary(graph, name)
-        if rows is not None:
-            check_ids(name, arrays[name], rows - 1, "calibration data")
     statistics = observe(graph, arrays, config, progress)
     quantized = convert(graph, statistics, arrays, config, progress)
     if not config.ablation:

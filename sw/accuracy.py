@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.labels import class_outputs
 from edgeflow.quant.observe import valid_tokens
 from edgeflow.quant.ptq import Quantized
 from edgeflow.quant.session import FloatSession
 from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
+from edgeflow.sw.samples import Unseen
 
 Array = NDArray[Any]
 LAYER_SAMPLES = 8  # per-layer figures: every intermediate tensor is held in memory
@@ -26,12 +28,15 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Accuracy:
-    """``sqnr_db`` and ``top1_agreement`` of the outputs as :class:`Agreement`; ``layers``: SQNR in dB by integer tensor."""
+    """``sqnr_db`` and ``top1_agreement`` of the outputs as :class:`Agreement`; ``layers``: SQNR in dB by integer tensor;
+    ``top1_accuracy`` and ``float_top1_accuracy``: share of samples whose largest class is the label, of the integer network and of
+    the float model, None where labels are not known."""
 
-    samples: int
     sqnr_db: Mapping[str, float]
     top1_agreement: float | None
     layers: Mapping[str, float]
+    top1_accuracy: float | None = None
+    float_top1_accuracy: float | None = None
 
 
 def float_outputs(model: ir.Model, inputs: Mapping[str, Array], progress: Progress | None = None) -> dict[str, Array]:
@@ -60,11 +65,11 @@ def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[st
     """Compare the integer network's outputs with the float model's. Vectors from a linear layer or softmax count as classes."""
     graph = FloatGraph(model)
     valid = valid_tokens(graph, inputs)
+    classes = class_outputs(graph)
     sqnr, shares = {}, []
     for name in graph.outputs:
         f, q = expected[name], found[name]
-        producer = graph.producers.get(name)
-        if producer is not None and producer.op_type in ("Linear", "Softmax") and f.ndim == 2 and f.shape[1] > 1:
+        if name in classes:
             shares.append(np.mean(f.argmax(axis=1) == q.argmax(axis=1)))
         if valid is not None and f.ndim == 3 and f.shape[:2] == valid.shape:
             f, q = f[valid], q[valid]
@@ -72,9 +77,9 @@ def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[st
     return Agreement(sqnr, float(np.mean(shares)) if shares else None)
 
 
-def evaluate(model: ir.Model, quantized: Quantized, inputs: Mapping[str, Array], progress: Progress) -> Accuracy:
-    """Run checked inputs through the float model and the integer graph and compare outputs and layers."""
-    graph = quantized.graph
+def evaluate(model: ir.Model, quantized: Quantized, unseen: Unseen, progress: Progress) -> Accuracy:
+    """Run unseen samples through the float model and the integer graph and compare outputs and layers."""
+    graph, inputs = quantized.graph, unseen.arrays
     expected = float_outputs(model, inputs, progress)
     words = encode_inputs(graph, inputs)
     progress("running the integer network", 0, 1)
@@ -83,4 +88,8 @@ def evaluate(model: ir.Model, quantized: Quantized, inputs: Mapping[str, Array],
     layers = tensor_sqnr(model, quantized, few)
     progress("running the integer network", 1, 1)
     close = agreement(model, inputs, expected, found)
-    return Accuracy(len(next(iter(inputs.values()))), close.sqnr_db, close.top1, layers)
+    if unseen.labels is None:
+        return Accuracy(close.sqnr_db, close.top1, layers)
+    output = class_outputs(FloatGraph(model))[0]
+    ours, floats = (float(np.mean(values[output].argmax(axis=1) == unseen.labels)) for values in (found, expected))
+    return Accuracy(close.sqnr_db, close.top1, layers, ours, floats)

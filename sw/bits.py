@@ -77,18 +77,18 @@ class BitRequest:
     ends: bool = False
 
 
-def bit_request(method: str | None, budget: str | Sequence[str], labels: Array | None) -> BitRequest | None:
+def bit_request(method: str | None, budget: str | Sequence[str]) -> BitRequest | None:
     """What a user asks for: ``method`` is hawq or fit, or None to leave the bits as configured. InputError for half a request."""
     budgets = parse_budgets([budget] if isinstance(budget, str) else budget)
     if method is None:
-        if budgets or labels is not None:
-            raise InputError("a budget or labels say how bits are to be chosen: add --bits hawq (in Python bits='hawq')")
+        if budgets:
+            raise InputError("a budget says how bits are to be chosen: add --bits hawq (in Python bits='hawq')")
         return None
     if method not in METHODS:
         raise InputError(f"bits are chosen by {' or '.join(METHODS)}, not by {method!r}")
     if not budgets:
         raise InputError("option --bits needs a limit to choose bits under: add --budget latency=0.8x, size=0.5x or bops=0.5x")
-    return BitRequest(budgets, labels, METHODS[method])
+    return BitRequest(budgets, metric=METHODS[method])
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from edgeflow.sw.pareto import explored
 from edgeflow.sw.summary import board_figures, board_rows, compared, fine_tuned, layers, summary
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import Console as RichConsole
 
     from edgeflow.quant.config import LayerBits
+    from edgeflow.sw.data import Archive
 
 app = typer.Typer(
     add_completion=False,
@@ -118,6 +120,22 @@ def compile_model(
     model: Model,
     board: BoardName = "kv260",
     calib: Calibration = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="X.npz",
+            help="Data to measure accuracy on. Without it: a quarter of 64 or more calibration samples, held out.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Array of the calibration or test file with class labels, for top-1 accuracy and --bits.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")] = Path("build"),
     dim: Dimensions = None,
     observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
@@ -139,10 +157,6 @@ def compile_model(
             help="Limit of latency, size or bops: 0.6x of the cost at 8 bits, or absolute (2.5ms, 500KB, 3G); repeatable.",
             show_default=False,
         ),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Array of the calibration file with class labels, for --bits.", show_default=False),
     ] = None,
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the board's own by default.")] = None,
     pi: Annotated[int | None, typer.Option(metavar="N", help="Input channels multiplied in a cycle; chosen by default.")] = None,
@@ -167,14 +181,13 @@ def compile_model(
         )
     import edgeflow
     from edgeflow.sw.bits import method_or_layers
-    from edgeflow.sw.data import read_npz, take_labels
+    from edgeflow.sw.data import read_npz
 
     console: Console = context.obj
     method, layers_bits = method_or_layers(bits)
     data = None if calib is None else read_npz(calib, "calibration data")
-    if labels is not None and data is None:
-        raise InputError("option --labels names an array of the calibration file: add --calib FILE.npz")
-    truth = None if labels is None or data is None else take_labels(data, labels, f"calibration data {calib}")
+    tests = None if test is None else read_npz(test, "test data")
+    truth, tests_truth = (None, None) if labels is None else _labels(labels, data, tests)
     with console.progress() as progress:
         build = edgeflow.compile(
             model,
@@ -192,6 +205,8 @@ def compile_model(
             bits=method,
             budget=budget or (),
             labels=truth,
+            test=tests,
+            test_labels=tests_truth,
             dims=dims,
             clock_mhz=clock,
             overlay=overlay,
@@ -348,6 +363,7 @@ def verify(
     document = {
         "passed": result.passed,
         "samples": result.samples,
+        "origin": result.origin,
         "exact": result.exact,
         "words": result.words,
         "differing": result.differing,
@@ -506,6 +522,19 @@ def doctor(context: typer.Context) -> None:
     console.show(document, lambda out: draw(out, findings), answer=True)
     if not healthy:
         raise typer.Exit(1)
+
+
+def _labels(key: str, calibration: Archive | None, test: Archive | None) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """The labels in the calibration and in the test data, which are taken out; accuracy needs those of the test data if there is
+    any."""
+    from edgeflow.sw.data import described, take_labels
+
+    if calibration is None and test is None:
+        raise InputError("option --labels names an array of the calibration or test file: add --calib FILE.npz or --test FILE.npz")
+    found = None
+    if calibration is not None and (test is None or key in calibration):
+        found = take_labels(calibration, key, described(calibration, "calibration data"))
+    return found, None if test is None else take_labels(test, key, described(test, "test data"))
 
 
 def _dims(options: list[str]) -> dict[str, int]:

@@ -19,7 +19,20 @@ from edgeflow.hw.errors import CalibrationError, OutputError
 Array = NDArray[Any]
 
 
-def read_npz(path: str | os.PathLike[str], what: str = "data") -> dict[str, Array]:
+class Archive(dict[str, Array]):
+    """The arrays of an ``.npz`` file, which know where they come from."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+
+def described(arrays: Mapping[str, Array], what: str) -> str:
+    """What the arrays are, for messages: with their file, if they come from one."""
+    return f"{what} {arrays.path}" if isinstance(arrays, Archive) else what
+
+
+def read_npz(path: str | os.PathLike[str], what: str = "data") -> Archive:
     """The arrays of an ``.npz`` file by name; ``what`` says in messages what they are for.
 
     Python objects are never unpickled. CalibrationError if the file is missing, is not an ``.npz``, is truncated or damaged, holds
@@ -30,7 +43,7 @@ def read_npz(path: str | os.PathLike[str], what: str = "data") -> dict[str, Arra
     advice = "write it with numpy.savez(FILE, NAME=ARRAY), one array for each model input"
     if file.is_dir():
         raise CalibrationError(f"{name} is a folder: give an .npz file; {advice}")
-    arrays: dict[str, Array] = {}
+    arrays = Archive(file)
     key = ""
     try:
         with file.open("rb") as stream:

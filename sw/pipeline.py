@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.inputs import check_inputs, encode_inputs, model_inputs
+from edgeflow.quant.inputs import encode_inputs
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
@@ -38,7 +38,6 @@ from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import Accuracy, evaluate
 from edgeflow.sw.bits import BitChoice, BitRequest, Target, choose_bits, write_bits
 from edgeflow.sw.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
-from edgeflow.sw.calibration import random_inputs
 from edgeflow.sw.codegen import write_hls
 from edgeflow.sw.configure import configure
 from edgeflow.sw.data import write_npz
@@ -46,11 +45,11 @@ from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.report import ReportInputs, write_report
+from edgeflow.sw.samples import Given, Samples, choose_samples
 
 Array = NDArray[Any]
 
 GOLDEN_SAMPLES = 8  # kept in the build for `verify`
-RANDOM_SAMPLES = 16
 TESTBENCH_SAMPLES = 2
 
 
@@ -61,12 +60,13 @@ class Request:
     model: Path
     board: Board
     output: Path
-    calibration: Mapping[str, Array] | None
+    calibration: Given | None
     config: QuantizationConfig
     dims: Mapping[str, int]
     architecture: Architecture | None  # a given overlay, or None to choose one for the board
     clock_mhz: float
     seed: int
+    test: Given | None = None  # data that measures accuracy, instead of a part of the calibration data
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
     share: float = SHARE  # of every resource of the board, that the accelerator may take
     bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
@@ -74,19 +74,35 @@ class Request:
 
 @dataclass
 class State:
-    """What the steps have made so far. ``folder`` is the build folder under construction."""
+    """What the steps have made so far. ``folder`` is the build folder under construction.
+
+    ``data`` is what sets numbers: ranges, rounding, choices. ``held_out`` is the part of the calibration data that no step before
+    the evaluation may look at for those, None where the data is too little for one, or the user gave test data
+    (``samples.unseen``).
+    """
 
     request: Request
     folder: Path
     progress: Progress
     float_model: ir.Model = field(init=False)
-    data: dict[str, Array] = field(init=False)
+    samples: Samples = field(init=False)
     choice: BitChoice | None = None
     quantized: Quantized = field(init=False)
     architecture: Architecture = field(init=False)
     program: Program = field(init=False)
-    accuracy: Accuracy = field(init=False)
+    accuracy: Accuracy | None = None
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def data(self) -> dict[str, Array]:
+        """Checked arrays that set numbers."""
+        return self.samples.calibration
+
+    @property
+    def held_out(self) -> dict[str, Array] | None:
+        """Checked arrays of the calibration data that set no numbers."""
+        unseen = self.samples.unseen
+        return None if unseen is None or unseen.origin != "held_out" else unseen.arrays
 
     @property
     def config(self) -> QuantizationConfig:
@@ -94,8 +110,14 @@ class State:
         return self.request.config if self.choice is None else self.choice.config
 
     def golden(self) -> dict[str, Array]:
-        """The inputs kept in the build."""
-        return {name: value[:GOLDEN_SAMPLES] for name, value in self.data.items()}
+        """The inputs kept in the build: unseen ones where there are any."""
+        arrays = self.data if self.samples.unseen is None else self.samples.unseen.arrays
+        return {name: value[:GOLDEN_SAMPLES] for name, value in arrays.items()}
+
+    def golden_origin(self) -> str:
+        """Where they come from: held_out, test, calibration or random."""
+        samples = self.samples
+        return samples.unseen.origin if samples.unseen is not None else "random" if samples.random else "calibration"
 
     def golden_words(self) -> dict[str, IntArray]:
         """The same as the graph's integers."""
@@ -105,18 +127,16 @@ class State:
 def import_step(state: State) -> None:
     """Read the model and rewrite it to canonical operators."""
     request = state.request
-    shapes = {} if request.calibration is None else {name: value.shape for name, value in request.calibration.items()}
+    given = request.calibration or request.test
+    shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
     state.float_model = import_model(request.model, dims=request.dims, shapes=shapes)
     (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
 
 
 def calibrate_step(state: State) -> None:
-    """Check the calibration data, or draw seeded random data if there is none."""
-    specs = model_inputs(state.float_model)
-    given = state.request.calibration
-    state.data = (
-        random_inputs(state.float_model, RANDOM_SAMPLES, state.request.seed) if given is None else check_inputs(specs, given)
-    )
+    """Check the data, or draw seeded random data if there is none, and hold a part of it out."""
+    request = state.request
+    state.samples = choose_samples(state.float_model, request.calibration, request.test, request.seed)
     write_npz(state.folder / "golden.npz", state.golden())
 
 
@@ -126,7 +146,8 @@ def bits_step(state: State) -> None:
     if request.bits is None:
         return
     target = Target(request.board, request.clock_mhz, request.architecture, request.share, request.sizes)
-    state.choice = choose_bits(state.float_model, state.data, request.config, request.bits, target, state.progress)
+    asked = replace(request.bits, labels=state.samples.labels)
+    state.choice = choose_bits(state.float_model, state.data, request.config, asked, target, state.progress)
     write_bits(state.folder, state.choice)
 
 
@@ -174,8 +195,10 @@ def emit_step(state: State) -> None:
 
 
 def evaluate_step(state: State) -> None:
-    """Compare the integer network with the float model on the calibration data."""
-    state.accuracy = evaluate(state.float_model, state.quantized, state.data, state.progress)
+    """Compare the integer network with the float model on samples that no number depends on, if there are any."""
+    unseen = state.samples.unseen
+    if unseen is not None:
+        state.accuracy = evaluate(state.float_model, state.quantized, unseen, state.progress)
 
 
 def report_step(state: State) -> None:
@@ -192,8 +215,7 @@ def report_step(state: State) -> None:
             cycles=estimate(state.program, state.quantized.graph, request.board, request.clock_mhz),
             ranges=state.quantized.ranges,
             accuracy=state.accuracy,
-            random_data=request.calibration is None,
-            samples=len(next(iter(state.data.values()))),
+            samples=state.samples,
             warnings=tuple(state.quantized.warnings),
             timings=dict(state.timings),
             rounding=state.quantized.layers,
@@ -267,6 +289,7 @@ def _write_manifest(state: State) -> None:
             "quantization": json.loads(state.config.model_dump_json()),
             "calibration": "random" if request.calibration is None else "given",
             "seed": request.seed,
-            "golden_samples": min(GOLDEN_SAMPLES, len(next(iter(state.data.values())))),
+            "golden_samples": len(next(iter(state.golden().values()))),
+            "golden_origin": state.golden_origin(),
         },
     )

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from edgeflow.hw.boards import Board
     from edgeflow.sw.verification import Verification
 
+ORIGINS = {
+    "held_out": "held out of the calibration data",
+    "test": "of test data",
+    "calibration": "of the calibration data, which say little of unseen data",
+    "random": "of random data, which mean nothing",
+    "given": "given",
+}
 _RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
 
 
@@ -28,12 +35,18 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
         ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
         ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
-        ("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})),
+        ("calibration", _calibration(report["calibration"])),
     ]
-    if accuracy["top1_agreement"] is not None:
-        rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
-    if not accuracy["meaningful"]:
-        rows.append(("calibration", "random data: the accuracy figures mean nothing; give --calib DATA.npz"))
+    if accuracy["meaningful"]:
+        rows.append(("tested on", f"{accuracy['samples']:,} samples {ORIGINS[accuracy['data']]}"))
+        rows.append(("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})))
+        if accuracy["top1_agreement"] is not None:
+            rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
+        if accuracy["top1_accuracy"] is not None:
+            floats = f"{100 * accuracy['float_top1_accuracy']:.2f} %"
+            rows.append(("top-1 accuracy", f"{100 * accuracy['top1_accuracy']:.2f} % (float model: {floats})"))
+    else:
+        rows.append(("accuracy", accuracy["note"]))
     rows += [("warning", text) for text in report["warnings"]]
     rows.append(("report", str(folder / "report.html")))
     facts(out, rows)
@@ -75,7 +88,7 @@ def compared(out: RichConsole, result: Verification) -> None:
     """What ``verify`` found; tensors only where words differ."""
     headers = "exact ap_int headers" if result.exact else "native integers"
     rows = [
-        ("samples", str(result.samples)),
+        ("samples", f"{result.samples} {ORIGINS[result.origin]}"),
         (
             "NumPy against C++",
             f"{result.differing:,} of {result.words:,} words differ ({len(result.tensors)} tensors, {headers})",
@@ -115,6 +128,13 @@ def board_figures(board: Board) -> tuple[tuple[str, ...], list[tuple[str, ...]],
 def _resource(name: str, resource: Mapping[str, Any]) -> str:
     used = resource["used"]
     return f"{name.upper()} {'unknown' if used is None else f'{used:,}'} of {resource['available']:,}"
+
+
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    samples, held_out = calibration["samples"], calibration["held_out"]
+    if calibration["data"] == "random":
+        return "random data; give real samples with --calib DATA.npz"
+    return f"{samples:,} sample{'s' if samples > 1 else ''}{f', {held_out:,} more held out' if held_out else ''}"
 
 
 def _decibels(values: Mapping[str, float | None]) -> str:

@@ -22,9 +22,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model."""
+    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model.
+
+    ``origin`` of the samples: ``given`` by the user; or kept in the build, where they are ``held_out`` of the calibration data,
+    ``test`` data, ``calibration`` data (on which a distance says little of unseen data) or ``random``.
+    """
 
     samples: int
+    origin: str
     exact: bool
     tensors: tuple[TensorComparison, ...]
     sqnr_db: Mapping[str, float]
@@ -65,6 +70,7 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     close = agreement(model, arrays, expected, found)
     return Verification(
         samples=len(next(iter(arrays.values()))),
+        origin=str(build.manifest.get("golden_origin", "calibration")) if inputs is None else "given",
         exact=exact,
         tensors=tensors,
         sqnr_db=close.sqnr_db,

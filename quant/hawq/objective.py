@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.errors import CalibrationError, InputError
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.float_graph import FloatGraph, required_input
+from edgeflow.quant.labels import check_labels, class_outputs
 from edgeflow.quant.observe import valid_tokens
 from edgeflow.quant.torch_graph import TorchGraph, one_thread, require_torch
 
@@ -63,8 +64,8 @@ class Objective:
         torch = require_torch()
         self.model = TorchGraph(graph)
         self.samples = len(next(iter(arrays.values())))
+        self.labels = None if labels is None else check_labels(graph, np.asarray(labels), self.samples)
         self.terms = tuple(_terms(graph, labels is not None))
-        self.labels = None if labels is None else _checked(np.asarray(labels), self.samples, graph, self.terms[0].output)
         self._arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         valid = valid_tokens(graph, arrays)
         self._valid = None if valid is None else torch.from_numpy(valid)
@@ -170,42 +171,16 @@ class Objective:
 
 
 def _terms(graph: FloatGraph, labelled: bool) -> list[Term]:
-    made = []
-    for value in graph.model.graph.outputs:
-        name = str(value.name)
+    made, classes = [], class_outputs(graph)
+    for name in classes[:1] if labelled else graph.outputs:
         producer = graph.producers.get(name)
         if producer is None:
             continue
-        vector = value.shape is not None and len(value.shape) == 2 and isinstance(value.shape[1], int) and value.shape[1] > 1
-        classes = vector and producer.op_type in ("Linear", "Softmax")
         tensor = required_input(producer, 0) if producer.op_type == "Softmax" else name
-        if not classes or not labelled:
-            made.append(Term(name, tensor, "divergence" if classes else "squared"))
-        else:
-            return [Term(name, tensor, "labels")]
-    if labelled:
-        raise CalibrationError(
-            f"labels were given, but no output of the model stands for classes: {', '.join(graph.outputs)}; leave the labels out"
-        )
+        made.append(Term(name, tensor, "squared" if name not in classes else "labels" if labelled else "divergence"))
     if not made:
         raise InputError("no output of the model depends on a layer: its bits do not matter")
     return made
-
-
-def _checked(labels: Array, samples: int, graph: FloatGraph, output: str) -> NDArray[np.int64]:
-    """Labels as integers below the number of classes."""
-    value = next(value for value in graph.model.graph.outputs if value.name == output)
-    assert value.shape is not None
-    classes = value.shape[1]
-    assert isinstance(classes, int)
-    if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        raise CalibrationError(f"labels: an array of integers (samples,) is expected, not {labels.dtype} {labels.shape}")
-    if len(labels) != samples:
-        raise CalibrationError(f"labels: there are {len(labels)} for {samples} samples; give one label a sample")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise CalibrationError(f"labels: {wrong[0]} is no class of output {output!r}, which has {classes} (0 to {classes - 1})")
-    return labels.astype(np.int64)
 
 
 def _batch(graph: FloatGraph, samples: int) -> int:

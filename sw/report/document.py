@@ -22,8 +22,9 @@ from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.report import schema
 from edgeflow.sw.report.execution import limits, timeline, traffic, unit_cycles
+from edgeflow.sw.samples import Samples
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
@@ -75,6 +76,9 @@ UNITS = {
     "with_db": _RATIO,
     "without_db": _RATIO,
     "top1_agreement": "share of samples whose largest class equals the float model's, 0 to 1",
+    "top1_accuracy": "share of samples whose largest class is the label, 0 to 1",
+    "float_top1_accuracy": "share of samples whose largest class is the label, 0 to 1",
+    "held_out": "samples",
     "samples": "samples",
     "shape": "elements along each axis, for one sample",
     "weight_bits": "bits",
@@ -129,10 +133,6 @@ class Accuracy(Protocol):
     """What the report needs of :class:`edgeflow.sw.accuracy.Accuracy`."""
 
     @property
-    def samples(self) -> int:
-        """Samples compared."""
-
-    @property
     def sqnr_db(self) -> Mapping[str, float]:
         """dB by network output."""
 
@@ -141,14 +141,22 @@ class Accuracy(Protocol):
         """Share of equal largest classes; None where no output is a vector of classes."""
 
     @property
+    def top1_accuracy(self) -> float | None:
+        """Share of samples whose largest class is the label; None where labels are not known."""
+
+    @property
+    def float_top1_accuracy(self) -> float | None:
+        """The same of the float model."""
+
+    @property
     def layers(self) -> Mapping[str, float]:
         """dB by integer tensor."""
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the report is made of. ``samples``: of calibration data; ``timings``: seconds by pipeline step; ``rounding``
-    and ``techniques``: what the techniques of quantization brought."""
+    """What the report is made of. ``accuracy`` on the unseen ones of ``samples``, None without any; ``timings``: seconds by
+    pipeline step; ``rounding`` and ``techniques``: what the techniques of quantization brought."""
 
     model: str
     board: Board
@@ -157,9 +165,8 @@ class ReportInputs:
     program: Program
     cycles: CycleReport
     ranges: Mapping[str, TensorRange]
-    accuracy: Accuracy
-    random_data: bool
-    samples: int
+    accuracy: Accuracy | None
+    samples: Samples
     warnings: Sequence[str]
     timings: Mapping[str, float]
     rounding: Mapping[str, LayerErrors] = field(default_factory=dict)
@@ -192,7 +199,7 @@ def build(inputs: ReportInputs) -> schema.Report:
             schema.UnitResources(unit=name, **{n: _number(getattr(r, n)) for n in RESOURCE_NAMES})
             for name, r in unit_resources(program.architecture).items()
         ],
-        calibration=schema.Calibration(data="random" if inputs.random_data else "user", samples=inputs.samples),
+        calibration=_calibration(inputs.samples),
         accuracy=_accuracy(inputs),
         quantization=_quantization(inputs),
         layers=_layers(inputs),
@@ -255,11 +262,10 @@ def _resources(inputs: ReportInputs) -> schema.ResourceTable:
 
 def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list[str]:
     found = []
-    if inputs.random_data:
-        own = all(line.method == "given" for line in inputs.ranges.values())
-        chosen = "every range is the model's own, but accuracy was measured" if own else "ranges were chosen"
+    own = all(line.method == "given" for line in inputs.ranges.values())
+    if inputs.samples.random and not own:
         found.append(
-            f"No calibration data was given: {chosen} on seeded random inputs, so the accuracy figures mean nothing; "
+            "No calibration data was given: ranges were chosen on seeded random inputs, and the network's outputs mean nothing; "
             "pass --calib with real samples."
         )
     unknown = []
@@ -286,19 +292,45 @@ def _ratio(value: float | None, missing: str) -> tuple[float | None, str | None]
     return float(value), None
 
 
+def _calibration(samples: Samples) -> schema.Calibration:
+    unseen = samples.unseen
+    held_out = len(unseen) if unseen is not None and unseen.origin == "held_out" else 0
+    return schema.Calibration(data="random" if samples.random else "user", samples=len(samples), held_out=held_out)
+
+
+def _nothing_measured(samples: Samples) -> str:
+    return f"not meaningful: {samples.reason}"
+
+
 def _accuracy(inputs: ReportInputs) -> schema.AccuracyTable:
-    accuracy = inputs.accuracy
+    accuracy, unseen = inputs.accuracy, inputs.samples.unseen
+    if accuracy is None or unseen is None:
+        note = _nothing_measured(inputs.samples)
+        return schema.AccuracyTable(
+            data=None,
+            samples=0,
+            sqnr_db=None,
+            top1_agreement=None,
+            top1_accuracy=None,
+            float_top1_accuracy=None,
+            meaningful=False,
+            note=note,
+            outputs=[schema.OutputAccuracy(name=name, sqnr_db=None, note=note) for name in inputs.graph.outputs],
+        )
     outputs = []
     for name, value in accuracy.sqnr_db.items():
-        ratio, note = _ratio(value, "not compared")
-        outputs.append(schema.OutputAccuracy(name=name, sqnr_db=ratio, note=note))
+        ratio, note_here = _ratio(value, "not compared")
+        outputs.append(schema.OutputAccuracy(name=name, sqnr_db=ratio, note=note_here))
     finite = [o.sqnr_db for o in outputs if o.sqnr_db is not None]
     return schema.AccuracyTable(
+        data=unseen.origin,
+        samples=len(unseen),
         sqnr_db=min(finite, default=None),
         top1_agreement=accuracy.top1_agreement,
-        samples=accuracy.samples,
-        meaningful=not inputs.random_data,
-        note="computed on random data: means nothing for the trained model" if inputs.random_data else None,
+        top1_accuracy=accuracy.top1_accuracy,
+        float_top1_accuracy=accuracy.float_top1_accuracy,
+        meaningful=True,
+        note=None,
         outputs=outputs,
     )
 
@@ -335,7 +367,13 @@ def _layers(inputs: ReportInputs) -> list[schema.Layer]:
 
 def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles, point: Point | None) -> schema.Layer:
     graph, cycles = inputs.graph, inputs.cycles
-    ratio, note = _ratio(inputs.accuracy.layers.get(node.output), "no tensor of the float model corresponds")
+    ratio: float | None
+    note: str | None
+    accuracy = inputs.accuracy
+    if accuracy is None:
+        ratio, note = None, _nothing_measured(inputs.samples)
+    else:
+        ratio, note = _ratio(accuracy.layers.get(node.output), "no tensor of the float model corresponds")
     return schema.Layer(
         name=layer.name,
         tensor=layer.output,

@@ -27,6 +27,7 @@ GLOSSARY = {
     "SQNR": "Signal-to-quantization-noise ratio in decibels: 10 log10 of signal power over the power of the difference between the "
     "integer network and the float model. 20 dB more is a tenth of the error.",
     "top-1 agreement": "Share of samples for which the integer network and the float model name the same class.",
+    "top-1 accuracy": "Share of samples for which the integer network names the class of the label.",
     "observer": "The rule that chose a range: the extremes seen (minmax), a percentile, or the clipping of least squared "
     "error (mse).",
     "clipped": "Values beyond the range saturate at its end.",
@@ -39,6 +40,12 @@ GLOSSARY = {
     "overflow proof": "For every intermediate value of the C++ the exact worst case over all possible inputs, for these weights, "
     "compared with the width of its register.",
 }
+
+
+def tested(report: Report) -> str:
+    """The samples that accuracy was measured on."""
+    source = "held out of the calibration data" if report.accuracy.data == "held_out" else "of test data"
+    return f"{report.accuracy.samples:,} samples {source}"
 
 
 def render(report: Report) -> str:
@@ -61,6 +68,7 @@ def render(report: Report) -> str:
         detail_chart=timeline.detail_chart(report, charts.unit_colours(report)),
         roofline_chart=timeline.roofline_chart(report, charts.unit_colours(report)),
         kinds=charts.kinds,
+        tested=tested,
         layer_chart=charts.layer_chart(report),
         range_chart=charts.range_chart(report.ranges),
         memory_chart=charts.memory_chart(report.memory, report.layers),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Natural = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
@@ -86,10 +87,12 @@ class Accelerator(Strict):
 
 
 class Calibration(Strict):
-    """The data that ranges were chosen with: the user's, or seeded random numbers."""
+    """The data that ranges and rounding were chosen with: the user's, or seeded random numbers. ``held_out``: further samples of
+    the user's that were kept from it."""
 
     data: Literal["user", "random"]
     samples: Natural
+    held_out: Natural
 
 
 class OutputAccuracy(Strict):
@@ -101,11 +104,18 @@ class OutputAccuracy(Strict):
 
 
 class AccuracyTable(Strict):
-    """Integer network against float model. ``sqnr_db`` is the worst output's. ``meaningful`` is false on random data."""
+    """Integer network against float model, on ``samples`` that set no number of the network: those ``held_out`` of the calibration
+    data, or the user's own ``test`` data. ``sqnr_db`` is the worst output's.
 
-    sqnr_db: Finite | None
-    top1_agreement: Annotated[float, Field(ge=0, le=1)] | None
+    Without such samples ``meaningful`` is false, every figure (also of the layers) is null, and ``note`` begins with "not
+    meaningful" and says why."""
+
+    data: Literal["held_out", "test"] | None
     samples: Natural
+    sqnr_db: Finite | None
+    top1_agreement: Share | None
+    top1_accuracy: Share | None
+    float_top1_accuracy: Share | None
     meaningful: bool
     note: str | None
     outputs: list[OutputAccuracy]
@@ -280,7 +290,7 @@ class Quantization(Strict):
 class Report(Strict):
     """``report.json``."""
 
-    version: Literal[2]
+    version: Literal[3]
     edgeflow: str
     model: str
     board: str

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from small_network import small_network
 
@@ -31,14 +33,23 @@ from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.lowering import lower, units
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
+from edgeflow.sw.samples import Samples, Unseen
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    samples: int
     sqnr_db: dict[str, float]
     top1_agreement: float | None
     layers: dict[str, float]
+    top1_accuracy: float | None = None
+    float_top1_accuracy: float | None = None
+
+
+def rows(count: int) -> dict[str, NDArray[Any]]:
+    return {"image": np.zeros((count, 2), np.float32)}
+
+
+SAMPLES = Samples(rows(48), None, Unseen("held_out", rows(16)), "", random=False)
 
 
 RANGES = (
@@ -61,9 +72,8 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         program=program,
         cycles=estimate(program, graph, board, 200.0),
         ranges={r.name: r for r in RANGES},
-        accuracy=Accuracy(16, {"logits": 38.5}, 0.9375, layers),
-        random_data=False,
-        samples=64,
+        accuracy=Accuracy({"logits": 38.5}, 0.9375, layers, 0.875, 0.9),
+        samples=SAMPLES,
         warnings=("the model has <two> heads",),
         timings={"import": 0.25, "quantize": 1.5},
         rounding={"fc1.out": LayerErrors(10.0, 11.0, 11.5, 14.0)},
@@ -230,17 +240,40 @@ def test_an_accelerator_too_large_for_the_board_is_a_warning() -> None:
     assert any("hard to route" in w for w in build(inputs(board=board.model_copy(update={"dsp": used + 1}))).warnings)
 
 
-def test_random_data_is_said_to_mean_nothing() -> None:
-    report = build(inputs(random_data=True))
-    assert (report.calibration.data, report.accuracy.meaningful) == ("random", False)
-    assert "means nothing" in (report.accuracy.note or "")
-    assert any("--calib" in text for text in report.warnings)
-    assert "random data" in render(report)
-    assert "random data" not in render(build(inputs()))
+def test_accuracy_says_on_what_it_was_measured() -> None:
+    report = build(inputs())
+    assert report.calibration.model_dump() == {"data": "user", "samples": 48, "held_out": 16}
+    assert (report.accuracy.data, report.accuracy.samples, report.accuracy.meaningful) == ("held_out", 16, True)
+    assert "16 samples held out of the calibration data" in render(report)
+    tested = Samples(rows(8), None, Unseen("test", rows(100)), "", random=False)
+    accuracy = Accuracy({"logits": 38.5}, 0.9375, {}, 0.75, 0.8)
+    report = build(inputs(samples=tested, accuracy=accuracy))
+    assert report.calibration.model_dump() == {"data": "user", "samples": 8, "held_out": 0}
+    assert (report.accuracy.data, report.accuracy.samples) == ("test", 100)
+    assert (report.accuracy.top1_accuracy, report.accuracy.float_top1_accuracy) == (0.75, 0.8)
+    page = render(report)
+    assert "100 samples of test data" in page
+    assert "75.0 %" in page
+    assert "float model 80.0 %" in page
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_without_unseen_samples_no_figure_stands_where_one_would_be(random: bool) -> None:
+    report = build(inputs(samples=Samples(rows(16), None, None, "<16 samples>", random=random), accuracy=None))
+    note = "not meaningful: <16 samples>"
+    empty = dict.fromkeys(("data", "sqnr_db", "top1_agreement", "top1_accuracy", "float_top1_accuracy"))
+    outputs = [{"name": name, "sqnr_db": None, "note": note} for name in inputs().graph.outputs]
+    assert report.accuracy.model_dump() == {**empty, "samples": 0, "meaningful": False, "note": note, "outputs": outputs}
+    assert {(layer.sqnr_db, layer.sqnr_note) for layer in report.layers} == {(None, note)}
+    assert any("--calib" in text for text in report.warnings) == random
+    page = render(report)
+    assert "<b><small>not meaningful</small></b><span>Accuracy: &lt;16 samples&gt;</span>" in page
+    assert " dB</small>" not in page
+    assert Report.model_validate_json(report.model_dump_json()) == report
 
 
 def test_ratios_that_are_no_numbers_are_null_with_a_note() -> None:
-    accuracy = Accuracy(4, {"a": math.inf, "b": math.nan, "c": 12.0}, None, {"token": math.inf})
+    accuracy = Accuracy({"a": math.inf, "b": math.nan, "c": 12.0}, None, {"token": math.inf})
     report = build(inputs(accuracy=accuracy))
     assert [(o.sqnr_db, o.note) for o in report.accuracy.outputs] == [
         (None, "exact: no quantization error"),
