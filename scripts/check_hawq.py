@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = check_traces(with_labels, weights, "cross-entropy to labels", options.probes, options.seed)
     failed += check_traces(without, weights, "divergence from the model's own outputs", options.probes, options.seed)
     config = QuantizationConfig(seed=options.seed)
-    found = measure(graph, observe(graph, data, config), layers, without, config, metric="hessian", probes=options.probes)
+    found = measure(graph, observe(graph, data, config), layers, without, config, probes=options.probes)["hessian"]
     costs = {"size": size_cost(layers), "bops": bops_cost(layers, attention_bops(graph, config))}
     failed += check_programme(task(layers, found, costs))
     print("", *failed, sep="\n")

@@ -1,9 +1,8 @@
 """Bits for every layer of a model, chosen for a board: HAWQ with the cycle simulator in the loop.
 
 The sensitivity of every layer (quant/hawq) stands against what its bits cost: size, bit operations, or latency as the cycle
-simulator predicts it. Latency is tabulated by layer from whole programs that give every layer the same bits, once for each form in
-which the array and the weight stream know them. What the sum over layers leaves out (neighbours that store their rows in another
-way) is made up for by simulating the chosen allocation and asking again for as much less as it was over the limit.
+simulator predicts it (sw/latency.py). The allocations that it leads to are then measured beside equal bits for all layers, and the
+most accurate is taken (sw/trials.py).
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.fit import SHARE
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.given import has_given_formats
 from edgeflow.quant.hawq.allocate import (
+    EXACT,
     Allocation,
     Cost,
     Task,
@@ -40,27 +38,20 @@ from edgeflow.quant.hawq.allocate import (
     task,
 )
 from edgeflow.quant.hawq.budget import UNIT, Budget, parse_budgets
-from edgeflow.quant.hawq.layers import FULL, Layer, attention_bops, find_layers, layers_config
+from edgeflow.quant.hawq.layers import ACTIVATION_BITS, FULL, WEIGHT_BITS, Layer, attention_bops, find_layers, layers_config
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import Metric, Sensitivity, measure
 from edgeflow.quant.observe import observe
-from edgeflow.quant.ptq import quantize
-from edgeflow.sim.cycles import CycleReport, estimate
-from edgeflow.sw.configure import configure
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.latency import Forms, LatencyTable, PlainBuild, Target, form, plain_build, within_latency
+from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision, tried
 
 Array = NDArray[Any]
 
-# The widest of the bits that the hardware treats alike: weights lie in memory in bytes, half bytes or quarter bytes, and the array
-# does two products in one where both operands have up to NARROW bits.
-NARROW = 4
-WEIGHT_FORMS = (8, NARROW, 2)
-ACTIVATION_FORMS = (8, NARROW)
-TABLE_SAMPLES = 2  # of calibration data for programs whose numbers do not matter
-ATTEMPTS = 6  # at an allocation whose whole program keeps a latency limit
 FRONT_POINTS = 17
 MethodName = Literal["hawq", "fit"]
 METHODS: Mapping[str, Metric] = {"hawq": "hessian", "fit": "fisher"}
+TRIED: Mapping[Metric, tuple[Metric, ...]] = {"hessian": ("hessian", "fisher"), "fisher": ("fisher",)}  # FIT costs HAWQ nothing
+REFERENCE = {"size": "all linear layers at 8 bits", "bops": "all linear layers at 8 bits"}
 
 
 @dataclass(frozen=True)
@@ -94,90 +85,21 @@ def bit_request(method: str | None, budget: str | Sequence[str]) -> BitRequest |
 @dataclass(frozen=True)
 class BitChoice:
     """Bits by layer, as part of ``config``. ``architecture``: the accelerator that a latency budget was kept on, None without one.
-    ``document`` is what ``bits.json`` holds."""
+    ``plain``: the 8-bit build, where a limit referred to it. ``document`` is what ``bits.json`` holds."""
 
     bits: Mapping[str, LayerBits]
     config: QuantizationConfig
     architecture: Architecture | None
+    plain: PlainBuild | None
     document: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where latency is predicted: a board, its clock and the accelerator, or how to choose it."""
+class _Place:
+    """Where costs are known: without a latency budget one place without a ``table``, with one an accelerator each."""
 
-    board: Board
-    clock_mhz: float
-    architecture: Architecture | None = None
-    share: float = SHARE
-    sizes: Mapping[str, int] | None = None
-
-
-class LatencyTable:
-    """Predicted latency of a model by its layers' bits, on one accelerator.
-
-    Without a given one it is chosen for 4 bits wherever bits are free, so that it has the array's 4-bit mode; it also takes weights
-    of 2 bits four to a byte.
-    """
-
-    def __init__(
-        self,
-        model: ir.Model,
-        data: Mapping[str, Array],
-        layers: Sequence[Layer],
-        config: QuantizationConfig,
-        target: Target,
-        progress: Progress | None = None,
-    ) -> None:
-        self._model = model
-        self._few = {name: array[:TABLE_SAMPLES] for name, array in data.items()}
-        self._layers = layers
-        self._config = config.model_copy(update={"rounding": "nearest"})
-        self._target = target
-        self.architecture = target.architecture or self._configured(progress)
-        self.cost = self._tabulated(progress)
-
-    def predict(self, bits: Mapping[str, LayerBits]) -> CycleReport:
-        """The predicted execution of a whole allocation."""
-        graph = quantize(self._model, self._few, layers_config(self._config, bits)).graph
-        return estimate(lower(graph, self.architecture), graph, self._target.board, self._target.clock_mhz)
-
-    def _configured(self, progress: Progress | None) -> Architecture:
-        narrow = {layer.name: FULL if layer.fixed else LayerBits(weight=NARROW, activation=NARROW) for layer in self._layers}
-        graph = quantize(self._model, self._few, layers_config(self._config, narrow)).graph
-        target = self._target
-        return configure(
-            graph,
-            target.board,
-            target.clock_mhz,
-            share=target.share,
-            sizes=target.sizes,
-            precisions=(min(WEIGHT_FORMS),),
-            progress=progress,
-        )
-
-    def _tabulated(self, progress: Progress | None) -> Cost:
-        forms = [(w, a) for w in WEIGHT_FORMS for a in ACTIVATION_FORMS]
-        cycles: dict[tuple[int, int], dict[str, int]] = {}
-        rest = 0
-        for number, (w, a) in enumerate(forms):
-            bits = {layer.name: FULL if layer.fixed else LayerBits(weight=w, activation=a) for layer in self._layers}
-            report = self.predict(bits)
-            names = {layer.name for layer in self._layers}
-            found = dict.fromkeys(names, 0)
-            for line in report.layers:
-                if line.name in names:
-                    found[line.name] += line.cycles
-            cycles[w, a] = found
-            if (w, a) == (8, 8):
-                rest = report.cycles - sum(found.values())
-            if progress is not None:
-                progress("latency by bits", number + 1, len(forms))
-        scale = self._target.clock_mhz * 1e3
-        return Cost(
-            rest / scale,
-            {layer.name: {c: cycles[_form(c)][layer.name] / scale for c in layer.choices()} for layer in self._layers},
-        )
+    costs: Mapping[str, Cost]
+    table: LatencyTable | None = None
 
 
 def choose_bits(
@@ -187,8 +109,10 @@ def choose_bits(
     request: BitRequest,
     target: Target,
     progress: Progress | None = None,
+    held_out: Mapping[str, Array] | None = None,
 ) -> BitChoice:
-    """Bits for every layer of a canonical model under the budgets; ``data`` are checked calibration arrays.
+    """Bits for every layer of a canonical model under the budgets; ``data`` are checked calibration arrays, ``held_out`` samples
+    that allocations are measured on (without, a part of ``data``).
 
     InputError where a budget cannot be kept (it names the smallest that can) or the model has no layers; CalibrationError where the
     labels do not fit.
@@ -205,14 +129,18 @@ def choose_bits(
         labels = labels[: request.samples]
     objective = Objective(graph, few, labels)
     costs = {"size": size_cost(layers), "bops": bops_cost(layers, attention_bops(graph, config))}
-    table: LatencyTable | None = None
+    places, references, plain = [_Place(costs)], {}, None
     if any(budget.name == "latency" for budget in request.budgets):
-        table = LatencyTable(model, data, layers, config, target, progress)
-        costs["latency"] = table.cost
+        plain = plain_build(model, data, config, target, progress)
+        references = {"latency": plain.report.latency_ms}
+        forms = Forms(model, data, layers, config)
+        tables = [LatencyTable(forms, target, progress=progress)]
+        if tables[0].architecture != plain.architecture:
+            tables.append(LatencyTable(forms, target, plain.architecture, progress))
+        places = [_Place({**costs, "latency": table.cost}, table) for table in tables]
     # Whether the budgets can be kept at all is known before the sensitivities are: these take longest.
-    nothing = Task(layers, {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}, costs)
-    limits = limits_of(nothing, request.budgets)
-    solve(nothing, limits)
+    nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}
+    limits, places = _possible([(place, Task(layers, nothing, place.costs, references)) for place in places], request.budgets)
     statistics = observe(graph, dict(data), config, progress)
     found = measure(
         graph,
@@ -220,43 +148,122 @@ def choose_bits(
         layers,
         objective,
         config,
-        metric=request.metric,
+        metrics=TRIED[request.metric],
         probes=request.probes,
         tolerance=request.tolerance,
         progress=progress,
     )
-    problem = task(layers, found, costs)
-    if table is None:
-        made, report = solve(problem, limits), None
-    else:
-        made, report = within_latency(problem, limits, table)
-    document = _document(problem, found, request, limits, made, table, report, target)
-    return BitChoice(made.bits, layers_config(config, made.bits), None if table is None else table.architecture, document)
+    names = {metric: name for name, metric in METHODS.items()}
+    candidates, refused = [], None
+    for place in places:
+        for metric in TRIED[request.metric]:
+            problem = task(layers, found[metric], place.costs, references)
+            try:
+                candidates.append(_solved(names[metric], problem, limits, place.table))
+            except InputError as error:
+                refused = refused or error
+        candidates += _equal(Task(layers, nothing, place.costs, references), limits, place.table)
+    if not candidates:
+        assert refused is not None
+        raise refused
+    measurement = Measurement(model, data, held_out, progress)
+    trials = tried(candidates, config, measurement, progress)
+    taken = best(trials)
+    place = next(place for place in places if place.table is None or place.table.architecture == taken.candidate.architecture)
+    problem = task(layers, found[request.metric], place.costs, references)
+    document = _document(problem, found[request.metric], request, limits, allocation(problem, taken.candidate.bits)) | {
+        "taken": taken.candidate.name,
+        "decision": decision(taken, trials, names[request.metric], measurement.where()),
+        "measured_on": {"data": measurement.origin, "samples": measurement.samples},
+        "trials": [_line(trial, taken) for trial in trials],
+        "budgets_kept": [_kept(budget, problem, limits, taken, target) for budget in request.budgets],
+    }
+    if place.table is not None:
+        document["latency"] = {
+            "board": target.board.name,
+            "clock_mhz": target.clock_mhz,
+            "predicted_ms": taken.candidate.costs["latency"],
+            "sum_of_layers_ms": problem.costs["latency"].total(taken.candidate.bits),
+            "predicted": "by the cycle simulator; nothing was measured",
+        }
+    bits = taken.candidate.bits
+    return BitChoice(bits, layers_config(config, bits), taken.candidate.architecture, plain, document)
 
 
-def within_latency(problem: Task, limits: Mapping[str, float], table: LatencyTable) -> tuple[Allocation, CycleReport]:
-    """The allocation whose whole program keeps the latency limit as the cycle simulator predicts it, and that prediction."""
-    asked, limit = dict(limits), limits["latency"]
-    made = solve(problem, asked)
-    for _ in range(ATTEMPTS):
-        report = table.predict(made.bits)
-        if report.latency_ms <= limit:
-            return made, report
-        asked["latency"] = min(asked["latency"], made.costs["latency"]) - (report.latency_ms - limit)
+def _possible(places: Sequence[tuple[_Place, Task]], budgets: Sequence[Budget]) -> tuple[dict[str, float], list[_Place]]:
+    """The limits, and the places where they can be kept; InputError of the place that comes nearest where there is none."""
+    possible, problems = [], []
+    limits = limits_of(places[0][1], budgets)
+    for place, problem in places:
         try:
-            made = solve(problem, asked)
-        except InputError:
-            break
-    made = cheapest(problem, "latency", {name: value for name, value in limits.items() if name != "latency"})
-    report = table.predict(made.bits)
-    least = report.latency_ms
-    if least <= limit:
-        return made, report
-    share = least / problem.costs["latency"].total(problem.full())
-    raise InputError(
-        f"budget latency={limit:.6g} ms is impossible: the whole program comes down to {least:.6g} ms; "
-        f"the smallest feasible budget is latency={math.ceil(share * 1e4) / 1e4:g}x"
-    )
+            solve(problem, limits)
+        except InputError as error:
+            least = cheapest(problem, "latency", {}).costs["latency"] if place.table is not None else 0.0
+            problems.append((least, error))
+        else:
+            possible.append(place)
+    if not possible:
+        raise min(problems, key=lambda pair: pair[0])[1]
+    return limits, possible
+
+
+def _solved(name: str, problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> Candidate:
+    """The least sensitive allocation within the limits."""
+    if table is None:
+        made = solve(problem, limits)
+        return Candidate(name, made.bits, made.costs)
+    made, report = within_latency(problem, limits, table)
+    return Candidate(name, made.bits, {**made.costs, "latency": report.latency_ms}, table.architecture)
+
+
+def _equal(problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> list[Candidate]:
+    """The same bits in all layers that are not fixed: for every width of activations the most bits of weights that keep the limits,
+    unless wider activations may have as many."""
+    found: list[Candidate] = []
+    most = 0
+    for activation in sorted(ACTIVATION_BITS, reverse=True):
+        for weight in sorted(WEIGHT_BITS, reverse=True):
+            if weight <= most:
+                break
+            bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
+            costs = {name: cost.total(bits) for name, cost in problem.costs.items()}
+            if table is not None:
+                alike = form(LayerBits(weight=weight, activation=activation))
+                costs["latency"] = table.predict(_same(problem.layers, alike)).latency_ms
+            if all(costs[name] <= limit * (1 + EXACT) for name, limit in limits.items()):
+                most = weight
+                name = f"uniform {weight}-bit weights, {activation}-bit activations"
+                found.append(Candidate(name, bits, costs, None if table is None else table.architecture))
+                break
+    return found
+
+
+def _same(layers: Sequence[Layer], bits: LayerBits) -> dict[str, LayerBits]:
+    return {layer.name: FULL if layer.fixed else bits for layer in layers}
+
+
+def _line(trial: Trial, taken: Trial) -> dict[str, Any]:
+    finite = math.isfinite(trial.sqnr_db)
+    return {
+        "name": trial.candidate.name,
+        "sqnr_db": trial.sqnr_db if finite else None,
+        "costs": dict(trial.candidate.costs),
+        "taken": trial is taken,
+    }
+
+
+def _kept(budget: Budget, problem: Task, limits: Mapping[str, float], taken: Trial, target: Target) -> dict[str, Any]:
+    """A budget with what it refers to, the limit, and what was reached."""
+    what = REFERENCE.get(budget.name, f"the best 8-bit build for {target.board.name}")
+    return {
+        "name": budget.name,
+        "budget": str(budget),
+        "unit": UNIT[budget.name],
+        "reference": problem.reference(budget.name),
+        "reference_is": what,
+        "limit": limits[budget.name],
+        "reached": taken.candidate.costs[budget.name],
+    }
 
 
 def write_bits(folder: Path, choice: BitChoice) -> None:
@@ -309,42 +316,27 @@ def draw(file: Path, document: Mapping[str, Any]) -> None:
     figure.savefig(file, dpi=150)
 
 
-def _form(bits: LayerBits) -> tuple[int, int]:
-    """The bits among those tabulated that the hardware treats like the given ones."""
-    return min(w for w in WEIGHT_FORMS if w >= bits.weight), min(a for a in ACTIVATION_FORMS if a >= bits.activation)
-
-
 def _point(made: Allocation) -> dict[str, Any]:
     return {"omega": made.omega, **made.costs}
 
 
 def _document(
-    problem: Task,
-    found: Sensitivity,
-    request: BitRequest,
-    limits: Mapping[str, float],
-    made: Allocation,
-    table: LatencyTable | None,
-    report: CycleReport | None,
-    target: Target,
+    problem: Task, found: Sensitivity, request: BitRequest, limits: Mapping[str, float], made: Allocation
 ) -> dict[str, Any]:
-    full = allocation(problem, problem.full())
     equal = []
-    for weight in (8, 7, 6, 5, 4, 3, 2):
-        for activation in (8, 4):
-            bits = {
-                layer.name: FULL if layer.fixed else LayerBits(weight=weight, activation=activation) for layer in problem.layers
-            }
+    for weight in sorted(WEIGHT_BITS, reverse=True):
+        for activation in sorted(ACTIVATION_BITS, reverse=True):
+            bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
             equal.append({"weight_bits": weight, "activation_bits": activation, **_point(allocation(problem, bits))})
-    document: dict[str, Any] = {
+    return {
         "metric": found.metric,
         "labels": request.labels is not None,
         "budgets": [str(budget) for budget in request.budgets],
         "limits": dict(limits),
-        "units": {name: UNIT[name] for name in problem.costs} | {"omega": "expected rise of the loss"},
-        "probes": found.weight_traces.probes if found.metric == "hessian" else 0,
-        "converged": found.weight_traces.converged and found.activation_traces.converged,
-        "full": _point(full),
+        "units": {name: UNIT[name] for name in problem.costs} | {"omega": "expected rise of the loss", "sqnr_db": "decibels"},
+        "probes": found.traces.probes if found.metric == "hessian" else 0,
+        "converged": found.traces.converged,
+        "full": _point(allocation(problem, problem.full())),
         "chosen": _point(made),
         "uniform": equal,
         "seconds": dict(found.seconds),
@@ -356,28 +348,14 @@ def _document(
                 "fixed": layer.fixed,
                 "parameters": layer.parameters,
                 "macs": layer.macs,
-                "trace": sum(found.weight_traces.mean[name] for name in layer.weights),
-                "trace_error": math.sqrt(sum(found.weight_traces.error[name] ** 2 for name in layer.weights)),
-                "omega": {str(bits): value for bits, value in found.weights[layer.name].items()},
+                "trace": sum(found.traces.mean[name] for name in layer.outputs),
+                "trace_error": math.sqrt(sum(found.traces.error[name] ** 2 for name in layer.outputs)),
+                "omega": [
+                    {"weight_bits": bits.weight, "activation_bits": bits.activation, "omega": value}
+                    for bits, value in problem.omega[layer.name].items()
+                ],
             }
             for layer in problem.layers
         ],
-        "activations": {
-            name: {
-                "trace": found.activation_traces.mean[name],
-                "trace_error": found.activation_traces.error[name],
-                "omega": {str(bits): value for bits, value in by_bits.items()},
-            }
-            for name, by_bits in found.activations.items()
-        },
         "fronts": {name: [_point(point) for point in front(problem, name, FRONT_POINTS)] for name in problem.costs},
     }
-    if table is not None and report is not None:
-        document["latency"] = {
-            "board": target.board.name,
-            "clock_mhz": target.clock_mhz,
-            "predicted_ms": report.latency_ms,
-            "sum_of_layers_ms": made.costs["latency"],
-            "predicted": "by the cycle simulator; nothing was measured",
-        }
-    return document

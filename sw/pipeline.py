@@ -36,13 +36,14 @@ from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import Accuracy, evaluate
-from edgeflow.sw.bits import BitChoice, BitRequest, Target, choose_bits, write_bits
+from edgeflow.sw.bits import BitChoice, BitRequest, choose_bits, write_bits
 from edgeflow.sw.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.codegen import write_hls
 from edgeflow.sw.configure import configure
 from edgeflow.sw.data import write_npz
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
+from edgeflow.sw.latency import Target
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.report import ReportInputs, write_report
 from edgeflow.sw.samples import Given, Samples, choose_samples

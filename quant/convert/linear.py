@@ -78,12 +78,7 @@ def linear_parameters(
     if seen is not None:
         square = _spread(seen.inputs, config)
     grid = _Grid(scale, np.abs(bias) + abs(zero_point) * scale, square, bits, config)
-    errors = None
-    if seen is None:
-        step, quantized = grid.nearest(folded)
-        corrected = bias - (quantized * step[:, None] - folded) @ mean if config.bias_correction else bias
-    else:
-        step, quantized, corrected, errors = _compensated(folded, bias, grid, seen, config)
+    step, quantized, corrected, errors = _rounded(folded, bias, mean, grid, seen, config)
     offsets = as_words(corrected / step + zero_point * scale / step) - x.qtype.zero_point * quantized.sum(axis=1).astype(np.int64)
     multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
     return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift, errors)
@@ -109,6 +104,31 @@ def given_parameters(
     offsets = as_words(bias / step + y.qtype.zero_point * scale / step) - x.qtype.zero_point * weight.sum(axis=0)
     multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
     return LinearParameters(np.ascontiguousarray(weight.T), offsets, multiplier, shift)
+
+
+def rounded_layer(
+    folded: Real, bias: Real, inputs: InputMoments, seen: Moments | None, bits: int, config: QuantizationConfig
+) -> tuple[Real, Real]:
+    """Real weights ``(N, K)`` and biases as a layer of ``bits`` would get them: rounded to the nearest, or compensated to ``seen``.
+
+    ``folded (N, K)`` takes the layer's integer input less its zero point, of which ``inputs`` are the moments. The output's own
+    grid, which bounds the multipliers' spread, is that of one scale for all channels.
+    """
+    spread = np.einsum("nk,kl,nl->n", folded, inputs.covariance, folded, optimize=True)
+    scale = np.full(len(bias), max(math.sqrt(float(spread.max(initial=0.0))), ENERGY))
+    grid = _Grid(scale, np.abs(bias), _spread(inputs, config), bits, config)
+    step, quantized, corrected, _ = _rounded(folded, bias, inputs.mean, grid, seen, config)
+    return quantized * step[:, None], corrected
+
+
+def _rounded(
+    folded: Real, bias: Real, mean: Real, grid: _Grid, seen: Moments | None, config: QuantizationConfig
+) -> tuple[Real, Real, Real, LayerErrors | None]:
+    """Steps, integers, real biases, and what compensation brought where ``seen`` asks for it; ``mean`` is that of the input."""
+    if seen is not None:
+        return _compensated(folded, bias, grid, seen, config)
+    step, quantized = grid.nearest(folded)
+    return step, quantized, bias - (quantized * step[:, None] - folded) @ mean if config.bias_correction else bias, None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Task:
-    """An allocation problem: layers with their sensitivity, and costs by the name of the budget."""
+    """An allocation problem: layers with their sensitivity, and costs by the name of the budget. ``references``: what relative
+    limits of a cost refer to, where that is not its total with 8 bits everywhere."""
 
     layers: tuple[Layer, ...]
     omega: Mapping[str, Mapping[LayerBits, float]]
     costs: Mapping[str, Cost]
+    references: Mapping[str, float] = field(default_factory=dict)
+
+    def reference(self, name: str) -> float:
+        """The cost that relative limits refer to."""
+        return self.references.get(name, self.costs[name].total(self.full()))
 
     def full(self) -> dict[str, LayerBits]:
         """8 bits everywhere."""
@@ -85,18 +91,11 @@ class Allocation:
     costs: Mapping[str, float]
 
 
-def task(layers: Sequence[Layer], found: Sensitivity, costs: Mapping[str, Cost]) -> Task:
-    """The problem of layers with a measured sensitivity. A tensor's sensitivity counts at the first layer that reads it."""
-    seen: set[str] = set()
-    omega: dict[str, dict[LayerBits, float]] = {}
-    for layer in layers:
-        mine = [tensor for tensor in dict.fromkeys(layer.activations) if tensor not in seen]
-        seen.update(mine)
-        omega[layer.name] = {
-            choice: found.weights[layer.name][choice.weight] + sum(found.activations[t][choice.activation] for t in mine)
-            for choice in layer.choices()
-        }
-    return Task(tuple(layers), omega, costs)
+def task(
+    layers: Sequence[Layer], found: Sensitivity, costs: Mapping[str, Cost], references: Mapping[str, float] | None = None
+) -> Task:
+    """The problem of layers with a measured sensitivity."""
+    return Task(tuple(layers), found.omega, costs, references or {})
 
 
 def size_cost(layers: Sequence[Layer]) -> Cost:
@@ -111,8 +110,7 @@ def bops_cost(layers: Sequence[Layer], rest: int) -> Cost:
 
 def limits_of(problem: Task, budgets: Sequence[Budget]) -> dict[str, float]:
     """The limits that budgets set, in the units of the costs."""
-    full = problem.full()
-    return {budget.name: budget.limit(problem.costs[budget.name].total(full)) for budget in budgets}
+    return {budget.name: budget.limit(problem.reference(budget.name)) for budget in budgets}
 
 
 def solve(problem: Task, limits: Mapping[str, float]) -> Allocation:
@@ -167,9 +165,8 @@ def front(problem: Task, name: str, points: int = 21) -> list[Allocation]:
 
 def _impossible(problem: Task, limits: Mapping[str, float]) -> str:
     """Why no allocation keeps the limits, with the smallest that can be kept."""
-    full = problem.full()
     for name, limit in limits.items():
-        least, whole = cheapest(problem, name, {}).costs[name], problem.costs[name].total(full)
+        least, whole = cheapest(problem, name, {}).costs[name], problem.reference(name)
         if least > limit * (1 + EXACT):
             share = math.ceil(least / whole * 1e4) / 1e4
             return (
@@ -181,7 +178,7 @@ def _impossible(problem: Task, limits: Mapping[str, float]) -> str:
     least_bits = _minimum(problem, problem.costs[names[0]].layers, others)
     if least_bits is None:
         return f"the budgets {', '.join(names)} cannot be kept together; raise one of them"
-    least, whole = problem.costs[names[0]].total(least_bits), problem.costs[names[0]].total(full)
+    least, whole = problem.costs[names[0]].total(least_bits), problem.reference(names[0])
     share = math.ceil(least / whole * 1e4) / 1e4
     return (
         f"the budgets {', '.join(names)} cannot be kept together: beside the others the smallest feasible {names[0]} is {share:g}x"

@@ -23,7 +23,8 @@ _FORM = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)")
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit: ``value`` in the unit of ``name``, or a multiple of the cost with 8 bits everywhere if ``relative``."""
+    """A limit: ``value`` in the unit of ``name``, or a multiple of a reference if ``relative``: size and bit operations with 8 bits
+    everywhere, or the latency of the best 8-bit build."""
 
     name: str
     value: float
@@ -32,9 +33,9 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.name}={self.value:g}{'x' if self.relative else ' ' + UNIT[self.name]}"
 
-    def limit(self, full: float) -> float:
-        """The limit, where ``full`` is the cost with 8 bits everywhere."""
-        return self.value * full if self.relative else self.value
+    def limit(self, reference: float) -> float:
+        """The limit, where ``reference`` is what relative ones refer to."""
+        return self.value * reference if self.relative else self.value
 
 
 def parse_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:

@@ -36,7 +36,7 @@ Gradient = tuple[Sequence["Tensor"], Sequence["Tensor"], Piece]
 @dataclass(frozen=True)
 class Traces:
     """Estimated traces by block: ``mean``, its standard error ``error`` (of the probes; that of the data is not in it), ``count``
-    of elements. ``shares``: of every weight ``(K, N)`` the diagonal of its block over the diagonal's mean, where it is known.
+    of elements. ``shares``: of every activation, in the shape of a sample, the diagonal of its block over its mean, if known.
     ``samples[p]`` are the estimates of probe p, in the order of the blocks. ``converged`` says whether every block met the stop
     rule."""
 

@@ -1,11 +1,15 @@
 """Omega: by how much the loss is expected to rise when a layer gets a number of bits.
 
-HAWQ-V2 (arXiv 1911.03852): ``Omega_i(b) = Tr(H_i) / n_i * ||Q_b(W_i) - W_i||^2``, the mean eigenvalue of the layer's block of the
-Hessian times the summed squared error of its quantized weights; for an activation the same, averaged over samples. Both factors
-are taken in the coordinates in which the weights are rounded: scales of input channels folded in, each output channel over its
-range. There the error is spread evenly, which the formula supposes, while the curvature of a plain weight follows the power of
-its input. Below 8 bits errors are uneven all the same, where a few channels outweigh the rest: every weight's squared error
-counts by its share of the diagonal, which the Fisher information gives. Equal shares are the published formula.
+HAWQ-V2 (arXiv 1911.03852): ``Omega_i(b) = Tr(H_i) / n_i * ||Q_b(a_i) - a_i||^2``, the mean eigenvalue of a block of the Hessian
+times the squared error that quantization makes there; for activations both are averaged over samples. Here the block is that of
+what a linear layer makes, and the error is that of the layer's output with weights and input of ``b`` bits, rounded as the
+quantizer will round them (quant/hawq/rounding.py). An error ``E`` of the weights in ``y = W x`` is a squared error of the output of
+``Tr(E S E^T)``, ``S`` the second moment of ``x``: that is what compensating rounding makes small (GPTQ, arXiv 2210.17323, equation
+1), while ``||E||^2`` grows. The weights' own block is the same curvature seen through ``S``, under the assumption that errors are
+alike in all directions, which compensated rounding breaks on purpose.
+
+Errors of an output are uneven over tokens and channels: each counts by its share of the diagonal of its block, which the Fisher
+information gives. Equal shares are the published formula.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +30,24 @@ from edgeflow.quant.hawq.fisher import fisher_traces
 from edgeflow.quant.hawq.hessian import Traces, top_eigenvalues, traces
 from edgeflow.quant.hawq.layers import ACTIVATION_BITS, WEIGHT_BITS, Layer, layers_config
 from edgeflow.quant.hawq.objective import Objective
+from edgeflow.quant.hawq.rounding import output_errors
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.plan import Interpretation, Plan
 
 Metric = Literal["hessian", "fisher"]
+METRICS: tuple[Metric, ...] = ("hessian", "fisher")
 Real = NDArray[np.float64]
 LEAST_SHARE = 1e-4  # of the largest trace, that a block's probe is scaled for at least
+FISHER_DRAWS = 4
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """``weights[layer][bits]`` and ``activations[tensor][bits]``: Omega. ``traces`` by weight and by tensor, in the coordinates of
-    the integers; ``seconds`` by what they were spent on."""
+    """``omega[layer][bits]``; ``traces`` by what the layers' nodes make; ``seconds`` by what they were spent on."""
 
     metric: Metric
-    weights: Mapping[str, Mapping[int, float]]
-    activations: Mapping[str, Mapping[int, float]]
-    weight_traces: Traces
-    activation_traces: Traces
+    omega: Mapping[str, Mapping[LayerBits, float]]
+    traces: Traces
     seconds: Mapping[str, float]
 
 
@@ -54,12 +58,12 @@ def measure(
     objective: Objective,
     config: QuantizationConfig,
     *,
-    metric: Metric = "hessian",
+    metrics: Sequence[Metric] = ("hessian",),
     probes: int = 50,
     tolerance: float = 0.1,
     progress: Progress | None = None,
-) -> Sensitivity:
-    """Sensitivity of every layer and of every activation that the layers read.
+) -> dict[Metric, Sensitivity]:
+    """Sensitivity of every layer to its bits, by each of ``metrics``, which share all that they can.
 
     ``hessian``: at most ``probes`` probes, fewer where all standard errors are within ``tolerance``; the probes are scaled by the
     Fisher traces, so that large blocks do not drown small ones. ``fisher``: FIT, without a Hessian. A trace that cannot be told
@@ -74,44 +78,36 @@ def measure(
         clock = time.perf_counter()
 
     formats = {bits: activation_formats(graph, statistics, layers, config, bits) for bits in ACTIVATION_BITS}
-    full = formats[max(ACTIVATION_BITS)]
-    weights = {w: (layer, a) for layer in layers for w, a in zip(layer.weights, layer.activations, strict=True)}
-    tensors = list(full)
-    scales: dict[str, Real] = {name: steps(interpretation) for name, interpretation in full.items()}
-    folded: dict[str, Real] = {}
-    for name, (_, tensor) in weights.items():
-        folded[name], scales[name] = _coordinates(_matrix(graph, name), full[tensor])
     lap("formats")
-    outputs: dict[str, list[str]] = {}
-    for layer in layers:
-        for name, output in zip(layer.weights, layer.outputs, strict=True):
-            outputs.setdefault(name, []).append(output)
-    fisher = fisher_traces(objective, outputs, tensors, scales=scales, draws=4, seed=config.seed, progress=progress)
+    outputs = {output: layer for layer in layers for output in layer.outputs}
+    fisher = fisher_traces(objective, list(outputs), draws=FISHER_DRAWS, seed=config.seed, progress=progress)
     lap("Fisher traces")
-    of_weights, of_tensors = _part(fisher, list(weights)), _part(fisher, tensors)
-    if metric == "hessian":
-        options: dict[str, Any] = {"probes": probes, "tolerance": tolerance, "seed": config.seed, "progress": progress}
-        whole = {name: _whole(graph, name, scale) if name in weights else scale for name, scale in scales.items()}
-        of_weights = traces(objective, list(weights), scales=whole, balance=_balance(of_weights), **options)
-        lap("Hessian traces of weights")
-        of_tensors = traces(objective, tensors, activations=True, scales=whole, balance=_balance(of_tensors), **options)
-        lap("Hessian traces of activations")
-    by_weight = {name: _errors(folded[name], fisher.shares[name].T) for name in weights}
-    omega: dict[str, dict[int, float]] = {layer.name: dict.fromkeys(WEIGHT_BITS, 0.0) for layer in layers}
-    for name, (layer, _) in weights.items():
-        mean = _positive(of_weights, name) / of_weights.count[name]
-        for bits in WEIGHT_BITS:
-            omega[layer.name][bits] += mean * by_weight[name][bits]
-    lap("rounding errors")
-    activations = {
-        name: {
-            bits: _positive(of_tensors, name) * _mean_error(statistics[name].rows, formats[bits][name], scales[name])
-            for bits in ACTIVATION_BITS
-        }
-        for name in tensors
+    found: dict[Metric, Traces] = {"fisher": fisher}
+    if "hessian" in metrics:
+        found["hessian"] = traces(
+            objective,
+            list(outputs),
+            activations=True,
+            balance=_balance(fisher),
+            probes=probes,
+            tolerance=tolerance,
+            seed=config.seed,
+            progress=progress,
+        )
+        lap("Hessian traces")
+    omega: dict[Metric, dict[str, dict[LayerBits, float]]] = {
+        metric: {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers} for metric in metrics
     }
+    for number, (output, errors) in enumerate(output_errors(graph, statistics, layers, objective, formats, config)):
+        counted = {bits: float(np.sum(error * fisher.shares[output])) for bits, error in errors.items()}
+        for metric in metrics:
+            eigenvalue = max(found[metric].mean[output], found[metric].error[output]) / found[metric].count[output]
+            for bits, error in counted.items():
+                omega[metric][outputs[output].name][bits] += eigenvalue * error
+        if progress is not None:
+            progress("rounding errors", number + 1, len(outputs))
     lap("rounding errors")
-    return Sensitivity(metric, omega, activations, of_weights, of_tensors, seconds)
+    return {metric: Sensitivity(metric, omega[metric], found[metric], seconds) for metric in metrics}
 
 
 def tuning_order(
@@ -155,39 +151,12 @@ def activation_formats(
     return made
 
 
-def steps(interpretation: Interpretation) -> Real:
-    """Steps of an activation, one number or one a channel."""
-    return np.asarray(interpretation.qtype.scales, dtype=np.float64)
-
-
 def _matrix(graph: FloatGraph, name: str) -> Real:
     """A weight as ``(K, N)``; that of a patch embedding with its columns in the order of the patches."""
     array = graph.constant(name)
     assert array is not None
     weight = array.astype(np.float64)
     return weight if weight.ndim == 2 else weight.reshape(len(weight), -1).T
-
-
-def _whole(graph: FloatGraph, name: str, scale: Real) -> Real:
-    """A scale ``(K, N)`` in the shape of the weight."""
-    array = graph.constant(name)
-    assert array is not None
-    return scale if array.ndim == 2 else scale.T.reshape(array.shape)
-
-
-def _coordinates(weight: Real, x: Interpretation) -> tuple[Real, Real]:
-    """The weight ``(N, K)`` with the input's steps folded in, each row over its largest magnitude; and what a unit of it is in the
-    plain weight, ``(K, N)``."""
-    scale = np.broadcast_to(steps(x), weight.shape[:1])
-    folded = (weight * scale[:, None]).T
-    largest = np.abs(folded).max(axis=1, keepdims=True)
-    largest = np.maximum(largest, max(float(largest.max()), 1e-30) * 1e-6)
-    return folded / largest, largest.T / scale[:, None]
-
-
-def _errors(weight: Real, shares: Real) -> dict[int, float]:
-    """Summed squared error of a weight ``(N, K)``, rows of magnitude up to 1, by bits; every element counts by its share."""
-    return {bits: float(np.sum(_difference(weight, bits) ** 2 * shares)) for bits in WEIGHT_BITS}
 
 
 def _difference(weight: Real, bits: int) -> Real:
@@ -203,27 +172,7 @@ def _difference(weight: Real, bits: int) -> Real:
     return found
 
 
-def _mean_error(rows: NDArray[np.float32], format: Interpretation, scale: Real) -> float:
-    """Mean squared error of an activation's values ``(n, C)``, counted in ``scale``."""
-    values = rows.astype(np.float64)
-    if format.offset is not None:
-        values = values - format.offset
-    difference = (format.qtype.dequantize(format.qtype.quantize(values)) - values) / scale
-    return float(np.square(difference).mean())
-
-
-def _positive(found: Traces, name: str) -> float:
-    return max(found.mean[name], found.error[name])
-
-
 def _balance(found: Traces) -> dict[str, float]:
     """Factors of the probes that even out the blocks' contributions."""
     largest = max(found.mean.values(), default=0.0)
     return {name: max(mean, LEAST_SHARE * largest, 1e-30) ** -0.5 for name, mean in found.mean.items()}
-
-
-def _part(found: Traces, names: Sequence[str]) -> Traces:
-    order = {name: i for i, name in enumerate(found.mean)}
-    samples = found.samples[:, [order[name] for name in names]]
-    mean, error, count = ({name: values[name] for name in names} for values in (found.mean, found.error, found.count))
-    return Traces(mean, error, count, samples, found.converged)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from edgeflow.quant.hawq.fisher import fisher_traces
 from edgeflow.quant.hawq.hessian import exact_block, top_eigenvalues, traces
 from edgeflow.quant.hawq.layers import find_layers
 from edgeflow.quant.hawq.objective import Objective
-from edgeflow.quant.hawq.sensitivity import measure, tuning_order
+from edgeflow.quant.hawq.sensitivity import METRICS, Metric, measure, tuning_order
 from edgeflow.quant.observe import observe
 from edgeflow.quant.plan import UNARY
 from edgeflow.quant.session import FloatSession
@@ -178,23 +178,32 @@ def test_batches_do_not_change_the_estimate() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_fisher_traces_are_mean_squared_gradients(kind: str) -> None:
     loss = KINDS[kind]()
-    found = fisher_traces(loss, {name: [name[0]] for name in WEIGHTS}, ["t"], draws=400, seed=2)
+    made = ("a", "b", "y")
+    found = fisher_traces(loss, made, draws=400, seed=2)
+    for name in made:
+        assert (
+            found.shares[name].shape
+            == next(iter(loss.model.run(next(iter(loss.pieces())).inputs, [name]).values.values())).shape[1:]
+        )
+        assert found.shares[name].mean() == pytest.approx(1.0)
     if kind != "labels":  # the Gauss-Newton Hessian, in expectation
-        for name in WEIGHTS:
-            exact = np.trace(exact_block(loss, name))
-            rough = found.samples.reshape(400, SAMPLES, 4)[:, :, list(found.mean).index(name)].mean(axis=1)
-            assert abs(found.mean[name] - exact) <= 3 * rough.std(ddof=1) / 20
+        exact = traces(loss, made, activations=True, probes=400, tolerance=0.0)
+        for name in made:
+            rough = found.samples.reshape(400, SAMPLES, 3)[:, :, made.index(name)].mean(axis=1)
+            assert abs(found.mean[name] - exact.mean[name]) <= 3 * (rough.std(ddof=1) / 20 + exact.error[name])
         return
-    total = dict.fromkeys(WEIGHTS, 0.0)
+    total = {name: np.zeros(found.shares[name].shape) for name in made}
     for i in range(SAMPLES):
         one = Objective(FloatGraph(network()), {"x": data()["x"][i : i + 1]}, LABELS[i : i + 1])
-        leaves = {name: one.model.constants[name].clone().requires_grad_() for name in WEIGHTS}
         piece = next(iter(one.pieces()))
-        value = one.loss(one.model.run(piece.inputs, one.tensors(), weights=leaves).values, piece)
-        for name, grad in zip(WEIGHTS, torch.autograd.grad(value, list(leaves.values())), strict=True):
-            total[name] += float(grad.square().sum()) / SAMPLES
-    for name in WEIGHTS:
-        assert found.mean[name] == pytest.approx(total[name], rel=1e-4)
+        shapes = one.model.run(piece.inputs, made).values
+        leaves = {name: torch.zeros_like(shapes[name], requires_grad=True) for name in made}
+        value = one.loss(one.model.run(piece.inputs, one.tensors(), added=leaves).values, piece)
+        for name, grad in zip(made, torch.autograd.grad(value, list(leaves.values())), strict=True):
+            total[name] += grad[0].numpy() ** 2 / SAMPLES
+    for name in made:
+        assert found.mean[name] == pytest.approx(total[name].sum(), rel=1e-4)
+        np.testing.assert_allclose(found.shares[name], total[name] / total[name].mean(), rtol=1e-3, atol=1e-6)
 
 
 def test_power_iteration_finds_the_largest_eigenvalue() -> None:
@@ -205,18 +214,21 @@ def test_power_iteration_finds_the_largest_eigenvalue() -> None:
         assert found[name] == pytest.approx(values[np.abs(values).argmax()], rel=1e-3)
 
 
-@pytest.mark.parametrize("metric", ["hessian", "fisher"])
-def test_sensitivity_falls_with_bits_and_follows_its_definition(metric: str) -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_sensitivity_falls_with_bits(metric: Metric) -> None:
     graph, config = FloatGraph(network()), QuantizationConfig()
     layers, loss = find_layers(graph, ends=True), objective()
     statistics = observe(graph, data(), config)
-    found = measure(graph, statistics, layers, loss, config, metric=metric, probes=64)  # type: ignore[arg-type]
-    again = measure(graph, statistics, layers, loss, config, metric=metric, probes=64)  # type: ignore[arg-type]
-    assert found.weights == again.weights
+    found, again = (measure(graph, statistics, layers, loss, config, metrics=[metric], probes=64)[metric] for _ in range(2))
+    assert found.omega == again.omega
     for layer in layers:
-        values = [found.weights[layer.name][bits] for bits in range(2, 9)]
-        assert all(a > b for a, b in itertools.pairwise(values))
-    assert all(by_bits[4] > by_bits[8] > 0 for by_bits in found.activations.values())
+        for activation in (4, 8):
+            values = [found.omega[layer.name][LayerBits(weight=bits, activation=activation)] for bits in (2, 3, 4, 6)]
+            assert all(a > b for a, b in itertools.pairwise(values))
+        assert all(
+            found.omega[layer.name][LayerBits(weight=bits, activation=4)] > found.omega[layer.name][LayerBits(weight=bits)] > 0
+            for bits in (6, 8)
+        )
 
 
 def test_tuning_order_puts_the_coarsest_layer_first() -> None:

@@ -20,8 +20,9 @@ from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.hawq.allocate import Cost, Task
 from edgeflow.quant.hawq.budget import parse_budgets
 from edgeflow.quant.hawq.layers import Layer, find_layers
-from edgeflow.sw.bits import BitRequest, LatencyTable, Target, choose_bits, within_latency
+from edgeflow.sw.bits import BitRequest, choose_bits
 from edgeflow.sw.cli import main
+from edgeflow.sw.latency import Forms, LatencyTable, Target, within_latency
 
 pytest.importorskip("torch")
 SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
@@ -190,7 +191,8 @@ def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
     model = edgeflow.load(tmp_path / "perceptron.onnx")
     layers = find_layers(FloatGraph(model))
     board = edgeflow.load_board("kv260")
-    table = LatencyTable(model, data, layers, edgeflow.quantization(), Target(board, board.clock_mhz, sizes={"pi": 16, "po": 16}))
+    forms = Forms(model, data, layers, edgeflow.quantization())
+    table = LatencyTable(forms, Target(board, board.clock_mhz, sizes={"pi": 16, "po": 16}))
     assert 2 in table.architecture.precisions
     for layer in layers[1:-1]:
         latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
