@@ -13,6 +13,7 @@ from edgeflow.quant.float_graph import FloatGraph, origin, output_name, required
 from edgeflow.quant.given import given_format
 
 LINEAR = ("Linear", "PatchEmbed")
+EMBEDDINGS = ("Embedding", "PositionEmbedding")
 MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
 FULL = 8
 

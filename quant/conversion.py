@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.bits import LINEAR
+from edgeflow.quant.bits import EMBEDDINGS, LINEAR
 from edgeflow.quant.builder import Correspondence, GraphBuilder
 from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.config import QuantizationConfig
@@ -114,9 +114,10 @@ def _add_input(name: str, context: Context) -> None:
 def vocabulary(graph: FloatGraph, name: str) -> int | None:
     """Rows of the smallest table that an input of token ids is looked up in; None for other inputs."""
     uses = graph.uses_of(name)
-    if not uses or any(use.node.op_type != "Embedding" for use in uses):
+    if not uses or any(use.node.op_type not in EMBEDDINGS for use in uses):
         return None
-    return min(len(parameter(graph, use.node, 1)) for use in uses)
+    tables = [len(parameter(graph, use.node, 1)) for use in uses if use.node.op_type == "Embedding"]
+    return min(tables) if tables else None
 
 
 def _reads_mask(use: Use) -> bool:

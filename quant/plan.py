@@ -21,7 +21,7 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import IntArray, QType
 from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERATOR_BITS, padded_head
-from edgeflow.quant.bits import LINEAR, MOVES, Widths
+from edgeflow.quant.bits import EMBEDDINGS, LINEAR, MOVES, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
 from edgeflow.quant.given import given_format, partly_given, read_format, tensor_format
@@ -189,7 +189,7 @@ class Plan:
                 found.add(Demand.NARROW_UNIFORM)
             elif op == "Attention":
                 found.add(Demand.ATTENTION if use.index < 3 else Demand.CONTROL)
-            elif (op == "MeanPool" and use.index == 1) or op == "Embedding":
+            elif (op == "MeanPool" and use.index == 1) or op in EMBEDDINGS:
                 found.add(Demand.CONTROL)
             else:
                 found.add(Demand.STREAM)

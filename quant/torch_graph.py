@@ -147,6 +147,12 @@ def _embedding(_: ir.Node, ids: Tensor, table: Tensor) -> Tensor:
     return table[ids.long()]
 
 
+def _position_embedding(node: ir.Node, ids: Tensor, table: Tensor) -> Tensor:
+    padding = node.attributes.get_int("padding")
+    kept = (ids.long() != padding).long()
+    return table[kept.cumsum(1) * kept + padding]
+
+
 def _select_tokens(node: ir.Node, x: Tensor) -> Tensor:
     part = x[:, node.attributes.get_int("start") : node.attributes.get_int("stop")]
     return part.squeeze(1) if node.attributes.get_int("squeeze", 0) else part
@@ -228,6 +234,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "MeanPool": _mean_pool,
     "Mul": lambda _, a, b: a * b,
     "PatchEmbed": _linear,
+    "PositionEmbedding": _position_embedding,
     "Reshape": _reshape,
     "SelectChannels": _select_channels,
     "SelectTokens": _select_tokens,

@@ -189,7 +189,7 @@ class Quick:
         for nodes in self._alike.values():
             node = nodes[0]
             operands = {i: Operand(0, storage[name]) for i, name in operands_on_chip(self._graph, node).items()}
-            context = NodeContext(node, architecture, operands, SizedImage(architecture))
+            context = NodeContext(node, architecture, operands, SizedImage(architecture), 0)
             try:
                 made = instructions(node, self._graph.formats(node), self._graph.node_constants(node), context)
             except UnsupportedError:

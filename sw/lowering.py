@@ -32,15 +32,22 @@ class Operand:
 class NodeContext:
     """The :class:`~edgeflow.hw.ops.base.LoweringContext` of one node, or of one block of its rows."""
 
-    def __init__(self, node: Node, architecture: Architecture, operands: Mapping[int, Operand], image: Image) -> None:
+    def __init__(
+        self, node: Node, architecture: Architecture, operands: Mapping[int, Operand], image: Image, first_row: int
+    ) -> None:
         self._node = node
         self._architecture = architecture
         self._operands = operands
         self._image = image
+        self._first_row = first_row
 
     @property
     def architecture(self) -> Architecture:
         return self._architecture
+
+    @property
+    def first_row(self) -> int:
+        return self._first_row
 
     def address(self, index: int) -> int:
         return self._operands[index].line
@@ -111,7 +118,7 @@ class _Lowering:
         blocks = self.placement.blocks.get(number)
         if blocks is None:
             constants = self.graph.node_constants(node)
-            self._instructions(number, self.graph.formats(node), constants, self._operands(number, None, 0), self._known(node))
+            self._instructions(number, self.graph.formats(node), constants, self._operands(number, None, 0), self._known(node), 0)
         else:
             self._blocks(number, blocks)
         whole = self.placement.span(node.output, number)
@@ -136,11 +143,11 @@ class _Lowering:
             constants = block_constants(self.graph, node, split, start, stop)
             whole = self._known(node) if stop == split.rows else None
             if OUTPUT in blocks.streamed:
-                self._instructions(number, formats, constants, operands, None)
+                self._instructions(number, formats, constants, operands, None, start)
                 lines = self._rows_lines(node.output, stop - start)
                 self._store(node, node.output, start, operands[OUTPUT].line, lines, whole)
             else:
-                self._instructions(number, formats, constants, operands, whole)
+                self._instructions(number, formats, constants, operands, whole, start)
 
     def _copies(self, number: int, blocks: Blocks) -> None:
         """The rows of a node's inputs one after another, by transfers alone."""
@@ -167,10 +174,17 @@ class _Lowering:
             first += rows
 
     def _instructions(
-        self, number: int, formats: Sequence[Format], constants: Constants, operands: Mapping[int, Operand], completes: str | None
+        self,
+        number: int,
+        formats: Sequence[Format],
+        constants: Constants,
+        operands: Mapping[int, Operand],
+        completes: str | None,
+        first_row: int,
     ) -> None:
         node = self.graph.nodes[number]
-        made = instructions(node, formats, constants, NodeContext(node, self.architecture, operands, self.image))
+        context = NodeContext(node, self.architecture, operands, self.image, first_row)
+        made = instructions(node, formats, constants, context)
         self.steps += [Step(ins, node.origin, completes if i == len(made) - 1 else None) for i, ins in enumerate(made)]
 
     def _base(self, name: str) -> tuple[str, int]:

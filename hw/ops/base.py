@@ -157,6 +157,10 @@ class LoweringContext(Protocol):
     def architecture(self) -> Architecture:
         """The accelerator that is compiled for."""
 
+    @property
+    def first_row(self) -> int:
+        """Number of the first output row: 0 but for later blocks of a node that is computed in blocks of rows."""
+
     def address(self, index: int) -> int:
         """Line address of activation input ``index`` in the scratchpad (in external memory for a port that is ``external``)."""
 

@@ -45,9 +45,9 @@ EMBEDDING = InstructionLayout(
     "embedding",
     9,
     (
-        *("ids", "tokens", "table", "vocabulary", "y"),
+        *("ids", "tokens", "table", "vocabulary", "y", "before", "padding"),
         *("columns:16", "row_words:16"),
-        *("id_shift:2", "shift:6", "y_bits:5", "y_bytes:2", "y_signed:1"),
+        *("id_shift:2", "shift:6", "y_bits:5", "y_bytes:2", "y_signed:1", "counted:1"),
     ),
     arguments=("constants", "memory", "scratch"),
 )
@@ -141,9 +141,8 @@ class Embedding(Operator):
         image[:, :4] = constants[MULTIPLIER].astype("<i4").view(np.uint8).reshape(table.rows, 4)
         image[:, HEAD_BYTES : HEAD_BYTES + table.channels] = constants[TABLE].astype(np.int8).view(np.uint8)
         values = {
-            "ids": context.address(IDS),
+            **self.rows_read(inputs[IDS], context),
             "id_shift": storage_bytes(inputs[IDS].bits) // 2,
-            "tokens": out.rows,
             "columns": out.channels,
             "table": context.place("table", image),
             "row_words": row_words,
@@ -156,21 +155,27 @@ class Embedding(Operator):
         }
         return [Instruction(EMBEDDING, values)]
 
+    def rows_read(self, ids: Format, context: LoweringContext) -> dict[str, int]:
+        """Where the ids are, how many, and how a row of the table follows from them: here each names its row itself."""
+        return {"ids": context.address(IDS), "tokens": ids.channels, "before": 0, "counted": 0, "padding": 0}
+
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
         return {}
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """A word a cycle, the ids of a block first, then the row of each of its tokens: a burst for each."""
+        """A word a cycle, the ids of a block first, then the row of each of its tokens: a burst for each. The ``before`` first
+        tokens have no row."""
         tokens, shift = values["tokens"], values["id_shift"]
+        rows = tokens - values["before"]
         blocks, rest = divmod(tokens << shift, BLOCK_BYTES)
         words = blocks * (BLOCK_BYTES // architecture.word_bytes) + ceil_div(rest, architecture.word_bytes)
         return Cycles(
             {
                 "embedding ids": Loop(words, blocks + (rest > 0), 1, AXI_DEPTH, "read"),
                 "embedding row": Loop(
-                    tokens * values["row_words"], tokens, 1, AXI_DEPTH + REQUANTIZE_DEPTH + SCRATCH_WRITE_DEPTH, "constants"
+                    rows * values["row_words"], rows, 1, AXI_DEPTH + REQUANTIZE_DEPTH + SCRATCH_WRITE_DEPTH, "constants"
                 ),
             }
         )
@@ -180,16 +185,16 @@ class Embedding(Operator):
         """A lane for each byte of a word; a lane multiplies 8 x 18 bits (one DSP), the address of a row is one product.
 
         LUTs of a lane: half is added to the product (26 bits), which is shifted (any distance, sign extended) and saturated, and a
-        choice of storage; besides, the memory of a block of ids, the choice of an id in a word, counters, and the write enables of
-        a line. Registers: product, shift and result of every lane, and a word.
+        choice of storage; besides, the memory of a block of ids, the choice of an id in a word, counters (of positions, too), and
+        the write enables of a line. Registers: product, shift and result of every lane, and a word.
         """
         a = architecture
         scaled = 8 + 18
         lane = primitives.adder_luts(scaled) + 2 * primitives.shifter_luts(scaled, 32) + primitives.saturate_luts(scaled, 16)
         lane += primitives.mux_luts(2, 16)
         ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes) + primitives.mux_luts(a.word_bytes, 32)
-        control = 6 * primitives.adder_luts(32) + 4 * primitives.comparator_luts(32) + 2 * LINE_BYTES
-        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + 16) + 2 * a.axi_bits + 8 * 32
+        control = 7 * primitives.adder_luts(32) + 6 * primitives.comparator_luts(32) + primitives.mux_luts(3, 32) + 2 * LINE_BYTES
+        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + 16) + 2 * a.axi_bits + 10 * 32
         address = primitives.multiplier_dsps(KNOWN_BITS + 1, ROW_BITS + 1)
         dsp = a.word_bytes * primitives.multiplier_dsps(8, 18) + address
         return Resources(dsp, a.word_bytes * lane + ids + control, ff, 0, 0)

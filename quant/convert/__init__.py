@@ -43,6 +43,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "MeanPool": convert_mean_pool,
     "Mul": convert_multiply,
     "PatchEmbed": convert_linear,
+    "PositionEmbedding": convert_embedding,
     "Reshape": convert_reshape,
     "SelectChannels": convert_select_channels,
     "SelectTokens": convert_select_tokens,

@@ -15,7 +15,7 @@ ROW_LIMIT = (1 << (TABLE_BITS - 1)) - 1
 
 
 def convert_embedding(node: ir.Node, context: Context) -> None:
-    """A gather of table rows by token id, onto the wide grid of its output."""
+    """A gather of table rows by token id, or by position among the ids, onto the wide grid of its output."""
     ids, output, where = required_input(node, 0), output_name(node), origin(node)
     if context.graph.constant(ids) is not None or ids not in context.graph.inputs:
         raise UnsupportedError(f"{where}: token ids must be an input of the model, not computed")
@@ -29,4 +29,6 @@ def convert_embedding(node: ir.Node, context: Context) -> None:
     rows = context.builder.constant(f"{output}/table", as_words(table / scale[:, None]), TABLE_BITS)
     multipliers = context.builder.constant(f"{output}/multiplier", multiplier, 32)
     inputs = [context.tensor(ids), rows, multipliers]
-    context.set(output, context.builder.node("embedding", inputs, output, out, where, {"shift": shift}))
+    padding = node.attributes.get_int("padding") if node.op_type == "PositionEmbedding" else None
+    operator, more = ("embedding", {}) if padding is None else ("position_embedding", {"padding": padding})
+    context.set(output, context.builder.node(operator, inputs, output, out, where, {"shift": shift, **more}))

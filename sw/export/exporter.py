@@ -21,7 +21,7 @@ from onnxscript.optimizer import fold_constants
 
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import IntArray, Node, Overflow, QType
-from edgeflow.quant.bits import LINEAR
+from edgeflow.quant.bits import EMBEDDINGS, LINEAR
 from edgeflow.quant.builder import Correspondence
 from edgeflow.quant.float_graph import input_name, output_name, parameter, required_input
 from edgeflow.quant.plan import UNARY
@@ -140,7 +140,7 @@ class Exporter:
         output, maker = output_name(node), self._readings.maker(node)
         if maker is not None and node.op_type in LINEAR:
             inputs = [self._operand(node, 0), *self._parameters(node, maker)]
-        elif maker is not None and node.op_type == "Embedding":
+        elif maker is not None and node.op_type in EMBEDDINGS:
             inputs = [self._operand(node, 0), self._table(maker, output)]
         elif node.op_type == "Add" and maker is not None and maker.op == "linear":
             kept = [i for i in range(2) if self._absorbed(required_input(node, i)) or maker.attributes["has_residual"]]

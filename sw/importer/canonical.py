@@ -53,6 +53,8 @@ _TABLE: Mapping[str, Operator] = {
     "Attention": _own((3, 4), "heads scale", "softmax(scale q k^T) v by head; q, k, v (batch, tokens, heads * head size), "
                       "features head-major; mask (batch, keys), nonzero = attend", activations=3),
     "Embedding": _own((2, 2), "", "rows of table (V, D) at integer ids (batch, ...)", (1,)),
+    "PositionEmbedding": _own((2, 2), "padding", "rows of table (V, D) by position among the integer ids (batch, tokens) other "
+                              "than padding, from padding + 1 on; padding itself has row padding", (1,)),
     "MeanPool": _own((1, 2), "", "mean over axis 1 of (batch, tokens, D); mask (batch, tokens), nonzero = counted"),
     "SelectTokens": _own((1, 1), "start stop squeeze", "tokens start to stop of axis 1; squeeze drops the axis of a single token"),
     "SelectChannels": _own((1, 1), "start stop", "channels start to stop of the last axis"),

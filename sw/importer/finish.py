@@ -11,6 +11,7 @@ from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, REFUSED
 _ROLES = {
     ("Linear", 1): "weight", ("Linear", 2): "bias", ("PatchEmbed", 1): "weight", ("PatchEmbed", 2): "bias",
     ("LayerNormalization", 1): "scale", ("LayerNormalization", 2): "bias", ("Embedding", 1): "table",
+    ("PositionEmbedding", 1): "table",
     ("ConstantTokens", 1): "tokens", ("Reshape", 1): "shape",
 }  # fmt: skip
 _KEPT = (ORIGIN, ORIGIN_TYPE, REFUSED)

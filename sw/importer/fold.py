@@ -26,6 +26,7 @@ Dependence = Mapping[ir.Value, frozenset[str]]
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _DATA_SHAPED = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}
 _SHAPE_OPERAND = {"Reshape", "Expand", "Slice", "Range", "ConstantOfShape", "Tile", "Pad", "Resize", "OneHot", "TopK"}
+_TAKES = {"Gather", "GatherElements", "GatherND"}
 SAMPLE_SEED = 20240601
 
 
@@ -169,6 +170,26 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
         value.shape = ir.Shape([int(size) for size in found[_shape_name(str(value.name))]])
     for value in graph.inputs:
         value.shape = ir.Shape(shapes[str(value.name)])
+
+
+def fill_uniform(model: ir.Model) -> bool:
+    """Replace what is taken from a constant of equal elements, at whatever places, by that constant; whether there was any.
+
+    Hugging Face's encoders look the token types of a sentence, all 0, up by its positions. Shapes must be known.
+    """
+    graph, found = model.graph, False
+    for node in list(graph):
+        data = node.inputs[0] if node.op_type in _TAKES and node.domain == "" else None
+        array = None if data is None or data.const_value is None else data.const_value.numpy()
+        if array is None or array.size == 0 or np.any(array != array.flat[0]) or node.outputs[0].is_graph_output():
+            continue
+        shape = tuple(int(size) for size in node.outputs[0].shape.numpy())  # type: ignore[union-attr]
+        ir.convenience.replace_all_uses_with(node.outputs[0], initializer(np.full(shape, array.flat[0])))
+        graph.remove(node, safe=True)
+        found = True
+    if found:
+        _register(graph)
+    return found
 
 
 def _shape_name(name: str) -> str:

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
+from edgeflow.quant.bits import EMBEDDINGS
 from edgeflow.quant.given import GRID, WARNINGS, give_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
@@ -242,7 +243,7 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
                 qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
                 words(array, qtype, axis, weight.name)  # refuses what is not on that grid
                 give_format(node, 1, qtype)
-        elif node.op_type == "Embedding" and any(entry.index == 0 for entry in group):
+        elif node.op_type in EMBEDDINGS and any(entry.index == 0 for entry in group):
             entry = next(entry for entry in group if entry.index == 0)
             warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
     return warnings

@@ -23,6 +23,19 @@ _BODIES = {
         Embedding (ids, table) => (y) {
             y = Gather <axis = 0> (table, ids)
         }""",
+    "PositionEmbedding": """
+        PositionEmbedding <padding> (ids, table) => (y) {
+            number = Constant <value_int: int = @padding> ()
+            start = CastLike (number, ids)
+            empty = Equal (ids, start)
+            full = Not (empty)
+            kept = CastLike (full, ids)
+            axis = Constant <value_int = 1> ()
+            total = CumSum (kept, axis)
+            count = Mul (total, kept)
+            positions = Add (count, start)
+            y = Gather <axis = 0> (table, positions)
+        }""",
     "PatchEmbed": """
         PatchEmbed <kernel> (image, weight, bias) => (y) {
             grid = Conv <strides: ints = @kernel> (image, weight, bias)

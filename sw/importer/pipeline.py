@@ -13,7 +13,7 @@ from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.finish import finish, readable_names, symbolic_batch
-from edgeflow.sw.importer.fold import fold, inline_branches, register_constants
+from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import give_formats, sample_sources
 from edgeflow.sw.importer.load import QUANTIZERS, load
 from edgeflow.sw.importer.masks import probe_masks
@@ -96,6 +96,8 @@ def _evaluate(model: ir.Model, shapes: Shapes) -> None:
     inline_branches(model, shapes)
     widen_attention_masks(model)
     fold(model, shapes)
+    if fill_uniform(model):
+        fold(model, shapes)
 
 
 def canonicalize(model: ir.Model, shapes: Shapes) -> None:

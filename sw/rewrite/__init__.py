@@ -21,6 +21,7 @@ from edgeflow.sw.rewrite import (
     nan_guard,
     neutral,
     patch_embed,
+    positions,
     scalar_forms,
     sink_views,
 )
@@ -66,6 +67,7 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         activations.SigmoidGate.rule(),
         activations.HardSwishProduct.rule(),
         einsum.EinsumToMatMul.rule(),
+        positions.CountedPositions.rule(),
         embedding.GatherToEmbedding.rule(),
         patch_embed.ConvToPatchEmbed.rule(),
         attention.SoftmaxAttention.rule(),

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, Rule, constant, shape_of, typed
 
 
 class GatherToEmbedding(Rule):
@@ -22,6 +22,8 @@ class GatherToEmbedding(Rule):
             return self.refuse("the indices depend on the input, but the data is not a constant table", context.root)
         if array.ndim != 2 or context.root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
             return self.refuse("the table is not a float matrix gathered by rows", context.root)
+        if REFUSED in context.root.metadata_props:
+            return self.refuse("the rule of counted positions has said why not")
         return self.accept()
 
     def rewrite(self, op: Any, table: ir.Value, ids: ir.Value) -> ir.Value:

@@ -23,7 +23,7 @@ from edgeflow.sim import csim
 from edgeflow.sw.codegen import write_overlay
 from edgeflow.sw.lowering import lower
 
-OPERATORS = ("concat", "embedding", "patches", "pool", "reshape", "select", "transpose")
+OPERATORS = ("concat", "embedding", "patches", "pool", "position_embedding", "reshape", "select", "transpose")
 UNITS = ("embedding", "move", "patches", "pool")
 DRAWN = 60
 

@@ -33,6 +33,7 @@ MUTATIONS = (
     ("elementwise.hpp", "(ins.shift_a, ins.half_even)", "(ins.shift_a, false)"),
     ("table.hpp", "[2 * pair + half] =", "[2 * pair + 1 - half] ="),
     ("embedding.hpp", "unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
+    ("embedding.hpp", "id != ap_uint<32>(ins.padding)", "id == ap_uint<32>(ins.padding)"),
     ("pool.hpp", "(counted >> 1)", "(counted >> 2)"),
     ("move.hpp", "(from > to ? from : to);", "(from > to ? to : from);"),
     ("dma.hpp", "w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),

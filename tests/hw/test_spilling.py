@@ -35,9 +35,9 @@ def tokens() -> Graph:
     return b.graph("joined")
 
 
-def embedding() -> Graph:
+def embedding(name: str) -> Graph:
     """The embedding of most tokens among the operator's own cases."""
-    return max((case_graph(case) for case in operator_cases("embedding")), key=lambda g: g.tensors["in0"].shape[0])
+    return max((case_graph(case) for case in operator_cases(name)), key=lambda g: g.tensors["in0"].shape[0])
 
 
 GRAPHS = {
@@ -45,7 +45,8 @@ GRAPHS = {
     "pairs": mlp(12, 130, 200, 4, 4),
     "tokens": tokens(),
     "attention": attending(30, 3, 32),
-    "embedding": embedding(),
+    "embedding": embedding("embedding"),
+    "positions": embedding("position_embedding"),
 }
 UNITS = ("linear", "attention", "elementwise", "embedding", "move", "dma")
 SIZES = {
@@ -55,7 +56,7 @@ SIZES = {
     ).model_copy(update={"narrow_lines": 124, "wide_lines": 130}),
 }
 RUNS = [("small", "few lines"), ("pairs", "few lines"), ("tokens", "few lines")]
-RUNS += [("attention", "keys and ids fit"), ("embedding", "keys and ids fit")]
+RUNS += [(name, "keys and ids fit") for name in ("attention", "embedding", "positions")]
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,15 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def samples(graph: Graph) -> dict[str, IntArray]:
-    """Three random samples of every input."""
+    """Three random samples of every input; a third of the ids that positions are counted from are padding."""
     rng = np.random.default_rng(3)
     formats = {name: graph.tensors[name].format for name in graph.inputs}
-    return {name: rng.integers(f.minimum, f.maximum + 1, size=(3, *f.shape)) for name, f in formats.items()}
+    made = {name: rng.integers(f.minimum, f.maximum + 1, size=(3, *f.shape)) for name, f in formats.items()}
+    for node in graph.nodes:
+        if node.op == "position_embedding":
+            ids = made[node.inputs[0]]
+            ids[rng.random(ids.shape) < 1 / 3] = node.attributes["padding"]
+    return made
 
 
 @pytest.mark.parametrize(("name", "size"), RUNS)
@@ -100,4 +106,5 @@ def test_transfers_take_the_cycles_that_are_predicted(name: str, size: str, libr
             loops = unit(DMA).cycles(values, program.architecture).loops
             found = {n: c for n, c in counted.items() if n not in ("descriptor", "stream")}
             assert found == {n: (loop.entries, loop.trips) for n, loop in loops.items()}
-    assert modes >= ({LOAD, STORE, CONSTANTS} if name == "tokens" else {STORE} if name == "embedding" else {LOAD, STORE})
+    needed = {"tokens": {LOAD, STORE, CONSTANTS}, "embedding": {STORE}, "positions": {STORE}}
+    assert modes >= needed.get(name, {LOAD, STORE})

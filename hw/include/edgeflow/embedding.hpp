@@ -1,5 +1,8 @@
 // Embedding gather: y[t] = sat(rq(table[id[t]], multiplier[id[t]], shift)).
 //
+// Where ins.counted is set, the row of a token is its position among those that are not padding, counted from ins.padding + 1; padding
+// has row ins.padding. The first ins.before tokens are counted, no more: a block of rows before has written theirs.
+//
 // Ids are unsigned integers of 1, 2 or 4 bytes in external memory, read in blocks of ID_BYTES and clamped to the last row, so nothing
 // outside the table is ever read. Constants hold the table: for every row a head of HEAD_BYTES whose first four bytes are the row's
 // multiplier, then its int8 elements, filled up to a multiple of HEAD_BYTES. One token is thus one burst, and each of its words is
@@ -30,6 +33,7 @@ void embedding(
     const ap_uint<16> row_words = ins.row_words;
     unsigned id_word = ins.ids * Memory<C>::LINE_WORDS;
     unsigned y_row = ins.y;
+    ap_uint<32> position_id = ins.padding;
 
 embedding_blocks:
     for (unsigned first = 0; first < ins.tokens; first += block) {
@@ -60,6 +64,13 @@ embedding_blocks:
                 id = ap_uint<16>(packed.range(low + 15, low));
             } else {
                 id = ap_uint<32>(packed.range(low + 31, low));
+            }
+            if (ins.counted && id != ap_uint<32>(ins.padding)) {
+                ++position_id;
+                id = position_id;
+            }
+            if (first + t < ins.before) {
+                continue;
             }
             // 24 x 16 bits, so that the address takes one multiplier.
             const ap_uint<24> known = id < ins.vocabulary ? unsigned(id) : ins.vocabulary - 1;

@@ -1,0 +1,90 @@
+"""Position embeddings whose ids a model counts itself: the tokens so far that are not padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+from onnxscript.rewriter.pattern import MatchResult
+
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, produced_by, scalar, shape_of, typed
+
+
+def _operands(value: ir.Value | None, op_type: str) -> list[tuple[ir.Value, ir.Value]]:
+    """The two operands of a commutative operator, in both orders; none if ``value`` is not made by it."""
+    node = produced_by(value, op_type)
+    if node is None or len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
+        return []
+    return [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])]
+
+
+def _without_cast(value: ir.Value | None) -> ir.Value | None:
+    while (node := produced_by(value, "Cast")) is not None:
+        value = node.inputs[0]
+    return value
+
+
+def _integer(value: ir.Value | None) -> int | None:
+    number = scalar(value)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def counted_positions(value: ir.Value | None) -> tuple[ir.Value, int] | str | None:
+    """Ids (batch, tokens) and padding id with ``value = cumsum(ids != padding, axis 1) * (ids != padding) + padding``.
+
+    Why not, for what counts in another way; None for what does not count."""
+    for total, added in _operands(_without_cast(value), "Add"):
+        start = _integer(added)
+        for count, factor in _operands(_without_cast(total), "Mul") if start is not None else ():
+            tokens = produced_by(_without_cast(count), "CumSum")
+            if tokens is None or _without_cast(tokens.inputs[0]) is not _without_cast(factor):
+                continue
+            ids, padding = _kept(_without_cast(factor))
+            if ids is None:
+                return "it counts something else than the ids that are not padding"
+            plain = not tokens.attributes.get_int("exclusive", 0) and not tokens.attributes.get_int("reverse", 0)
+            if _integer(tokens.inputs[1]) not in (1, -1) or not plain or len(shape_of(ids)) != 2:
+                return "it does not count the tokens from the first on"
+            if padding != start or padding < 0:
+                return f"it counts from {start} on where the padding id is {padding}"
+            return ids, padding
+    return None
+
+
+def _kept(value: ir.Value | None) -> tuple[ir.Value | None, int | None]:
+    """Ids and padding id with ``value = not (ids == padding)``."""
+    inverted = produced_by(value, "Not")
+    for ids, padding in _operands(inverted.inputs[0], "Equal") if inverted is not None else ():
+        if constant(ids) is None and _integer(padding) is not None:
+            return ids, _integer(padding)
+    return None, None
+
+
+class CountedPositions(Rule):
+    """``Gather(table, positions)`` of positions that are counted from the ids -> ``edgeflow::PositionEmbedding(ids, table)``.
+
+    The positions are those of ``create_position_ids_from_input_ids`` (fairseq, and Hugging Face's RoBERTa and MPNet).
+    """
+
+    def pattern(self, op: Any, table: Any, positions: Any) -> Any:
+        return op.Gather(table, positions)
+
+    def check(self, context: Any, table: ir.Value, positions: ir.Value) -> MatchResult:
+        array = constant(table)
+        if array is None or array.ndim != 2 or context.root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
+            return self.refuse("the table is not a constant float matrix gathered by rows")
+        found = counted_positions(positions)
+        if found is None:
+            return self.refuse("the positions are not counted")
+        if isinstance(found, str):
+            return self.refuse(found, context.root)
+        self.ids, self.padding = found
+        last = self.padding + shape_of(self.ids)[1]
+        if last >= len(array):
+            reason = f"{shape_of(self.ids)[1]} tokens reach position {last}, but the table has {len(array)} rows"
+            return self.refuse(reason, context.root)
+        return self.accept()
+
+    def rewrite(self, op: Any, table: ir.Value, positions: ir.Value) -> ir.Value:
+        value: ir.Value = op.PositionEmbedding(self.ids, table, padding=self.padding, _domain=DOMAIN)
+        return typed(value, (*shape_of(self.ids), shape_of(table)[1]), table)
