@@ -39,9 +39,10 @@ def counted_positions(value: ir.Value | None) -> tuple[ir.Value, int] | str | No
             tokens = produced_by(_without_cast(count), "CumSum")
             if tokens is None or _without_cast(tokens.inputs[0]) is not _without_cast(factor):
                 continue
-            ids, padding = _kept(_without_cast(factor))
-            if ids is None:
+            kept = _kept(_without_cast(factor))
+            if kept is None:
                 return "it counts something else than the ids that are not padding"
+            ids, padding = kept
             plain = not tokens.attributes.get_int("exclusive", 0) and not tokens.attributes.get_int("reverse", 0)
             if _integer(tokens.inputs[1]) not in (1, -1) or not plain or len(shape_of(ids)) != 2:
                 return "it does not count the tokens from the first on"
@@ -51,13 +52,14 @@ def counted_positions(value: ir.Value | None) -> tuple[ir.Value, int] | str | No
     return None
 
 
-def _kept(value: ir.Value | None) -> tuple[ir.Value | None, int | None]:
+def _kept(value: ir.Value | None) -> tuple[ir.Value, int] | None:
     """Ids and padding id with ``value = not (ids == padding)``."""
     inverted = produced_by(value, "Not")
-    for ids, padding in _operands(inverted.inputs[0], "Equal") if inverted is not None else ():
-        if constant(ids) is None and _integer(padding) is not None:
-            return ids, _integer(padding)
-    return None, None
+    for ids, number in _operands(inverted.inputs[0], "Equal") if inverted is not None else ():
+        padding = _integer(number)
+        if constant(ids) is None and padding is not None:
+            return ids, padding
+    return None
 
 
 class CountedPositions(Rule):

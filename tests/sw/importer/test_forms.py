@@ -15,6 +15,7 @@ import pytest
 from graphs import Graph, layer_norm_11, normal
 from onnx import TensorProto
 
+from edgeflow.hw.errors import UnsupportedError
 from edgeflow.sw.importer import agreement, import_model, run, session, to_proto
 
 
@@ -148,6 +149,41 @@ def test_padding_masks_are_found_by_probing(spelling: str, tmp_path: Path) -> No
     assert counts == {"Linear": 3, "Attention": 1}
     attention = next(node for node in model.graph if node.op_type == "Attention")
     assert [value.name for value in attention.inputs if value is not None][3] == "mask"
+
+
+def _counted(tmp_path: Path, rows: int = 9, start: int = 1, **options: int) -> Path:
+    """Positions counted from the ids that are not 1, and a token type at each of them, which is always 0."""
+    g = Graph(13)
+    ids = g.input("ids", ["n", 6], TensorProto.INT64)
+    kept = g.node("Cast", g.node("Not", g.node("Equal", ids, g.constant(np.int64(1)))), to=TensorProto.INT32)
+    count = g.node("Mul", g.node("CumSum", kept, g.constant(np.int32(1)), **options), kept)
+    positions = g.node("Add", g.node("Cast", count, to=TensorProto.INT64), g.constant(np.int64(start)))
+    types = g.node("GatherElements", g.constant(np.zeros((3, 20), np.int64)), positions, axis=1)
+    words = g.node("Add", g.node("Gather", g.weight(7, 8), ids), g.node("Gather", g.weight(2, 8), types))
+    g.output(g.node("Add", words, g.node("Gather", g.weight(rows, 8), positions)))
+    return g.save(tmp_path)
+
+
+def test_positions_counted_from_the_ids(tmp_path: Path) -> None:
+    ids = np.array([[3, 1, 4, 1, 1, 5], [1, 1, 1, 1, 1, 1], [2, 3, 4, 5, 6, 2]])
+    model, counts = check(_counted(tmp_path), {"ids": ids}, shapes={"ids": (3, 6)})
+    assert counts == {"Embedding": 1, "PositionEmbedding": 1, "Add": 2}
+    (found,) = [node for node in model.graph if node.op_type == "PositionEmbedding"]
+    assert found.attributes["padding"].as_int() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"exclusive": 1}, "it does not count the tokens from the first on"),
+        ({"reverse": 1}, "it does not count the tokens from the first on"),
+        ({"start": 2}, "it counts from 2 on where the padding id is 1"),
+        ({"rows": 7}, "6 tokens reach position 7, but the table has 7 rows"),
+    ],
+)
+def test_positions_counted_otherwise_are_refused(options: dict[str, int], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=reason):
+        import_model(_counted(tmp_path, **options))
 
 
 @pytest.mark.parametrize("rank", [3, 4])
