@@ -128,13 +128,17 @@ def quantize(
 ) -> Quantized:
     """Calibrate and quantize a canonical float graph; the result's ``graph`` is the integer network.
 
-    ``calibration``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them. Raises CalibrationError.
+    ``calibration``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them; all of them set numbers, and the result's
+    ``warnings`` say what is odd about them. Raises CalibrationError.
     """
     from edgeflow.quant import ptq
-    from edgeflow.quant.inputs import check_inputs, model_inputs
+    from edgeflow.sw.data import described
+    from edgeflow.sw.screening import with_warnings
 
-    arrays = check_inputs(model_inputs(model), _arrays(calibration))
-    return ptq.quantize(model, arrays, config or quantization(), progress)
+    arrays = _arrays(calibration)
+    what = described(arrays, "calibration data")
+    checked = ptq.checked_data(model, arrays, what)
+    return with_warnings(model, checked, what, ptq.quantize(model, checked, config or quantization(), progress))
 
 
 def finetune(

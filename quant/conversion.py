@@ -101,7 +101,7 @@ def _add_input(name: str, context: Context) -> None:
     if rows is not None:
         qtype = QType(32, False, 1.0, overflow=Overflow.ERROR)
         context.set(name, context.builder.input(name, shape, qtype, limit=rows - 1))
-    elif (uses or name not in context.statistics) and all(_reads_mask(use) for use in uses):  # integers that nothing reads, too
+    elif (uses or name not in context.statistics) and all(reads_mask(use) for use in uses):  # integers that nothing reads, too
         qtype = QType(8, False, 1.0, overflow=Overflow.ERROR)
         context.set(name, context.builder.input(name, shape, qtype, limit=1))
     elif name in context.statistics:
@@ -120,7 +120,8 @@ def vocabulary(graph: FloatGraph, name: str) -> int | None:
     return min(tables) if tables else None
 
 
-def _reads_mask(use: Use) -> bool:
+def reads_mask(use: Use) -> bool:
+    """Whether a reading takes a value for a key mask."""
     return (use.node.op_type, use.index) in (("Attention", 3), ("MeanPool", 1))
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edgeflow.quant.inputs import InputSpec, model_inputs
 
+RANDOM_SAMPLES = 16
+
 
 def random_inputs(model: ir.Model, samples: int, seed: int) -> dict[str, NDArray[Any]]:
     """Inputs ``(samples, *shape)``: standard normal values, ids over the whole vocabulary, masks of random length.

@@ -262,7 +262,8 @@ def finetune(
     config = edgeflow.quantization(weight_bits=weight_bits, activation_bits=activation_bits, layers=layers_bits, seed=seed)
     options = edgeflow.fine_tuning(epochs=epochs, batch=batch, learning_rate=lr, order=order.value, seed=seed)
     with console.progress() as progress:
-        imported = import_model(model, dims=dims, shapes={name: array.shape for name, array in arrays.items()})
+        shapes = {name: array.shape for name, array in arrays.items()}
+        imported = import_model(model, dims=dims, shapes=shapes, data=f"training data {data}")
         tuned = edgeflow.finetune(imported, arrays, truth, config=config, options=options, progress=progress)
     edgeflow.save(tuned.model, output)
     document = {

@@ -27,19 +27,18 @@ from edgeflow.hw.fit import SHARE, SIZES, Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.inputs import check_inputs, model_inputs
-from edgeflow.quant.ptq import quantize
+from edgeflow.quant.ptq import checked_data, quantize
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.build import hash_file
-from edgeflow.sw.calibration import random_inputs
+from edgeflow.sw.calibration import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.configure import spaces
+from edgeflow.sw.data import described
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.pareto import write_front
 from edgeflow.sw.sweep import default_processes, run_cluster, run_local
 
 POINTS = "points.jsonl"
-RANDOM_SAMPLES = 16
 REST = ("epilogue", "vector", "weight_ports")
 
 Point = dict[str, Any]
@@ -272,9 +271,13 @@ def _check_folder(output: Path) -> bool:
 
 def _quantized(request: Request, config: QuantizationConfig, say: Progress) -> Graph:
     given = request.calibration
-    shapes = {} if given is None else {name: value.shape for name, value in given.items()}
-    model = import_model(request.model, dims=request.dims, shapes=shapes)
-    data = random_inputs(model, RANDOM_SAMPLES, request.seed) if given is None else check_inputs(model_inputs(model), given)
+    if given is None:
+        model = import_model(request.model, dims=request.dims)
+        return quantize(model, random_inputs(model, RANDOM_SAMPLES, request.seed), config, say).graph
+    what = described(given, "calibration data")
+    shapes = {name: value.shape for name, value in given.items()}
+    model = import_model(request.model, dims=request.dims, shapes=shapes, data=what)
+    data = checked_data(model, given, what)
     return quantize(model, data, config, say).graph
 
 

@@ -130,7 +130,8 @@ def import_step(state: State) -> None:
     request = state.request
     given = request.calibration or request.test
     shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
-    state.float_model = import_model(request.model, dims=request.dims, shapes=shapes)
+    data = "the data" if given is None else given.what
+    state.float_model = import_model(request.model, dims=request.dims, shapes=shapes, data=data)
     (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
 
 

@@ -7,7 +7,6 @@ measured.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,13 +18,12 @@ from numpy.typing import NDArray
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.labels import check_labels
 from edgeflow.quant.ptq import checked_data
-from edgeflow.sw.calibration import random_inputs
+from edgeflow.sw.calibration import RANDOM_SAMPLES, random_inputs
+from edgeflow.sw.screening import ENOUGH, distinct, far_samples, guesses, real_inputs
 
 Array = NDArray[Any]
 Origin = Literal["held_out", "test"]
-ENOUGH = 64  # distinct samples, from which on some are held out
 HELD_OUT = 4  # one in so many
-RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,16 @@ class Unseen:
 @dataclass(frozen=True)
 class Samples:
     """``calibration`` (checked arrays) sets ranges and rounding, ``labels`` are its classes if they are known; ``unseen`` measures,
-    or is None for the ``reason`` given. ``random``: nobody gave calibration data."""
+    or is None for the ``reason`` given. ``random``: nobody gave calibration data. ``warnings`` are about the data, a line each;
+    ``guesses`` are those that only matter where the data sets ranges."""
 
     calibration: dict[str, Array]
     labels: NDArray[np.int64] | None
     unseen: Unseen | None
     reason: str
     random: bool
+    warnings: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.calibration.values())))
@@ -67,26 +68,41 @@ class Samples:
 def choose_samples(model: ir.Model, calibration: Given | None, test: Given | None, seed: int) -> Samples:
     """Check the data for a canonical model, and say which of it sets numbers and which measures.
 
-    With ``test`` data all of ``calibration`` sets numbers; without, a quarter of its distinct samples is held out, from ``ENOUGH``
-    of them on. Without calibration data the numbers are set by seeded random data. CalibrationError for data or labels that do not
-    fit.
+    A sample far from the others is left out, with a warning. With ``test`` data all of ``calibration`` sets numbers; without, a
+    quarter of its distinct samples is held out, from ``ENOUGH`` of them on. Without calibration data the numbers are set by seeded
+    random data. CalibrationError for data or labels that do not fit.
     """
     if calibration is None:
         drawn = random_inputs(model, RANDOM_SAMPLES, seed)
         unseen = None if test is None else _tested(model, test)
         return Samples(drawn, None, unseen, "random data; give real samples (--calib, --test)", random=True)
     arrays, labels = _checked(model, calibration)
+    names = real_inputs(FloatGraph(model))
+    far = far_samples(arrays, names)
+    warnings = tuple(line.warning(calibration.what, left_out=line.certain) for line in far)
+    odd = sorted({number for line in far if line.certain for number in line.samples})
+    if odd:
+        kept = np.isin(np.arange(len(next(iter(arrays.values())))), odd, invert=True)
+        arrays, labels = _rows(arrays, kept), None if labels is None else labels[kept]
+    doubts = tuple(guesses(arrays, names, calibration.what, left_out=len(odd)))
     if test is not None:
-        return Samples(arrays, labels, _tested(model, test), "", random=False)
+        return Samples(arrays, labels, _tested(model, test), "", random=False, warnings=warnings, guesses=doubts)
     groups = distinct(arrays)
     count = int(groups.max()) + 1
-    if count < ENOUGH:
+    if count + len(odd) < ENOUGH:
         few = f"{count} distinct calibration samples" if count < len(groups) else f"{count} calibration samples"
         reason = f"{few}, of {ENOUGH} some would be held out; give more (--calib) or test data (--test)"
-        return Samples(arrays, labels, None, reason, random=False)
+        return Samples(arrays, labels, None, reason, random=False, warnings=warnings, guesses=doubts)
     held = held_out(groups, seed)
-    unseen = Unseen("held_out", _rows(arrays, held), None if labels is None else labels[held])
-    return Samples(_rows(arrays, ~held), None if labels is None else labels[~held], unseen, "", random=False)
+    return Samples(
+        calibration=_rows(arrays, ~held),
+        labels=None if labels is None else labels[~held],
+        unseen=Unseen("held_out", _rows(arrays, held), None if labels is None else labels[held]),
+        reason="",
+        random=False,
+        warnings=warnings,
+        guesses=doubts,
+    )
 
 
 def held_out(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
@@ -94,18 +110,6 @@ def held_out(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     count = int(groups.max()) + 1
     chosen = np.random.default_rng([seed, count]).choice(count, count // HELD_OUT, replace=False)
     return np.isin(groups, chosen)
-
-
-def distinct(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
-    """The number of every sample among the distinct ones, in the order of their first appearance."""
-    numbers: dict[bytes, int] = {}
-    found = []
-    for i in range(len(next(iter(arrays.values())))):
-        digest = hashlib.blake2b(digest_size=16)
-        for array in arrays.values():
-            digest.update(array[i].tobytes())
-        found.append(numbers.setdefault(digest.digest(), len(numbers)))
-    return np.array(found, dtype=np.int64)
 
 
 def _checked(model: ir.Model, given: Given) -> tuple[dict[str, Array], NDArray[np.int64] | None]:

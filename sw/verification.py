@@ -16,6 +16,7 @@ from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import agreement, float_outputs
 from edgeflow.sw.build import Build
+from edgeflow.sw.data import described
 
 Array = NDArray[Any]
 
@@ -53,7 +54,7 @@ class Verification:
 
 def checked(build: Build, inputs: Mapping[str, Array], what: str = "input data") -> dict[str, Array]:
     """Inputs as the build's model wants them; CalibrationError otherwise."""
-    return check_inputs(model_inputs(ir.load(build.float_model)), inputs, what)
+    return check_inputs(model_inputs(ir.load(build.float_model)), inputs, described(inputs, what))
 
 
 def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact: bool, progress: Progress | None) -> Verification:

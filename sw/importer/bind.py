@@ -19,6 +19,7 @@ def bind_shapes(
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     batch: int = BOUND_BATCH,
+    data: str = "the data",
 ) -> Shapes:
     """Concrete shape of every input, its first axis the batch.
 
@@ -28,6 +29,8 @@ def bind_shapes(
         Sizes of symbolic dimensions by name (``{"sequence": 128}``); the batch needs none.
     shapes
         Whole shapes by input name, such as those of calibration data; their first axis is not looked at.
+    data
+        What the shapes come from, for messages.
     batch
         What a symbolic batch is bound to. A batch that the model fixes stays.
 
@@ -40,7 +43,7 @@ def bind_shapes(
     for name in shapes or {}:
         if name not in inputs:
             listed = ", ".join(inputs)
-            raise ModelError(f"the model has no input {name!r}; its inputs are {listed}: rename or remove that array of the data")
+            raise ModelError(f"the model has no input {name!r}; its inputs are {listed}: rename or remove that array of {data}")
     known = _named_sizes(inputs, dims or {}, shapes or {})
     bound: Shapes = {}
     for name, value in inputs.items():
@@ -50,7 +53,7 @@ def bind_shapes(
         if value.shape is None and given is not None:
             bound[name] = (batch, *given[1:])
             continue
-        bound[name] = _one_shape(name, value, given, known, batch)
+        bound[name] = _one_shape(name, value, given, known, batch, data)
     return bound
 
 
@@ -74,20 +77,20 @@ def _named_sizes(inputs: Mapping[str, ir.Value], dims: Mapping[str, int], shapes
     return known
 
 
-def _one_shape(name: str, value: ir.Value, given: tuple[int, ...] | None, known: Mapping[str, int], batch: int) -> tuple[int, ...]:
+def _one_shape(
+    name: str, value: ir.Value, given: tuple[int, ...] | None, known: Mapping[str, int], batch: int, data: str
+) -> tuple[int, ...]:
     entries = _dimensions(value)
     if not entries:
         raise ModelError(f"input {name!r} is a scalar; its first axis must be the batch")
     if given is not None and len(given) != len(entries):
-        raise ModelError(
-            f"input {name!r} has {len(entries)} axes in the model and {len(given)} in the data; give data of that rank"
-        )
+        raise ModelError(f"input {name!r} has {len(entries)} axes in the model and {len(given)} in {data}; give data of that rank")
     shape = [entries[0] if isinstance(entries[0], int) else batch]
     for axis, entry in enumerate(entries[1:], start=1):
         offered = None if given is None else given[axis]
         if isinstance(entry, int):
             if offered is not None and offered != entry:
-                raise ModelError(f"input {name!r}, axis {axis}: the model fixes size {entry}, the data has {offered}")
+                raise ModelError(f"input {name!r}, axis {axis}: the model fixes size {entry}, {data} has {offered}")
             shape.append(entry)
             continue
         size = known.get(entry) if entry is not None else None
@@ -98,6 +101,6 @@ def _one_shape(name: str, value: ir.Value, given: tuple[int, ...] | None, known:
             advice = f"give --dim {entry}=128 (or its size)" if named else "export the model with that axis named or fixed"
             raise ModelError(f"input {name!r}: the size of dimension {label!r} is not known; {advice}, or calibration data")
         if offered is not None and offered != size:
-            raise ModelError(f"input {name!r}, axis {axis}: dimension {entry!r} is {size}, the data has {offered}")
+            raise ModelError(f"input {name!r}, axis {axis}: dimension {entry!r} is {size}, {data} has {offered}")
         shape.append(size)
     return tuple(shape)

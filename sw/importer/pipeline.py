@@ -32,6 +32,7 @@ def import_model(
     *,
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    data: str = "the data",
 ) -> ir.Model:
     """Read an ONNX model and return its canonical float graph, with a symbolic batch and every other axis fixed.
 
@@ -43,6 +44,8 @@ def import_model(
         Sizes of symbolic dimensions other than the batch, by name.
     shapes
         Shapes by input name (of calibration data, say), as another source of those sizes.
+    data
+        What the shapes come from, for messages.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def import_model(
         One line saying what is wrong with the file, or listing every node that cannot be expressed.
     """
     try:
-        return _import(path, dims, shapes)
+        return _import(path, dims, shapes, data)
     except ModelError as error:
         where = f"{os.fspath(path)}: "
         if str(error).startswith(where):
@@ -58,20 +61,22 @@ def import_model(
         raise type(error)(where + str(error)) from error
 
 
-def _import(path: str | os.PathLike[str], dims: Mapping[str, int] | None, shapes: Mapping[str, tuple[int, ...]] | None) -> ir.Model:
+def _import(
+    path: str | os.PathLike[str], dims: Mapping[str, int] | None, shapes: Mapping[str, tuple[int, ...]] | None, data: str
+) -> ir.Model:
     own = read_own(path)
     if own is not None:
-        bind_shapes(own, dims, shapes)  # which checks both
+        bind_shapes(own, dims, shapes, data=data)  # which checks both
         return own
     model = load(path)
-    bound = bind_shapes(model, dims, shapes)
+    bound = bind_shapes(model, dims, shapes, data=data)
     try:
         _evaluate(model, bound)
     except UnsupportedError:
         raise
     except ModelError:
         # A model may declare a symbolic batch and yet hold reshapes to a batch of one.
-        single = bind_shapes(model, dims, shapes, batch=1)
+        single = bind_shapes(model, dims, shapes, batch=1, data=data)
         if single == bound:
             raise
         model = load(path)

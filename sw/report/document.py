@@ -268,6 +268,9 @@ def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list
             "No calibration data was given: ranges were chosen on seeded random inputs, and the network's outputs mean nothing; "
             "pass --calib with real samples."
         )
+    found += inputs.samples.warnings
+    if not own:
+        found += inputs.samples.guesses
     unknown = []
     for name, r in resources:
         if r.known > r.available:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError
-from edgeflow.sw.samples import ENOUGH, Given, Samples, choose_samples, distinct, held_out
+from edgeflow.sw.samples import Given, Samples, choose_samples, held_out
+from edgeflow.sw.screening import ENOUGH, distinct, far_samples, guesses
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
@@ -180,9 +181,108 @@ def test_labels_are_looked_for_where_accuracy_is_measured(terminal: Terminal, ti
     assert message.startswith(f"test data {tmp_path / 'wrong.npz'}: labels: {CLASSES} is no class")
 
 
-def test_messages_name_the_file(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
-    np.savez(tmp_path / "flat.npz", tokens=drawn()[..., :8])
-    options = ("-o", tmp_path / "build")
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (drawn()[0], "has 3 axes in the model and 2 in {}"),
+        (drawn()[..., :8], "the model fixes size 16, {} has 8"),
+        (np.full((16, 5, 16), np.nan, np.float32), "{}: input 'tokens' holds nan"),
+        (np.ones((16, 5, 16), np.int64), "{}: input 'tokens' has type int64"),
+    ],
+)
+def test_messages_name_the_file(terminal: Terminal, tiny: Tiny, tmp_path: Path, tokens: NDArray[Any], message: str) -> None:
+    file = tmp_path / "bad.npz"
+    np.savez(file, tokens=tokens)
     for option, what in (("--calib", "calibration data"), ("--test", "test data")):
-        message = terminal.refused("compile", tiny.model, option, tmp_path / "flat.npz", *options)
-        assert message.startswith(f"{what} {tmp_path / 'flat.npz'}: input 'tokens'")
+        assert message.format(f"{what} {file}") in terminal.refused("compile", tiny.model, option, file, "-o", tmp_path / "build")
+    said = terminal.refused("explore", tiny.model, "--calib", file, "-o", tmp_path / "sweep")
+    assert message.format(f"calibration data {file}") in said
+
+
+def screened(tokens: NDArray[Any]) -> list[str]:
+    """The warnings of the tiny transformer's data."""
+    arrays = {"tokens": tokens}
+    far = [line.warning("data", left_out=line.certain) for line in far_samples(arrays, ("tokens",))]
+    return far + guesses(arrays, ("tokens",), "data")
+
+
+def test_good_data_gives_no_warning() -> None:
+    assert screened(drawn(ENOUGH)) == []
+    spread = drawn(ENOUGH) * np.geomspace(1e-3, 1e3, ENOUGH).reshape(-1, 1, 1).astype(np.float32)
+    assert screened(spread) == []  # loud and quiet samples, but none apart from all others
+
+
+def test_a_sample_far_from_the_others_is_named_and_left_out(canonical: ir.Model) -> None:
+    tokens = drawn(ENOUGH + 1)
+    tokens[5] *= 1000
+    tokens[60] *= 400
+    (warning,) = screened(tokens)
+    rest = np.abs(np.delete(tokens, [5, 60], axis=0)).max()
+    assert f"reaches {np.abs(tokens[5]).max():.4g} in samples 5, 60 (counted from 0), {rest:.4g} in the others" in warning
+    found = chosen(canonical, tokens, labels=np.arange(ENOUGH + 1) % CLASSES)
+    assert found.unseen is not None
+    assert (len(found), len(found.unseen), found.guesses) == (48, 15, ())  # enough were given
+    assert [line.removeprefix("calibration ") for line in found.warnings] == [warning]
+    numbers = {bytes(x): i for i, x in enumerate(tokens)}
+    parts = (found.calibration["tokens"], found.labels), (found.unseen.arrays["tokens"], found.unseen.labels)
+    kept = [(numbers[bytes(x)], label) for xs, labels in parts if labels is not None for x, label in zip(xs, labels, strict=True)]
+    assert sorted(kept) == [(i, i % CLASSES) for i in range(ENOUGH + 1) if i not in (5, 60)]
+
+
+def test_among_few_samples_none_is_left_out(canonical: ir.Model) -> None:
+    tokens = drawn(4)
+    tokens[2] *= 1000
+    assert "in sample 2 " in screened(tokens)[0]
+    assert "check the data" in screened(tokens)[0]
+    assert len(chosen(canonical, tokens)) == 4
+    half = drawn(ENOUGH)
+    half[::2] *= 1000
+    assert screened(half) == []  # two kinds of samples
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (drawn(1), ["there is one sample"]),
+        (np.repeat(drawn(1), 16, axis=0), ["all 16 samples are equal"]),
+        (drawn(16), ["ranges from 16 samples are guesses"]),
+        (np.repeat(drawn(20), 4, axis=0), ["ranges from 80 samples (20 different ones) are guesses"]),
+        (drawn(ENOUGH) * np.float32(1e-40), ["no value of input 'tokens' exceeds"]),
+        (np.full((ENOUGH, 5, 16), 2.5, np.float32), ["all 64 samples are equal", "every value of input 'tokens' is 2.5"]),
+    ],
+)
+def test_poor_data_is_said_to_be_that(tokens: NDArray[Any], expected: list[str]) -> None:
+    found = screened(tokens)
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found, strict=True))
+
+
+def test_an_input_that_never_changes_is_named() -> None:
+    arrays = {"a": drawn(ENOUGH), "b": np.repeat(drawn(1), ENOUGH, axis=0), "mask": np.ones((ENOUGH, 5), np.int64)}
+    (warning,) = guesses(arrays, ("a", "b"), "data")
+    assert "input 'b' is the same in all 64 samples" in warning
+
+
+def test_warnings_reach_the_user(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    tokens = drawn(ENOUGH)
+    tokens[5] *= 1000
+    data = tmp_path / "data.npz"
+    np.savez(data, tokens=tokens)
+    outcome = terminal.run("compile", tiny.model, "--calib", data, "--pi", "8", "--po", "8", "-o", tmp_path / "build")
+    assert outcome.status == 0
+    warnings = edgeflow.open_build(tmp_path / "build").report["warnings"]
+    assert f"calibration data {data}: input 'tokens' reaches" in warnings[0]
+    assert not any("guesses" in text for text in warnings)
+    assert "in sample 5 (counted from 0)" in " ".join(outcome.out.split())
+    assert "48 samples, 15 more held out" in outcome.out  # 64 were given, one is left out
+    assert "in sample 5 (counted from 0)" in (tmp_path / "build" / "report.html").read_text()
+    made = edgeflow.quantize(edgeflow.load(tiny.model), data)
+    assert "check the data" in made.warnings[0]
+
+
+def test_values_that_count_as_zero_compile(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", tokens=drawn(ENOUGH) * np.float32(1e-40))
+    options = ("--calib", tmp_path / "data.npz", "--pi", "8", "--po", "8", "-o", tmp_path / "build")
+    outcome = terminal.run("compile", tiny.model, *options)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "counts as zero" in outcome.out
