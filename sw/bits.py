@@ -110,9 +110,11 @@ def choose_bits(
     target: Target,
     progress: Progress | None = None,
     held_out: Mapping[str, Array] | None = None,
+    random: bool = False,
 ) -> BitChoice:
     """Bits for every layer of a canonical model under the budgets; ``data`` are checked calibration arrays, ``held_out`` samples
-    that allocations are measured on (without, a part of ``data``).
+    that allocations are measured on (without, a part of ``data``). ``random`` data measure nothing: then the method's
+    allocation is taken as it is.
 
     InputError where a budget cannot be kept (it names the smallest that can) or the model has no layers; CalibrationError where the
     labels do not fit.
@@ -166,15 +168,22 @@ def choose_bits(
     if not candidates:
         assert refused is not None
         raise refused
-    measurement = Measurement(model, data, held_out, progress)
-    trials = tried(candidates, config, measurement, progress)
-    taken = best(trials)
+    method = names[request.metric]
+    if random:
+        measurement, trials = None, [Trial(candidates[0], math.nan)]
+        taken = trials[0]
+        reason = f"{method.upper()} taken unmeasured: there are no calibration data to compare allocations on"
+    else:
+        measurement = Measurement(model, data, held_out, progress)
+        trials = tried(candidates, config, measurement, progress)
+        taken = best(trials)
+        reason = decision(taken, trials, method, measurement.where())
     place = next(place for place in places if place.table is None or place.table.architecture == taken.candidate.architecture)
     problem = task(layers, found[request.metric], place.costs, references)
     document = _document(problem, found[request.metric], request, limits, allocation(problem, taken.candidate.bits)) | {
         "taken": taken.candidate.name,
-        "decision": decision(taken, trials, names[request.metric], measurement.where()),
-        "measured_on": {"data": measurement.origin, "samples": measurement.samples},
+        "decision": reason,
+        "measured_on": None if measurement is None else {"data": measurement.origin, "samples": measurement.samples},
         "trials": [_line(trial, taken) for trial in trials],
         "budgets_kept": [_kept(budget, problem, limits, taken, target) for budget in request.budgets],
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -46,7 +46,9 @@ from edgeflow.sw.importer import import_model
 from edgeflow.sw.latency import Target
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.report import ReportInputs, write_report
+from edgeflow.sw.report.schema import Bits, BuildFigures
 from edgeflow.sw.samples import Given, Samples, choose_samples
+from edgeflow.sw.worth import bits_section, small_gain, worst_sqnr
 
 Array = NDArray[Any]
 
@@ -92,6 +94,7 @@ class State:
     architecture: Architecture = field(init=False)
     program: Program = field(init=False)
     accuracy: Accuracy | None = None
+    bits: Bits | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -110,6 +113,12 @@ class State:
         """The configuration that the user gave, with the bits that were chosen."""
         return self.request.config if self.choice is None else self.choice.config
 
+    @property
+    def target(self) -> Target:
+        """The board and the accelerator on it, or how to choose it."""
+        request = self.request
+        return Target(request.board, request.clock_mhz, request.architecture, request.share, request.sizes)
+
     def golden(self) -> dict[str, Array]:
         """The inputs kept in the build: unseen ones where there are any."""
         arrays = self.data if self.samples.unseen is None else self.samples.unseen.arrays
@@ -119,6 +128,13 @@ class State:
         """Where they come from: held_out, test, calibration or random."""
         samples = self.samples
         return samples.unseen.origin if samples.unseen is not None else "random" if samples.random else "calibration"
+
+    def warnings(self) -> Iterator[str]:
+        """What the user should know of the network, a line each."""
+        yield from self.quantized.warnings
+        warning = None if self.bits is None else small_gain(self.bits)
+        if warning is not None:
+            yield warning
 
     def golden_words(self) -> dict[str, IntArray]:
         """The same as the graph's integers."""
@@ -147,9 +163,17 @@ def bits_step(state: State) -> None:
     request = state.request
     if request.bits is None:
         return
-    target = Target(request.board, request.clock_mhz, request.architecture, request.share, request.sizes)
     asked = replace(request.bits, labels=state.samples.labels)
-    state.choice = choose_bits(state.float_model, state.data, request.config, asked, target, state.progress)
+    state.choice = choose_bits(
+        state.float_model,
+        state.data,
+        request.config,
+        asked,
+        state.target,
+        state.progress,
+        held_out=state.held_out,
+        random=state.samples.random,
+    )
     write_bits(state.folder, state.choice)
 
 
@@ -203,6 +227,17 @@ def evaluate_step(state: State) -> None:
         state.accuracy = evaluate(state.float_model, state.quantized, unseen, state.progress)
 
 
+def compare_step(state: State) -> None:
+    """Compare a build with bits below 8 with the plain 8-bit build."""
+    request = state.request
+    predicted = estimate(state.program, state.quantized.graph, request.board, request.clock_mhz)
+    build = BuildFigures(
+        latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
+    )
+    plain, document = (None, None) if state.choice is None else (state.choice.plain, state.choice.document)
+    state.bits = bits_section(state.float_model, state.config, state.samples, build, state.target, plain, document, state.progress)
+
+
 def report_step(state: State) -> None:
     """Predict cycles and write report.json and report.html."""
     request = state.request
@@ -218,10 +253,11 @@ def report_step(state: State) -> None:
             ranges=state.quantized.ranges,
             accuracy=state.accuracy,
             samples=state.samples,
-            warnings=tuple(state.quantized.warnings),
+            warnings=tuple(state.warnings()),
             timings=dict(state.timings),
             rounding=state.quantized.layers,
             techniques=state.quantized.contributions,
+            bits=state.bits,
         ),
     )
 
@@ -236,6 +272,7 @@ STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("lower", lower_step),
     ("emit", emit_step),
     ("evaluate", evaluate_step),
+    ("compare", compare_step),
     ("report", report_step),
 )
 

@@ -47,6 +47,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
             rows.append(("top-1 accuracy", f"{100 * accuracy['top1_accuracy']:.2f} % (float model: {floats})"))
     else:
         rows.append(("accuracy", accuracy["note"]))
+    rows += _bits(report["bits"])
     rows += [("warning", text) for text in report["warnings"]]
     rows.append(("report", str(folder / "report.html")))
     facts(out, rows)
@@ -135,6 +136,23 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
     if calibration["data"] == "random":
         return "random data; give real samples with --calib DATA.npz"
     return f"{samples:,} sample{'s' if samples > 1 else ''}{f', {held_out:,} more held out' if held_out else ''}"
+
+
+def _bits(bits: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """How bits were chosen, what the budgets refer to, and what bits below 8 bought."""
+    if bits is None:
+        return []
+    rows = []
+    if bits["choice"] is not None:
+        rows.append(("bits", bits["choice"]["decision"]))
+        for b in bits["choice"]["budgets"]:
+            limit = f"limit {b['limit']:,.6g} {b['unit']} (reference {b['reference']:,.6g}: {b['reference_is']})"
+            rows.append((f"budget {b['name']}", f"{b['reached']:,.6g} {b['unit']} reached, {limit}"))
+    if bits["bought"] is not None:
+        rows.append(("against 8 bits", bits["bought"]))
+    if bits["note"] is not None:
+        rows.append(("against 8 bits", bits["note"]))
+    return rows
 
 
 def _decibels(values: Mapping[str, float | None]) -> str:

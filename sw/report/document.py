@@ -156,7 +156,7 @@ class Accuracy(Protocol):
 @dataclass(frozen=True)
 class ReportInputs:
     """What the report is made of. ``accuracy`` on the unseen ones of ``samples``, None without any; ``timings``: seconds by
-    pipeline step; ``rounding`` and ``techniques``: what the techniques of quantization brought."""
+    pipeline step; ``rounding`` and ``techniques``: what the techniques of quantization brought; ``bits``: what fewer than 8 did."""
 
     model: str
     board: Board
@@ -171,6 +171,7 @@ class ReportInputs:
     timings: Mapping[str, float]
     rounding: Mapping[str, LayerErrors] = field(default_factory=dict)
     techniques: Sequence[Contribution] = ()
+    bits: schema.Bits | None = None
 
 
 def build(inputs: ReportInputs) -> schema.Report:
@@ -202,6 +203,7 @@ def build(inputs: ReportInputs) -> schema.Report:
         calibration=_calibration(inputs.samples),
         accuracy=_accuracy(inputs),
         quantization=_quantization(inputs),
+        bits=inputs.bits,
         layers=_layers(inputs),
         unit_cycles=unit_cycles(cycles),
         timeline=timeline(cycles),

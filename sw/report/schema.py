@@ -287,8 +287,69 @@ class Quantization(Strict):
     techniques: list[Technique]
 
 
+class BuildFigures(Strict):
+    """What a build does: predicted latency, bytes of its weight image, SQNR of its worst output on unseen samples (null without
+    any, or where the output is exact)."""
+
+    latency_ms: Finite
+    weight_bytes: Natural
+    sqnr_db: Finite | None
+
+
+class KeptBudget(Strict):
+    """A budget: ``limit`` and ``reached`` in its ``unit``, and the ``reference`` that a relative limit multiplies."""
+
+    name: str
+    budget: str
+    unit: str
+    reference: Finite
+    reference_is: str
+    limit: Finite
+    reached: Finite
+
+
+class MeasuredOn(Strict):
+    """The samples that allocations of bits were compared on: held out of the calibration data, kept from the ranges and rounding
+    of the trials alone (validation), or the calibration data themselves where there were too few."""
+
+    data: Literal["held_out", "validation", "calibration"]
+    samples: Natural
+
+
+class BitTrial(Strict):
+    """An allocation of bits that keeps the budgets: its costs by name, and SQNR of the worst output (null where it is not a finite
+    number, or nothing was measured)."""
+
+    name: str
+    sqnr_db: Finite | None
+    costs: dict[str, Finite]
+    taken: bool
+
+
+class BitChoice(Strict):
+    """How the bits of every layer were chosen: the ``method`` asked for, every allocation that was tried, and which was taken."""
+
+    method: Literal["hawq", "fit"]
+    taken: str
+    decision: str
+    measured_on: MeasuredOn | None
+    trials: list[BitTrial]
+    budgets: list[KeptBudget]
+
+
+class Bits(Strict):
+    """What bits below 8 bought: this build and the plain 8-bit build of the same model for the same board. ``plain`` is null where
+    there is none; ``note`` says why, or why there is no SQNR. ``bought`` is the comparison in words."""
+
+    choice: BitChoice | None
+    build: BuildFigures
+    plain: BuildFigures | None
+    bought: str | None
+    note: str | None
+
+
 class Report(Strict):
-    """``report.json``."""
+    """``report.json``. ``bits`` is null where no layer has fewer than 8 bits and none were chosen."""
 
     version: Literal[3]
     edgeflow: str
@@ -314,6 +375,7 @@ class Report(Strict):
     calibration: Calibration
     accuracy: AccuracyTable
     quantization: Quantization
+    bits: Bits | None
     layers: list[Layer]
     unit_cycles: list[UnitCycles]
     timeline: Timeline

@@ -10,22 +10,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from perceptrons import CLASSES, SAMPLES, perceptron
+from scipy.stats import spearmanr
 
 import edgeflow
 from edgeflow.quant.config import LayerBits
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.hawq.allocate import Cost, Task
 from edgeflow.quant.hawq.budget import parse_budgets
-from edgeflow.quant.hawq.layers import Layer, find_layers
+from edgeflow.quant.hawq.layers import Layer, find_layers, layers_config
+from edgeflow.quant.hawq.objective import Objective
+from edgeflow.quant.hawq.sensitivity import METRICS, measure
+from edgeflow.quant.observe import observe
 from edgeflow.sw.bits import BitRequest, choose_bits
 from edgeflow.sw.cli import main
 from edgeflow.sw.latency import Forms, LatencyTable, Target, within_latency
+from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision
 
 pytest.importorskip("torch")
-SAMPLES, CLASSES = 16, 4  # of the tiny transformer and its data
 
 
 @pytest.fixture
@@ -39,32 +42,11 @@ def data(tiny: Any) -> dict[str, Any]:
     return dict(np.load(tiny.calibration))
 
 
-def perceptron(path: Path, *, tokens: int = 32, width: int = 96, layers: int = 5) -> dict[str, Any]:
-    """Linear layers wide enough that the array decides, each but the last with ReLU; writes the model and returns data for it."""
-    rng = np.random.default_rng(3)
-    nodes, weights, x = [], [], "x"
-    for i in range(layers):
-        last = i == layers - 1
-        weight = rng.normal(0, (2 / width) ** 0.5, (width, CLASSES if last else width)).astype(np.float32)
-        weights += [
-            numpy_helper.from_array(weight, f"w{i}"),
-            numpy_helper.from_array(np.zeros(weight.shape[1], np.float32), f"b{i}"),
-        ]
-        nodes.append(helper.make_node("MatMul", [x, f"w{i}"], [f"m{i}"], name=f"linear{i}"))
-        nodes.append(helper.make_node("Add", [f"m{i}", f"b{i}"], ["y" if last else f"a{i}"]))
-        if not last:
-            nodes.append(helper.make_node("Relu", [f"a{i}"], [f"r{i}"]))
-        x = f"r{i}"
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", tokens, c]) for n, c in (("x", width), ("y", CLASSES))]
-    graph = helper.make_graph(nodes, "perceptron", ends[:1], ends[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return {"x": rng.standard_normal((SAMPLES, tokens, width)).astype(np.float32)}
-
-
-def choose(model_file: Path, data: dict[str, Any], *budgets: str, **options: Any) -> Any:
+def choose(model_file: Path, data: dict[str, Any], *budgets: str, held_out: Any = None, **options: Any) -> Any:
     board = edgeflow.load_board("kv260")
     request = BitRequest(parse_budgets(budgets), **{"probes": 8, **options})
-    return choose_bits(edgeflow.load(model_file), data, edgeflow.quantization(), request, Target(board, board.clock_mhz))
+    target = Target(board, board.clock_mhz)
+    return choose_bits(edgeflow.load(model_file), data, edgeflow.quantization(), request, target, held_out=held_out)
 
 
 @pytest.mark.parametrize("metric", ["hessian", "fisher"])
@@ -97,6 +79,12 @@ def test_a_latency_budget_holds_for_the_build_and_its_words_agree(tmp_path: Path
     document = json.loads((tmp_path / "build" / "bits.json").read_text())
     assert (tmp_path / "build" / "bits.png").stat().st_size > 1000
     assert build.report["latency_ms"] <= document["limits"]["latency"]
+    plain = edgeflow.compile(tmp_path / "perceptron.onnx", output=tmp_path / "plain", calibration=data, sizes=options["sizes"])
+    (kept,) = build.report["bits"]["choice"]["budgets"]
+    assert kept["reference"] == plain.report["latency_ms"]
+    assert kept["limit"] == 0.85 * plain.report["latency_ms"]
+    assert kept["reached"] == build.report["latency_ms"]
+    assert "8-bit build for kv260" in kept["reference_is"]
     assert document["latency"]["predicted_ms"] == pytest.approx(build.report["latency_ms"])
     bits = {line["name"]: (line["weight_bits"], line["activation_bits"]) for line in document["layers"]}
     assert (8, 8) in list(bits.values())[1:-1]
@@ -105,6 +93,65 @@ def test_a_latency_budget_holds_for_the_build_and_its_words_agree(tmp_path: Path
         name: weight for name, (weight, _) in bits.items()
     }
     assert edgeflow.verify(build, samples=2).passed
+
+
+def test_a_latency_limit_that_8_bits_keep_gives_the_8_bit_build(tmp_path: Path) -> None:
+    """Fewer bits would be as fast at best, and less accurate: the build that dominates is handed over, and that is said."""
+    data = perceptron(tmp_path / "perceptron.onnx", layers=4)
+    options: dict[str, Any] = {"calibration": data, "sizes": {"pi": 16, "po": 8}, "bits": "fit", "budget": "latency=1x"}
+    report = edgeflow.compile(tmp_path / "perceptron.onnx", output=tmp_path / "build", **options).report
+    (budget,) = report["bits"]["choice"]["budgets"]
+    assert report["latency_ms"] == budget["reached"] <= budget["reference"] == budget["limit"]
+    assert report["bits"]["note"] == "all layers have 8 bits"
+    assert {line["weight_bits"] for line in report["layers"] if line["weight_bits"]} == {8}
+
+
+def test_the_allocation_taken_is_never_below_equal_bits(tmp_path: Path) -> None:
+    data = perceptron(tmp_path / "perceptron.onnx", tokens=4, width=24, layers=6)
+    held_out = {"x": np.random.default_rng(9).standard_normal((32, 4, 24)).astype(np.float32)}
+    model, config = edgeflow.load(tmp_path / "perceptron.onnx"), edgeflow.quantization()
+    chosen = choose(tmp_path / "perceptron.onnx", data, "size=0.5x", ends=True, held_out=held_out)
+    trials = {trial["name"]: trial for trial in chosen.document["trials"]}
+    uniform = trials["uniform 4-bit weights, 8-bit activations"]
+    equal = {name: LayerBits(weight=4) for name in chosen.bits}
+    assert uniform["sqnr_db"] == Measurement(model, data, held_out).sqnr(layers_config(config, equal))
+    (taken,) = (trial for trial in trials.values() if trial["taken"])
+    assert taken["sqnr_db"] == Measurement(model, data, held_out).sqnr(chosen.config)
+    assert taken["sqnr_db"] == max(trial["sqnr_db"] for trial in trials.values())
+    assert all(trial["costs"]["size"] <= chosen.document["limits"]["size"] for trial in trials.values())
+    assert chosen.document["measured_on"] == {"data": "held_out", "samples": 32}
+    assert f"{uniform['sqnr_db']:.2f} dB" in chosen.document["decision"]
+
+
+def test_the_sensitivity_orders_layers_as_the_measured_error_does(tmp_path: Path) -> None:
+    """Each layer alone at 3 bits, with the rounding that is used there: compensated."""
+    data = perceptron(tmp_path / "perceptron.onnx", tokens=8, width=32, layers=6)
+    model, config = edgeflow.load(tmp_path / "perceptron.onnx"), edgeflow.quantization()
+    graph = FloatGraph(model)
+    layers = find_layers(graph, ends=True)
+    measurement = Measurement(model, {"x": data["x"][:12]}, {"x": data["x"][12:]})
+    found = measure(graph, observe(graph, data, config), layers, Objective(graph, data), config, metrics=METRICS, probes=16)
+    low = LayerBits(weight=3)
+    noise = []
+    for layer in layers:
+        bits = {other.name: low if other is layer else LayerBits() for other in layers}
+        noise.append(-measurement.sqnr(layers_config(config, bits)))
+    for sensitivity in found.values():
+        assert spearmanr([sensitivity.omega[layer.name][low] for layer in layers], noise).statistic >= 0.8
+
+
+def test_a_better_rival_is_taken_and_named() -> None:
+    bits = {"layer": LayerBits(weight=4)}
+    costs = {"size": 50.0}
+    names = {"hawq": 31.15, "uniform 4-bit weights, 8-bit activations": 32.09}
+    trials = [Trial(Candidate(name, bits, costs), sqnr) for name, sqnr in names.items()]
+    taken = best(trials)
+    assert taken is trials[1]
+    line = decision(taken, trials, "hawq", "64 held-out samples")
+    assert line.startswith("uniform 4-bit weights, 8-bit activations taken instead of HAWQ's: 32.09 dB on 64 held-out samples")
+    assert "HAWQ 31.15 dB" in line
+    cheaper = Trial(Candidate("fit", bits, {"size": 49.0}), 32.09)
+    assert best([*trials, cheaper]) is cheaper
 
 
 def test_bits_of_a_file_make_the_same_network(model_file: Path, data: dict[str, Any], tmp_path: Path) -> None:
