@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from edgeflow.hw.graph import Graph, IntArray, Overflow, TensorType
 from edgeflow.quant.float_graph import sample_shape
 
 Array = NDArray[Any]
+
+UNREAD = "edgeflow.unread"
+"""Metadata key of a canonical model: names of inputs of the file that nothing reads, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,29 @@ def model_inputs(model: ir.Model) -> tuple[InputSpec, ...]:
     return tuple(specs)
 
 
-def check_inputs(specs: Sequence[InputSpec], arrays: Mapping[str, Array], what: str = "calibration data") -> dict[str, Array]:
-    """The arrays in the model's order and types, all with the same number of samples on their first axis.
+def note_unread(model: ir.Model, names: Sequence[str]) -> None:
+    """Remember in a canonical model the inputs of the file that no output depends on, which it does not have."""
+    if names:
+        model.metadata_props[UNREAD] = json.dumps(list(names))
+
+
+def unread_inputs(model: ir.Model) -> tuple[str, ...]:
+    """Inputs of the file that no output depends on: data may hold them, and nothing looks at it."""
+    return tuple(json.loads(model.metadata_props.get(UNREAD, "[]")))
+
+
+def check_inputs(
+    specs: Sequence[InputSpec], arrays: Mapping[str, Array], what: str = "calibration data", unread: Sequence[str] = ()
+) -> dict[str, Array]:
+    """The arrays in the model's order and types, all with the same number of samples on their first axis; without those in
+    ``unread``.
 
     Floating-point types of any width are taken for floating-point inputs, integers and booleans for integer and boolean inputs.
     Raises CalibrationError naming the input, what is wrong and what the model expects. ``what`` names the data in messages.
     """
     names = [spec.name for spec in specs]
     for name in arrays:
-        if name not in names:
+        if name not in names and name not in unread:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise CalibrationError(f"{what}: unknown input {name!r}; {hint}the model's inputs are {'; '.join(map(str, specs))}")
@@ -63,6 +81,11 @@ def check_inputs(specs: Sequence[InputSpec], arrays: Mapping[str, Array], what: 
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise CalibrationError(f"{what}: every input must have the same number of samples, not {listed}")
     return checked
+
+
+def model_data(model: ir.Model, arrays: Mapping[str, Array], what: str = "calibration data") -> dict[str, Array]:
+    """:func:`check_inputs` for what a canonical model asks for."""
+    return check_inputs(model_inputs(model), arrays, what, unread_inputs(model))
 
 
 def _checked(spec: InputSpec, array: Array, what: str) -> Array:

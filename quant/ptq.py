@@ -15,7 +15,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.conversion import Quantized, convert, vocabulary
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.given import check_options
-from edgeflow.quant.inputs import check_ids, check_inputs, model_inputs
+from edgeflow.quant.inputs import check_ids, model_data
 from edgeflow.quant.observe import observe
 
 __all__ = ["Quantized", "checked_data", "quantize"]
@@ -24,7 +24,7 @@ __all__ = ["Quantized", "checked_data", "quantize"]
 def checked_data(model: ir.Model, data: Mapping[str, NDArray[Any]], what: str = "calibration data") -> dict[str, NDArray[Any]]:
     """The arrays as a canonical model wants them (see ``check_inputs``), token ids within their vocabularies; CalibrationError,
     which names the data by ``what``, otherwise."""
-    arrays, graph = check_inputs(model_inputs(model), data, what), FloatGraph(model)
+    arrays, graph = model_data(model, data, what), FloatGraph(model)
     for name in graph.inputs:
         rows = vocabulary(graph, name)
         if rows is not None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.inputs import decode_outputs, encode_inputs, model_data
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
@@ -54,7 +54,7 @@ class Verification:
 
 def checked(build: Build, inputs: Mapping[str, Array], what: str = "input data") -> dict[str, Array]:
     """Inputs as the build's model wants them; CalibrationError otherwise."""
-    return check_inputs(model_inputs(ir.load(build.float_model)), inputs, described(inputs, what))
+    return model_data(ir.load(build.float_model), inputs, described(inputs, what))
 
 
 def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact: bool, progress: Progress | None) -> Verification:

@@ -22,7 +22,7 @@ from edgeflow.quant.given import has_given_formats
 from edgeflow.quant.hawq.layers import find_layers
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import tuning_order
-from edgeflow.quant.inputs import check_ids, check_inputs, model_inputs
+from edgeflow.quant.inputs import check_ids, model_data
 from edgeflow.quant.observe import observe
 from edgeflow.quant.qat.equalize import equalized
 from edgeflow.quant.qat.options import FineTuning
@@ -107,7 +107,7 @@ def require_brevitas() -> None:
 
 
 def _checked(graph: FloatGraph, data: Mapping[str, Array]) -> dict[str, Array]:
-    arrays = check_inputs(model_inputs(graph.model), data, "training data")
+    arrays = model_data(graph.model, data, "training data")
     for name in graph.inputs:
         rows = vocabulary(graph, name)
         if rows is not None:

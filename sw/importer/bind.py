@@ -44,6 +44,7 @@ def bind_shapes(
         if name not in inputs:
             listed = ", ".join(inputs)
             raise ModelError(f"the model has no input {name!r}; its inputs are {listed}: rename or remove that array of {data}")
+    _check_batch_axis(model, inputs)
     known = _named_sizes(inputs, dims or {}, shapes or {})
     bound: Shapes = {}
     for name, value in inputs.items():
@@ -55,6 +56,19 @@ def bind_shapes(
             continue
         bound[name] = _one_shape(name, value, given, known, batch, data)
     return bound
+
+
+def _check_batch_axis(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
+    """ModelError where a later axis than the first is the batch: by its name, or because it is the first axis of an output."""
+    first = {entries[0] for value in inputs.values() if (entries := _dimensions(value))}
+    results = {entries[0] for value in model.graph.outputs if (entries := _dimensions(value)) and isinstance(entries[0], str)}
+    for name, value in inputs.items():
+        for axis, entry in enumerate(_dimensions(value)):
+            if axis and isinstance(entry, str) and entry not in first and (entry in results or "batch" in entry.lower()):
+                raise ModelError(
+                    f"input {name!r}: the batch is axis {axis} ({entry!r}), but must be axis 0; export a model that takes its "
+                    "inputs with the batch first and transposes them itself"
+                )
 
 
 def _dimensions(value: ir.Value) -> list[int | str | None]:

@@ -16,15 +16,19 @@ from onnx_ir.passes.common import InlinePass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.session import first_line
+from edgeflow.sw.importer.opset import OPSETS, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
+from edgeflow.sw.importer.run import reached_names
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
-OPSETS = range(11, 26)
-"""Versions of the default operator set that can be imported."""
 _FOREIGN = ("com.microsoft",)
 QUANTIZERS = "edgeflow.quantizers"
 """Key in a loaded model's ``meta`` of the quantizers that were taken out of it; not there if it had none."""
+
+
+UNREAD = "edgeflow.unread"
+"""Key in a loaded model's ``meta`` of the names of inputs that nothing reads, which were left out; not there if all are read."""
 
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
@@ -37,19 +41,22 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         The file is missing, is not ONNX, is truncated or inconsistent, refers to external data outside its own folder, or a weight
         holds NaN or infinity.
     UnsupportedError
-        The operator set version is not in :data:`OPSETS`, or there are operators that ONNX does not define.
+        The operator set is too old or too new (see opset.py), the model was exported in training mode, or there are operators that
+        ONNX does not define.
     """
     file = Path(path)
     proto = _parse(file)
-    _check_opset(file, proto)
     _forget_impossible_sizes(proto)
     for tensor in _tensors(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(file, tensor)
     try:
         onnx.load_external_data_for_model(proto, str(file.parent))
+        _check_mode(file, proto)
+        proto = raised(file, proto, _nodes(proto))
         single_precision(_graphs(proto.graph), _nodes(proto), _tensors(proto))
         _drop_constant_inputs(proto.graph)
+        unread = drop_unread_inputs(proto)
         with _unlogged():
             model = ir.serde.deserialize_model(proto)
         InlinePass()(model)
@@ -60,6 +67,8 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _check_operands(file, model)
     _check_weights(file, model)
     _check_operators(file, model)
+    if unread:
+        model.meta[UNREAD] = unread
     quantizers = take_out(model)
     if quantizers is not None:
         model.meta[QUANTIZERS] = quantizers
@@ -87,6 +96,21 @@ def _drop_constant_inputs(graph: onnx.GraphProto) -> None:
         graph.input.extend(kept)
 
 
+def drop_unread_inputs(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Leave out the inputs on which no output depends, in any way; their names. Where that is all of them, they stay."""
+    graph = proto.graph
+    reached = reached_names(graph, [entry.name for entry in graph.output])
+    read = [entry for entry in graph.input if entry.name in reached]
+    unread = tuple(entry.name for entry in graph.input if entry.name not in reached)
+    if not unread or not read:
+        return ()
+    kept = [node for node in graph.node if any(name in reached for name in node.output)]
+    del graph.input[:], graph.node[:]
+    graph.input.extend(read)
+    graph.node.extend(kept)
+    return unread
+
+
 def _parse(file: Path) -> onnx.ModelProto:
     try:
         data = file.read_bytes()
@@ -104,14 +128,24 @@ def _parse(file: Path) -> onnx.ModelProto:
     return proto
 
 
-def _check_opset(file: Path, proto: onnx.ModelProto) -> None:
-    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions:
-        raise ModelError(f"{file}: the model does not say which operator set it uses; export it again")
-    if versions[0] not in OPSETS:
-        raise UnsupportedError(
-            f"{file}: operator set {versions[0]} is not supported; export with opset {OPSETS.start} to {OPSETS.stop - 1}"
-        )
+def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
+    """UnsupportedError for a model in training mode, in which outputs depend on the other samples of a batch, or on chance."""
+    constants = {
+        name: attribute.t
+        for node in _nodes(proto) if node.op_type == "Constant"
+        for name in node.output
+        for attribute in node.attribute if attribute.HasField("t")
+    }  # fmt: skip
+    constants |= {tensor.name: tensor for graph in _graphs(proto.graph) for tensor in graph.initializer}
+    training = []
+    for node in _nodes(proto):
+        mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0)
+        flag = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
+        if (node.op_type == "BatchNormalization" and mode) or (flag is not None and np.any(onnx.numpy_helper.to_array(flag))):
+            training.append(f"{node.name or node.output[0]} ({node.op_type})")
+    if training:
+        listed = "; ".join(training[:3]) + (f"; and {len(training) - 3} more" if len(training) > 3 else "")
+        raise UnsupportedError(f"{file}: exported in training mode: {listed}; call model.eval() and export again")
 
 
 def _forget_impossible_sizes(proto: onnx.ModelProto) -> None:

@@ -10,12 +10,13 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter.pattern import RewriteRuleSet
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.quant.inputs import note_unread, unread_inputs
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.finish import finish, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import give_formats, sample_sources
-from edgeflow.sw.importer.load import QUANTIZERS, load
+from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
@@ -39,7 +40,7 @@ def import_model(
     Parameters
     ----------
     path
-        The ``.onnx`` file, operator set 11 to 25; external data only from its own folder.
+        The ``.onnx`` file, operator set 7 to 25; external data only from its own folder.
     dims
         Sizes of symbolic dimensions other than the batch, by name.
     shapes
@@ -66,9 +67,14 @@ def _import(
 ) -> ir.Model:
     own = read_own(path)
     if own is not None:
-        bind_shapes(own, dims, shapes, data=data)  # which checks both
+        unread = unread_inputs(own)
+        bind_shapes(
+            own, dims, {name: shape for name, shape in (shapes or {}).items() if name not in unread}, data=data
+        )  # checks both
         return own
     model = load(path)
+    unread = model.meta.get(UNREAD, ())
+    shapes = {name: shape for name, shape in (shapes or {}).items() if name not in unread}
     bound = bind_shapes(model, dims, shapes, data=data)
     try:
         _evaluate(model, bound)
@@ -88,6 +94,7 @@ def _import(
     verify_canonical(model)
     if samples is not None:
         give_formats(model, bound, quantizers, samples)
+    note_unread(model, unread)
     return model
 
 

@@ -63,25 +63,31 @@ def _names_read(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def cut_to(proto: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """A copy of ``proto`` that computes ``outputs`` and nothing else (onnxruntime runs every node of a graph, asked for or not)."""
-    producers = {name: node for node in proto.graph.node for name in node.output if name}
+def reached_names(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
+    """Names of all values that ``outputs`` are computed from, themselves included."""
+    producers = {name: node for node in graph.node for name in node.output if name}
     wanted, reached = list(outputs), set(outputs)
-    kept: set[int] = set()
+    seen: set[int] = set()
     while wanted:
         node = producers.get(wanted.pop())
-        if node is None or id(node) in kept:
+        if node is None or id(node) in seen:
             continue
-        kept.add(id(node))
-        names = _names_read(node)
+        seen.add(id(node))
+        names = _names_read(node) - {""}
         wanted += names - reached
         reached |= names
+    return reached
+
+
+def cut_to(proto: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """A copy of ``proto`` that computes ``outputs`` and nothing else (onnxruntime runs every node of a graph, asked for or not)."""
+    reached = reached_names(proto.graph, outputs)
     result = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
     graph = result.graph
     graph.name = proto.graph.name
     graph.input.extend(proto.graph.input)
     graph.initializer.extend(entry for entry in proto.graph.initializer if entry.name in reached)
-    graph.node.extend(node for node in proto.graph.node if id(node) in kept)
+    graph.node.extend(node for node in proto.graph.node if not reached.isdisjoint(node.output))
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     return result
 

@@ -223,7 +223,7 @@ def _pair() -> dict[str, npt.NDArray[Any]]:
 
 
 def _cases() -> list[Case]:
-    cases = [Case(f"vit-script{v}", lambda: modules().vit(), _image, "script", v, VIT) for v in (13, 14, 17, 18)]
+    cases = [Case(f"vit-script{v}", lambda: modules().vit(), _image, "script", v, VIT) for v in (9, 13, 14, 17, 18)]
     cases += [Case(f"vit-dynamo{v}", lambda: modules().vit(), _image, "dynamo", v, VIT) for v in (18, 20, 23)]
     cases += [Case(f"vit-fixed{n}", lambda: modules().vit(), lambda n=n: _image(n), "fixed", 14, VIT) for n in (1, 3)]
     spelt = {"gelu": "Gelu", "tanh": "Gelu", "silu": "Silu", "relu": "Relu", "quick": "QuickGelu", "hardswish": "HardSwish"}
@@ -250,7 +250,13 @@ def _cases() -> list[Case]:
         for attention, exporter, opset in (("eager", "script", 14), ("sdpa", "script", 17)):
             cases.append(Case(f"hf{kind}-{attention}-{exporter}{opset}", lambda k=kind, a=attention: _hugging_face(k, a),
                               _image, exporter, opset, counts))  # fmt: skip
-    written = (("eager", "script", 14), ("sdpa", "script", 17), ("eager", "dynamo", 18), ("sdpa", "dynamo", 23))
+    written = (
+        ("eager", "script", 10),
+        ("eager", "script", 14),
+        ("sdpa", "script", 17),
+        ("eager", "dynamo", 18),
+        ("sdpa", "dynamo", 23),
+    )
     for attention, exporter, opset in written:
         cases.append(Case(f"bert-{attention}-{exporter}{opset}", lambda a=attention: _hugging_face("bert", a), _sentence,
                           exporter, opset, BERT))  # fmt: skip

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper
 from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError
 from edgeflow.sw.importer import import_model
 
+CASES = Path(__file__).parents[2] / "cases"
+
 
 def message(error: type[EdgeFlowError], path: Path, **options: Any) -> str:
     """The message with which the import of ``path`` fails: one line, of the wrong-input family."""
@@ -53,14 +55,49 @@ def test_truncated(part: float, tmp_path: Path) -> None:
     assert "truncated" in message(ModelError, path)
 
 
-@pytest.mark.parametrize("opset", [7, 10, 26, 99])
+@pytest.mark.parametrize("opset", [1, 6, 26, 99])
 def test_operator_set_out_of_range(opset: int, tmp_path: Path) -> None:
     model = small().model()
     model.opset_import[0].version = opset
     onnx.save(model, tmp_path / "model.onnx")
     text = message(UnsupportedError, tmp_path / "model.onnx")
     assert f"operator set {opset} is not supported" in text
-    assert "11 to 25" in text
+    assert "7 to 25" in text
+
+
+def test_operator_that_cannot_be_raised(tmp_path: Path) -> None:
+    g = Graph(9)
+    x = g.input("x", ["n", 4, 8])
+    g.output(g.node("Nothing", g.node("Clip", x, min=0.0)))
+    text = message(UnsupportedError, g.save(tmp_path))
+    assert "operator set 9 cannot be raised to 11" in text
+    assert "export with opset 11 to 25" in text
+
+
+def test_batch_on_another_axis() -> None:
+    """The sequence first, as nn.Transformer has it by default: its name, or the output's first axis, says which is the batch."""
+    with np.load(CASES / "seq_first_input.npz") as data:
+        shapes = {name: data[name].shape for name in data.files}
+    text = message(ModelError, CASES / "seq_first_input.onnx", shapes=shapes)
+    assert "input 'x': the batch is axis 1 ('batch'), but must be axis 0" in text
+
+
+def test_batch_of_any_name_on_another_axis(tmp_path: Path) -> None:
+    g = Graph(17)
+    x = g.node("Transpose", g.input("x", [4, "many", 8]), perm=[1, 0, 2])
+    y = g.node("MatMul", x, g.weight(8, 3))
+    g.outputs.append(helper.make_tensor_value_info(y, TensorProto.FLOAT, ["many", 4, 3]))
+    assert "input 'x': the batch is axis 1 ('many')" in message(ModelError, g.save(tmp_path))
+
+
+def test_training_mode(tmp_path: Path) -> None:
+    text = message(UnsupportedError, CASES / "training_mode_batchnorm.onnx")
+    assert "exported in training mode: /bn/BatchNormalization (BatchNormalization); call model.eval() and export again" in text
+    g = small()
+    g.outputs.clear()
+    y = g.node("MatMul", "x", "w")
+    g.output(g.node("Dropout", y, g.constant(np.float32(0.1)), g.constant(np.bool_(True))))
+    assert "exported in training mode: Dropout_2 (Dropout)" in message(UnsupportedError, g.save(tmp_path))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

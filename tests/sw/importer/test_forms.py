@@ -15,8 +15,11 @@ import pytest
 from graphs import Graph, layer_norm_11, normal
 from onnx import TensorProto
 
-from edgeflow.hw.errors import UnsupportedError
+import edgeflow
+from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.sw.importer import agreement, import_model, run, session, to_proto
+
+CASES = Path(__file__).parents[2] / "cases"
 
 
 def check(path: Path, inputs: dict[str, Any], **options: Any) -> tuple[ir.Model, Counter[str]]:
@@ -328,6 +331,53 @@ def test_one_tensor_under_two_output_names(tmp_path: Path) -> None:
     g.output(g.node("Identity", y))
     _, counts = check(g.save(tmp_path), {"x": normal((3, 8))})
     assert counts == {"Relu": 1, "Reshape": 1}
+
+
+def _old(opset: int, folder: Path) -> tuple[Path, Path]:
+    """The same network in an old operator set, with attributes where later ones have inputs, and in opset 13."""
+    paths = []
+    for version in (opset, 13):
+        g = Graph(version, seed=3)
+        x = g.input("x", ["n", 6, 8])
+        y = g.node("MatMul", x, g.weight(8, 8))
+        y = g.node("Dropout", g.node("Add", y, g.weight(8)))
+        ends = {"starts": [1], "ends": [4], "axes": [1]}
+        if version < 10:
+            y = g.node("Slice", y, **ends)
+        else:
+            y = g.node("Slice", y, *(g.constant(np.array(ends[name])) for name in ("starts", "ends", "axes")))
+        y = g.node("Relu", g.node("Gemm", g.node("Flatten", y), g.weight(24, 5), g.weight(5)))
+        mean = g.node("ReduceMean", x, axes=[1], keepdims=0)
+        y = g.node("Add", y, g.node("Relu", g.node("Gemm", mean, g.weight(8, 5), g.weight(5))))
+        g.output(g.node("Softmax", y, axis=1))
+        paths.append(g.save(folder, f"opset{version}.onnx"))
+    return paths[0], paths[1]
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 10])
+def test_old_operator_sets_are_raised(opset: int, tmp_path: Path) -> None:
+    old, new = _old(opset, tmp_path)
+    inputs = {"x": normal((3, 6, 8))}
+    model, counts = check(old, inputs)
+    assert counts == check(new, inputs)[1]
+    assert max(agreement(new, model, inputs).values()) < 1e-5
+
+
+def test_inputs_that_nothing_reads() -> None:
+    """A learning rate that was left among the inputs is a scalar; it needs no data and may have some."""
+    with np.load(CASES / "unused_scalar_input.npz") as archive:
+        data = dict(archive)
+    path = CASES / "unused_scalar_input.onnx"
+    for given in (data, {**data, "lr": np.array(0.1, np.float32)}):
+        model = import_model(path, shapes={name: array.shape for name, array in given.items()})
+        assert [value.name for value in model.graph.inputs] == ["x"]
+        quantized = edgeflow.quantize(model, given)
+        assert quantized.graph.inputs == ("x",)
+    with pytest.raises(CalibrationError, match="unknown input 'rate'"):
+        edgeflow.quantize(model, {**data, "rate": np.array(0.1, np.float32)})
+    found = run(session(model), data)
+    expected = run(session(path), {**data, "lr": np.array(0.1, np.float32)})
+    np.testing.assert_allclose(found["y"], expected["y"], atol=1e-5)
 
 
 def test_symbolic_dimensions_are_bound_by_option_or_data(tmp_path: Path) -> None:

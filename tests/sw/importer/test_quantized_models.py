@@ -383,6 +383,19 @@ def test_quant(tmp_path: Path, options: dict[str, Any], activation: Any) -> None
     assert weight is None
 
 
+def test_quant_of_old_operator_sets(tmp_path: Path) -> None:
+    """QONNX's zoo is in opset 9: a new number where no standard operator changed, ONNX's converter where one did."""
+    proto = qonnx(signed=1)
+    proto.opset_import[0].version = 9
+    proto.ir_version = 4
+    assert shown(linear_of(proto, tmp_path)[0]) == (4, True, 0.5, 0)
+    sliced = helper.make_node("Slice", ["y"], ["first"], "slice", axes=[1], starts=[0], ends=[2])
+    proto.graph.node.append(sliced)
+    del proto.graph.output[:]
+    proto.graph.output.append(helper.make_tensor_value_info("first", TensorProto.FLOAT, [2, 2]))
+    assert shown(linear_of(proto, tmp_path)[0]) == (4, True, 0.5, 0)
+
+
 def test_weights_of_one_bit(tmp_path: Path) -> None:
     proto = qonnx(signed=1)
     proto.graph.node[1].input[1] = "v"
