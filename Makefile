@@ -12,7 +12,7 @@ TEST := .venv-test/bin
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/.installed
-	$(DEMO)/edgeflow compile $(EXAMPLE)/model.onnx --board kv260 --calib $(EXAMPLE)/calibration.npz -o $(BUILD)
+	$(DEMO)/edgeflow compile $(EXAMPLE)/model.onnx --board kv260 --calib $(EXAMPLE)/calibration.npz --test $(EXAMPLE)/test.npz --labels label -o $(BUILD)
 	$(DEMO)/edgeflow verify $(BUILD) --inputs $(EXAMPLE)/test.npz --labels label --samples 8
 	$(DEMO)/edgeflow simulate $(BUILD) --inputs $(EXAMPLE)/test.npz --labels label
 	$(DEMO)/edgeflow cycles $(BUILD)

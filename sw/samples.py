@@ -90,8 +90,8 @@ def choose_samples(model: ir.Model, calibration: Given | None, test: Given | Non
     groups = distinct(arrays)
     count = int(groups.max()) + 1
     if count + len(odd) < ENOUGH:
-        few = f"{count} distinct calibration samples" if count < len(groups) else f"{count} calibration samples"
-        reason = f"{few}, of {ENOUGH} some would be held out; give more (--calib) or test data (--test)"
+        few = f"{count} {'distinct ' if count < len(groups) else ''}calibration sample{'s are' if count > 1 else ' is'} too few"
+        reason = f"{few} to hold some out (from {ENOUGH} on); give more (--calib) or test data (--test)"
         return Samples(arrays, labels, None, reason, random=False, warnings=warnings, guesses=doubts)
     held = held_out(groups, seed)
     return Samples(

@@ -21,7 +21,7 @@ from edgeflow.quant.ranges import TINY
 
 Array = NDArray[Any]
 ENOUGH = 64  # distinct samples: ranges from fewer are guesses
-FAR = 16.0  # times the largest value of the others: measured, ranges that cover such a sample cost the others more than 3 dB
+FAR = 16.0  # times the largest value of the others; ranges that cover a sample 30 times as large cost the others 3 to 8 dB
 FEWEST = 8  # samples, of which one can be told to be the odd one
 PART = 20  # at most one sample in so many (but one) is odd: more of them are a kind of their own
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError
-from edgeflow.sw.samples import Given, Samples, choose_samples, held_out
+from edgeflow.sw.accuracy import evaluate
+from edgeflow.sw.samples import Given, Samples, Unseen, choose_samples, held_out
 from edgeflow.sw.screening import ENOUGH, distinct, far_samples, guesses
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
 
+CASES = Path(__file__).parents[1] / "cases"
 CLASSES = 4  # of the tiny transformer
 SETTING = {"board": "kv260", "sizes": {"pi": 8, "po": 8}}
 
@@ -286,3 +288,29 @@ def test_values_that_count_as_zero_compile(terminal: Terminal, tiny: Tiny, tmp_p
     outcome = terminal.run("compile", tiny.model, *options)
     assert (outcome.status, outcome.err) == (0, "")
     assert "counts as zero" in outcome.out
+
+
+def test_one_sample_of_a_thousand_times_the_others_spoils_nothing(tmp_path: Path) -> None:
+    """Rebuilt from a public thread: sample 5 is 1000 times the others."""
+    file = CASES / "input_outlier_sample.onnx"
+    with np.load(file.with_suffix(".npz")) as archive:
+        x = archive["x"]
+    build = edgeflow.compile(file, calibration={"x": x}, output=tmp_path / "build", **SETTING)
+    accuracy = build.report["accuracy"]
+    assert "in sample 5 (counted from 0)" in build.report["warnings"][0]
+    assert accuracy["sqnr_db"] > 20
+    covered = edgeflow.quantize(edgeflow.load(file), {"x": x})
+    unseen = held_out(distinct({"x": np.delete(x, 5, axis=0)}), 0)
+    assert accuracy["samples"] == unseen.sum()
+    found = evaluate(edgeflow.load(file), covered, Unseen("test", {"x": np.delete(x, 5, axis=0)[unseen]}), lambda *_: None)
+    assert found.sqnr_db["y"] < accuracy["sqnr_db"] - 15  # what ranges that cover sample 5 would leave
+
+
+def test_one_calibration_sample_is_warned_of(terminal: Terminal, tmp_path: Path) -> None:
+    """Rebuilt from a public thread: unseen data fares far worse than the one sample, on which the network looks good."""
+    file = CASES / "calib_one_sample.onnx"
+    outcome = terminal.run("compile", file, "--calib", file.with_suffix(".npz"), "--pi", "8", "--po", "8", "-o", tmp_path / "build")
+    assert outcome.status == 0
+    assert "there is one sample, and every range is a guess" in " ".join(outcome.out.split())
+    assert "not meaningful: 1 calibration sample is too few" in " ".join(outcome.out.split())
+    assert edgeflow.open_build(tmp_path / "build").report["accuracy"]["sqnr_db"] is None
