@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import instruction_layouts, unit
 from edgeflow.hw.primitives import DSP_A, DSP_A_7_SERIES
+from edgeflow.hw.remembered import Remembered
 
 SHARE = 0.8  # of every resource of the device
 SIZES = {
@@ -35,9 +37,21 @@ STREAM_WORDS = 512  # of the weight queue: the depth of a block memory in its wi
 
 def unit_resources(architecture: Architecture) -> dict[str, Resources]:
     """Resources of every part of the accelerator: each instruction's unit, and what the units share."""
-    layouts = [layout for layout in instruction_layouts() if layout.name in architecture.units]
-    parts = {layout.name: unit(layout).resources(architecture) for layout in layouts}
-    return parts | {name: count(architecture) for name, count in SHARED.items()}
+    parts = {name: _unit(name)(architecture) for name in _unit_names() if name in architecture.units}
+    return parts | {name: count(architecture) for name, count in _SHARED.items()}
+
+
+_SHARED = {name: Remembered(count) for name, count in SHARED.items()}
+
+
+@cache
+def _unit(name: str) -> Remembered[Resources]:
+    return Remembered(next(unit(layout).resources for layout in instruction_layouts() if layout.name == name))
+
+
+@cache
+def _unit_names() -> tuple[str, ...]:
+    return tuple(layout.name for layout in instruction_layouts())
 
 
 def known_resources(architecture: Architecture) -> dict[str, int]:
@@ -122,7 +136,7 @@ class Space:
 
     def largest(self, pi: int, po: int) -> Architecture:
         """The accelerator with the most of everything besides the array, whether it fits or not: to rank arrays by."""
-        return max(self._made(pi, po), key=_generosity)
+        return next(self._made(pi, po, reverse=True))
 
     def smaller(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same accelerator with the next smaller epilogue, vector width, or number of weight ports."""
@@ -147,10 +161,11 @@ class Space:
             )
         return (given,)
 
-    def _made(self, pi: int, po: int) -> Iterator[Architecture]:
-        """Every consistent accelerator with this array, the smallest first."""
+    def _made(self, pi: int, po: int, *, reverse: bool = False) -> Iterator[Architecture]:
+        """Every consistent accelerator with this array, the smallest first, or the one with the most of everything first."""
         names = ("epilogue", "vector", "weight_ports")
-        for sizes in itertools.product(*(self._choices(name) for name in names)):
+        choices = [self._choices(name)[:: -1 if reverse else 1] for name in names]
+        for sizes in itertools.product(*choices):
             yield from self._try(pi, po, dict(zip(names, sizes, strict=True)), None)
 
     def _try(self, pi: int, po: int, rest: Mapping[str, int], base: Architecture | None) -> Iterator[Architecture]:

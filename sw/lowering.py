@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, round_up, slots_of, storage_bytes
@@ -12,11 +12,12 @@ from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.base import Array, Constants, Instruction, LoweringContext, Packed
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, transfer
 from edgeflow.hw.program import Allocation, Program, Stay, Step, format_lines, natural_storage, pack_rows, stride_lines
+from edgeflow.hw.remembered import Remembered
 from edgeflow.sw.activations import legalize, views
 from edgeflow.sw.blocks import block_constants, block_formats
 from edgeflow.sw.link import link
 from edgeflow.sw.placement import OUTPUT, Blocks, Placement, plan
-from edgeflow.sw.weights import Image, WeightImage
+from edgeflow.sw.weights import Image, SizedImage, WeightImage
 
 LISTED = 4  # nodes that a message names
 
@@ -97,13 +98,21 @@ def instructions(node: Node, formats: Sequence[Format], constants: Constants, co
 class _Lowering:
     """A program under construction. ``tensors``: names of which the program says that they are complete; copies have none."""
 
-    def __init__(self, graph: Graph, tensors: Collection[str], architecture: Architecture, placement: Placement) -> None:
+    def __init__(
+        self, graph: Graph, tensors: Collection[str], architecture: Architecture, placement: Placement, image: Image
+    ) -> None:
         self.graph = graph
         self.tensors = tensors
         self.architecture = architecture
         self.placement = placement
-        self.image = WeightImage(architecture)
+        self.image = image
         self.steps: list[Step] = []
+
+    def numbers(self) -> Iterator[int]:
+        """The nodes that are lowered: all but views."""
+        for number, node in enumerate(self.graph.nodes):
+            if node.output not in self.placement.aliases or node.output in self.placement.joined:
+                yield number
 
     def node(self, number: int) -> None:
         """Loads, instructions and stores of one node."""
@@ -276,25 +285,71 @@ class _Lowering:
         return tuple(made)
 
 
+class _Transfers(_Lowering):
+    """The transfers of a program, without the instructions of its operators."""
+
+    def _instructions(
+        self,
+        number: int,
+        formats: Sequence[Format],
+        constants: Constants,
+        operands: Mapping[int, Operand],
+        completes: str | None,
+        first_row: int,
+    ) -> None:
+        pass
+
+
 def lower(graph: Graph, architecture: Architecture) -> Program:
     """A program that computes ``graph`` on ``architecture``; UnsupportedError lists what does not fit it and why."""
-    legal = legalize(graph)
-    problems: list[str] = []
-    try:
-        lowering = _Lowering(legal, graph.tensors, architecture, plan(legal, architecture))
-    except UnsupportedError as error:
-        raise UnsupportedError(_refusal(graph, architecture, [str(error)])) from None
-    for number, node in enumerate(legal.nodes):
-        if node.output in lowering.placement.aliases and node.output not in lowering.placement.joined:
-            continue
-        try:
-            lowering.node(number)
-        except UnsupportedError as error:
-            problems.append(str(error))
-    if problems:
-        raise UnsupportedError(_refusal(graph, architecture, problems))
-    image, steps = lowering.image, link(lowering.steps, architecture)
+    image = WeightImage(architecture)
+    lowering = Prepared(graph).lowered(architecture, image)
+    steps = link(lowering.steps, architecture)
     return Program(architecture, steps, image.encode(), lowering.allocations(), image.parameters, graph.inputs, graph.outputs)
+
+
+class Prepared:
+    """A graph that is looked at on many accelerators: what several of them have in common is made once.
+
+    ``legal``: the graph as it is lowered. ``placement``: its memory plan on an accelerator.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.legal = legalize(graph)
+        self.placement = Remembered(lambda architecture: plan(self.legal, architecture))
+
+    def lowered(self, architecture: Architecture, image: Image) -> _Lowering:
+        """All nodes lowered, the weight image's contents handed to ``image``."""
+        lowering = _Lowering(self.legal, self.graph.tensors, architecture, self._placement(architecture), image)
+        problems: list[str] = []
+        for number in lowering.numbers():
+            try:
+                lowering.node(number)
+            except UnsupportedError as error:
+                problems.append(str(error))
+        if problems:
+            raise UnsupportedError(_refusal(self.graph, architecture, problems))
+        return lowering
+
+    def outline(self, architecture: Architecture) -> Program:
+        """The program's instructions alone, without weights and memory map: to predict how long it runs."""
+        steps = link(self.lowered(architecture, SizedImage(architecture)).steps, architecture)
+        return Program(architecture, steps, b"", (), (), self.graph.inputs, self.graph.outputs)
+
+    def transfers(self, architecture: Architecture) -> list[Instruction]:
+        """The program's transfers between scratchpad and external memory."""
+        placement = self._placement(architecture)
+        lowering = _Transfers(self.legal, self.graph.tensors, architecture, placement, SizedImage(architecture))
+        for number in lowering.numbers():
+            lowering.node(number)
+        return [step.instruction for step in lowering.steps]
+
+    def _placement(self, architecture: Architecture) -> Placement:
+        try:
+            return self.placement(architecture)
+        except UnsupportedError as error:
+            raise UnsupportedError(_refusal(self.graph, architecture, [str(error)])) from None
 
 
 def _refusal(graph: Graph, architecture: Architecture, problems: Sequence[str]) -> str:

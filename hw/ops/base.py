@@ -113,10 +113,15 @@ class InstructionLayout:
             bit += bits
         return tuple(found)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Field names in order."""
         return tuple(slot.name for slot in self.slots)
+
+    @cached_property
+    def ranges(self) -> dict[str, range]:
+        """The values that each field can take."""
+        return {slot.name: range(-(1 << (slot.bits - 1)), 1 << slot.bits) for slot in self.slots}
 
     def decode(self, words: Sequence[int]) -> dict[str, int]:
         """Field values (unsigned) of a descriptor's 32 words."""
@@ -132,13 +137,13 @@ class Instruction:
     stream: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        if set(self.values) != set(self.layout.names):
+        ranges = self.layout.ranges
+        if self.values.keys() != ranges.keys():
             wrong = set(self.values) ^ set(self.layout.names)
             raise ValueError(f"instruction {self.layout.name}: missing or unknown fields {sorted(wrong)}")
-        for slot in self.layout.slots:
-            value = self.values[slot.name]
-            if not -(1 << (slot.bits - 1)) <= value < 1 << slot.bits:
-                raise ValueError(f"instruction {self.layout.name}: {slot.name} = {value} does not fit {slot.bits} bits")
+        for name, value in self.values.items():
+            if value not in ranges[name]:
+                raise ValueError(f"instruction {self.layout.name}: {name} = {value} does not fit its field")
 
     def encode(self) -> NDArray[np.uint32]:
         """The descriptor's 32 words."""

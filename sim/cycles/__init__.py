@@ -8,6 +8,8 @@ from edgeflow.sim.cycles.model import (
     Limits,
     Traffic,
     estimate,
+    least_cycles,
+    predicted_cycles,
 )
 from edgeflow.sim.cycles.roofline import Point, Roofline, roofline
 from edgeflow.sim.cycles.trace import chrome_trace, write_trace
@@ -23,6 +25,8 @@ __all__ = [
     "Traffic",
     "chrome_trace",
     "estimate",
+    "least_cycles",
+    "predicted_cycles",
     "roofline",
     "write_trace",
 ]

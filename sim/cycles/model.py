@@ -12,7 +12,7 @@ Nothing here is measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from edgeflow.hw.cost import Count, Cycles, Loop, Unknown
 from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops import node_macs, unit
+from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Program, Step
 from edgeflow.sim.cycles.events import Fetcher, Phase, Schedule, Task, simulate
 from edgeflow.sim.cycles.memory import Ddr, ddr
@@ -244,8 +245,13 @@ class CycleReport:
         return found
 
 
-def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> CycleReport:
-    """Predict the cycles of one sample of ``graph`` as ``program`` computes it, with the board's memory at ``clock_mhz``."""
+def predicted_cycles(program: Program, board: Board, clock_mhz: float) -> int:
+    """The cycles of :func:`estimate` alone."""
+    return _simulated(program, board, clock_mhz)[2].cycles
+
+
+def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[list[Cycles], Ddr, Schedule]:
+    """The formulas of a program's instructions, the memory, and what happens when."""
     architecture = program.architecture
     memory = ddr(board, architecture, clock_mhz)
     formulas = [unit(s.instruction.layout).cycles(s.instruction.values, architecture) for s in program.steps]
@@ -256,7 +262,27 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
         capacity=architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
         word_bytes=architecture.stream_bytes,
     )
-    schedule = simulate(tasks, fetcher, memory)
+    return formulas, memory, simulate(tasks, fetcher, memory)
+
+
+def least_cycles(instructions: Iterable[Instruction], architecture: Architecture, memory: Ddr) -> float:
+    """Cycles that instructions, each on its own, take at least in a program that :func:`estimate` predicts: no word of the weight
+    stream is late and the memory serves nobody else. Passes of the array count without what handing them over takes."""
+    total = 0.0
+    for ins in instructions:
+        formula = unit(ins.layout).cycles(ins.values, architecture)
+        words = ins.stream[1] * LINE_BYTES // architecture.stream_bytes
+        delay = min(ins.values.get("load_delay", 0), formula.total)
+        for phase in _phases(formula, words, delay, architecture, memory):
+            total += phase.latency + max(phase.cycles, phase.words, phase.bytes / memory.port)
+        total += 0 if "chain" in ins.layout.names else DISPATCH_CYCLES
+    return total
+
+
+def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> CycleReport:
+    """Predict the cycles of one sample of ``graph`` as ``program`` computes it, with the board's memory at ``clock_mhz``."""
+    architecture = program.architecture
+    formulas, memory, schedule = _simulated(program, board, clock_mhz)
     macs = {node.output: node_macs(graph, node) for node in graph.nodes}
     owners = list(_owners(program, macs))
     mac_units = architecture.pi * architecture.po

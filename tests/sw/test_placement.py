@@ -27,6 +27,7 @@ from edgeflow.hw.program import format_lines
 from edgeflow.sw.activations import legalize, storages, views
 from edgeflow.sw.lowering import Operand, _Lowering
 from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
+from edgeflow.sw.weights import WeightImage
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ROWS = 12
@@ -131,6 +132,7 @@ Tag = tuple[str, int]  # a line of a tensor
 class Tracker(_Lowering):
     """Follows every line through the program instead of lowering operators: each must be where a node looks for it."""
 
+    image: WeightImage
     scratch: dict[int, Tag]
     external: dict[int, Tag]
     done = 0
@@ -182,6 +184,7 @@ class Tracker(_Lowering):
         constants: Constants,
         operands: Mapping[int, Operand],
         completes: str | None,
+        first_row: int,
     ) -> None:
         self.follow()
         node = self.graph.nodes[number]
@@ -219,7 +222,7 @@ def follow(graph: Graph, narrow: int, wide: int) -> Tracker:
     a = Architecture(units=ALL_UNITS, narrow_lines=64, wide_lines=64).model_copy(
         update={"narrow_lines": narrow, "wide_lines": wide}
     )
-    tracker = Tracker(legal, graph.tensors, a, plan(legal, a))
+    tracker = Tracker(legal, graph.tensors, a, plan(legal, a), WeightImage(a))
     tracker.scratch = {}
     tracker.external = {
         tracker.placement.external[n] + i: (n, i) for n in graph.inputs for i in range(tracker.placement.activations[n].lines)

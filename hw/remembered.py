@@ -1,0 +1,82 @@
+"""Functions of an accelerator, remembered by the sizes that they looked at.
+
+Choosing an accelerator asks the same question of thousands that differ in few sizes: what a unit takes, how long a layer runs. What
+a function reads is recorded when it runs, in order: a field, then one that may depend on the first one's value, and so on. An
+accelerator that agrees in all of them has the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.errors import EdgeFlowError
+
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """A function of an accelerator that runs once for all that agree in the fields it reads; refusals are remembered as well.
+
+    The function must depend on nothing else that changes, and must not keep the accelerator that it is given.
+    """
+
+    def __init__(self, function: Callable[[Architecture], T]) -> None:
+        self._function = function
+        self._root = _Known[T]()
+
+    def __call__(self, architecture: Architecture) -> T:
+        known: _Known[T] | None = self._root
+        while known is not None and known.reads is not None:
+            known = known.following.get(getattr(architecture, known.reads))
+        if known is None or known.answer is None:
+            known = self._ask(architecture)
+        assert known.answer is not None
+        return known.answer()
+
+    def _ask(self, architecture: Architecture) -> _Known[T]:
+        recorder = _Recorder(architecture)
+        answer: Callable[[], T]
+        try:
+            value = self._function(cast(Architecture, recorder))
+            answer = lambda: value  # noqa: E731
+        except EdgeFlowError as refused:
+            answer = _raises(refused)
+        known = self._root
+        for name, size in recorder._read.items():
+            known.reads = name
+            known = known.following.setdefault(size, _Known())
+        known.answer = answer
+        return known
+
+
+@dataclass
+class _Known(Generic[T]):
+    """What is known so far: the field that is read next, and by its value what follows; or the answer."""
+
+    reads: str | None = None
+    following: dict[Any, _Known[T]] = field(default_factory=dict)
+    answer: Callable[[], T] | None = None
+
+
+class _Recorder:
+    """An accelerator that notes which of its fields are read."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self._architecture = architecture
+        self._read: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._architecture, name)
+        if callable(value):
+            raise AttributeError(f"{name} of an accelerator that is recorded: only fields can be read")
+        return self._read.setdefault(name, value)
+
+
+def _raises(error: EdgeFlowError) -> Callable[[], Any]:
+    def answer() -> Any:
+        raise error
+
+    return answer
