@@ -134,12 +134,16 @@ class Format(_Integers):
 
 @dataclass(frozen=True)
 class TensorType:
-    """Per-sample shape, integer format and memory layout; ``limit`` narrows the values (token ids: vocabulary size - 1)."""
+    """Per-sample shape, integer format and memory layout; ``limit`` narrows the values (token ids: vocabulary size - 1).
+
+    ``attend``, of an input that is a key mask: closed intervals of the real values that the host turns into 1; None for all but 0.
+    """
 
     shape: tuple[int, ...]
     qtype: QType
     layout: Layout = Layout.ROWS
     limit: int | None = None
+    attend: tuple[tuple[float, float], ...] | None = None
 
     @property
     def format(self) -> Format:
@@ -246,10 +250,12 @@ def _tensor_to_json(tensor: TensorType) -> dict[str, Any]:
         "overflow": q.overflow.value,
         "layout": tensor.layout.value,
         "limit": tensor.limit,
+        **({} if tensor.attend is None else {"attend": tensor.attend}),
     }
 
 
 def _tensor_from_json(d: dict[str, Any]) -> TensorType:
     scale = tuple(d["scale"]) if isinstance(d["scale"], list) else d["scale"]
     qtype = QType(d["bits"], d["signed"], scale, d["zero_point"], Rounding(d["rounding"]), Overflow(d["overflow"]))
-    return TensorType(tuple(d["shape"]), qtype, Layout(d["layout"]), d["limit"])
+    attend = None if d.get("attend") is None else tuple((float(low), float(high)) for low, high in d["attend"])
+    return TensorType(tuple(d["shape"]), qtype, Layout(d["layout"]), d["limit"], attend)

@@ -45,9 +45,16 @@ class GraphBuilder:
         self.inputs: list[str] = []
         self.correspondence: dict[str, Correspondence] = {}
 
-    def input(self, name: str, shape: tuple[int, ...], qtype: QType, limit: int | None = None) -> str:
+    def input(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        qtype: QType,
+        limit: int | None = None,
+        attend: tuple[tuple[float, float], ...] | None = None,
+    ) -> str:
         """Declare a graph input."""
-        self.tensors[name] = TensorType(shape, qtype, limit=limit)
+        self.tensors[name] = TensorType(shape, qtype, limit=limit, attend=attend)
         self.inputs.append(name)
         return name
 

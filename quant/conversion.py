@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.bits import EMBEDDINGS, LINEAR
+from edgeflow.quant.bits import LINEAR
 from edgeflow.quant.builder import Correspondence, GraphBuilder
 from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import convert_node
 from edgeflow.quant.convert.context import Context
-from edgeflow.quant.float_graph import FloatGraph, Use, origin, output_name, parameter, required_input, sample_shape
+from edgeflow.quant.float_graph import FloatGraph, origin, output_name, required_input, sample_shape
 from edgeflow.quant.given import model_warnings
+from edgeflow.quant.masks import mask_values, reads_mask, vocabulary
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.plan import Plan
 from edgeflow.quant.ranges import TensorRange
@@ -103,7 +104,7 @@ def _add_input(name: str, context: Context) -> None:
         context.set(name, context.builder.input(name, shape, qtype, limit=rows - 1))
     elif (uses or name not in context.statistics) and all(reads_mask(use) for use in uses):  # integers that nothing reads, too
         qtype = QType(8, False, 1.0, overflow=Overflow.ERROR)
-        context.set(name, context.builder.input(name, shape, qtype, limit=1))
+        context.set(name, context.builder.input(name, shape, qtype, limit=1, attend=_attend(context.graph, name)))
     elif name in context.statistics:
         context.set(name, context.builder.input(name, shape, context.plan.qtype(name)))
     else:
@@ -111,18 +112,11 @@ def _add_input(name: str, context: Context) -> None:
         raise UnsupportedError(f"input {name!r}: integers are supported as token ids or as a key mask, but it is read by {readers}")
 
 
-def vocabulary(graph: FloatGraph, name: str) -> int | None:
-    """Rows of the smallest table that an input of token ids is looked up in; None for other inputs."""
-    uses = graph.uses_of(name)
-    if not uses or any(use.node.op_type not in EMBEDDINGS for use in uses):
+def _attend(graph: FloatGraph, name: str) -> tuple[tuple[float, float], ...] | None:
+    """Values of a key mask that take part, where they are not all but 0."""
+    if all(use.node.op_type != "Attends" for use in graph.uses_of(name)):
         return None
-    tables = [len(parameter(graph, use.node, 1)) for use in uses if use.node.op_type == "Embedding"]
-    return min(tables) if tables else None
-
-
-def reads_mask(use: Use) -> bool:
-    """Whether a reading takes a value for a key mask."""
-    return (use.node.op_type, use.index) in (("Attention", 3), ("MeanPool", 1))
+    return mask_values(next(value for value in graph.model.graph.inputs if value.name == name)).attend
 
 
 def _warnings(ranges: Mapping[str, TensorRange]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError
 from edgeflow.hw.graph import Graph, IntArray, Overflow, TensorType
-from edgeflow.quant.float_graph import sample_shape
+from edgeflow.quant.float_graph import FloatGraph, sample_shape
+from edgeflow.quant.masks import MaskValues, key_masks, within
 
 Array = NDArray[Any]
 
@@ -24,12 +25,13 @@ UNREAD = "edgeflow.unread"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One model input: name, shape of one sample (no batch axis) and the NumPy type that the model declares, such as
-    ``float32``."""
+    """One model input: name, shape of one sample (no batch axis), the NumPy type that the model declares, such as
+    ``float32``, and of a key mask what its values stand for."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    mask: MaskValues | None = None
 
     def __str__(self) -> str:
         axes = ", ".join(["samples", *map(str, self.shape)])
@@ -39,9 +41,11 @@ class InputSpec:
 def model_inputs(model: ir.Model) -> tuple[InputSpec, ...]:
     """What a canonical model asks for; its first axis is the batch."""
     specs = []
+    masks = key_masks(FloatGraph(model))
     for value in model.graph.inputs:
         assert value.dtype is not None
-        specs.append(InputSpec(str(value.name), sample_shape(value), value.dtype.numpy().name))
+        name = str(value.name)
+        specs.append(InputSpec(name, sample_shape(value), value.dtype.numpy().name, masks.get(name)))
     return tuple(specs)
 
 
@@ -109,7 +113,21 @@ def _checked(spec: InputSpec, array: Array, what: str) -> Array:
         info = np.iinfo(dtype)
         if int(array.min()) < info.min or int(array.max()) > info.max:
             raise CalibrationError(f"{what}: input {spec.name!r} holds values outside {dtype}")
-    return np.ascontiguousarray(array, dtype=dtype)
+    array = np.ascontiguousarray(array, dtype=dtype)
+    if spec.mask is not None:
+        _check_mask(spec.name, array, spec.mask, what)
+    return array
+
+
+def _check_mask(name: str, array: Array, mask: MaskValues, what: str) -> None:
+    """CalibrationError unless every value of a key mask is one that the integer network honours: a key takes part or does not."""
+    wrong = np.argwhere(~mask.accepts(array))
+    if len(wrong):
+        sample, *place = (int(i) for i in wrong[0])
+        raise CalibrationError(
+            f"{what}: input {name!r}, sample {sample}, holds {array[(sample, *place)]} at {tuple(place)}: no mask value;"
+            f" the integer network takes {mask}"
+        )
 
 
 def encode_inputs(graph: Graph, arrays: Mapping[str, Array], what: str = "input data") -> dict[str, IntArray]:
@@ -121,13 +139,13 @@ def encode_inputs(graph: Graph, arrays: Mapping[str, Array], what: str = "input 
 
 
 def is_mask(tensor: TensorType) -> bool:
-    """Whether a graph input is a key mask: the host turns anything but zero into 1."""
+    """Whether a graph input is a key mask, which the host turns into zeros and ones."""
     return tensor.qtype.overflow is Overflow.ERROR and tensor.limit == 1 and tensor.qtype.bits == 8
 
 
 def _encode(name: str, tensor: TensorType, array: Array, what: str) -> IntArray:
     if is_mask(tensor):
-        return np.asarray(array != 0, dtype=np.int64)
+        return np.asarray(array != 0 if tensor.attend is None else within(array, tensor.attend), dtype=np.int64)
     if tensor.qtype.overflow is Overflow.SATURATE:
         return tensor.qtype.quantize(array)
     check_ids(name, array, tensor.qtype.maximum if tensor.limit is None else tensor.limit, what)

@@ -19,6 +19,7 @@ from edgeflow.hw.errors import CalibrationError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, output_name
+from edgeflow.quant.masks import valid_keys
 from edgeflow.quant.session import FloatSession
 
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
@@ -147,7 +148,5 @@ def valid_tokens(graph: FloatGraph, arrays: Mapping[str, Array]) -> NDArray[np.b
     if len(masks) != 1:
         return None
     name = masks.pop()
-    if name is None or name not in arrays:
-        return None
-    valid: NDArray[np.bool_] = arrays[name] != 0
-    return valid if valid.any() else None
+    valid = None if name is None else valid_keys(graph, name, arrays)
+    return valid if valid is not None and valid.any() else None

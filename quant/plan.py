@@ -189,7 +189,7 @@ class Plan:
                 found.add(Demand.NARROW_UNIFORM)
             elif op == "Attention":
                 found.add(Demand.ATTENTION if use.index < 3 else Demand.CONTROL)
-            elif (op == "MeanPool" and use.index == 1) or op in EMBEDDINGS:
+            elif (op == "MeanPool" and use.index == 1) or op in (*EMBEDDINGS, "Attends"):
                 found.add(Demand.CONTROL)
             else:
                 found.add(Demand.STREAM)

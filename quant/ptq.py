@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.ablation import contributions
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.conversion import Quantized, convert, vocabulary
+from edgeflow.quant.conversion import Quantized, convert
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.given import check_options
 from edgeflow.quant.inputs import check_ids, model_data
+from edgeflow.quant.masks import token_ids
 from edgeflow.quant.observe import observe
 
 __all__ = ["Quantized", "checked_data", "quantize"]
@@ -25,10 +26,8 @@ def checked_data(model: ir.Model, data: Mapping[str, NDArray[Any]], what: str = 
     """The arrays as a canonical model wants them (see ``check_inputs``), token ids within their vocabularies; CalibrationError,
     which names the data by ``what``, otherwise."""
     arrays, graph = model_data(model, data, what), FloatGraph(model)
-    for name in graph.inputs:
-        rows = vocabulary(graph, name)
-        if rows is not None:
-            check_ids(name, arrays[name], rows - 1, what)
+    for name, rows in token_ids(graph).items():
+        check_ids(name, arrays[name], rows - 1, what)
     return arrays
 
 

@@ -143,6 +143,11 @@ def _mean_pool(_: ir.Node, x: Tensor, mask: Tensor | None = None) -> Tensor:
     return (x * weight).sum(1) / weight.sum(1).clamp(min=LEAST_COUNT)
 
 
+def _attends(_: ir.Node, mask: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    column = mask.to(low.dtype)[..., None]
+    return ((column >= low) & (column <= high)).any(-1)
+
+
 def _embedding(_: ir.Node, ids: Tensor, table: Tensor) -> Tensor:
     return table[ids.long()]
 
@@ -228,6 +233,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Attention": _attention,
     "Concat": _concat,
     "ConstantTokens": _constant_tokens,
+    "Attends": _attends,
     "Embedding": _embedding,
     "LayerNormalization": _layer_norm,
     "Linear": _linear,

@@ -19,6 +19,7 @@ from edgeflow.quant.ptq import Quantized
 from edgeflow.quant.session import FloatSession
 from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
+from edgeflow.sw.reference import Reference
 from edgeflow.sw.samples import Unseen
 
 Array = NDArray[Any]
@@ -40,7 +41,7 @@ class Accuracy:
 
 
 def float_outputs(model: ir.Model, inputs: Mapping[str, Array], progress: Progress | None = None) -> dict[str, Array]:
-    """The float model's outputs, by onnxruntime."""
+    """The canonical model's outputs, by onnxruntime."""
     names = [str(value.name) for value in model.graph.outputs]
     session = FloatSession(model, names)
     count = len(next(iter(inputs.values())))
@@ -77,10 +78,10 @@ def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[st
     return Agreement(sqnr, float(np.mean(shares)) if shares else None)
 
 
-def evaluate(model: ir.Model, quantized: Quantized, unseen: Unseen, progress: Progress) -> Accuracy:
-    """Run unseen samples through the float model and the integer graph and compare outputs and layers."""
+def evaluate(model: ir.Model, quantized: Quantized, unseen: Unseen, reference: Reference, progress: Progress) -> Accuracy:
+    """Run unseen samples through the reference and the integer graph and compare outputs; layers with the canonical model's."""
     graph, inputs = quantized.graph, unseen.arrays
-    expected = float_outputs(model, inputs, progress)
+    expected = reference.outputs(inputs, progress)
     words = encode_inputs(graph, inputs)
     progress("running the integer network", 0, 1)
     found = decode_outputs(graph, Executor(graph).run(words))

@@ -28,9 +28,10 @@ def _draw(model: ir.Model, spec: InputSpec, samples: int, rng: np.random.Generat
     vocabulary = _vocabulary(model, spec.name)
     if vocabulary is not None:
         return rng.integers(0, vocabulary, size=shape).astype(dtype)
-    if dtype.kind in "biu":  # a key mask: every sample attends to a prefix of its tokens
+    if spec.mask is not None or dtype.kind in "biu":  # a key mask: every sample attends to a prefix of its tokens
         length = rng.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
-        return (np.arange(shape[-1]) < length).astype(dtype)
+        on, off = (1, 0) if spec.mask is None else spec.mask.usual(dtype)
+        return np.where(np.arange(shape[-1]) < length, on, off).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
 
 

@@ -39,7 +39,7 @@ class Observer(StrEnum):
 
 
 class Engine(StrEnum):
-    """What computes: the integer network in NumPy or as the emitted C++, or the float model in onnxruntime."""
+    """What computes: the integer network in NumPy or as the emitted C++, or the original model in onnxruntime."""
 
     NUMPY = "numpy"
     CSIM = "csim"
@@ -368,6 +368,7 @@ def verify(
         "exact": result.exact,
         "words": result.words,
         "differing": result.differing,
+        "reference": result.reference,
         "sqnr_db": result.sqnr_db,
         "top1_agreement": result.top1_agreement,
         "tensors": [{"name": t.name, "words": t.words, "differing": t.differing} for t in result.tensors],

@@ -45,6 +45,7 @@ from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.latency import Target
 from edgeflow.sw.lowering import lower
+from edgeflow.sw.reference import Reference, compared, keep_original
 from edgeflow.sw.report import ReportInputs, write_report
 from edgeflow.sw.report.schema import Bits, BuildFigures
 from edgeflow.sw.samples import Given, Samples, choose_samples
@@ -89,6 +90,7 @@ class State:
     progress: Progress
     float_model: ir.Model = field(init=False)
     samples: Samples = field(init=False)
+    reference: Reference = field(init=False)
     choice: BitChoice | None = None
     quantized: Quantized = field(init=False)
     architecture: Architecture = field(init=False)
@@ -158,6 +160,11 @@ def calibrate_step(state: State) -> None:
     write_npz(state.folder / "golden.npz", state.golden())
 
 
+def reference_step(state: State) -> None:
+    """Hold the canonical model to the original one, which accuracy is measured against from here on."""
+    state.reference = compared(state.request.model, state.float_model, state.data, state.progress)
+
+
 def bits_step(state: State) -> None:
     """Choose the bits of every layer under the budgets, if that was asked for."""
     request = state.request
@@ -221,10 +228,10 @@ def emit_step(state: State) -> None:
 
 
 def evaluate_step(state: State) -> None:
-    """Compare the integer network with the float model on samples that no number depends on, if there are any."""
+    """Compare the integer network with the reference on samples that no number depends on, if there are any."""
     unseen = state.samples.unseen
     if unseen is not None:
-        state.accuracy = evaluate(state.float_model, state.quantized, unseen, state.progress)
+        state.accuracy = evaluate(state.float_model, state.quantized, unseen, state.reference, state.progress)
 
 
 def compare_step(state: State) -> None:
@@ -252,6 +259,7 @@ def report_step(state: State) -> None:
             cycles=estimate(state.program, state.quantized.graph, request.board, request.clock_mhz),
             ranges=state.quantized.ranges,
             accuracy=state.accuracy,
+            reference=state.reference,
             samples=state.samples,
             warnings=tuple(state.warnings()),
             timings=dict(state.timings),
@@ -265,6 +273,7 @@ def report_step(state: State) -> None:
 STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("import", import_step),
     ("calibrate", calibrate_step),
+    ("reference", reference_step),
     ("bits", bits_step),
     ("quantize", quantize_step),
     ("export", export_step),
@@ -316,12 +325,14 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 def _write_manifest(state: State) -> None:
     request = state.request
+    original = keep_original(state.folder, request.model)
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
     write_manifest(
         state.folder,
         {
             "edgeflow": metadata.version("edgeflow"),
             "model": {"file": request.model.name, "sha256": hash_file(request.model)},
+            "reference": {"kind": state.reference.kind, "note": state.reference.note, **original},
             "board": request.board.name,
             "clock_mhz": request.clock_mhz,
             "dims": dict(request.dims),

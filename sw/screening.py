@@ -15,8 +15,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.quant.conversion import Quantized, reads_mask, vocabulary
+from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.masks import reads_mask, vocabulary
 from edgeflow.quant.ranges import TINY
 
 Array = NDArray[Any]

@@ -37,6 +37,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
         ("calibration", _calibration(report["calibration"])),
     ]
+    rows.append(("reference", _reference(report["reference"])))
     if accuracy["meaningful"]:
         rows.append(("tested on", f"{accuracy['samples']:,} samples {ORIGINS[accuracy['data']]}"))
         rows.append(("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})))
@@ -95,6 +96,7 @@ def compared(out: RichConsole, result: Verification) -> None:
             f"{result.differing:,} of {result.words:,} words differ ({len(result.tensors)} tensors, {headers})",
         ),
         ("SQNR against float", _decibels(result.sqnr_db)),
+        ("reference", result.reference),
     ]
     if result.top1_agreement is not None:
         rows.append(("top-1 agreement", f"{100 * result.top1_agreement:.2f} % with the float model"))
@@ -153,6 +155,10 @@ def _bits(bits: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if bits["note"] is not None:
         rows.append(("against 8 bits", bits["note"]))
     return rows
+
+
+def _reference(reference: Mapping[str, Any]) -> str:
+    return str(reference["kind"]) if reference["note"] is None else f"{reference['kind']} ({reference['note']})"
 
 
 def _decibels(values: Mapping[str, float | None]) -> str:

@@ -9,21 +9,24 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.inputs import decode_outputs, encode_inputs, model_data
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import agreement, float_outputs
+from edgeflow.sw.accuracy import agreement
 from edgeflow.sw.build import Build
 from edgeflow.sw.data import described
+from edgeflow.sw.reference import Reference, reference_of
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model.
+    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model,
+    which ``reference`` says what it is.
 
     ``origin`` of the samples: ``given`` by the user; or kept in the build, where they are ``held_out`` of the calibration data,
     ``test`` data, ``calibration`` data (on which a distance says little of unseen data) or ``random``.
@@ -35,6 +38,7 @@ class Verification:
     tensors: tuple[TensorComparison, ...]
     sqnr_db: Mapping[str, float]
     top1_agreement: float | None
+    reference: str
 
     @property
     def words(self) -> int:
@@ -60,13 +64,17 @@ def checked(build: Build, inputs: Mapping[str, Array], what: str = "input data")
 def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact: bool, progress: Progress | None) -> Verification:
     """Compare at most ``samples`` of the inputs (by default those the build keeps), every intermediate tensor."""
     model = ir.load(build.float_model)
+    try:
+        reference = reference_of(build)
+    except InputError as error:  # words are compared all the same
+        reference = Reference("canonical", str(error), model)
     arrays = {name: value[:samples] for name, value in checked(build, build.golden() if inputs is None else inputs).items()}
     words = encode_inputs(build.graph, arrays)
     if progress is not None:
         progress("compiling the C simulation", 0, 1)
     library = csim.build(build.folder / "hls", exact=exact)
     tensors = compare(build.graph, build.program, library, words, progress)
-    expected = float_outputs(model, arrays)
+    expected = reference.outputs(arrays)
     found = decode_outputs(build.graph, Executor(build.graph).run(words))
     close = agreement(model, arrays, expected, found)
     return Verification(
@@ -76,14 +84,15 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
         tensors=tensors,
         sqnr_db=close.sqnr_db,
         top1_agreement=close.top1,
+        reference=str(reference),
     )
 
 
 def simulate(build: Build, inputs: Mapping[str, Array], engine: str, exact: bool, progress: Progress | None) -> dict[str, Array]:
-    """The outputs as real values ``(samples, *shape)``: of the network by NumPy or C simulation, or of the float model."""
+    """The outputs as real values ``(samples, *shape)``: of the network by NumPy or C simulation, or of the reference."""
     arrays = checked(build, inputs)
     if engine == "float":
-        return float_outputs(ir.load(build.float_model), arrays, progress)
+        return reference_of(build).outputs(arrays, progress)
     words = encode_inputs(build.graph, arrays)
     if engine == "numpy":
         return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))

@@ -22,7 +22,7 @@ from edgeflow.quant.convert.move import (
 from edgeflow.quant.convert.norm import convert_layer_norm, convert_softmax
 from edgeflow.quant.convert.pool import convert_mean_pool
 from edgeflow.quant.convert.unary import convert_unary
-from edgeflow.quant.float_graph import origin
+from edgeflow.quant.float_graph import origin, output_name, required_input
 from edgeflow.quant.plan import UNARY
 
 Converter = Callable[[ir.Node, Context], None]
@@ -32,8 +32,14 @@ def _constant_tokens(node: ir.Node, context: Context) -> None:
     """Constant tokens become constant operands where they are read."""
 
 
+def _attends(node: ir.Node, context: Context) -> None:
+    """The host does it: the integer input is the mask of zeros and ones already."""
+    context.set(output_name(node), context.tensor(required_input(node, 0)))
+
+
 CONVERTERS: Mapping[str, Converter] = {
     "Add": convert_add,
+    "Attends": _attends,
     "Attention": convert_attention,
     "Concat": convert_concat,
     "ConstantTokens": _constant_tokens,

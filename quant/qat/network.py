@@ -23,7 +23,7 @@ from edgeflow.quant.qat.sites import find_sites, first_formats
 from edgeflow.quant.torch_graph import OPERATORS, patches
 
 STEP_SPREAD = 256  # steps of a layer's weights share a multiplier's shift: none starts this many times below the largest
-CONTROL = {("Attention", 3), ("MeanPool", 1)}
+CONTROL = {("Attention", 3), ("MeanPool", 1), ("Attends", 0), ("Attends", 1), ("Attends", 2)}
 EVALUATED = 64  # samples at a time
 
 

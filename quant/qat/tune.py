@@ -16,13 +16,13 @@ from edgeflow.hw.errors import CalibrationError, InputError, ToolchainError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.bits import LINEAR, layer_bits
 from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.conversion import vocabulary
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.given import has_given_formats
 from edgeflow.quant.hawq.layers import find_layers
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import tuning_order
 from edgeflow.quant.inputs import check_ids, model_data
+from edgeflow.quant.masks import vocabulary
 from edgeflow.quant.observe import observe
 from edgeflow.quant.qat.equalize import equalized
 from edgeflow.quant.qat.options import FineTuning

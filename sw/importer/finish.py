@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from edgeflow.sw.importer.canonical import BATCH_NAME
 from edgeflow.sw.importer.functions import OPSET, attach_functions
-from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, REFUSED, batch_of, shape_of
+from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES, batch_of, shape_of
 
 _ROLES = {
     ("Linear", 1): "weight", ("Linear", 2): "bias", ("PatchEmbed", 1): "weight", ("PatchEmbed", 2): "bias",
@@ -14,7 +16,7 @@ _ROLES = {
     ("PositionEmbedding", 1): "table",
     ("ConstantTokens", 1): "tokens", ("Reshape", 1): "shape",
 }  # fmt: skip
-_KEPT = (ORIGIN, ORIGIN_TYPE, REFUSED)
+_KEPT = (ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES)
 
 
 def symbolic_batch(model: ir.Model) -> None:
@@ -31,9 +33,17 @@ def symbolic_batch(model: ir.Model) -> None:
             value.shape = ir.Shape([BATCH_NAME, *shape[1:]])
 
 
-def readable_names(model: ir.Model) -> None:
-    """Name nodes after their origin, values after their node and constants after node and role; each name once."""
+def readable_names(model: ir.Model, original: Collection[str]) -> None:
+    """Name nodes after their origin, values after their node and constants after node and role; each name once.
+
+    What rules put in the place of a value has its name: a node whose output is one of the ``original`` values keeps that name as
+    metadata, for the comparison of both.
+    """
     graph = model.graph
+    for node in graph:
+        node.metadata_props.pop(ORIGINAL, None)
+        if node.outputs[0].name in original:
+            node.metadata_props[ORIGINAL] = str(node.outputs[0].name)
     taken = {str(value.name) for value in (*graph.inputs, *graph.outputs)}
 
     def unique(name: str) -> str:

@@ -71,6 +71,18 @@ _BODIES = {
             axes = Constant <value_ints = [1]> ()
             y = ReduceMean <keepdims = 0> (x, axes)
         }""",
+    "Attends": """
+        Attends (m, low, high) => (y) {
+            real = Cast <to = 1> (m)
+            last = Constant <value_ints = [-1]> ()
+            column = Unsqueeze (real, last)
+            above = GreaterOrEqual (column, low)
+            below = LessOrEqual (column, high)
+            inside = And (above, below)
+            number = Cast <to = 1> (inside)
+            found = ReduceMax <keepdims = 0> (number, last)
+            y = Cast <to = 9> (found)
+        }""",
     "Silu": """
         Silu (x) => (y) {
             gate = Sigmoid (x)

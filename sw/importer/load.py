@@ -45,16 +45,16 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         ONNX does not define.
     """
     file = Path(path)
-    proto = _parse(file)
-    _forget_impossible_sizes(proto)
-    for tensor in _tensors(proto):
+    proto = parse(file)
+    forget_impossible_sizes(proto)
+    for tensor in tensors(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _check_external(file, tensor)
+            check_external(file, tensor)
     try:
         onnx.load_external_data_for_model(proto, str(file.parent))
         _check_mode(file, proto)
-        proto = raised(file, proto, _nodes(proto))
-        single_precision(_graphs(proto.graph), _nodes(proto), _tensors(proto))
+        proto = raised(file, proto, nodes(proto))
+        single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
         _drop_constant_inputs(proto.graph)
         unread = drop_unread_inputs(proto)
         with _unlogged():
@@ -111,7 +111,7 @@ def drop_unread_inputs(proto: onnx.ModelProto) -> tuple[str, ...]:
     return unread
 
 
-def _parse(file: Path) -> onnx.ModelProto:
+def parse(file: Path) -> onnx.ModelProto:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -132,13 +132,13 @@ def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
     """UnsupportedError for a model in training mode, in which outputs depend on the other samples of a batch, or on chance."""
     constants = {
         name: attribute.t
-        for node in _nodes(proto) if node.op_type == "Constant"
+        for node in nodes(proto) if node.op_type == "Constant"
         for name in node.output
         for attribute in node.attribute if attribute.HasField("t")
     }  # fmt: skip
-    constants |= {tensor.name: tensor for graph in _graphs(proto.graph) for tensor in graph.initializer}
+    constants |= {tensor.name: tensor for graph in graphs(proto.graph) for tensor in graph.initializer}
     training = []
-    for node in _nodes(proto):
+    for node in nodes(proto):
         mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0)
         flag = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
         if (node.op_type == "BatchNormalization" and mode) or (flag is not None and np.any(onnx.numpy_helper.to_array(flag))):
@@ -148,7 +148,7 @@ def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
         raise UnsupportedError(f"{file}: exported in training mode: {listed}; call model.eval() and export again")
 
 
-def _forget_impossible_sizes(proto: onnx.ModelProto) -> None:
+def forget_impossible_sizes(proto: onnx.ModelProto) -> None:
     """Paddle writes -1 for an axis of any size: such an axis has no size."""
     for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
         for axis in value.type.tensor_type.shape.dim:
@@ -156,34 +156,34 @@ def _forget_impossible_sizes(proto: onnx.ModelProto) -> None:
                 axis.ClearField("dim_value")
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _graphs(inner)
+                yield from graphs(inner)
 
 
-def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for function in proto.functions:
         yield from function.node
-    for graph in _graphs(proto.graph):
+    for graph in graphs(proto.graph):
         yield from graph.node
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    for graph in _graphs(proto.graph):
+def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for graph in graphs(proto.graph):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-    for node in _nodes(proto):
+    for node in nodes(proto):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
 
 
-def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
+def check_external(file: Path, tensor: onnx.TensorProto) -> None:
     """External data must lie, whole, in a regular file inside the model's own folder, symbolic links resolved."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")

@@ -115,6 +115,7 @@ def _evaluate(model: ir.Model, shapes: Shapes) -> None:
 def canonicalize(model: ir.Model, shapes: Shapes) -> None:
     """Rewrite a static model into canonical operators as far as the rules reach; :func:`verify_canonical` tells the rest."""
     RemoveUnusedNodesPass()(model)
+    original = {str(output.name) for node in model.graph for output in node.outputs}
     probe_masks(model, shapes)
     RemoveUnusedNodesPass()(model)
     explicit_axes(model)
@@ -126,7 +127,7 @@ def canonicalize(model: ir.Model, shapes: Shapes) -> None:
     RemoveUnusedNodesPass()(model)
     register_constants(model.graph)
     symbolic_batch(model)
-    readable_names(model)
+    readable_names(model, original)
     finish(model)
 
 

@@ -17,18 +17,24 @@ _TYPE_ATTRIBUTES = frozenset(("to", "dtype", "softmax_precision"))
 
 def single_precision(
     graphs: Iterable[onnx.GraphProto], nodes: Iterable[onnx.NodeProto], tensors: Iterable[onnx.TensorProto]
-) -> None:
-    """Change every tensor, declaration and type attribute in place; the tensors' data must be in memory."""
+) -> bool:
+    """Change every tensor, declaration and type attribute in place, and say whether any was of another type; the tensors' data must
+    be in memory."""
+    changed = False
     for tensor in tensors:
         if tensor.data_type in _OTHERS:
             with np.errstate(over="ignore"):  # infinity is refused, or is a mask, later
                 array = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+            changed = True
     for graph in graphs:
         for value in (*graph.input, *graph.output, *graph.value_info):
             if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in _OTHERS:
                 value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+                changed = True
     for node in nodes:
         for attribute in node.attribute:
             if attribute.name in _TYPE_ATTRIBUTES and attribute.type == onnx.AttributeProto.INT and attribute.i in _OTHERS:
                 attribute.i = onnx.TensorProto.FLOAT
+                changed = True
+    return changed

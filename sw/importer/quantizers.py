@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 """Operator domains of QONNX, under the names that exporters have used."""
-_LINEAR_DOMAINS = ("", "ai.onnx", "com.microsoft")
+LINEAR_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _MOVES = frozenset(
     ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Expand", "Tile", "Split", "Identity", "Dropout",
      "DepthToSpace", "SpaceToDepth")
@@ -152,7 +152,7 @@ def take_out(model: ir.Model) -> Quantizers | None:
 
 
 def _is_linear(node: ir.Node, op_type: str) -> bool:
-    return node.op_type == op_type and node.domain in _LINEAR_DOMAINS
+    return node.op_type == op_type and node.domain in LINEAR_DOMAINS
 
 
 def _is_quantizer(node: ir.Node) -> bool:

@@ -53,12 +53,12 @@ def session(
         raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
 
 
-def _names_read(node: onnx.NodeProto) -> set[str]:
+def names_read(node: onnx.NodeProto) -> set[str]:
     """Values that a node reads, those captured by its branches included."""
     names = set(node.input)
     for attribute in node.attribute:
         for inner in attribute.g.node:
-            names |= _names_read(inner)
+            names |= names_read(inner)
         names |= {entry.name for entry in attribute.g.output}
     return names
 
@@ -73,7 +73,7 @@ def reached_names(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        names = _names_read(node) - {""}
+        names = names_read(node) - {""}
         wanted += names - reached
         reached |= names
     return reached

@@ -129,6 +129,18 @@ UNITS = {
 }
 
 
+class Reference(Protocol):
+    """What the report needs of :class:`edgeflow.sw.reference.Reference`."""
+
+    @property
+    def kind(self) -> Literal["original", "canonical"]:
+        """Which model accuracy is measured against."""
+
+    @property
+    def note(self) -> str | None:
+        """Why, or how it ran."""
+
+
 class Accuracy(Protocol):
     """What the report needs of :class:`edgeflow.sw.accuracy.Accuracy`."""
 
@@ -166,6 +178,7 @@ class ReportInputs:
     cycles: CycleReport
     ranges: Mapping[str, TensorRange]
     accuracy: Accuracy | None
+    reference: Reference
     samples: Samples
     warnings: Sequence[str]
     timings: Mapping[str, float]
@@ -201,6 +214,7 @@ def build(inputs: ReportInputs) -> schema.Report:
             for name, r in unit_resources(program.architecture).items()
         ],
         calibration=_calibration(inputs.samples),
+        reference=schema.ReferenceModel(kind=inputs.reference.kind, note=inputs.reference.note),
         accuracy=_accuracy(inputs),
         quantization=_quantization(inputs),
         bits=inputs.bits,
@@ -264,6 +278,10 @@ def _resources(inputs: ReportInputs) -> schema.ResourceTable:
 
 def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list[str]:
     found = []
+    if inputs.reference.kind == "canonical":
+        found.append(
+            f"The reference is EdgeFlow's canonical model, which was not compared with the original one: {inputs.reference.note}"
+        )
     own = all(line.method == "given" for line in inputs.ranges.values())
     if inputs.samples.random and not own:
         found.append(

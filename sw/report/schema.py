@@ -95,6 +95,14 @@ class Calibration(Strict):
     held_out: Natural
 
 
+class ReferenceModel(Strict):
+    """What accuracy is measured against: the model file itself, in onnxruntime, or, where that does not run, the canonical float
+    graph that EdgeFlow made of it. ``note``: why, or how the file ran."""
+
+    kind: Literal["original", "canonical"]
+    note: str | None
+
+
 class OutputAccuracy(Strict):
     """One output of the network; ``sqnr_db`` null with a note where the ratio is not a finite number."""
 
@@ -373,6 +381,7 @@ class Report(Strict):
     resources: ResourceTable
     unit_resources: list[UnitResources]
     calibration: Calibration
+    reference: ReferenceModel
     accuracy: AccuracyTable
     quantization: Quantization
     bits: Bits | None

@@ -24,6 +24,10 @@ ORIGIN = "edgeflow.origin"
 """Metadata key: name of the ONNX node that a node comes from."""
 ORIGIN_TYPE = "edgeflow.origin_type"
 """Metadata key: operator type of that node, for messages."""
+ORIGINAL = "edgeflow.original"
+"""Metadata key: name of the tensor of the ONNX file that a node's output is, where it is one of the file's."""
+RULES = "edgeflow.rules"
+"""Metadata key: names of the rewrite rules that made a node, the last one last."""
 REFUSED = "edgeflow.refused"
 """Metadata key: why a rule that looked at the node could not take it."""
 BATCH = "edgeflow.batch"
@@ -40,7 +44,18 @@ class _Anchored(pattern.RewriteRule):
     def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
         if node.op_type != self.anchor:
             return None
-        return super().try_rewrite(model, graph_or_function, node, **options)
+        before = _rules_behind(node)
+        found = super().try_rewrite(model, graph_or_function, node, **options)
+        for made in () if found is None else found.new_nodes:
+            made.metadata_props[RULES] = ", ".join(dict.fromkeys((*before, str(self.name))))
+        return found
+
+
+def _rules_behind(node: ir.Node) -> list[str]:
+    """Rules that made a node, or what it alone reads."""
+    makers = [value.producer() for value in node.inputs if value is not None and consumers(value) == 1]
+    made = [maker.metadata_props.get(RULES, "") for maker in (*makers, node) if maker is not None]
+    return [name for names in made for name in names.split(", ") if name]
 
 
 class Rule(pattern.RewriteRuleClassBase):

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -34,6 +34,14 @@ from edgeflow.sim.cycles import estimate
 from edgeflow.sw.lowering import lower, units
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
 from edgeflow.sw.samples import Samples, Unseen
+
+
+@dataclass(frozen=True)
+class Reference:
+    """As edgeflow.sw.reference.Reference."""
+
+    kind: Literal["original", "canonical"] = "original"
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         cycles=estimate(program, graph, board, 200.0),
         ranges={r.name: r for r in RANGES},
         accuracy=Accuracy({"logits": 38.5}, 0.9375, layers, 0.875, 0.9),
+        reference=Reference(),
         samples=SAMPLES,
         warnings=("the model has <two> heads",),
         timings={"import": 0.25, "quantize": 1.5},

@@ -1,0 +1,260 @@
+"""The user's own file as onnxruntime runs it: the reference that the canonical model, and the integer network, are held to.
+
+The file itself is not touched. In memory its format version is lowered to what onnxruntime reads, half and double precision become
+float32, and QONNX's quantizers, which onnxruntime does not know, become standard operators (QONNX, arXiv 2206.07527).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.inliner
+from onnx import helper, numpy_helper
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.quant.session import MAXIMUM_IR_VERSION, first_line
+from edgeflow.sw.importer.load import check_external, forget_impossible_sizes, graphs, nodes, parse, tensors
+from edgeflow.sw.importer.opset import raised
+from edgeflow.sw.importer.precision import single_precision
+from edgeflow.sw.importer.quantizers import LINEAR_DOMAINS, QONNX
+from edgeflow.sw.importer.run import names_read, run, session
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Original:
+    """A model file in memory, whole and in float32; ``quantized``: it has quantizers; ``widened``: it was not all float32."""
+
+    proto: onnx.ModelProto
+    quantized: bool
+    widened: bool
+
+    def as_written(self) -> onnx.ModelProto:
+        """The model with its quantizers, in operators that onnxruntime knows."""
+        return _expanded(self.proto, activations=True) if self.quantized else self.proto
+
+    def float_copy(self) -> onnx.ModelProto:
+        """The model without the quantizers of its activations: what its canonical form computes.
+
+        Constants stay rounded, but for single numbers (the 1 of a GELU), which are what they were meant to be.
+        """
+        return _expanded(self.proto, activations=False) if self.quantized else self.proto
+
+
+def whole(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """The message in a file, its external data inside; ModelError where there is none."""
+    file = Path(path)
+    proto = parse(file)
+    for tensor in tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            check_external(file, tensor)
+    try:
+        onnx.load_external_data_for_model(proto, str(file.parent))
+    except (ValueError, OSError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{file}: its external data cannot be read: {first_line(error)}; export it again") from error
+    return proto
+
+
+def files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """A model file and the files of its external data."""
+    file = Path(path)
+    found = {file: None}
+    for tensor in tensors(parse(file)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            check_external(file, tensor)
+            found[file.parent / next(entry.value for entry in tensor.external_data if entry.key == "location")] = None
+    return list(found)
+
+
+def read_original(path: str | os.PathLike[str]) -> Original:
+    """A model file in memory; ModelError where it cannot be read."""
+    proto = whole(path)
+    proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
+    forget_impossible_sizes(proto)
+    widened = single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
+    quantized = any(_is_quantizer(node) for node in nodes(proto))
+    if quantized and proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    if quantized:  # what stands for a quantizer needs operators of today
+        proto = raised(Path(path), proto, list(nodes(proto)))
+    return Original(proto, quantized, widened)
+
+
+class OriginalSession:
+    """A model in onnxruntime that returns the named tensors ``(N, ...)``, computed values or outputs, for N samples of any number.
+
+    A batch that the file fixes is kept: samples run in groups of that size, the last one filled up. A file that declares a batch of
+    any size and holds reshapes to a batch of one runs sample by sample. Raises ModelError where onnxruntime refuses the model.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, tensors: Sequence[str], batch: int, optimize: bool = True) -> None:
+        self.tensors = tuple(tensors)
+        self._session = session(proto, tensors, optimize)
+        constant = {tensor.name for tensor in proto.graph.initializer}
+        self._inputs = {entry.name: entry.type.tensor_type for entry in proto.graph.input if entry.name not in constant}
+        self._batch = batch
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The named tensors; ModelError where onnxruntime fails on the inputs."""
+        count = len(next(iter(inputs.values())))
+        dims = [kind.shape.dim for name, kind in self._inputs.items() if name in inputs]
+        fixed = min((dim[0].dim_value for dim in dims if dim and dim[0].dim_value), default=0)
+        parts = []
+        start = 0
+        while start < count:
+            size = min(fixed or self._batch, count - start)
+            piece = {name: array[start : start + size] for name, array in inputs.items()}
+            try:
+                part = self._group(piece, size, fixed or size)
+            except ModelError:
+                if fixed or self._batch == 1:
+                    raise
+                self._batch = 1
+                continue
+            parts.append(part)
+            start += size
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.tensors}
+
+    def _group(self, piece: Mapping[str, Array], size: int, group: int) -> dict[str, Array]:
+        given = {name: self._input(name, kind, piece, group) for name, kind in self._inputs.items()}
+        found = run(self._session, given, self.tensors)
+        for name, array in found.items():
+            if not array.ndim or len(array) != group:
+                raise ModelError(f"the first axis of {name!r} does not count the {group} samples of the inputs")
+        return {name: array[:size] for name, array in found.items()}
+
+    def _input(self, name: str, kind: onnx.TypeProto.Tensor, piece: Mapping[str, Array], group: int) -> Array:
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        if name not in piece:  # nothing reads it
+            return np.zeros([dim.dim_value or (group if i == 0 else 1) for i, dim in enumerate(kind.shape.dim)], dtype)
+        array = piece[name].astype(dtype)
+        return np.concatenate([array, np.repeat(array[-1:], group - len(array), axis=0)]) if len(array) < group else array
+
+
+# Quantizers
+
+
+def _is_quant(node: onnx.NodeProto) -> bool:
+    return node.domain in QONNX and node.op_type in ("Quant", "BipolarQuant", "Trunc")
+
+
+def _is_linear(node: onnx.NodeProto, op_type: str) -> bool:
+    return node.op_type == op_type and node.domain in LINEAR_DOMAINS
+
+
+def _is_quantizer(node: onnx.NodeProto) -> bool:
+    return _is_quant(node) or _is_linear(node, "QuantizeLinear") or _is_linear(node, "DequantizeLinear")
+
+
+def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
+    """A copy with QONNX's quantizers in standard operators; without ``activations``, those of computed values are left out."""
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    graph = result.graph
+    del graph.node[:], graph.value_info[:]
+    constants = _constants(proto.graph)
+    moving = {entry.name for entry in proto.graph.input if entry.name not in constants}
+    integers: set[str] = set()  # values between QuantizeLinear and DequantizeLinear that are real now
+    for node in proto.graph.node:
+        source = node.input[0] if node.input else ""
+        moves = any(name in moving for name in names_read(node))
+        if moves:
+            moving.update(node.output)
+        number = source in constants and constants[source].size == 1 and constants[source].dtype.kind == "f"
+        starts = (moves or number) and not activations and (_is_quant(node) or _is_linear(node, "QuantizeLinear"))
+        ends = source in integers and _is_linear(node, "DequantizeLinear")
+        if starts or ends or (source in integers and node.op_type == "Clip"):
+            graph.node.append(helper.make_node("Identity", [source], list(node.output), name=node.name))
+        elif _is_quant(node):
+            graph.node.extend(_in_standard_operators(node, constants))
+        else:
+            graph.node.append(node)
+        if (starts and not _is_quant(node)) or (source in integers and not ends):
+            integers.update(node.output)
+    return result
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return {name: numpy_helper.to_array(tensor) for name, tensor in found.items()}
+
+
+def _in_standard_operators(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Iterator[onnx.NodeProto]:
+    """``(clip(round(x / scale + zero point)) - zero point) * scale`` of a Quant, ``sign(x) * scale`` of a BipolarQuant."""
+    made = _Nodes(node.output[0])
+    x, scale = node.input[0], node.input[1]
+    if node.op_type == "BipolarQuant":
+        positive = made("GreaterOrEqual", x, made.number(0.0))
+        made.last("Mul", made("Where", positive, made.number(1.0), made.number(-1.0)), scale)
+        yield from made.nodes
+        return
+    bits = constants.get(node.input[3]) if len(node.input) > 3 else None
+    if node.op_type == "Trunc" or bits is None or bits.size != 1:
+        raise UnsupportedError(f"{node.name} ({node.op_type}): it has no form in standard operators")
+    options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    signed, narrow = bool(options.get("signed", 1)), bool(options.get("narrow", 0))
+    width = float(bits.reshape(()))
+    low = -(2.0 ** (width - 1)) + narrow if signed else 0.0
+    high = 2.0 ** (width - 1) - 1 if signed else 2.0**width - 1 - narrow
+    exact = made("Add", made("Div", x, scale), node.input[2])
+    words = made(
+        "Clip", _rounded(made, exact, options.get("rounding_mode", b"ROUND").decode()), made.number(low), made.number(high)
+    )
+    made.last("Mul", made("Sub", words, node.input[2]), scale)
+    yield from made.nodes
+
+
+def _rounded(made: _Nodes, x: str, mode: str) -> str:
+    mode = mode.upper()
+    simple = {"ROUND": "Round", "HALF_EVEN": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
+    if mode in simple:
+        return made(simple[mode], x)
+    sign, size = made("Sign", x), made("Abs", x)
+    half = made.number(0.5)
+    away = {
+        "ROUND_TO_ZERO": lambda: made("Floor", size),
+        "DOWN": lambda: made("Floor", size),
+        "UP": lambda: made("Ceil", size),
+        "HALF_UP": lambda: made("Floor", made("Add", size, half)),
+        "HALF_DOWN": lambda: made("Ceil", made("Sub", size, half)),
+    }
+    if mode not in away:
+        raise UnsupportedError(f"rounding mode {mode!r} has no form in standard operators")
+    return made("Mul", sign, away[mode]())
+
+
+class _Nodes:
+    """Nodes in the place of one, whose output the last of them makes."""
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+        self.nodes: list[onnx.NodeProto] = []
+
+    def __call__(self, op_type: str, *inputs: str) -> str:
+        return self._add(op_type, inputs, f"{self.output}//{len(self.nodes)}")
+
+    def last(self, op_type: str, *inputs: str) -> None:
+        """Make the output of the replaced node."""
+        self._add(op_type, inputs, self.output)
+
+    def number(self, value: float) -> str:
+        """A constant."""
+        name = f"{self.output}//{len(self.nodes)}"
+        tensor = numpy_helper.from_array(np.array(value, np.float32), name)
+        self.nodes.append(helper.make_node("Constant", [], [name], name=name, value=tensor))
+        return name
+
+    def _add(self, op_type: str, inputs: Sequence[str], output: str) -> str:
+        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=f"{output}/{op_type}"))
+        return output
