@@ -89,8 +89,10 @@ def _replace(graph: ir.Graph, mask: ir.Value, value: ir.Value, role: Role) -> No
 
 def _mask(graph: ir.Graph, entry: ir.Value, states: Mapping[float, State]) -> ir.Value:
     """The value that is not 0 exactly where a key takes part; what the input's values stand for becomes its metadata."""
-    direct = all(state is None or state == (number != 0) for number, state in states.items() if number >= 0)
-    if direct:  # negative values would be taken for keys that take part: they are refused where the model ignores them
+    soft = any(state is None for number, state in states.items() if 0 < number < 1)
+    meant = {number: state for number, state in states.items() if number >= 0 and not (soft and number != int(number))}
+    direct = all(state is None or state == (number != 0) for number, state in meant.items())
+    if direct:  # what would be taken for a key that takes part, and is none in the model, is refused
         states = {number: state if state == (number != 0) else None for number, state in states.items()}
     values = MaskValues(_intervals(states, True), _intervals(states, False))
     if direct and None not in states.values():
