@@ -10,6 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.quant.exact import exact_constant
+
 ORIGIN = "edgeflow.origin"
 
 
@@ -76,6 +78,14 @@ class FloatGraph:
         value = self.model.graph.initializers.get(name)
         return None if value is None or value.const_value is None else value.const_value.numpy()
 
+    def exact(self, name: str) -> NDArray[np.float64] | None:
+        """The same in double precision, as it was before it was rounded where the model knows (see quant/exact.py)."""
+        producer = self.producers.get(name)
+        if producer is not None and producer.op_type == "ConstantTokens":
+            return self.exact(required_input(producer, 1))
+        array = self.constant(name)
+        return None if array is None else exact_constant(self.model.graph.initializers[name], array)
+
 
 def origin(node: ir.Node) -> str:
     """The name of the model's own node, for messages."""
@@ -105,10 +115,10 @@ def output_name(node: ir.Node) -> str:
 
 def parameter(graph: FloatGraph, node: ir.Node, index: int) -> NDArray[np.float64]:
     """A constant input in double precision."""
-    array = graph.constant(required_input(node, index))
+    array = graph.exact(required_input(node, index))
     if array is None:
         raise ValueError(f"{origin(node)}: input {index} of {node.op_type} must be a constant")
-    return array.astype(np.float64)
+    return array
 
 
 def sample_shape(value: ir.Value) -> tuple[int, ...]:

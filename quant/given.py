@@ -3,14 +3,20 @@
 A node of a canonical model may say in its ``metadata_props`` in which format it reads an operand, under ``edgeflow.format.<i>`` for
 its input ``i`` (an activation, or the constant weight of a linear layer), and under ``edgeflow.format.out`` in which a graph output
 that it makes leaves the network. Each is a JSON object with the fields of a QType that matter: ``bits``, ``signed``, ``scale`` (a
-number; for weights also a list, one for each output channel), ``zero_point`` and ``rounding``. The quantizer keeps such formats as
-they are; the rest it calibrates.
+number, or a list: one for each channel of an activation, or each output channel of weights), ``zero_point`` and ``rounding``. The
+quantizer keeps such formats as they are; the rest it calibrates.
+
+Where a value is made in one format and read in others, ``edgeflow.format.made`` on its node, or on the graph input, says the first;
+with the field ``offset``, which is added to what the integers stand for. ``edgeflow.format.index`` on an activation function is the
+format in which its argument indexes its table. Weights of a layer that reads a scale for each channel are on their grid once these
+scales are multiplied into them: such a layer's weight format is that of the products.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,49 +29,77 @@ from edgeflow.quant.float_graph import FloatGraph, Use, origin
 
 PREFIX = "edgeflow.format."
 OUT = "out"
+MADE = "made"
+INDEX = "index"
 WARNINGS = "edgeflow.warnings"
 """Metadata key of a model: what the user should know of how it was read, lines as a JSON list."""
 GRID = 1e-3  # of a step, that float32 may move a weight off its grid
 
+Place = int | str | None
+"""An input of a node by its number, MADE, INDEX, or None for the graph output that it makes."""
 
-def give_format(node: ir.Node, index: int | None, qtype: QType) -> None:
-    """Have ``node`` read its input ``index`` in a format; None: the graph output that it makes has it."""
-    node.metadata_props[_key(index)] = json.dumps(
-        {
-            "bits": qtype.bits,
-            "signed": qtype.signed,
-            "scale": qtype.scale,
-            "zero_point": qtype.zero_point,
-            "rounding": qtype.rounding.value,
-        }
+
+def format_entry(qtype: QType) -> dict[str, Any]:
+    """A format as the fields of a JSON object."""
+    return {
+        "bits": qtype.bits,
+        "signed": qtype.signed,
+        "scale": qtype.scale,
+        "zero_point": qtype.zero_point,
+        "rounding": qtype.rounding.value,
+    }
+
+
+def read_entry(entry: Mapping[str, Any]) -> QType:
+    """The format in what :func:`format_entry` made; ValueError, KeyError or TypeError for anything else."""
+    scale = entry["scale"]
+    return QType(
+        int(entry["bits"]),
+        bool(entry["signed"]),
+        tuple(map(float, scale)) if isinstance(scale, list) else float(scale),
+        int(entry["zero_point"]),
+        Rounding(entry["rounding"]),
     )
 
 
-def given_format(node: ir.Node, index: int | None) -> QType | None:
-    """The format in which ``node`` reads its input ``index``, or that of the graph output that it makes; None where it is free.
+def give_format(holder: ir.Node | ir.Value, place: Place, qtype: QType, offset: float = 0.0) -> None:
+    """Have a node, or with MADE a graph input, have a format at a place; ``offset`` belongs to MADE alone."""
+    entry = format_entry(qtype)
+    holder.metadata_props[_key(place)] = json.dumps(entry | {"offset": offset} if offset else entry)
+
+
+def given_format(holder: ir.Node | ir.Value, place: Place) -> QType | None:
+    """The format at a place of a node or a graph input; None where it is free.
 
     ModelError where the node holds something else under that name.
     """
-    text = node.metadata_props.get(_key(index))
+    entry = _entry(holder, place)
+    return None if entry is None else entry[0]
+
+
+def _entry(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, float] | None:
+    text = holder.metadata_props.get(_key(place))
     if text is None:
         return None
     try:
         found = json.loads(text)
-        scale = found["scale"]
-        return QType(
-            int(found["bits"]),
-            bool(found["signed"]),
-            tuple(map(float, scale)) if isinstance(scale, list) else float(scale),
-            int(found["zero_point"]),
-            Rounding(found["rounding"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{origin(node)}: the metadata {_key(index)} is no format; export the model again") from error
+        return read_entry(found), float(found.get("offset", 0.0))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        where = origin(holder) if isinstance(holder, ir.Node) else holder.name
+        raise ModelError(f"{where}: the metadata {_key(place)} is no format; export the model again") from error
 
 
 def has_given_formats(graph: FloatGraph) -> bool:
     """Whether any node of a model brings a format along."""
     return any(key.startswith(PREFIX) for node in graph.nodes for key in node.metadata_props)
+
+
+def made_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
+    """The format in which a value is made, and the offset of what its integers stand for; None where it is free."""
+    producer = graph.producers.get(name)
+    if producer is not None:
+        return _entry(producer, MADE)
+    return next((_entry(value, MADE) for value in graph.model.graph.inputs if value.name == name), None)
 
 
 def model_warnings(model: ir.Model) -> tuple[str, ...]:
@@ -114,7 +148,11 @@ def read_format(use: Use) -> QType | None:
 
 
 def tensor_format(graph: FloatGraph, name: str) -> QType | None:
-    """The one format in which everything reads a value, graph outputs included; None if there is none or not just one."""
+    """The format in which a value is made, or else the one in which everything reads it, graph outputs included; None if there is
+    none or not just one."""
+    made = made_format(graph, name)
+    if made is not None:
+        return made[0]
     found = [read_format(use) for use in graph.uses_of(name)]
     if name in graph.outputs:
         producer = graph.producers.get(name)
@@ -148,5 +186,5 @@ def words(weight: NDArray[np.float64], qtype: QType, axis: int, where: str) -> I
     return nearest.astype(np.int64)
 
 
-def _key(index: int | None) -> str:
-    return f"{PREFIX}{OUT if index is None else index}"
+def _key(place: Place) -> str:
+    return f"{PREFIX}{OUT if place is None else place}"

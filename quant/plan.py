@@ -24,7 +24,7 @@ from edgeflow.hw.ops.attention import MAXIMUM_HEAD, MAXIMUM_OUTPUT_SHIFT, NUMERA
 from edgeflow.quant.bits import EMBEDDINGS, LINEAR, MOVES, Widths
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_name, parameter, required_input
-from edgeflow.quant.given import given_format, partly_given, read_format, tensor_format
+from edgeflow.quant.given import given_format, made_format, partly_given, read_format, tensor_format
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
     SCALE_SPREAD,
@@ -41,8 +41,11 @@ from edgeflow.quant.ranges import (
     tensor_groups,
 )
 
+SAME_SCALE = 1e-5  # relative: products and ratios of scales that were rounded to float32
+NUMERATOR_ERROR = 1e-3  # relative, that 16-bit numerators may put into a given scale
 NUMERATOR_LIMIT = (1 << NUMERATOR_BITS) - 1
 ZERO_POINTS = frozenset(("Linear", "PatchEmbed", "LayerNormalization", "Concat"))  # operators that make tensors with a zero point
+CHANNEL_SCALES = frozenset((*LINEAR, "LayerNormalization", "SelectTokens", "Attention"))  # that make tensors with them
 
 UNARY = frozenset(
     (
@@ -198,8 +201,7 @@ class Plan:
     def _decide(self, name: str) -> Interpretation:
         given = tensor_format(self.graph, name)
         if given is not None and self._provided(name, given):
-            self._record(name, name, Interpretation(given), "tensor", "given")
-            return Interpretation(given)
+            return self._given(name, given)
         if given is not None or partly_given(self.graph, name):
             return self._ungiven(name)
         use = self.graph.sole_use(name)
@@ -233,12 +235,25 @@ class Plan:
                 return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
         return Interpretation(self.stream(name))
 
+    def _given(self, name: str, qtype: QType) -> Interpretation:
+        """A value in the format that the model gives it."""
+        made = made_format(self.graph, name)
+        offset = 0.0 if made is None else made[1]
+        channels = len(self.statistics[name].mean)
+        found = Interpretation(qtype, np.full(channels, offset) if offset else None)
+        self._record(name, name, found, "channel" if isinstance(qtype.scale, tuple) else "tensor", "given")
+        return found
+
     def _provided(self, name: str, given: QType) -> bool:
         """Whether what makes a value can make it in a given format."""
         producer = self.graph.producers.get(name)
+        by_channel = isinstance(given.scale, tuple)
         if producer is None:
-            return name in self.statistics
+            return name in self.statistics and not by_channel
         op = producer.op_type
+        fused = self.fused_linear(producer) is not None
+        if by_channel and op not in CHANNEL_SCALES and not (op in UNARY and fused):
+            return False
         if op in ("Softmax", "SelectChannels"):
             return False
         if op in MOVES and op != "Concat":  # moved and nothing else: what is moved has the same format
@@ -246,7 +261,6 @@ class Plan:
             return self.graph.sole_use(source) is not None and self._provided(source, given)
         if op == "Attention":
             return given == self.attention(producer).output.qtype
-        fused = self.fused_linear(producer) is not None
         return given.zero_point == 0 or fused or op in ZERO_POINTS or op in UNARY
 
     def _ungiven(self, name: str) -> Interpretation:
@@ -300,11 +314,9 @@ class Plan:
         channels = q_stats.shape[-1]
         bits, equalize = self.config.attention_bits, self.config.equalization
         given_q, given_k, given_v = (self._attention_operand(node, i) for i in range(3))
-        if given_q is not None and given_k is not None:
-            query, key = given_q, given_k
-            score_scale = np.full(heads, float(query.qtype.scales) * float(key.qtype.scales))
-            return self._attention_output(node, query, key, given_v, score_scale)
         groups = head_groups(channels, heads)
+        if given_q is not None and given_k is not None:
+            return self._attention_output(node, given_q, given_k, given_v, self._score_scale(node, given_q, given_k, groups))
         if any(given_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
             groups, equalize = tensor_groups(channels), False
         k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) and equalize else None
@@ -318,7 +330,22 @@ class Plan:
         key = Interpretation(_signed(bits, scale / balance), k_offset)
         self._record(q, q, query, "head", chosen.method)
         self._record(k, k, key, "head", chosen.method)
-        return self._attention_output(node, query, key, given_v, scale[:: channels // heads] ** 2)
+        return self._attention_output(node, query, key, given_v, self._score_scale(node, query, key, head_groups(channels, heads)))
+
+    def _score_scale(
+        self, node: ir.Node, query: Interpretation, key: Interpretation, groups: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """What one unit of each head's scores stands for: the product of the scales of any of its channels, which are all the same.
+
+        UnsupportedError where they are not."""
+        product = np.broadcast_to(query.qtype.scales * key.qtype.scales, groups.shape)
+        first = _first(product, groups)
+        if not _same_scales(product, first[groups]):
+            raise UnsupportedError(
+                f"{origin(node)}: queries and keys have scales by channel whose products differ within a head; quantize them by"
+                " head or by tensor"
+            )
+        return first
 
     def _attention_output(
         self,
@@ -336,6 +363,12 @@ class Plan:
         fixed, equalize = given_format(node, 2) is not None, self.config.equalization
         shared = tensor_groups(len(groups)) if fixed else groups  # a copy of a tensor with a zero point has one scale
         asked = tensor_format(self.graph, output)
+        if value is not None and asked is not None and isinstance(asked.scale, tuple):
+            ratio = np.broadcast_to(value.qtype.scales, groups.shape) / asked.scales
+            first = _first(ratio, groups)
+            numerator, shift = numerators(first)
+            if _same_scales(ratio, first[groups]) and np.abs(numerator * 2.0**-shift / first - 1.0).max() < NUMERATOR_ERROR:
+                return AttentionFormats(query, key, value, Interpretation(asked), score_scale, numerator, shift)
         if asked is None and self.demands(output) <= {Demand.NARROW}:
             value = value or self._values(v, shared, equalize and not fixed)
             v_scale = np.broadcast_to(value.qtype.scales, groups.shape)
@@ -351,7 +384,8 @@ class Plan:
                 value = Interpretation(_signed(bits, v_range.scale[shared]))
                 self._record(v, v, value, "head", v_range.method)
             by_head = np.broadcast_to(value.qtype.scales, groups.shape)[:: len(groups) // heads]
-            stream = asked if asked is not None and asked.zero_point == 0 else self.stream(output)
+            taken = asked is not None and asked.zero_point == 0 and isinstance(asked.scale, float)
+            stream = asked if taken and asked is not None else self.stream(output)
             # An output that is next to nothing beside the values must not ask for more than the largest numerator.
             stream = replace(stream, scale=max(float(stream.scales), float(by_head.max()) / NUMERATOR_LIMIT))
             out = Interpretation(stream)
@@ -501,6 +535,17 @@ def numerators(factor: NDArray[np.float64]) -> tuple[IntArray, int]:
     shift = min(shift, MAXIMUM_OUTPUT_SHIFT)
     words = np.clip(np.floor(factor * 2.0**shift + 0.5), 1, NUMERATOR_LIMIT)
     return words.astype(np.int64), shift
+
+
+def _first(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The value of the first channel of each group; channels of a group stand side by side."""
+    found: NDArray[np.float64] = values[np.searchsorted(groups, np.arange(groups.max() + 1))]
+    return found
+
+
+def _same_scales(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether scales are the same but for what rounding to float32 does to them."""
+    return bool(np.abs(a / b - 1.0).max() < SAME_SCALE)
 
 
 def _signed(bits: int, scale: NDArray[np.float64]) -> QType:

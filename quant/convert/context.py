@@ -70,12 +70,12 @@ class Context:
 
     def constant(self, value: str, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
         """A constant operand beside an activation of per-sample ``shape``, without its batch axis; None for an activation."""
-        array = self.graph.constant(value)
+        array = self.graph.exact(value)
         if array is None:
             return None
         while array.ndim > len(shape) or (array.ndim == len(shape) > 1 and array.shape[0] == 1 and shape[0] != 1):
             array = array.reshape(array.shape[1:])
-        return array.astype(np.float64)
+        return array
 
     # Operands
 
@@ -86,7 +86,9 @@ class Context:
         tensor = self.tensor(value)
         given = self.given(value, node)
         if given is not None:
-            return tensor if self.qtype(tensor) == given else self.copy(value, given, f"{value}/given", node), Interpretation(given)
+            if self.plan.chosen(value).qtype == given:
+                return tensor, self.plan.chosen(value)
+            return self.copy(value, given, f"{value}/given", node), Interpretation(given)
         if self.qtype(tensor).bits <= 8:
             return tensor, self.plan.chosen(value)
         qtype = self.plan.narrow(value, node)

@@ -9,6 +9,7 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.quant.convert.context import Context, as_words
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
+from edgeflow.quant.given import given_format
 
 TABLE_BITS = 8
 ROW_LIMIT = (1 << (TABLE_BITS - 1)) - 1
@@ -21,7 +22,8 @@ def convert_embedding(node: ir.Node, context: Context) -> None:
         raise UnsupportedError(f"{where}: token ids must be an input of the model, not computed")
     out = context.plan.qtype(output)
     table = parameter(context.graph, node, 1)
-    scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT
+    given = given_format(node, 1)
+    scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT if given is None else given.scales
     multiplier, shift = dyadic(scale / float(out.scales), context.config.short_multiplier_bits)
     # A row of zeros (that of the padding id), or one too small for any multiplier, takes the smallest: a scale of 0 is no format.
     vanishing = multiplier == 0

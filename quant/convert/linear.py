@@ -17,7 +17,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
 from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
-from edgeflow.quant.given import given_format, words
+from edgeflow.quant.given import INDEX, given_format, words
 from edgeflow.quant.plan import HeadPadding, Interpretation
 
 COPY_BITS = 8  # of weights that only carry channels on, all 0 or 1
@@ -94,10 +94,12 @@ def given_parameters(
     table: bool = False,
 ) -> LinearParameters:
     """Parameters of a layer whose weights ``(K, N)`` are given as integers, with their format: they stay as they are, and so does
-    the bias where it is a multiple of a unit of the accumulator. ``table``: the outputs are a table's indices."""
-    step = np.broadcast_to(qtype.scales * float(x.qtype.scales), bias.shape)
+    the bias where it is a multiple of a unit of the accumulator. The scales of an input that has them by channel are in the weights
+    already. ``table``: the outputs are a table's indices."""
+    folded = isinstance(x.qtype.scale, tuple)
+    step = np.broadcast_to(qtype.scales * (1.0 if folded else float(x.qtype.scales)), bias.shape)
     if x.offset is not None:
-        bias = bias + x.offset @ (weight * qtype.scales)
+        bias = bias + x.offset @ (weight * qtype.scales / (x.qtype.scales[:, None] if folded else 1.0))
     if y.offset is not None:
         bias = bias - y.offset
     scale = np.broadcast_to(y.qtype.scales, bias.shape)
@@ -253,7 +255,9 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
         context.set(value, build.node("linear", inputs, value, out, origin(linear), attributes))
         return
     function = unary_function(context.graph.model, node)
-    index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
+    index = given_format(node, INDEX)
+    if index is None:
+        index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
     context.indices[before] = index
     inputs, attributes = _prepare(linear, context, value, Interpretation(index), table=True)
     # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
@@ -264,7 +268,7 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
     multiplier, shift = dyadic(np.broadcast_to(step / out.scales, (channels,)), context.config.short_multiplier_bits)
     inputs.append(build.constant(f"{value}/table", as_words(values / step), 16))
     inputs.append(build.constant(f"{value}/output_multiplier", multiplier, 32))
-    attributes |= {"has_table": True, "index_bits": INDEX_BITS, "output_shift": shift}
+    attributes |= {"has_table": True, "index_bits": index.bits, "output_shift": shift}
     context.set(value, build.node("linear", inputs, value, out, origin(linear), attributes))
 
 
@@ -324,7 +328,8 @@ def _prepare(
     if context.plan.widths.compensated(node):
         seen = _seen(node, context, x, made, out, extra, residual)
     if given is not None:
-        found = given_parameters(words(weight, given, 1, origin(node)), given, bias, made, out, context.config, table)
+        folded = weight * made.qtype.scales[:, None] if isinstance(made.qtype.scale, tuple) else weight
+        found = given_parameters(words(folded, given, 1, origin(node)), given, bias, made, out, context.config, table)
     else:
         found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen, table)
     if found.errors is not None:

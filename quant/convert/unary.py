@@ -15,6 +15,7 @@ from edgeflow.hw.ops.smooth import ENTRY_BITS, smooth_parameters
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, required_input
+from edgeflow.quant.given import INDEX, given_format
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import STILL
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
@@ -142,7 +143,9 @@ def convert_unary(node: ir.Node, context: Context) -> None:
     function = unary_function(context.graph.model, node)
     if context.qtype(stream).bits > TABLE_BITS and _convert_smooth(function, stream, output, out, where, context):
         return
-    wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config), TABLE_BITS)
+    wanted = given_format(node, INDEX)
+    if wanted is None:
+        wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config), TABLE_BITS)
     index = context.requantize(stream, wanted, f"{output}/index", where)
     entries = out.quantize(table_values(function, wanted))
     table = context.builder.constant(f"{output}/table", entries, out.bits, out.signed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import IntArray, Node, Overflow, QType
 from edgeflow.quant.bits import EMBEDDINGS, LINEAR
 from edgeflow.quant.builder import Correspondence
+from edgeflow.quant.exact import give_exact
 from edgeflow.quant.float_graph import input_name, output_name, parameter, required_input
+from edgeflow.quant.given import format_entry
 from edgeflow.quant.plan import UNARY
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
 from edgeflow.sw.export.forms import WIDEST, Form
@@ -93,7 +96,7 @@ class Exporter:
             source = maker.inputs[0]
             if readings.format(source) == qtype:  # padded
                 return self._tensor(source)
-            return self._quantizer(self._tensor(source), qtype, self._form.name(tensor), value)
+            return self._quantizer(self._tensor(source), tensor, self._form.name(tensor), value)
         exact = self._exact[value]
         if maker is not None and maker.op in MOVED:
             return exact
@@ -101,15 +104,31 @@ class Exporter:
             return exact
         producer = self._float.producers.get(value)
         if maker is not None and producer is not None and producer.op_type == "Attention" and maker.op != "attention":
-            narrow = readings.format(maker.inputs[0])
-            exact = self._quantizer(exact, narrow, self._form.name(f"{value}/padded"), value)
+            exact = self._quantizer(exact, maker.inputs[0], self._form.name(f"{value}/padded"), value, {"inside": True})
         name = self._form.name(f"{value}/quantized") if value in self._float.inputs else value
-        return self._quantizer(exact, qtype, name, value)
+        return self._quantizer(exact, tensor, name, value, self._described(tensor, value))
 
-    def _quantizer(self, x: str, qtype: QType, name: str, value: str) -> str:
-        self._form.quantizer(x, qtype, name)
+    def _quantizer(self, x: str, tensor: str, name: str, value: str, more: Mapping[str, Any] = MappingProxyType({})) -> str:
+        """The quantizer of a tensor, with the tensor's format as it is and ``more`` beside it."""
+        self._form.quantizer(x, self._readings.format(tensor), name)
+        self._form.note({**format_entry(self._readings.channel_format(tensor)), **more})
         self._note_shape(name, value)
         return name
+
+    def _described(self, tensor: str, value: str) -> dict[str, Any]:
+        """What an activation function has beside its format: an offset, and the format that its table is indexed in."""
+        producer, found = self._float.producers.get(value), dict[str, Any]()
+        if producer is None or producer.op_type not in UNARY:
+            return found
+        offset, maker = self._offset(value), self._readings.makers[tensor]
+        if offset is not None:
+            found["offset"] = float(offset[0])
+        index = self._indices.get(required_input(producer, 0))
+        if maker.op == "table":
+            index = self._readings.graph.tensors[maker.inputs[0]].qtype
+        if index is not None:
+            found["index"] = format_entry(index)
+        return found
 
     def _operand(self, node: ir.Node, index: int) -> str:
         """What an exported node reads as its input ``index``."""
@@ -167,10 +186,9 @@ class Exporter:
         made.attribute.extend(attributes)
         self._form.nodes.append(made)
         self._note_shape(name, output)
-        if offset is None or node.op_type not in UNARY:
+        if offset is None or node.op_type not in UNARY or not offset.any():
             return name
-        amount = offset[0] if not np.ptp(offset) else offset
-        constant = self._form.initializer(f"{output}/offset", np.asarray(amount, np.float32))
+        constant = self._form.initializer(f"{output}/offset", np.asarray(offset[0], np.float32))  # the same for all channels
         return self._form.node("Sub", [name, constant], self._form.name(f"{output}/less_offset"))
 
     def _finish(self, output: str) -> None:
@@ -211,7 +229,7 @@ class Exporter:
     def _shifted_bias(self, node: ir.Node) -> str:
         offset = self._offset(output_name(node))
         bias = parameter(self._float, node, 2) - (0.0 if offset is None else offset)
-        return self._form.initializer(f"{output_name(node)}/bias", bias.astype(np.float32))
+        return self._form.rounded(f"{output_name(node)}/bias", np.asarray(bias))
 
     def _table(self, maker: Node, output: str) -> str:
         constants, out = self._readings.graph.constants, self._readings.graph.tensors[maker.output].qtype
@@ -224,7 +242,7 @@ class Exporter:
         """Weight and bias operands of a linear layer."""
         name, layer = output_name(node), self._layer(node, maker)
         bits = self._readings.graph.tensors[maker.inputs[WEIGHT]].qtype.bits
-        bias = self._form.initializer(f"{name}/bias", layer.bias.astype(np.float32))
+        bias = self._form.rounded(f"{name}/bias", layer.bias)
         shape = self._float.constant(required_input(node, 1)).shape  # type: ignore[union-attr]
         if node.op_type == "PatchEmbed":
             qtype = _weights(bits, layer.step / layer.x_scale)
@@ -292,6 +310,9 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     RemoveUnusedNodesPass()(model)
     form.settle(model)
+    for name, value in model.graph.initializers.items():
+        if name in form.exact:
+            give_exact(value, form.exact[name])
     made_proto: onnx.ModelProto = ir.to_proto(model)
     return made_proto
 

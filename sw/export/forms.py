@@ -6,6 +6,7 @@ the format beside them.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeflow.hw.graph import IntArray, QType, Rounding
+from edgeflow.quant.exact import EXACT
+from edgeflow.quant.given import format_entry
 
 QONNX_DOMAIN = "qonnx.custom_op.general"
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice")  # that onnxruntime moves a DequantizeLinear past
@@ -43,6 +46,8 @@ class Form(ABC):
     def __init__(self, reserved: Sequence[str]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.exact: dict[str, NDArray[np.float64]] = {}
+        """What initializers were before they were rounded to float32."""
         self._taken = set(reserved)
 
     def name(self, wanted: str) -> str:
@@ -59,10 +64,20 @@ class Form(ABC):
         self.initializers.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
+    def rounded(self, name: str, array: NDArray[np.float64]) -> str:
+        """Add a constant in float32, and remember what it was; returns its name."""
+        name = self.initializer(name, array.astype(np.float32))
+        self.exact[name] = array
+        return name
+
     def node(self, op: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
         """Add a node named after its output, which must be a name of :meth:`name`; returns the output."""
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", domain=domain, **attributes))
         return output
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Have the last node, which ends a quantizer, say what the quantizer stands for, in EdgeFlow's own numbers."""
+        self.nodes[-1].metadata_props.add(key=EXACT, value=json.dumps(dict(entry)))
 
     @abstractmethod
     def quantizer(self, x: str, qtype: QType, output: str) -> None:
@@ -103,7 +118,9 @@ class Qdq(Form):
         if qtype.zero_point:
             operands.append(self.initializer(f"{name}/zero_point", np.full(qtype.scales.shape, qtype.zero_point, dtype)))
         along: dict[str, Any] = {} if axis is None else {"axis": axis}
-        return self.node("DequantizeLinear", operands, self.name(name), **along)
+        output = self.node("DequantizeLinear", operands, self.name(name), **along)
+        self.note(format_entry(qtype))
+        return output
 
     def settle(self, model: ir.Model) -> None:
         """Repeat quantizers behind data movement.
@@ -138,6 +155,7 @@ class Qonnx(Form):
         real = self.initializer(f"{name}/real", ((words - qtype.zero_point) * scale).astype(np.float32))
         output = self.name(name)
         self._quant(real, qtype, scale, output)
+        self.note(format_entry(qtype))
         return output
 
     def _quant(self, x: str, qtype: QType, scale: NDArray[np.float64], output: str) -> None:
@@ -162,6 +180,8 @@ def _repeat(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, moved: bool) -
     for copied in _chain(quantizer):
         operands = [value if i == 0 else operand for i, operand in enumerate(copied.inputs)]
         made = ir.node(copied.op_type, operands, attributes=dict(copied.attributes), name=f"{before.name}/{copied.op_type}")
+        if EXACT in copied.metadata_props:
+            made.metadata_props[EXACT] = json.dumps({**json.loads(copied.metadata_props[EXACT]), "inside": True})
         if copied.outputs[0].type is not None:
             made.outputs[0].shape, made.outputs[0].type = value.shape, copied.outputs[0].type
         graph.insert_after(before, made)

@@ -57,13 +57,16 @@ class Readings:
 
     def format(self, tensor: str) -> QType:
         """The format of a tensor for the channels of the model; one scale where all channels have the same."""
+        qtype = self.channel_format(tensor)
+        return qtype if np.ptp(qtype.scales) else replace(qtype, scale=float(qtype.scales.flat[0]))
+
+    def channel_format(self, tensor: str) -> QType:
+        """The format of a tensor for the channels of the model, with a scale for each where the tensor has that."""
         qtype = self.graph.tensors[tensor].qtype
         scales, known = qtype.scales, self.correspondence.get(tensor)
-        if scales.ndim and known is not None and known.channels is not None:
-            scales = scales[known.channels]
-        if scales.ndim and np.ptp(scales):
-            return replace(qtype, scale=tuple(map(float, scales)))
-        return replace(qtype, scale=float(scales.flat[0]))
+        if not scales.ndim or known is None or known.channels is None:
+            return qtype
+        return replace(qtype, scale=tuple(map(float, scales[known.channels])))
 
     def maker(self, node: ir.Node) -> Node | None:
         """The integer node that computes a float node, or the layer that absorbs it; None for constants."""

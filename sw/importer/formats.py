@@ -21,10 +21,12 @@ import onnx_ir as ir
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
 from edgeflow.quant.bits import EMBEDDINGS
-from edgeflow.quant.given import GRID, WARNINGS, give_format, words
+from edgeflow.quant.exact import give_exact
+from edgeflow.quant.given import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
-from edgeflow.sw.importer.quantizers import Quantizers, Reading, Weights
+from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
+from edgeflow.sw.importer.quantizers import Quantizer, Quantizers, Reading, Weights
 from edgeflow.sw.importer.run import to_proto
 from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
 
@@ -40,10 +42,10 @@ _PROBES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """The readings of a model and the sorted elements of their sources on the sample."""
+    """The readings of a model, their sources and what is quantized by channel on the sample, and the sorted elements of these."""
 
     readings: tuple[Reading, ...]
-    names: Mapping[ir.Value, str]
+    arrays: Mapping[ir.Value, Array]
     elements: Mapping[ir.Value, Reals]
 
 
@@ -51,9 +53,16 @@ def sample_sources(model: ir.Model, shapes: Shapes, quantizers: Quantizers) -> S
     """Compute the sources of all readings of a static model, before it is rewritten."""
     present = {*model.graph.inputs, *(output for node in model.graph for output in node.outputs)}
     readings = tuple(reading for reading in quantizers.readings if reading.source in present)
-    names = {reading.source: str(reading.source.name) for reading in readings}
+    by_channel = {
+        quantizer.value
+        for reading in readings
+        for quantizer in (reading.quantizer, reading.made)
+        if quantizer is not None and quantizer.axis is not None
+    }
+    names = {value: str(value.name) for value in (*(reading.source for reading in readings), *(by_channel & present))}
     found = _run(model, shapes, list(names.values()))
-    return Samples(readings, names, {value: _elements(found[name]) for value, name in names.items()})
+    arrays = {value: found[name] for value, name in names.items()}
+    return Samples(readings, arrays, {value: _elements(array) for value, array in arrays.items()})
 
 
 def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
@@ -87,6 +96,8 @@ def give_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, sample
     attached.outputs()
     warnings += attached.lost()
     warnings += _give_weights(model, quantizers.weights)
+    _give_exact(model, quantizers.exact)
+    warnings += fold_offsets(model)
     if warnings:
         model.metadata_props[WARNINGS] = json.dumps(list(dict.fromkeys(warnings)))
 
@@ -110,31 +121,67 @@ class _Attached:
         constant = {output for node in model.graph if node.op_type == "ConstantTokens" for output in node.outputs}
         self.edges = [edge for edge in edges if edge[2] not in constant]
         names = sorted({str(value.name) for _, _, value in self.edges})
-        self.found = {name: _elements(array) for name, array in _run(model, shapes, names).items()}
+        self.arrays = _run(model, shapes, names)
+        self.found = {name: _elements(array) for name, array in self.arrays.items()}
         self.taken: set[Reading] = set()
 
     def readings(self) -> None:
-        """Find the format of every reading of the canonical model."""
+        """Find the format of every reading of the canonical model, and those in which its values are made."""
         for node, index, value in self.edges:
             reading = self._find(node, index, self.found[str(value.name)])
             if reading is None:
                 continue
             match, factor = reading
             self.taken.add(match)
-            if match.quantizer is None:
-                continue
-            qtype = match.quantizer.qtype
-            if factor != 1.0:
-                qtype = dataclasses.replace(qtype, scale=float(np.asarray(qtype.scale)) / factor)
-            _check(node, qtype, match.quantizer.name)
-            give_format(node, index, _made_by(value, qtype))
+            if match.quantizer is not None:
+                qtype = self._format(match, match.quantizer, value, factor)
+                _check(node, index, qtype, match.quantizer.name)
+                give_format(node, index, _made_by(value, qtype))
+            self._give_made(match, value, factor)
+
+    def _give_made(self, reading: Reading, value: ir.Value, factor: float) -> None:
+        """Have what makes a value say in which format, if the model does."""
+        if reading.made is None:
+            return
+        qtype = _made_by(value, self._format(reading, reading.made, value, factor))
+        root = _root(value)
+        holder = root.producer() or root
+        give_format(holder, MADE, qtype)
+        if reading.made.offset:
+            holder.metadata_props[OFFSET] = repr(reading.made.offset)
+        if reading.made.index is not None:
+            give_format(holder, INDEX, reading.made.index)
+
+    def _format(self, reading: Reading, quantizer: Quantizer, value: ir.Value, factor: float) -> QType:
+        """The format of a quantizer for a canonical value, which times ``factor`` is the source of the reading."""
+        qtype, arrays = quantizer.qtype, self.samples.arrays
+        source = arrays[quantizer.value if quantizer.value in arrays else reading.source]
+        if quantizer.axis is not None:
+            found = self.arrays.get(str(value.name))
+            if quantizer.axis % source.ndim != source.ndim - 1 or len(qtype.scales) != source.shape[-1]:
+                raise UnsupportedError(
+                    f"{quantizer.name}: an activation with scales along another axis than that of its channels, the last one, is"
+                    " not supported; quantize it by tensor or by channel"
+                )
+            if found is not None and not _same_channels(found, source, factor):
+                raise UnsupportedError(
+                    f"{quantizer.name}: an activation with a scale for each channel is not supported where its channels are"
+                    " rearranged; quantize it by tensor"
+                )
+        if factor == 1.0:
+            return qtype
+        scale = qtype.scales / factor
+        return dataclasses.replace(qtype, scale=tuple(map(float, scale)) if scale.ndim else float(scale))
 
     def outputs(self) -> None:
         """Formats of the model's outputs."""
         for reading in self.by_reader.get("", ()):
             node = self.model.graph.outputs[reading.index].producer()
             if reading.quantizer is not None and node is not None:
-                give_format(node, None, _made_by(node.outputs[0], reading.quantizer.qtype))
+                qtype = self._format(reading, reading.quantizer, node.outputs[0], 1.0)
+                _check(node, None, qtype, reading.quantizer.name)
+                give_format(node, None, _made_by(node.outputs[0], qtype))
+                self._give_made(reading, node.outputs[0], 1.0)
                 self.taken.add(reading)
 
     def _find(self, node: ir.Node, index: int, elements: Reals) -> tuple[Reading, float] | None:
@@ -171,6 +218,26 @@ class _Attached:
             f"{len(names)} quantizers of intermediate results are left out, since EdgeFlow computes these inside one operator"
             f" (attention, an activation function, a product with its bias): {_listed(list(names))}"
         ]
+
+
+def _root(value: ir.Value) -> ir.Value:
+    """What data movement to a value starts from."""
+    while True:
+        node = value.producer()
+        if node is None or node.op_type not in _MOVES or node.op_type == "ConstantTokens" or node.inputs[0] is None:
+            return value
+        value = node.inputs[0]
+
+
+def _same_channels(array: Array, source: Array, factor: float) -> bool:
+    """Whether each channel of a value holds, times ``factor``, elements of the same channel of its source."""
+    if array.shape[-1] != source.shape[-1]:
+        return False
+    columns = [np.sort(a.reshape(-1, a.shape[-1]).astype(np.float64), axis=0) for a in (array * factor, source)]
+    largest = float(np.abs(columns[1]).max(initial=0.0))
+    if columns[0].shape == columns[1].shape:
+        return bool(np.abs(columns[0] - columns[1]).max(initial=0.0) <= _TOLERANCE * largest)
+    return all(_contains(b, a, _TOLERANCE * largest) for a, b in zip(*(c.T for c in columns), strict=True))
 
 
 def _made_by(value: ir.Value, qtype: QType) -> QType:
@@ -213,11 +280,17 @@ def _contains(source: Reals, elements: Reals, limit: float) -> bool:
     return bool(np.minimum(np.abs(after - elements), np.abs(before - elements)).max() <= limit)
 
 
-def _check(node: ir.Node, qtype: QType, name: str) -> None:
-    if qtype.bits > 8 and node.op_type in ("Linear", "PatchEmbed"):
+def _check(node: ir.Node, index: int | None, qtype: QType, name: str) -> None:
+    what = node.metadata_props.get(ORIGIN, node.op_type)
+    if index is not None and qtype.bits > 8 and node.op_type in ("Linear", "PatchEmbed"):
         raise UnsupportedError(
-            f"{name}: {node.metadata_props.get(ORIGIN, node.op_type)} would read {qtype.bits} bits; linear layers read at most 8:"
-            " quantize it to 8 bits or fewer"
+            f"{name}: {what} would read {qtype.bits} bits; linear layers read at most 8: quantize it to 8 bits or fewer"
+        )
+    folds = index is not None and (node.op_type == "Linear" or (node.op_type == "Attention" and index < 3))
+    if isinstance(qtype.scale, tuple) and np.unique(qtype.scales).size > 1 and not folds:
+        raise UnsupportedError(
+            f"{name}: a scale for each channel of what {what} ({node.op_type}) {'makes' if index is None else 'reads'} is not"
+            " supported, only of what linear layers and attention read; quantize it by tensor"
         )
 
 
@@ -237,21 +310,73 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
             assert value.const_value is not None
             array = value.const_value.numpy().astype(np.float64)
             axis = 1 if node.op_type == "Linear" else 0
+            x = given_format(node, 0)
             # The bias is a constant of the same node.
             weight = next((entry for entry in group if entry.words.ndim > 1), None)
             if weight is not None:
-                qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
+                if x is not None and isinstance(x.scale, tuple):
+                    qtype = _folded_type(weight, array, x)
+                    array = array * x.scales[:, None]
+                else:
+                    qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
                 words(array, qtype, axis, weight.name)  # refuses what is not on that grid
                 give_format(node, 1, qtype)
         elif node.op_type in EMBEDDINGS and any(entry.index == 0 for entry in group):
             entry = next(entry for entry in group if entry.index == 0)
-            warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
+            if _rows_of(node, entry):
+                give_format(node, 1, QType(8, True, tuple(map(float, entry.scale))))
+            else:
+                warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
     return warnings
+
+
+def _rows_of(node: ir.Node, table: Weights) -> bool:
+    """Whether an embedding has the words of a table as they are stored, with 8 bits and a scale for each row."""
+    value = node.inputs[1]
+    if value is None or value.const_value is None or table.axis != 0 or table.bits != 8 or table.words.ndim != 2:
+        return False
+    array = value.const_value.numpy().astype(np.float64)
+    real = table.words * table.scale[:, None]
+    return array.shape == real.shape and bool((np.abs(array - real) <= _COLUMN_TOLERANCE * np.abs(real)).all())
+
+
+def _folded_type(weight: Weights, array: Reals, x: QType) -> QType:
+    """The format of a layer's weights ``(K, N)`` times the scales by channel of what it reads, all multiples of one scale for each
+    output.
+
+    ModelError where they are not, as when weights were quantized without these scales."""
+    if np.unique(x.scales).size == 1:  # which may just as well be outside the weights
+        qtype = _weight_type(weight, array.T)
+        return dataclasses.replace(qtype, scale=tuple(map(float, np.broadcast_to(qtype.scales, array.shape[1:]) * x.scales[0])))
+    try:
+        return _weight_type(weight, (array * x.scales[:, None]).T)
+    except ModelError:
+        raise UnsupportedError(
+            f"{weight.name}: the weights are read with activations that have a scale for each channel, but are not multiples of one"
+            " scale once these are multiplied into them; quantize the activations by tensor"
+        ) from None
+
+
+def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Reals]]) -> None:
+    """Have constants that came through as they were say what they were before they were rounded."""
+    known: dict[bytes, list[tuple[Array, Reals]]] = {}
+    for array, reals in exact:
+        known.setdefault(array.astype(np.float32).tobytes(), []).append((array, reals))
+    for value in model.graph.initializers.values():
+        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+            continue
+        constant = value.const_value.numpy()
+        found = known.get(constant.tobytes(), [])
+        if found and all(np.array_equal(found[0][1], other) for _, other in found):
+            give_exact(value, found[0][1].reshape(constant.shape))
 
 
 def _weight_type(weight: Weights, rows: Reals) -> QType:
     """The format of a layer's weights, given as ``rows (channels, elements)``."""
-    bits = _weight_bits(weight)
+    bits = weight.bits or _weight_bits(weight)
+    direct = _direct_scales(weight, rows)
+    if direct is not None:
+        return QType(bits, True, direct)
     if weight.axis is not None and np.unique(weight.scale).size > 1:
         return QType(bits, True, tuple(_channel_scales(weight, weight.axis, rows)))
     scale = float(weight.scale.reshape(-1)[0])
@@ -263,6 +388,18 @@ def _weight_type(weight: Weights, rows: Reals) -> QType:
         if weight.words.size // max(weight.words.shape[axis], 1) == rows.shape[1]:
             return QType(bits, True, tuple(_channel_scales(weight, axis, rows)))
     raise ModelError(f"{weight.name}: its scale cannot be followed to the layer that reads it; export the model again")
+
+
+def _direct_scales(weight: Weights, rows: Reals) -> tuple[float, ...] | None:
+    """The scale of each row where rows are the channels of the constant as it was stored; None where they are not."""
+    axis = 0 if weight.axis is None else weight.axis % weight.words.ndim
+    if weight.axis is None or weight.words.shape[axis] != len(rows):
+        return None
+    scale = np.broadcast_to(weight.scale, (len(rows),))
+    real = np.moveaxis(weight.words, axis, 0).reshape(len(rows), -1) * scale[:, None]
+    if real.shape != rows.shape or (np.abs(real - rows) > _COLUMN_TOLERANCE * np.abs(real)).any():
+        return None
+    return tuple(map(float, scale))
 
 
 def _weight_bits(weight: Weights) -> int:

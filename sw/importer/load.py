@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import InlinePass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.quant.exact import EXACT
 from edgeflow.quant.session import first_line
 from edgeflow.sw.importer.opset import OPSETS, raised
 from edgeflow.sw.importer.precision import single_precision
@@ -230,7 +231,8 @@ def _check_operands(file: Path, model: ir.Model) -> None:
 
 
 def _name_nodes(model: ir.Model) -> None:
-    """Give every node a name of its own and remember it, with the operator type, as its origin."""
+    """Give every node a name of its own and remember it, with the operator type, as its origin; of the metadata, only what
+    EdgeFlow's exports say of quantizers stays."""
     taken: set[str] = set()
     for number, node in enumerate(model.graph.all_nodes()):
         name = node.name or f"{node.op_type}_{number}"
@@ -240,7 +242,10 @@ def _name_nodes(model: ir.Model) -> None:
             unique = f"{name}_{count}"
         taken.add(unique)
         node.name = unique
+        own = node.metadata_props.get(EXACT)
         node.metadata_props.clear()
+        if own is not None and is_known(node):
+            node.metadata_props[EXACT] = own
         node.metadata_props[ORIGIN] = unique
         node.metadata_props[ORIGIN_TYPE] = node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
 

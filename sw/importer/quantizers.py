@@ -7,14 +7,20 @@ Three families of operators say the same: a value is rounded to integers of some
 - ``Quant`` of QONNX (Pappalardo et al., arXiv 2206.07527), with scale, zero point and bits as operands.
 - ``BipolarQuant`` of QONNX, for constants: one bit, -1 or +1.
 
-Constants are rounded here and now. Of every other value each reading remembers the quantizer that it passes, if any; data movement
-commutes with quantizers, since these have one scale for the tensor. :mod:`edgeflow.sw.importer.formats` gives the formats to the
-canonical nodes.
+Constants are rounded here and now. Of every other value each reading remembers the quantizer that it passes, if any, and the one
+behind the value itself, if all readings pass that. Data movement commutes with quantizers that have one scale for the tensor; those
+with a scale for each channel, the last axis, keep it where channels stay what they are.
+:mod:`edgeflow.sw.importer.formats` gives the formats to the canonical nodes.
+
+What EdgeFlow exports says in ``metadata_props`` of a quantizer's last node, under ``edgeflow.exact``, which format it stands for:
+with the digits that float32 lacks, the rounding, and what standard operators cannot say. That counts where the nodes still say the
+same as far as they go; where another tool has changed them, they count, and a warning tells.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +30,8 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType, Rounding
+from edgeflow.quant.exact import EXACT, decode_exact
+from edgeflow.quant.given import read_entry
 from edgeflow.sw.importer.constants import Constants
 
 Array = npt.NDArray[Any]
@@ -53,10 +61,20 @@ _EVALUATED: dict[str, Callable[[Array], Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
-    """A quantizer of an activation: the node's name for messages, and the format."""
+    """A quantizer of an activation: the node's name for messages, and the format, whose scales are one or those of ``axis`` of the
+    quantized ``value``.
+
+    Of an exported activation function ``offset`` is what its file takes off before the quantizer, in EdgeFlow's own numbers, and
+    ``index`` the format of its table's index; what is ``inside`` follows from the formats around it.
+    """
 
     name: str
     qtype: QType
+    value: ir.Value
+    axis: int | None = None
+    offset: float = 0.0
+    index: QType | None = None
+    inside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +82,7 @@ class Reading:
     """One reading of a computed value by a node that is not data movement: ``source`` is what data movement starts from.
 
     ``reader`` and ``op_type`` are those of the node, empty for an output of the model; ``quantizer`` is the last one between source
-    and reader.
+    and reader, ``made`` the first one if every reading of the source passes it.
     """
 
     reader: str
@@ -72,29 +90,34 @@ class Reading:
     index: int
     source: ir.Value
     quantizer: Quantizer | None
+    made: Quantizer | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A quantized constant and who reads it: ``words * scale`` with the axis of the scales (None for one scale)."""
+    """A quantized constant and who reads it: ``words * scale`` with the axis of the scales (None for one scale). ``bits`` are
+    those that an export of EdgeFlow says; None: as few as hold the range from ``low`` to ``high``."""
 
     name: str
     reader: str
     index: int
     words: Array
-    scale: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float64]
     axis: int | None
     low: int
     high: int
+    bits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantizers:
-    """What was taken out of a model; ``warnings`` are lines for the user."""
+    """What was taken out of a model; ``warnings`` are lines for the user, ``exact`` what constants were before they were rounded,
+    pairs of float32 and float64."""
 
     readings: tuple[Reading, ...]
     weights: tuple[Weights, ...]
     warnings: tuple[str, ...]
+    exact: tuple[tuple[Array, npt.NDArray[np.float64]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +163,7 @@ def take_out(model: ir.Model) -> Quantizers | None:
     if not any(_is_quantizer(node) for node in graph):
         return None
     work = _Removal(graph)
+    work.exact_constants()
     for node in list(graph):
         if node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX:
             work.qonnx(node)
@@ -148,7 +172,7 @@ def take_out(model: ir.Model) -> Quantizers | None:
     work.finish_integers()
     readings, warnings = _readings(graph, work.found)
     weights = tuple(entry for constant in work.constants for entry in _weights(constant))
-    return Quantizers(readings, weights, (*work.warnings, *warnings))
+    return Quantizers(readings, weights, (*work.warnings, *warnings), tuple(work.exact))
 
 
 def _is_linear(node: ir.Node, op_type: str) -> bool:
@@ -172,6 +196,7 @@ class _Constant:
     value: ir.Value
     words: Array
     grid: _Grid
+    exact: QType | None
 
 
 class _Removal:
@@ -182,7 +207,48 @@ class _Removal:
         self.known = Constants(graph)
         self.found: list[Quantizer] = []
         self.constants: list[_Constant] = []
+        self.exact: list[tuple[Array, npt.NDArray[np.float64]]] = []
         self.warnings: list[str] = []
+
+    # EdgeFlow's own exports
+
+    def exact_constants(self) -> None:
+        """Remember what the file says of constants before they were rounded, where they still are what that rounds to."""
+        for name, value in self.graph.initializers.items():
+            text = value.metadata_props.get(EXACT)
+            array = None if text is None else self.known.array(value)
+            if text is None or array is None:
+                continue
+            found = decode_exact(text, array)
+            if found is None:
+                self.warnings.append(f"{name}: the constant was changed after EdgeFlow exported it; what it is now counts")
+            else:
+                self.exact.append((array, found))
+
+    def _noted(self, node: ir.Node) -> tuple[QType, dict[str, Any]] | None:
+        """What the last node of a quantizer says of it in EdgeFlow's own numbers."""
+        text = node.metadata_props.get(EXACT)
+        if text is None:
+            return None
+        try:
+            entry = json.loads(text)
+            return read_entry(entry), entry
+        except (ValueError, KeyError, TypeError):
+            self.warnings.append(f"{node.name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself counts")
+            return None
+
+    def _agrees(self, node: ir.Node, exact: QType, standard: QType) -> bool:
+        """Whether EdgeFlow's own numbers and a format of the standard nodes are the same as far as float32 goes."""
+        if not exact.signed and standard.signed:
+            half = 1 << (exact.bits - 1)
+            exact = dataclasses.replace(exact, signed=True, zero_point=exact.zero_point - half)
+        same = exact.scales.ndim >= standard.scales.ndim and np.array_equal(
+            np.broadcast_to(standard.scales.astype(np.float32), exact.scales.shape), exact.scales.astype(np.float32)
+        )
+        if same and (exact.bits, exact.signed, exact.zero_point) == (standard.bits, standard.signed, standard.zero_point):
+            return True
+        self.warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; what it is now counts")
+        return False
 
     # QONNX
 
@@ -365,25 +431,57 @@ class _Removal:
         ir.convenience.replace_all_uses_with(out, value, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
         self.graph.register_initializer(value)
-        self.constants.append(_Constant(str(node.name), value, words, grid))
+        noted = self._noted(node)
+        exact = None if noted is None else noted[0]
+        if exact is not None and not self._same_constant(node, exact, grid):
+            exact = None
+        if exact is not None:
+            self.exact.append((real, words * grid.spread(exact.scales, words.ndim)))
+        self.constants.append(_Constant(str(node.name), value, words, grid, exact))
+
+    def _same_constant(self, node: ir.Node, exact: QType, grid: _Grid) -> bool:
+        """Whether EdgeFlow's own numbers and the standard ones of a constant are the same as far as float32 goes."""
+        scale = grid.scale.reshape(-1)
+        fits = exact.scales.size in (1, scale.size) and exact.minimum >= grid.low and exact.maximum <= grid.high
+        if fits and np.array_equal(np.broadcast_to(exact.scales.astype(np.float32), scale.shape), scale):
+            return True
+        self.warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; what it is now counts")
+        return False
 
     def _activation(self, node: ir.Node, source: ir.Value, grid: _Grid) -> None:
         """Replace a quantizer of an activation by an Identity that carries its number."""
-        if np.unique(grid.scale).size > 1 or np.unique(grid.zero_point).size > 1:
+        zeros = np.unique(grid.zero_point)
+        if zeros.size > 1:
             raise UnsupportedError(
-                f"{node.name} ({node.op_type}): an activation with a scale for each channel is not supported; quantize it by tensor"
+                f"{node.name} ({node.op_type}): an activation with a zero point for each channel is not supported; use one"
             )
-        zero = float(grid.zero_point.reshape(-1)[0])
+        zero = float(zeros[0])
         if zero != int(zero):
             raise UnsupportedError(
                 f"{node.name} ({node.op_type}): its zero point {zero:g} is not an integer; export the model again"
             )
-        qtype = _format(node, float(grid.scale.reshape(-1)[0]), int(zero), grid, self.warnings)
+        scale, axis = _activation_scale(node, grid)
+        standard = _format(node, scale, int(zero), grid, self.warnings)
         kept = ir.node("Identity", [source], name=node.name)
+        made = Quantizer(str(node.name), standard, kept.outputs[0], axis)
+        noted = self._noted(node)
+        if noted is not None and self._agrees(node, noted[0], standard):
+            made = self._own(made, *noted)
         kept.metadata_props.update(node.metadata_props)
         kept.metadata_props[_MARK] = str(len(self.found))
-        self.found.append(Quantizer(str(node.name), qtype))
+        self.found.append(made)
         _replace(self.graph, node, kept)
+
+    def _own(self, made: Quantizer, exact: QType, entry: dict[str, Any]) -> Quantizer:
+        """A quantizer with what EdgeFlow says of it beyond the standard nodes."""
+        axis = made.axis if exact.scales.ndim == 0 or made.axis is not None else -1
+        try:
+            index = read_entry(entry["index"]) if "index" in entry else None
+            offset, inside = float(entry.get("offset", 0.0)), bool(entry.get("inside", False))
+            return dataclasses.replace(made, qtype=exact, axis=axis, offset=offset, index=index, inside=inside)
+        except (ValueError, KeyError, TypeError):
+            self.warnings.append(f"{made.name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself counts")
+            return made
 
     def finish_integers(self) -> None:
         """Between QuantizeLinear and DequantizeLinear real values flow now: QuantizeLinear and the Clips behind it do nothing."""
@@ -405,6 +503,18 @@ class _Removal:
             kept = ir.node("Identity", [node.inputs[0]], name=node.name)
             kept.metadata_props.update(node.metadata_props)
             _replace(self.graph, node, kept)
+
+
+def _activation_scale(node: ir.Node, grid: _Grid) -> tuple[float | tuple[float, ...], int | None]:
+    """One scale, or those of an axis."""
+    scale = grid.scale
+    if np.unique(scale).size == 1:
+        return float(scale.reshape(-1)[0]), None
+    long = [axis for axis, size in enumerate(scale.shape) if size > 1]
+    if len(long) > 1:
+        raise UnsupportedError(f"{node.name} ({node.op_type}): scales for blocks are not supported; quantize by tensor or channel")
+    axis = grid.axis if grid.axis is not None else long[0] - scale.ndim
+    return tuple(map(float, scale.reshape(-1))), axis
 
 
 def _replace(graph: ir.Graph, node: ir.Node, kept: ir.Node) -> None:
@@ -467,7 +577,7 @@ def _integers(dtype: ir.DataType, node: ir.Node) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
-def _format(node: ir.Node, scale: float, zero: int, grid: _Grid, warnings: list[str]) -> QType:
+def _format(node: ir.Node, scale: float | tuple[float, ...], zero: int, grid: _Grid, warnings: list[str]) -> QType:
     """The format of an activation with the integers of a grid."""
     low, high = grid.low, grid.high
     where = f"{node.name} ({node.op_type})"
@@ -498,6 +608,8 @@ def _passed(value: ir.Value) -> tuple[ir.Value, list[int]]:
         node = value.producer()
         if node is None or node.domain != "" or node.op_type not in _MOVES or node.inputs[0] is None:
             return value, marks
+        if node.op_type == "Gather" and _is_constant(node.inputs[0]):  # rows of a table are no data that is moved
+            return value, marks
         if _MARK in node.metadata_props:
             marks.append(int(node.metadata_props[_MARK]))
         value = node.inputs[0]
@@ -514,17 +626,30 @@ def _readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Reading, .
             if value is not None and not (moves and index == 0):
                 ends.append((str(node.name), node.op_type, index, value))
     ends += [("", "", index, value) for index, value in enumerate(graph.outputs)]
-    for reader, op_type, index, value in ends:
-        source, marks = _passed(value)
-        if source.const_value is not None:
-            continue
-        last = found[marks[0]] if marks else None
-        if last is not None and any(_grid(found[mark].qtype) != _grid(last.qtype) for mark in marks):
+    chains = [(*end[:3], *_passed(end[3])) for end in ends]
+    chains = [(*chain[:4], [mark for mark in chain[4] if not found[mark].inside]) for chain in chains if not _is_constant(chain[3])]
+    first: dict[ir.Value, Quantizer | None] = {}
+    for *_, source, marks in chains:
+        quantizer = found[marks[-1]] if marks else None
+        if source in first and (quantizer is None or _differ(first[source], quantizer)):
+            first[source] = None
+        first.setdefault(source, quantizer)
+    for reader, op_type, index, source, marks in chains:
+        last, made_as = (found[marks[0]] if marks else None), first[source]
+        if last is not None and any(_differ(found[mark], last) and _differ(found[mark], made_as) for mark in marks):
             twice[last.name] = None
-        made.append(Reading(reader, op_type, index, source, last))
+        made.append(Reading(reader, op_type, index, source, last, made_as))
     read = {reading.source for reading in made if reading.quantizer is not None}
     warnings = [f"{name}: quantizes what another quantizer has rounded to other steps; only this one is kept" for name in twice]
     return tuple(reading for reading in made if reading.source in read), warnings
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return value.const_value is not None
+
+
+def _differ(a: Quantizer | None, b: Quantizer | None) -> bool:
+    return a is None or b is None or _grid(a.qtype) != _grid(b.qtype)
 
 
 def _grid(qtype: QType) -> tuple[object, ...]:
@@ -536,13 +661,19 @@ def _weights(constant: _Constant) -> Iterator[Weights]:
     zero = grid.zero_point.reshape(-1)
     # Words are counted from the zero point, and so is their range.
     low, high = int(grid.low - zero.max()), int(grid.high - zero.min())
+    exact = constant.exact
+    scale = (grid.scale if exact is None else exact.scales).astype(np.float64).reshape(-1)
+    bits = None if exact is None else exact.bits
     for reader, index in _readers(constant.value):
-        yield Weights(constant.name, str(reader.name), index, constant.words, grid.scale.reshape(-1), grid.axis, low, high)
+        yield Weights(constant.name, str(reader.name), index, constant.words, scale, grid.axis, low, high, bits)
 
 
 def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+    """Who reads a constant, behind data movement and products with other constants, such as scales that are taken off again."""
     for reader, index in value.uses():
-        if index == 0 and reader.domain == "" and reader.op_type in _MOVES and reader.op_type != "Gather":
+        moved = index == 0 and reader.op_type in _MOVES and reader.op_type != "Gather"
+        product = reader.op_type == "Mul" and all(operand is not None and _is_constant(operand) for operand in reader.inputs)
+        if reader.domain == "" and (moved or product):
             for output in reader.outputs:
                 yield from _readers(output)
         else:

@@ -1,0 +1,111 @@
+"""Numbers that a quantized file takes off what an activation function makes, before the quantizer, become offsets of its format.
+
+A function such as GELU ends at a least value, from which EdgeFlow counts where linear layers read it (quant/plan.py). Its export
+subtracts that number before the quantizer. Here the subtraction goes: layers read the function, and take the number off their bias.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeflow.quant.exact import exact_constant, give_exact
+from edgeflow.quant.given import INDEX, MADE, give_format, given_format, words
+from edgeflow.quant.plan import UNARY
+from edgeflow.sw.rewrite.base import initializer
+
+OFFSET = "edgeflow.offset"
+"""Metadata key, while formats are given: the offset of the format in which a node makes its value, as EdgeFlow exported it."""
+
+
+def fold_offsets(model: ir.Model) -> list[str]:
+    """Fold every addition of a number to an activation function that linear layers alone read, in one format that they all have.
+
+    Returns lines for the user.
+    """
+    warnings = []
+    for node in list(model.graph):
+        noted = float(node.metadata_props.pop(OFFSET, "0"))
+        if node.op_type == "Add":
+            warnings += _fold(model, node, noted)
+    return warnings
+
+
+def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
+    x, number = add.inputs
+    if x is not None and x.const_value is not None:
+        x, number = number, x
+    if x is None or number is None or number.const_value is None or number.const_value.size != 1:
+        return []
+    function, made, layers = x.producer(), given_format(add, MADE), _layers(add.outputs[0])
+    if function is None or function.op_type not in UNARY or not _alone(x) or made is None or not layers:
+        return []
+    before = function.inputs[0]
+    maker = None if before is None else before.producer()
+    if before is None or maker is None or maker.op_type != "Linear" or not _alone(before):
+        return []  # a table of its own has one format for all channels
+    if any(given_format(layer, 0) != made for layer in layers):
+        return []
+    warnings, rounded = [], -float(number.const_value.numpy().reshape(()))
+    offset = noted if np.float32(noted) == np.float32(rounded) else rounded
+    if noted and offset != noted:
+        warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; what it is now counts")
+    index = given_format(add, INDEX)
+    give_format(function, MADE, made, offset)
+    if index is not None:
+        give_format(function, INDEX, index)
+    for layer in layers:
+        _take_off(model, layer, offset)
+    ir.convenience.replace_all_uses_with(add.outputs[0], x)
+    model.graph.remove(add, safe=True)
+    return warnings
+
+
+def _alone(value: ir.Value) -> bool:
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _layers(value: ir.Value) -> list[ir.Node] | None:
+    """The linear layers that read a value, directly or some of its tokens; None if anything else does."""
+    found: list[ir.Node] = []
+    if value.is_graph_output():
+        return None
+    for node, index in value.uses():
+        if node.op_type == "Linear" and index == 0:
+            found.append(node)
+        elif node.op_type == "SelectTokens":
+            behind = _layers(node.outputs[0])
+            if behind is None:
+                return None
+            found += behind
+        else:
+            return None
+    return found
+
+
+def _take_off(model: ir.Model, layer: ir.Node, offset: float) -> None:
+    """Have a layer read ``x`` where it has read ``x - offset``."""
+    weight, bias = (_exact(layer, index) for index in (1, 2))
+    x, qtype = given_format(layer, 0), given_format(layer, 1)
+    if x is not None and qtype is not None:  # its real weights without what float32 takes of them
+        scales = x.scales[:, None] if isinstance(x.scale, tuple) else np.ones((1, 1))
+        weight = words(weight * scales, qtype, 1, str(layer.name)) * qtype.scales / scales
+    moved = bias - offset * weight.sum(axis=0)
+    value = initializer(moved.astype(np.float32))
+    name = f"{layer.name}.shifted"
+    while name in model.graph.initializers:
+        name += "_"
+    value.name = name
+    if value.const_value is not None:
+        value.const_value.name = name
+    give_exact(value, moved)
+    model.graph.register_initializer(value)
+    layer.replace_input_with(2, value)
+
+
+def _exact(layer: ir.Node, index: int) -> NDArray[np.float64]:
+    value = layer.inputs[index]
+    assert value is not None
+    assert value.const_value is not None
+    return exact_constant(value, value.const_value.numpy())
