@@ -44,8 +44,13 @@ def differences(a: Graph, b: Graph) -> Iterator[str]:
                 yield f"{where}: {unequal} of {a.constants[first].size} words differ"
         elif kinds[0] == "input":
             qtypes = [kind.qtype for kind in types]
-            same = np.array_equal(*(np.broadcast_to(q.scales, types[0].shape[-1:]) for q in qtypes))
-            if first != second or not same or qtypes[0].zero_point != qtypes[1].zero_point or qtypes[0].rounding != qtypes[1].rounding:
+            scales = [np.broadcast_to(q.scales, types[0].shape[-1:]) for q in qtypes]
+            same = (
+                np.array_equal(scales[0], scales[1])
+                and qtypes[0].zero_point == qtypes[1].zero_point
+                and qtypes[0].rounding == qtypes[1].rounding
+            )
+            if first != second or not same:
                 yield f"{where}: {qtypes[0]}, {qtypes[1]}"
         else:
             nodes = makers[0][first], makers[1][second]

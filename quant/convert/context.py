@@ -158,7 +158,7 @@ class Context:
         return self.builder.node("requantize", [tensor, constant], name, qtype, where, attributes)
 
     def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str) -> str:
-        """A stream operand that may be a constant, which is quantized on its own wide scale."""
+        """A stream operand that may be a constant, which is quantized on its own wide scale, or in the format that it has."""
         array = self.constant(value, shape)
         if array is None:
             return self.stream(value, node)
@@ -166,8 +166,8 @@ class Context:
             array = np.broadcast_to(array, shape if array.ndim > 1 else shape[-1:])
         bits = self.config.residual_bits
         scale = max(float(np.abs(array).max(initial=0.0)), 1e-12) / ((1 << (bits - 1)) - 1)
-        qtype = QType(bits, True, scale)
-        tensor = self.builder.constant(name, qtype.quantize(array), bits, rows=True)
+        qtype = self.given(value, node) or QType(bits, True, scale)
+        tensor = self.builder.constant(name, qtype.quantize(array), qtype.bits, rows=True)
         self.retype(tensor, qtype)
         return tensor
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
 from edgeflow.quant.bits import EMBEDDINGS
-from edgeflow.quant.exact import give_exact
+from edgeflow.quant.exact import give_exact, is_rounded
 from edgeflow.quant.given import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
@@ -327,13 +327,31 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
                 give_format(node, 1, QType(8, True, tuple(map(float, entry.scale))))
             else:
                 warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
+        elif node.op_type in ("Add", "Mul"):
+            _give_operand(node, group)
     return warnings
+
+
+def _give_operand(node: ir.Node, group: Sequence[Weights]) -> None:
+    """The format of a constant that is added or multiplied, as EdgeFlow exported it."""
+    for index, value in enumerate(node.inputs):
+        producer = None if value is None else value.producer()
+        if producer is not None and producer.op_type == "ConstantTokens":
+            value = producer.inputs[1]
+        array = None if value is None or value.const_value is None else value.const_value.numpy().astype(np.float64)
+        for entry in group if array is not None else ():
+            real = (entry.words * entry.scale.reshape(-1)[0]).reshape(-1)
+            same = array is not None and real.shape == array.reshape(-1).shape and is_rounded(array.reshape(-1), real)
+            if same and entry.bits is not None and entry.axis is None:
+                give_format(node, index, QType(entry.bits, True, float(entry.scale[0])))
 
 
 def _rows_of(node: ir.Node, table: Weights) -> bool:
     """Whether an embedding has the words of a table as they are stored, with 8 bits and a scale for each row."""
     value = node.inputs[1]
-    if value is None or value.const_value is None or table.axis != 0 or table.bits != 8 or table.words.ndim != 2:
+    if value is None or value.const_value is None or table.axis != 0 or table.words.ndim != 2:
+        return False
+    if np.abs(table.words).max(initial=0) > 127:
         return False
     array = value.const_value.numpy().astype(np.float64)
     real = table.words * table.scale[:, None]

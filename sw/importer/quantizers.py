@@ -45,6 +45,8 @@ _MOVES = frozenset(
 )  # fmt: skip
 _MARK = "edgeflow.quantizer"
 _ENDLESS = 1 << 62
+_BITS_16, _UBITS_16 = (-(1 << 15), (1 << 15) - 1), (0, (1 << 16) - 1)
+_CLIP_TOLERANCE = 0.02  # of a step: what float32 may move a limit of 16 bits
 _ROUNDINGS = {"ROUND": Rounding.HALF_EVEN, "HALF_EVEN": Rounding.HALF_EVEN, "HALF_UP": Rounding.HALF_UP}
 _EVALUATED: dict[str, Callable[[Array], Array]] = {
     "ROUND": np.rint,
@@ -311,7 +313,35 @@ class _Removal:
                 f"{node.name} (DequantizeLinear): its scale or zero point is not that of {top.name} (QuantizeLinear) before it;"
                 " export the model again"
             )
+        low, high = self._saturated(top, scale, zero, low, high)
         self._activation(node, source, _Grid(scale, zero, low, high, "ROUND", axis))
+
+    def _saturated(self, top: ir.Node, scale: Array, zero: Array, low: int, high: int) -> tuple[int, int]:
+        """The range of a QuantizeLinear of 16 bits behind a Clip to what fewer bits hold, which is then part of the quantizer.
+
+        That is how formats of 9 to 15 bits are written, as onnxruntime clips no integers of 16 bits."""
+        source = top.inputs[0]
+        clip = None if source is None else source.producer()
+        if (low, high) not in (_BITS_16, _UBITS_16) or clip is None or clip.op_type != "Clip" or clip.domain != "":
+            return low, high
+        limits = [None if _missing(clip, i) else self.known.array(clip.inputs[i]) for i in (1, 2)]  # type: ignore[arg-type]
+        if limits[0] is None or limits[1] is None or zero.size > 1 or clip.inputs[0] is None:
+            return low, high
+        ends = []
+        for limit in limits:
+            exact = np.asarray(limit, np.float64).reshape(-1) / scale + zero
+            nearest = np.unique(np.rint(exact))
+            if nearest.size != 1 or np.abs(exact - nearest).max() > _CLIP_TOLERANCE:
+                return low, high
+            ends.append(int(nearest[0]))
+        signed = low < 0
+        for bits in range(9, 16):
+            if tuple(ends) == ((-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)):
+                if source is not None and len(source.uses()) == 1 and not source.is_graph_output():
+                    top.replace_input_with(0, clip.inputs[0])
+                    self.graph.remove(clip, safe=True)
+                return ends[0], ends[1]
+        return low, high
 
     def _zero_point(self, node: ir.Node) -> Array:
         if _missing(node, 2):

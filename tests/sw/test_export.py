@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import edgeflow
-from edgeflow.hw.errors import InputError, ModelError, UnsupportedError
-from edgeflow.hw.graph import Graph, Overflow, QType
+from edgeflow.hw.errors import InputError, ModelError
+from edgeflow.hw.graph import Overflow, QType
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.conversion import Quantized
 from edgeflow.quant.float_graph import FloatGraph, output_name
@@ -302,38 +302,6 @@ def test_qonnx(network: Case, narrow: Quantized, monkeypatch: pytest.MonkeyPatch
     expected = run(export_qdq(network.model, narrow), network.data, LEVELS[0])
     for name, values in expected.items():
         assert np.array_equal(found[name], values)
-
-
-def read_formats(graph: Graph) -> list[tuple[Any, ...]]:
-    """What every linear layer and attention reads, in order: words of weights, and formats with scales of single precision."""
-    found: list[tuple[Any, ...]] = []
-    for made in graph.nodes:
-        if made.op in ("linear", "attention"):
-            types = [graph.tensors[name].qtype for name in made.inputs[: 1 if made.op == "linear" else 3]]
-            formats = [(t.bits, t.signed, t.zero_point, *np.unique(t.scales.astype(np.float32))) for t in types]
-            words = graph.constants[made.inputs[1]] if made.op == "linear" else np.zeros(0)
-            found.append((made.op, formats, words.shape, words.tolist()))
-    return found
-
-
-@pytest.mark.parametrize("form", [export_qdq, export_qonnx])
-@pytest.mark.parametrize("layers", [{}, {"wide": LayerBits(weight=4, activation=4), "narrow": LayerBits(weight=2, activation=3)}])
-def test_round_trip(form: Any, layers: dict[str, LayerBits], uniform: Case, tmp_path: Path) -> None:
-    """Where every tensor has one scale, EdgeFlow itself takes the exported file and makes the same words and formats of it."""
-    quantized = uniform.quantized(equalization=False, layers=layers)
-    onnx.save(form(uniform.model, quantized), tmp_path / "exported.onnx")
-    again = load(tmp_path / "exported.onnx", uniform.data)
-    returned = again.quantized(equalization=False)
-    assert read_formats(returned.graph) == read_formats(quantized.graph)
-    # QuantizeLinear rounds half to even, and so does what is made of it.
-    modes = {a.s for made in export_qonnx(again.model, returned).graph.node for a in made.attribute if a.name == "rounding_mode"}
-    assert (b"ROUND" in modes) == (form is export_qdq)
-
-
-def test_scales_of_channels_do_not_come_back(block: Case, tmp_path: Path) -> None:
-    onnx.save(export_qdq(block.model, block.quantized()), tmp_path / "exported.onnx")
-    with pytest.raises(UnsupportedError, match="an activation with a scale for each channel is not supported"):
-        import_model(tmp_path / "exported.onnx")
 
 
 def test_sums_of_few_bits(perceptron: Case) -> None:

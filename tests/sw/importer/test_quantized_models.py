@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.given import given_format, model_warnings
+from edgeflow.quant.float_graph import FloatGraph
+from edgeflow.quant.given import given_format, made_format, model_warnings
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim.executor import Executor
@@ -492,22 +493,30 @@ def test_a_wide_stream_and_an_output(tmp_path: Path) -> None:
     assert (np.abs(found - expected) < 0.05).mean() > 0.95
 
 
-def test_other_steps_behind_a_quantizer_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [(0.75,), (0.6, 0.75)])
+def test_quantizers_behind_quantizers(steps: tuple[float, ...], tmp_path: Path) -> None:
+    """A value is made in the steps of the first quantizer and read in those of the last; any between are told."""
     proto = layer()
-    proto.graph.initializer.append(numpy_helper.from_array(np.float32(0.75), "xs2"))
     del proto.graph.node[-1]
-    proto.graph.node.extend(
-        [
-            helper.make_node("QuantizeLinear", ["d", "xs2", "xz"], ["q2"], "quantize2"),
-            helper.make_node("DequantizeLinear", ["q2", "xs2", "xz"], ["d2"], "dequantize2"),
-            helper.make_node("MatMul", ["d2", "v"], ["y"], "product"),
-        ]
-    )
+    source = "d"
+    for number, step in enumerate(steps):
+        scale, words, real = (f"{name}{number}" for name in ("xs", "q", "d"))
+        proto.graph.initializer.append(numpy_helper.from_array(np.float32(step), scale))
+        proto.graph.node.append(helper.make_node("QuantizeLinear", [source, scale, "xz"], [words], f"quantize{number}"))
+        proto.graph.node.append(helper.make_node("DequantizeLinear", [words, scale, "xz"], [real], f"dequantize{number}"))
+        source = real
+    proto.graph.node.append(helper.make_node("MatMul", [source, "v"], ["y"], "product"))
     onnx.save(proto, tmp_path / "model.onnx")
     model = import_model(tmp_path / "model.onnx")
-    assert model_warnings(model) == (
-        "dequantize2: quantizes what another quantizer has rounded to other steps; only this one is kept",
-    )
+    first, last = made_format(FloatGraph(model), "x"), given_format(model.graph.node("product"), 0)
+    assert first is not None
+    assert last is not None
+    assert (first[0].scale, last.scale) == (0.5, 0.75)
+    line = "dequantize1: quantizes what another quantizer has rounded to other steps; only this one is kept"
+    assert model_warnings(model) == ((line,) if len(steps) > 1 else ())
+    x = (np.random.default_rng(2).normal(size=(64, 4)) * 20).astype(np.float32)
+    graph = quantize(model, {"x": x}).graph
+    assert [graph.tensors[node.inputs[0]].qtype.scale for node in graph.nodes] == [0.5, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -515,7 +524,7 @@ def test_other_steps_behind_a_quantizer_are_told(tmp_path: Path) -> None:
     [
         (
             layer(activation_scale=[0.5, 0.5, 0.25, 0.5], activation_zero=[0] * 4),
-            "dequantize .*: an activation with a scale for each",
+            "weights: the weights are read with activations that have a scale for each channel",
         ),
         (layer(weight_scale=np.ones((2, 3)), weight_zero=np.zeros((2, 3)), weight_axis=0), "weights .*: scales for blocks of 'w'"),
         (
