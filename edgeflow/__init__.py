@@ -106,10 +106,13 @@ def save(model: onnx_ir.Model, path: PathLike) -> None:
 
 
 def quantization(**options: Any) -> QuantizationConfig:
-    """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one."""
-    from edgeflow.quant.config import QuantizationConfig
+    """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one.
 
-    return _options("quantization", QuantizationConfig, options)
+    Unless ``selection_work`` is given, techniques are chosen by the error of the output, with SELECTION_WORK.
+    """
+    from edgeflow.quant.config import SELECTION_WORK, QuantizationConfig
+
+    return _options("quantization", QuantizationConfig, {"selection_work": SELECTION_WORK, **options})
 
 
 def fine_tuning(**options: Any) -> FineTuning:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.config import TECHNIQUES, QuantizationConfig
 from edgeflow.quant.conversion import Contribution, Quantized, convert
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
@@ -18,17 +18,6 @@ from edgeflow.quant.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 
 SAMPLES = 64  # of the calibration data that the outputs are compared on
-
-# What switches each technique off. Without compensated rounding weights are not fitted to the quantized input either.
-TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
-    "clipped ranges": {"observer": "minmax"},
-    "equalization": {"equalization": False},
-    "one-sided formats": {"one_sided": False},
-    "weight scales per channel": {"channel_weights": False},
-    "bias correction": {"bias_correction": False},
-    "input correction": {"input_correction": False},
-    "compensated rounding": {"rounding": "nearest"},
-}
 
 
 def contributions(

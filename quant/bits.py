@@ -23,7 +23,7 @@ class Widths:
 
     def __init__(self, graph: FloatGraph, config: QuantizationConfig) -> None:
         self._graph = graph
-        self._rounding = config.rounding
+        self._config = config
         self._layers = layer_bits(graph, config)
 
     def layer(self, name: str) -> LayerBits:
@@ -52,9 +52,10 @@ class Widths:
         """Whether the rounding errors of a linear layer's weights compensate each other; never where the weights are given."""
         if given_format(node, 1) is not None:
             return False
-        if self._rounding == "auto":
+        rounding = self._config.at(output_name(node)).rounding
+        if rounding == "auto":
             return min(self.weight(origin(node)), self.activation(required_input(node, 0))) < FULL
-        return self._rounding == "compensated"
+        return rounding == "compensated"
 
     def _asked(self, value: str) -> list[int]:
         found = []

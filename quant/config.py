@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS
 
 ObserverName = Literal["auto", "minmax", "percentile", "mse"]
 RoundingName = Literal["auto", "nearest", "compensated"]
+
+# What switches each technique off. Without compensated rounding weights are not fitted to the quantized input either.
+TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
+    "clipped ranges": {"observer": "minmax"},
+    "equalization": {"equalization": False},
+    "one-sided formats": {"one_sided": False},
+    "weight scales per channel": {"channel_weights": False},
+    "bias correction": {"bias_correction": False},
+    "input correction": {"input_correction": False},
+    "compensated rounding": {"rounding": "nearest"},
+}
+SELECTION_WORK = 90.0  # what compile and quantize spend on the choice of techniques unless told otherwise
 
 
 class LayerBits(BaseModel):
@@ -35,6 +47,11 @@ class QuantizationConfig(BaseModel):
 
     ``rounding`` of weights: to the nearest integer, or compensated: the rounding errors of a layer's weights cancel each other as
     far as the calibration data tells (GPTQ, arXiv 2210.17323); ``auto`` compensates layers of less than 8 bits.
+
+    ``without`` leaves techniques (see TECHNIQUES) out at single tensors of the canonical float model: what concerns a format, at
+    the tensor that has it (queries and keys of attention at the queries); what concerns a layer's weights, at the tensor that it
+    makes. With ``selection_work`` such places are found by measuring the output (see quant/selection.py). It bounds work, not time,
+    so that every machine finds the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +80,15 @@ class QuantizationConfig(BaseModel):
     input_correction: bool = Field(
         default=True, description="where rounding is compensated, first fit the weights to the quantized input"
     )
+    without: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="float tensors at which a technique is left out, by the technique's name"
+    )
+    selection_work: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="billions of multiply-accumulates to spend on leaving out techniques that hurt; 0 keeps them all",
+    )
     ablation: bool = Field(default=False, description="quantize again without each technique, and report what it brings")
     multiplier_bits: int = Field(
         default=ACCUMULATOR_MULTIPLIER_BITS,
@@ -80,3 +106,16 @@ class QuantizationConfig(BaseModel):
     def short_multiplier_bits(self) -> int:
         """Width of the multipliers of everything but linear layers' accumulators."""
         return min(self.multiplier_bits, MULTIPLIER_BITS)
+
+    @field_validator("without")
+    @classmethod
+    def _known(cls, value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        for name in value:
+            if name not in TECHNIQUES:
+                raise ValueError(f"there is no technique {name!r}; there are {', '.join(TECHNIQUES)}")
+        return value
+
+    def at(self, site: str) -> Self:
+        """The options that hold at a float tensor: those of the network, less the techniques that are left out there."""
+        off = {key: value for name, sites in self.without.items() if site in sites for key, value in TECHNIQUES[name].items()}
+        return self.model_copy(update=off) if off else self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.errors import InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.bits import LINEAR
@@ -17,6 +18,7 @@ from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import convert_node
 from edgeflow.quant.convert.context import Context
+from edgeflow.quant.decisions import Selection
 from edgeflow.quant.float_graph import FloatGraph, origin, output_name, required_input, sample_shape
 from edgeflow.quant.given import model_warnings
 from edgeflow.quant.masks import mask_values, reads_mask, vocabulary
@@ -43,7 +45,8 @@ class Quantized:
     integer tensor that has one; ``warnings`` what the user should know, a line each;
     ``layers`` what compensated rounding brought the linear layers that have it, by the float value that they make;
     ``indices`` the format in which a linear layer's output indexes the table of the function behind it, by that output;
-    ``contributions`` what each technique brought the outputs, if the configuration asks for that.
+    ``contributions`` what each technique brought the outputs, if the configuration asks for that;
+    ``selection`` which techniques were left out where, or ``selection_note`` why that was not looked at, if it asks for that.
     """
 
     graph: Graph
@@ -53,6 +56,8 @@ class Quantized:
     layers: Mapping[str, LayerErrors]
     indices: Mapping[str, QType]
     contributions: tuple[Contribution, ...] = ()
+    selection: Selection | None = None
+    selection_note: str = ""
 
 
 def convert(
@@ -63,6 +68,7 @@ def convert(
     progress: Progress | None = None,
 ) -> Quantized:
     """The integer graph of a canonical float graph whose activations have been observed on the checked ``arrays``."""
+    _check_sites(graph, config)
     plan = Plan(graph, statistics, config)
     builder = GraphBuilder(graph.model.graph.name or "model", [*graph.inputs, *graph.producers])
     replay = Replay(graph, arrays, builder, _replayed(graph, plan))
@@ -79,6 +85,16 @@ def convert(
     warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
     correspondence = dict(builder.correspondence)
     return Quantized(builder.graph(outputs), ranges, correspondence, warnings, context.layers, context.indices)
+
+
+def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:
+    """InputError where ``config.without`` names a tensor that the model does not have."""
+    for technique, sites in config.without.items():
+        for site in sites:
+            if site not in graph.producers and site not in graph.inputs:
+                near = difflib.get_close_matches(site, [*graph.inputs, *graph.producers], n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "model.canonical.onnx in the build folder has their names"
+                raise InputError(f"quantization option without: {technique}: the model has no tensor {site!r}; {hint}")
 
 
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:

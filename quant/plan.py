@@ -226,11 +226,12 @@ class Plan:
             formats = self.attention(use.node)
             return (formats.query, formats.key, formats.value)[use.index]
         if demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
-            equalize = self.config.equalization and not uniform and demands == {Demand.NARROW}
+            options = self.config.at(name)
+            equalize = options.equalization and not uniform and demands == {Demand.NARROW}
             if equalize and op in UNARY and self.fused_linear(producer) is not None:
                 return self._balanced(name)
             if op in UNARY:
-                return Interpretation(self._asymmetric(name)) if self.config.one_sided else self._uniform(name)
+                return Interpretation(self._asymmetric(name)) if options.one_sided else self._uniform(name)
             if op in ("Linear", "PatchEmbed", "LayerNormalization"):
                 return self._uniform(name) if uniform or Demand.NARROW_UNIFORM in demands else self._per_channel(name)
         return Interpretation(self.stream(name))
@@ -312,7 +313,8 @@ class Plan:
         assert heads is not None
         q_stats, k_stats = (self.statistics[name] for name in (q, k))
         channels = q_stats.shape[-1]
-        bits, equalize = self.config.attention_bits, self.config.equalization
+        options = self.config.at(q)  # queries and keys are one site
+        bits, equalize = options.attention_bits, options.equalization
         given_q, given_k, given_v = (self._attention_operand(node, i) for i in range(3))
         groups = head_groups(channels, heads)
         if given_q is not None and given_k is not None:
@@ -324,7 +326,7 @@ class Plan:
         q_max, k_max = (np.maximum(s.magnitude, 1e-6 * max(s.magnitude.max(), 1e-6)) for s in (q_stats, centred))
         balance = np.sqrt(q_max / k_max) if equalize else np.ones(channels)
         both = joined(shifted(q_stats, None, 1.0 / balance), shifted(centred, None, balance))
-        chosen = symmetric(both, bits, groups, self.config)
+        chosen = symmetric(both, bits, groups, options)
         scale = chosen.scale[groups]
         query = Interpretation(_signed(bits, scale * balance))
         key = Interpretation(_signed(bits, scale / balance), k_offset)
@@ -360,7 +362,7 @@ class Plan:
         v_stats = self.statistics[v]
         heads = len(score_scale)
         groups = head_groups(v_stats.shape[-1], heads)
-        fixed, equalize = given_format(node, 2) is not None, self.config.equalization
+        fixed, equalize = given_format(node, 2) is not None, self.config.at(v).equalization
         shared = tensor_groups(len(groups)) if fixed else groups  # a copy of a tensor with a zero point has one scale
         asked = tensor_format(self.graph, output)
         if value is not None and asked is not None and isinstance(asked.scale, tuple):
@@ -373,14 +375,15 @@ class Plan:
             value = value or self._values(v, shared, equalize and not fixed)
             v_scale = np.broadcast_to(value.qtype.scales, groups.shape)
             narrow = self.widths.activation(output)
-            relative = symmetric(shifted(self.statistics[output], value.offset, 1.0 / v_scale), narrow, groups, self.config)
+            seen = shifted(self.statistics[output], value.offset, 1.0 / v_scale)
+            relative = symmetric(seen, narrow, groups, self.config.at(output))
             # The output's scales follow the rounded numerators: readers fold them, so that the rounding costs nothing.
             numerator, shift = numerators(1.0 / relative.scale)
             out = Interpretation(_signed(narrow, v_scale * (2.0**shift / numerator)[groups]), value.offset)
             self._record(output, output, out, "channel", relative.method)
         else:
             if value is None:
-                v_range = symmetric(v_stats, bits, shared, self.config)
+                v_range = symmetric(v_stats, bits, shared, self.config.at(v))
                 value = Interpretation(_signed(bits, v_range.scale[shared]))
                 self._record(v, v, value, "head", v_range.method)
             by_head = np.broadcast_to(value.qtype.scales, groups.shape)[:: len(groups) // heads]
@@ -434,7 +437,7 @@ class Plan:
         stats = self.statistics[name]
         offset = (stats.minimum + stats.maximum) / 2 if equalize and self._own(name) else None
         groups = channel_groups(len(groups)) if equalize else groups
-        chosen = symmetric(shifted(stats, offset, None), self.config.attention_bits, groups, self.config)
+        chosen = symmetric(shifted(stats, offset, None), self.config.attention_bits, groups, self.config.at(name))
         made = Interpretation(_signed(self.config.attention_bits, _within_reach(chosen.scale[groups])), offset)
         self._record(name, name, made, "channel" if equalize else "head", chosen.method)
         return made
@@ -442,7 +445,7 @@ class Plan:
     def _per_channel(self, name: str) -> Interpretation:
         """Narrow with a scale and an offset per channel; without equalization both are the same for all channels."""
         stats = self.statistics[name]
-        if self.config.equalization:
+        if self.config.at(name).equalization:
             offset = (stats.minimum + stats.maximum) / 2
         else:
             offset = np.full(len(stats.mean), (stats.minimum.min() + stats.maximum.max()) / 2)
@@ -456,13 +459,14 @@ class Plan:
 
         Where scales follow every channel's own range, the weights that fold them lose what the value gains: the scales are balanced
         between both (see :func:`balanced`)."""
-        stats, bits, behind = self.statistics[name], self.widths.activation(name), self.widths.weights_behind(name)
+        stats, bits, options = self.statistics[name], self.widths.activation(name), self.config.at(name)
         channels = len(stats.mean)
-        if not self.config.equalization:
-            found = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), self.config)
+        if not options.equalization:
+            found = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), options)
             return replace(found, scale=np.full(channels, found.scale[0])), "tensor"
         weight = np.concatenate(self._readers(name), axis=1)
-        return balanced(stats, weight, QType(bits, True, 1.0), behind, self.config, 0.0 if offset is None else offset), "channel"
+        behind = self.widths.weights_behind(name)
+        return balanced(stats, weight, QType(bits, True, 1.0), behind, options, 0.0 if offset is None else offset), "channel"
 
     def _balanced(self, name: str) -> Interpretation:
         """Narrow with a scale per channel that shares the rounding error between the value and the weights that read it.
@@ -472,12 +476,12 @@ class Plan:
         error of the reading layers is taken. The least value of all channels is the offset, as functions such as GELU are bounded
         below; without one-sided formats, 0 is.
         """
-        stats, bits = self.statistics[name], self.widths.activation(name)
-        qtype = QType(bits, not self.config.one_sided, 1.0)
-        least = float(stats.minimum.min()) if self.config.one_sided else 0.0
+        stats, bits, options = self.statistics[name], self.widths.activation(name), self.config.at(name)
+        qtype = QType(bits, not options.one_sided, 1.0)
+        least = float(stats.minimum.min()) if options.one_sided else 0.0
         weight = np.concatenate(self._readers(name), axis=1)
-        chosen = balanced(stats, weight, qtype, self.widths.weights_behind(name), self.config, least)
-        offset = np.full(len(stats.mean), least) if self.config.one_sided else None
+        chosen = balanced(stats, weight, qtype, self.widths.weights_behind(name), options, least)
+        offset = np.full(len(stats.mean), least) if options.one_sided else None
         made = Interpretation(replace(qtype, scale=tuple(map(float, chosen.scale))), offset)
         self._record(name, name, made, "channel", chosen.method)
         return made
@@ -500,12 +504,12 @@ class Plan:
 
     def _uniform_type(self, name: str) -> tuple[QType, str]:
         stats, bits = self.statistics[name], self.widths.activation(name)
-        chosen = symmetric(stats, bits, tensor_groups(len(stats.mean)), self.config)
+        chosen = symmetric(stats, bits, tensor_groups(len(stats.mean)), self.config.at(name))
         return QType(bits, True, float(chosen.scale[0])), chosen.method
 
     def _asymmetric(self, name: str) -> QType:
         bits = self.widths.activation(name)
-        chosen = asymmetric(self.statistics[name], bits, self.config)
+        chosen = asymmetric(self.statistics[name], bits, self.config.at(name))
         qtype = QType(bits, True, chosen.scale, chosen.zero_point)
         if name in self.graph.inputs and qtype.zero_point == qtype.minimum:
             qtype = QType(bits, False, chosen.scale)  # pixels: what the host holds already

@@ -13,11 +13,13 @@ from edgeflow.hw.progress import Progress
 from edgeflow.quant.ablation import contributions
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.conversion import Quantized, convert
+from edgeflow.quant.decisions import joined
 from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.given import check_options
+from edgeflow.quant.given import check_options, has_given_formats
 from edgeflow.quant.inputs import check_ids, model_data
 from edgeflow.quant.masks import token_ids
 from edgeflow.quant.observe import observe
+from edgeflow.quant.selection import select
 
 __all__ = ["Quantized", "checked_data", "quantize"]
 
@@ -47,8 +49,14 @@ def quantize(
     arrays = checked_data(model, calibration)
     graph = FloatGraph(model)
     check_options(graph, config)
+    chosen, note = None, ""
+    if config.selection_work and not has_given_formats(graph):
+        chosen, note = select(graph, arrays, config, progress)
+        if chosen is not None:
+            config = config.model_copy(update={"without": joined(config.without, chosen.without)})
     statistics = observe(graph, arrays, config, progress)
     quantized = convert(graph, statistics, arrays, config, progress)
+    quantized = replace(quantized, selection=chosen, selection_note=note)
     if not config.ablation:
         return quantized
     return replace(quantized, contributions=contributions(graph, statistics, arrays, config, quantized, progress))

@@ -270,7 +270,7 @@ def _check_folder(output: Path) -> bool:
 
 
 def _quantized(request: Request, config: QuantizationConfig, say: Progress) -> Graph:
-    given = request.calibration
+    given, config = request.calibration, config.model_copy(update={"selection_work": 0.0})  # its numbers do not matter
     if given is None:
         model = import_model(request.model, dims=request.dims)
         return quantize(model, random_inputs(model, RANDOM_SAMPLES, request.seed), config, say).graph

@@ -74,7 +74,7 @@ class PlainBuild:
 def plain_config(config: QuantizationConfig) -> QuantizationConfig:
     """The same options with 8 bits in every layer."""
     return config.model_copy(
-        update={"weight_bits": FULL.weight, "activation_bits": FULL.activation, "layers": {}, "ablation": False}
+        update={"weight_bits": FULL.weight, "activation_bits": FULL.activation, "layers": {}, "ablation": False, "selection_work": 0.0}
     )
 
 
@@ -95,7 +95,7 @@ class Forms:
     def __init__(self, model: ir.Model, data: Mapping[str, Array], layers: Sequence[Layer], config: QuantizationConfig) -> None:
         self._model = model
         self._few = {name: array[:TABLE_SAMPLES] for name, array in data.items()}
-        self._config = config.model_copy(update={"rounding": "nearest", "ablation": False})
+        self._config = config.model_copy(update={"rounding": "nearest", "ablation": False, "selection_work": 0.0})
         self._known: dict[tuple[LayerBits, ...], Graph] = {}
         self.layers = tuple(layers)
 

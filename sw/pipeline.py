@@ -186,7 +186,10 @@ def bits_step(state: State) -> None:
 
 def quantize_step(state: State) -> None:
     """Choose ranges and build the integer graph."""
-    state.quantized = quantize(state.float_model, state.data, state.config, state.progress)
+    config = state.config
+    if state.samples.random:  # which says nothing of the output's error
+        config = config.model_copy(update={"selection_work": 0.0})
+    state.quantized = quantize(state.float_model, state.data, config, state.progress)
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
@@ -266,6 +269,8 @@ def report_step(state: State) -> None:
             rounding=state.quantized.layers,
             techniques=state.quantized.contributions,
             bits=state.bits,
+            selection=state.quantized.selection,
+            selection_note=state.quantized.selection_note,
         ),
     )
 

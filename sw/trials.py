@@ -81,7 +81,8 @@ class Measurement:
 
     def sqnr(self, config: QuantizationConfig) -> float:
         """SQNR in dB of the worst output of the model quantized with these options."""
-        return self.sqnr_of(quantize(self._model, self._data, config.model_copy(update={"ablation": False}), self._progress))
+        plain = config.model_copy(update={"ablation": False, "selection_work": 0.0})
+        return self.sqnr_of(quantize(self._model, self._data, plain, self._progress))
 
     def sqnr_of(self, quantized: Quantized) -> float:
         """The same of a model that is quantized already."""

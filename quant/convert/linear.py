@@ -257,7 +257,7 @@ def convert_fused_unary(node: ir.Node, linear: ir.Node, context: Context) -> Non
     function = unary_function(context.graph.model, node)
     index = given_format(node, INDEX)
     if index is None:
-        index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config), INDEX_BITS)
+        index = index_type(*index_range(context.statistics[before], function, INDEX_BITS, context.config.at(before)), INDEX_BITS)
     context.indices[before] = index
     inputs, attributes = _prepare(linear, context, value, Interpretation(index), table=True)
     # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
@@ -325,13 +325,14 @@ def _prepare(
         stats = context.statistics[source]
         moments = (stats.mean, np.square(stats.rows).mean(axis=0, dtype=np.float64))
     bits, seen, given = context.plan.widths.weight(origin(node)), None, given_format(node, 1)
+    options = context.config.at(output_name(node))
     if context.plan.widths.compensated(node):
         seen = _seen(node, context, x, made, out, extra, residual)
     if given is not None:
         folded = weight * made.qtype.scales[:, None] if isinstance(made.qtype.scale, tuple) else weight
-        found = given_parameters(words(folded, given, 1, origin(node)), given, bias, made, out, context.config, table)
+        found = given_parameters(words(folded, given, 1, origin(node)), given, bias, made, out, options, table)
     else:
-        found = linear_parameters(weight, bias, made, moments, out, bits, context.config, seen, table)
+        found = linear_parameters(weight, bias, made, moments, out, bits, options, seen, table)
     if found.errors is not None:
         context.layers[output_name(node)] = found.errors
     integers, offsets, multiplier = found.weight, found.bias, found.multiplier
@@ -376,7 +377,7 @@ def _seen(
         wanted += extra.astype(np.float32)
     if out.offset is not None:
         wanted -= out.offset.astype(np.float32)
-    if residual is not None and context.config.input_correction:
+    if residual is not None and context.config.at(value).input_correction:
         tensor, other = residual
         lost = replay.rows(replay.real(other)) - replay.rows(context.qtype(tensor).dequantize(replay.words(tensor)))
         wanted += lost

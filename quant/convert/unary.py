@@ -145,7 +145,7 @@ def convert_unary(node: ir.Node, context: Context) -> None:
         return
     wanted = given_format(node, INDEX)
     if wanted is None:
-        wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config), TABLE_BITS)
+        wanted = index_type(*index_range(context.statistics[source], function, TABLE_BITS, context.config.at(source)), TABLE_BITS)
     index = context.requantize(stream, wanted, f"{output}/index", where)
     entries = out.quantize(table_values(function, wanted))
     table = context.builder.constant(f"{output}/table", entries, out.bits, out.signed)
