@@ -74,7 +74,13 @@ class PlainBuild:
 def plain_config(config: QuantizationConfig) -> QuantizationConfig:
     """The same options with 8 bits in every layer."""
     return config.model_copy(
-        update={"weight_bits": FULL.weight, "activation_bits": FULL.activation, "layers": {}, "ablation": False, "selection_work": 0.0}
+        update={
+            "weight_bits": FULL.weight,
+            "activation_bits": FULL.activation,
+            "layers": {},
+            "ablation": False,
+            "selection_work": 0.0,
+        }
     )
 
 

@@ -49,9 +49,23 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     else:
         rows.append(("accuracy", accuracy["note"]))
     rows += _bits(report["bits"])
+    rows += [("techniques", text) for text in _techniques(report["quantization"]["selection"])]
     rows += [("warning", text) for text in report["warnings"]]
     rows.append(("report", str(folder / "report.html")))
     facts(out, rows)
+
+
+def _techniques(selection: Mapping[str, Any] | None) -> list[str]:
+    """What became of the techniques of quantization that were not kept everywhere."""
+    if selection is None:
+        return []
+    lines = []
+    for line in selection["decisions"]:
+        count, sites = len(line["left_out"]), line["sites"]
+        if count:
+            where = "everywhere" if count == sites else f"at {count} of {sites} tensors"
+            lines.append(f"{line['technique']} left out {where}: the outputs' error is smaller without")
+    return [*lines, *([selection["note"]] if selection["note"] else [])]
 
 
 def fine_tuned(out: RichConsole, file: Path, document: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
 from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.conversion import Contribution
+from edgeflow.quant.decisions import Selection
 from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.report import schema
@@ -168,7 +169,8 @@ class Accuracy(Protocol):
 @dataclass(frozen=True)
 class ReportInputs:
     """What the report is made of. ``accuracy`` on the unseen ones of ``samples``, None without any; ``timings``: seconds by
-    pipeline step; ``rounding`` and ``techniques``: what the techniques of quantization brought; ``bits``: what fewer than 8 did."""
+    pipeline step; ``rounding`` and ``techniques``: what the techniques of quantization brought; ``selection``: which were
+    left out where; ``bits``: what fewer than 8 did."""
 
     model: str
     board: Board
@@ -185,6 +187,8 @@ class ReportInputs:
     rounding: Mapping[str, LayerErrors] = field(default_factory=dict)
     techniques: Sequence[Contribution] = ()
     bits: schema.Bits | None = None
+    selection: Selection | None = None
+    selection_note: str = ""
 
 
 def build(inputs: ReportInputs) -> schema.Report:
@@ -379,7 +383,33 @@ def _quantization(inputs: ReportInputs) -> schema.Quantization:
         for line in inputs.techniques
         for output, ratio in line.with_db.items()
     ]
-    return schema.Quantization(rounding=rounding, techniques=techniques)
+    return schema.Quantization(rounding=rounding, techniques=techniques, selection=_selection(inputs))
+
+
+def _selection(inputs: ReportInputs) -> schema.Selection | None:
+    found = inputs.selection
+    if found is None:
+        return schema.Selection(note=inputs.selection_note) if inputs.selection_note else None
+    decisions = [
+        schema.Decision(
+            technique=line.technique,
+            with_db=_ratio(line.with_db, "")[0],
+            without_db=_ratio(line.without_db, "")[0],
+            sites=line.sites,
+            left_out=list(line.left_out),
+        )
+        for line in found.decisions
+    ]
+    return schema.Selection(
+        all_db=_ratio(found.all_db, "")[0],
+        none_db=_ratio(found.none_db, "")[0],
+        chosen_db=_ratio(found.chosen_db, "")[0],
+        samples=found.samples,
+        trials=found.trials,
+        trials_allowed=found.allowed,
+        decisions=decisions,
+        note=found.note or None,
+    )
 
 
 def _layers(inputs: ReportInputs) -> list[schema.Layer]:

@@ -287,12 +287,38 @@ class Technique(Strict):
     without_db: Finite | None
 
 
+class Decision(Strict):
+    """What became of one technique: the outputs' SQNR with every technique and without this one anywhere (null where that was not
+    tried, or the outputs are exact), the number of float tensors where it acts, and those at which it was left out."""
+
+    technique: str
+    with_db: Finite | None
+    without_db: Finite | None
+    sites: Natural
+    left_out: list[str]
+
+
+class Selection(Strict):
+    """The choice of techniques by the outputs' error on calibration samples that trials were not fitted to: SQNR with all
+    techniques, with none and as chosen. ``note`` says what could not be tried; where it stands alone, nothing was."""
+
+    all_db: Finite | None = None
+    none_db: Finite | None = None
+    chosen_db: Finite | None = None
+    samples: Natural = 0
+    trials: Natural = 0
+    trials_allowed: Natural = 0
+    decisions: list[Decision] = []
+    note: str | None = None
+
+
 class Quantization(Strict):
     """What the techniques of quantization brought, on calibration data. ``rounding`` has the layers whose rounding is compensated,
-    ``techniques`` is empty unless asked for."""
+    ``techniques`` is empty unless asked for, ``selection`` null where every technique is kept untried."""
 
     rounding: list[Rounding]
     techniques: list[Technique]
+    selection: Selection | None = None
 
 
 class BuildFigures(Strict):

@@ -29,6 +29,7 @@ from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.compensate import LayerErrors
 from edgeflow.quant.conversion import Contribution
+from edgeflow.quant.decisions import Decision, Selection
 from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.lowering import lower, units
@@ -115,6 +116,28 @@ def test_design_keys_have_figures() -> None:
         "activation_bits": 8,
         "sqnr_db": 40.0,
     }
+
+
+def test_the_choice_of_techniques_is_reported(tmp_path: Path) -> None:
+    decisions = (Decision("equalization", 20.0, 21.5, 4, ("a", "b")), Decision("bias correction", 20.0, math.nan, 2))
+    given = inputs(selection=Selection(24, 9, 12, 20.0, 15.0, 21.25, decisions, "the work did not suffice"))
+    document = json.loads(build(given).model_dump_json())["quantization"]["selection"]
+    assert (document["all_db"], document["none_db"], document["chosen_db"]) == (20.0, 15.0, 21.25)
+    assert (document["samples"], document["trials"], document["trials_allowed"]) == (24, 9, 12)
+    assert document["decisions"][0] == {
+        "technique": "equalization",
+        "with_db": 20.0,
+        "without_db": 21.5,
+        "sites": 4,
+        "left_out": ["a", "b"],
+    }
+    assert document["decisions"][1]["without_db"] is None
+    write_report(tmp_path, given)
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>equalization</td>" in page
+    assert "the work did not suffice." in page
+    assert build(inputs(selection_note="too few")).quantization.selection is not None
+    assert build(inputs()).quantization.selection is None
 
 
 def test_quantization_techniques_have_a_line_for_every_output() -> None:
