@@ -26,7 +26,7 @@ from edgeflow.quant.given import GRID, INDEX, MADE, WARNINGS, give_format, given
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
-from edgeflow.sw.importer.quantizers import Quantizer, Quantizers, Reading, Weights
+from edgeflow.sw.importer.readings import Quantizer, Quantizers, Reading, Weights
 from edgeflow.sw.importer.run import to_proto
 from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
 

@@ -33,17 +33,13 @@ from edgeflow.hw.graph import QType, Rounding
 from edgeflow.quant.exact import EXACT, decode_exact
 from edgeflow.quant.given import read_entry
 from edgeflow.sw.importer.constants import Constants
+from edgeflow.sw.importer.readings import MARK, MOVES, Quantizer, Quantizers, Weights, behind, constant_readers, ends, find_readings
 
 Array = npt.NDArray[Any]
 
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 """Operator domains of QONNX, under the names that exporters have used."""
 LINEAR_DOMAINS = ("", "ai.onnx", "com.microsoft")
-_MOVES = frozenset(
-    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Expand", "Tile", "Split", "Identity", "Dropout",
-     "DepthToSpace", "SpaceToDepth")
-)  # fmt: skip
-_MARK = "edgeflow.quantizer"
 _ENDLESS = 1 << 62
 _BITS_16, _UBITS_16 = (-(1 << 15), (1 << 15) - 1), (0, (1 << 16) - 1)
 _CLIP_TOLERANCE = 0.02  # of a step: what float32 may move a limit of 16 bits
@@ -59,67 +55,6 @@ _EVALUATED: dict[str, Callable[[Array], Array]] = {
     "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
     "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantizer:
-    """A quantizer of an activation: the node's name for messages, and the format, whose scales are one or those of ``axis`` of the
-    quantized ``value``.
-
-    Of an exported activation function ``offset`` is what its file takes off before the quantizer, in EdgeFlow's own numbers, and
-    ``index`` the format of its table's index; what is ``inside`` follows from the formats around it.
-    """
-
-    name: str
-    qtype: QType
-    value: ir.Value
-    axis: int | None = None
-    offset: float = 0.0
-    index: QType | None = None
-    inside: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """One reading of a computed value by a node that is not data movement: ``source`` is what data movement starts from.
-
-    ``reader`` and ``op_type`` are those of the node, empty for an output of the model; ``quantizer`` is the last one between source
-    and reader, ``made`` the first one if every reading of the source passes it.
-    """
-
-    reader: str
-    op_type: str
-    index: int
-    source: ir.Value
-    quantizer: Quantizer | None
-    made: Quantizer | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """A quantized constant and who reads it: ``words * scale`` with the axis of the scales (None for one scale). ``bits`` are
-    those that an export of EdgeFlow says; None: as few as hold the range from ``low`` to ``high``."""
-
-    name: str
-    reader: str
-    index: int
-    words: Array
-    scale: npt.NDArray[np.float64]
-    axis: int | None
-    low: int
-    high: int
-    bits: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantizers:
-    """What was taken out of a model; ``warnings`` are lines for the user, ``exact`` what constants were before they were rounded,
-    pairs of float32 and float64."""
-
-    readings: tuple[Reading, ...]
-    weights: tuple[Weights, ...]
-    warnings: tuple[str, ...]
-    exact: tuple[tuple[Array, npt.NDArray[np.float64]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +107,7 @@ def take_out(model: ir.Model) -> Quantizers | None:
         elif _is_linear(node, "DequantizeLinear"):
             work.dequantize(node)
     work.finish_integers()
-    readings, warnings = _readings(graph, work.found)
+    readings, warnings = find_readings(graph, work.found)
     weights = tuple(entry for constant in work.constants for entry in _weights(constant))
     return Quantizers(readings, weights, (*work.warnings, *warnings), tuple(work.exact))
 
@@ -373,7 +308,7 @@ class _Removal:
             if above.op_type == "Clip" and above.domain == "" and source is not None:
                 least, most = self._limits(above)
                 low, high, value = max(low, least), min(high, most), source
-            elif above.op_type in _MOVES and above.domain == "" and source is not None:
+            elif above.op_type in MOVES and above.domain == "" and source is not None:
                 value = source
             else:
                 raise UnsupportedError(
@@ -406,7 +341,7 @@ class _Removal:
                 self._refuse_blocks(above)
                 first, last = self._range(above)
                 return max(low, first), min(high, last), self.known.array(above.inputs[0])
-            elif above.op_type not in _MOVES:
+            elif above.op_type not in MOVES:
                 break
             value = above.inputs[0]
         kind = self.known.kind(value)
@@ -498,7 +433,7 @@ class _Removal:
         if noted is not None and self._agrees(node, noted[0], standard):
             made = self._own(made, *noted)
         kept.metadata_props.update(node.metadata_props)
-        kept.metadata_props[_MARK] = str(len(self.found))
+        kept.metadata_props[MARK] = str(len(self.found))
         self.found.append(made)
         _replace(self.graph, node, kept)
 
@@ -518,15 +453,15 @@ class _Removal:
         for node in list(self.graph):
             if not _is_linear(node, "QuantizeLinear") or node.inputs[0] is None:
                 continue
-            for inner in _behind(node.outputs[0]):
+            for inner in behind(node.outputs[0]):
                 if inner.op_type == "Clip" and inner.inputs[0] is not None:
                     kept = ir.node("Identity", [inner.inputs[0]], name=inner.name)
                     kept.metadata_props.update(inner.metadata_props)
                     _replace(self.graph, inner, kept)
-                elif _MARK not in inner.metadata_props:
+                elif MARK not in inner.metadata_props:
                     for output in inner.outputs:
                         output.type = ir.TensorType(ir.DataType.FLOAT)
-            if any(reader is None for reader in _ends(node.outputs[0])):
+            if any(reader is None for reader in ends(node.outputs[0])):
                 raise UnsupportedError(
                     f"{node.name} (QuantizeLinear): its integers leave the model as they are; add a DequantizeLinear behind it"
                 )
@@ -560,35 +495,6 @@ def _replace(graph: ir.Graph, node: ir.Node, kept: ir.Node) -> None:
 
 def _missing(node: ir.Node, position: int) -> bool:
     return len(node.inputs) <= position or node.inputs[position] is None
-
-
-def _is_move(node: ir.Node) -> bool:
-    return node.domain == "" and (node.op_type in _MOVES or node.op_type == "Clip")
-
-
-def _behind(value: ir.Value) -> list[ir.Node]:
-    """Data movement and Clips that the integers of a QuantizeLinear pass."""
-    found = []
-    for reader, index in value.uses():
-        if index == 0 and _is_move(reader) and _MARK not in reader.metadata_props:
-            found.append(reader)
-            for output in reader.outputs:
-                found += _behind(output)
-    return found
-
-
-def _ends(value: ir.Value) -> Iterator[ir.Node | None]:
-    """What reads a value behind data movement; None for an output of the model, and for what is no end of a quantizer."""
-    if value.is_graph_output():
-        yield None
-    for reader, index in value.uses():
-        if _MARK in reader.metadata_props:
-            yield reader
-        elif index == 0 and _is_move(reader):
-            for output in reader.outputs:
-                yield from _ends(output)
-        else:
-            yield None
 
 
 _BITS = {
@@ -628,64 +534,6 @@ def _format(node: ir.Node, scale: float | tuple[float, ...], zero: int, grid: _G
     return made
 
 
-# Who reads what
-
-
-def _passed(value: ir.Value) -> tuple[ir.Value, list[int]]:
-    """Where data movement to a value starts, and the numbers of the quantizers on the way, the last one first."""
-    marks: list[int] = []
-    while True:
-        node = value.producer()
-        if node is None or node.domain != "" or node.op_type not in _MOVES or node.inputs[0] is None:
-            return value, marks
-        if node.op_type == "Gather" and _is_constant(node.inputs[0]):  # rows of a table are no data that is moved
-            return value, marks
-        if _MARK in node.metadata_props:
-            marks.append(int(node.metadata_props[_MARK]))
-        value = node.inputs[0]
-
-
-def _readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Reading, ...], list[str]]:
-    """Every reading of a value that is read through a quantizer anywhere."""
-    made: list[Reading] = []
-    twice: dict[str, None] = {}
-    ends: list[tuple[str, str, int, ir.Value]] = []
-    for node in graph:
-        moves = node.domain == "" and node.op_type in _MOVES
-        for index, value in enumerate(node.inputs):
-            if value is not None and not (moves and index == 0):
-                ends.append((str(node.name), node.op_type, index, value))
-    ends += [("", "", index, value) for index, value in enumerate(graph.outputs)]
-    chains = [(*end[:3], *_passed(end[3])) for end in ends]
-    chains = [(*chain[:4], [mark for mark in chain[4] if not found[mark].inside]) for chain in chains if not _is_constant(chain[3])]
-    first: dict[ir.Value, Quantizer | None] = {}
-    for *_, source, marks in chains:
-        quantizer = found[marks[-1]] if marks else None
-        if source in first and (quantizer is None or _differ(first[source], quantizer)):
-            first[source] = None
-        first.setdefault(source, quantizer)
-    for reader, op_type, index, source, marks in chains:
-        last, made_as = (found[marks[0]] if marks else None), first[source]
-        if last is not None and any(_differ(found[mark], last) and _differ(found[mark], made_as) for mark in marks):
-            twice[last.name] = None
-        made.append(Reading(reader, op_type, index, source, last, made_as))
-    read = {reading.source for reading in made if reading.quantizer is not None}
-    warnings = [f"{name}: quantizes what another quantizer has rounded to other steps; only this one is kept" for name in twice]
-    return tuple(reading for reading in made if reading.source in read), warnings
-
-
-def _is_constant(value: ir.Value) -> bool:
-    return value.const_value is not None
-
-
-def _differ(a: Quantizer | None, b: Quantizer | None) -> bool:
-    return a is None or b is None or _grid(a.qtype) != _grid(b.qtype)
-
-
-def _grid(qtype: QType) -> tuple[object, ...]:
-    return qtype.bits, qtype.signed, qtype.scale, qtype.zero_point
-
-
 def _weights(constant: _Constant) -> Iterator[Weights]:
     grid = constant.grid
     zero = grid.zero_point.reshape(-1)
@@ -694,17 +542,5 @@ def _weights(constant: _Constant) -> Iterator[Weights]:
     exact = constant.exact
     scale = (grid.scale if exact is None else exact.scales).astype(np.float64).reshape(-1)
     bits = None if exact is None else exact.bits
-    for reader, index in _readers(constant.value):
+    for reader, index in constant_readers(constant.value):
         yield Weights(constant.name, str(reader.name), index, constant.words, scale, grid.axis, low, high, bits)
-
-
-def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """Who reads a constant, behind data movement and products with other constants, such as scales that are taken off again."""
-    for reader, index in value.uses():
-        moved = index == 0 and reader.op_type in _MOVES and reader.op_type != "Gather"
-        product = reader.op_type == "Mul" and all(operand is not None and _is_constant(operand) for operand in reader.inputs)
-        if reader.domain == "" and (moved or product):
-            for output in reader.outputs:
-                yield from _readers(output)
-        else:
-            yield reader, index
