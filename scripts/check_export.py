@@ -1,13 +1,14 @@
 """The exported QDQ model in onnxruntime against the integer network that it describes, on real models.
 
     python scripts/export_models.py minilm        # once; needs torch and the extra ``text``
-    python scripts/check_export.py [vit|minilm|all] [--images 1000] [--documents 25] [--seed 0] [--json FILE]
+    python scripts/check_export.py [vit|minilm|all] [--trips] [--images 1000] [--documents 25] [--seed 0] [--json FILE]
 
 WwAa: weights of w bits, activations between linear layers of a bits; the first and the last layer have 8 bits. Mixed: bits drawn
-for each layer from the seed, weights of 2, 3, 4 or 8 bits, activations of 4 or 8. Weight words must all be equal. Outputs are
-compared with onnxruntime's graph optimizations off and on: SQNR, the share of equal classes and, for scale, the SQNR between the
-float model and the integer network. QONNX's own executor runs a few samples of the QONNX export against QDQ (needs the extra
-``test``)."""
+for each layer from the seed, weights of 2, 3, 4 or 8 bits, activations of 4 or 8. Weight words must all be equal. Both exports must
+compile to the integer network that they came from, and so must the export of that: ``trips`` counts what differs, and ``--trips``
+checks this alone. Outputs are compared with onnxruntime's graph optimizations off and on: SQNR, the share of equal classes and, for
+scale, the SQNR between the float model and the integer network. QONNX's own executor runs a few samples of the QONNX export against
+QDQ (needs the extra ``test``)."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ from bench_accuracy import VIT, Array, Arrays
 from onnx import numpy_helper
 
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
+from edgeflow.hw.same import differences
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
 from edgeflow.models.wheels import cache_folder
@@ -51,6 +54,9 @@ LEVELS = {
 }
 BATCH = 25
 QONNX_SAMPLES = 4
+TRIP_SAMPLES = 4
+LISTED = 5  # lines on what differs
+COUNTS = ("words", "different", "trips")
 
 
 def configurations(model: ir.Model, seed: int) -> dict[str, QuantizationConfig]:
@@ -114,9 +120,34 @@ def run_qonnx(proto: onnx.ModelProto, inputs: Arrays, output: str) -> Array:
     return found
 
 
-def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: int) -> dict[str, dict[str, float]]:
-    """Figures of every configuration."""
+def round_trips(model: ir.Model, quantized: Quantized, calibration: Arrays) -> int:
+    """How much the integer networks differ that exports of one compile to: QDQ, QONNX, and QDQ of what came back from QONNX."""
+    shapes = {name: array.shape for name, array in calibration.items()}
+    few = {name: array[:TRIP_SAMPLES] for name, array in calibration.items()}
+    found = 0
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        for forms in ((export_qdq,), (export_qonnx, export_qdq)):
+            source, network = model, quantized
+            for form in forms:
+                file.write_bytes(form(source, network).SerializeToString())
+                source = import_model(file, shapes=shapes)
+                network = quantize(source, few)
+                lines = [*differences(quantized.graph, network.graph), *set(network.warnings)]
+                found += len(lines)
+                for line in lines[:LISTED]:
+                    print(f"  {form.__name__}: {line}")
+    return found
+
+
+def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: int, trips: bool) -> dict[str, dict[str, float]]:
+    """Figures of every configuration; ``trips``: of round trips alone."""
     model = import_model(path, shapes={name: array.shape for name, array in calibration.items()})
+    if trips:
+        return {
+            name: {"trips": round_trips(model, quantize(model, calibration, config), calibration)}
+            for name, config in configurations(model, seed).items()
+        }
     checked = check_inputs(model_inputs(model), inputs)
     real = float_outputs(model, checked)[output]
     classes = real.shape[1]
@@ -129,6 +160,7 @@ def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: in
         row: dict[str, float] = {"export_seconds": time.perf_counter() - start, "megabytes": proto.ByteSize() / 1e6}
         onnx.checker.check_model(proto, full_check=True)
         row["words"], row["different"] = compared_words(model, quantized, proto)
+        row["trips"] = round_trips(model, quantized, calibration)
         row["float_sqnr_db"] = signal_to_noise(real, integer)
         for setting, level in LEVELS.items():
             found = run(proto, checked, output, level)
@@ -144,8 +176,12 @@ def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: in
 
 def wrong(title: str, rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What does not hold."""
-    found = [f"{title} {name}: {row['different']:.0f} weight words differ" for name, row in rows.items() if row["different"]]
+    found = [f"{title} {name}: {row['different']:.0f} weight words differ" for name, row in rows.items() if row.get("different")]
     for name, row in rows.items():
+        if row["trips"]:
+            found.append(f"{title} {name}: exports compile to something else in {row['trips']:.0f} places")
+        if "float_sqnr_db" not in row:
+            continue
         nearest = min(row[f"{setting}_sqnr_db"] for setting in LEVELS)
         if nearest <= row["float_sqnr_db"]:
             found.append(f"{title} {name}: QDQ is no nearer to the integer network ({nearest:.2f} dB) than the float model is")
@@ -157,15 +193,14 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
     keys = list(next(iter(rows.values())))
     print(f"\n{title}\n  {'':8}" + "".join(f"{key:>18}" for key in keys))
     for name, row in rows.items():
-        print(
-            f"  {name:8}" + "".join(f"{row[key]:18.0f}" if key in ("words", "different") else f"{row[key]:18.2f}" for key in keys)
-        )
+        print(f"  {name:8}" + "".join(f"{row[key]:18.0f}" if key in COUNTS else f"{row[key]:18.2f}" for key in keys))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; status 1 where something that must hold does not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", choices=("vit", "minilm", "all"), default="all")
+    parser.add_argument("--trips", action="store_true", help="only check that exports compile to the network that they came from")
     parser.add_argument("--images", type=int, default=1000, help="Fashion-MNIST test images")
     parser.add_argument("--documents", type=int, default=25, help="rated documents for MiniLM, 50 at most")
     parser.add_argument("--seed", type=int, default=0, help="of drawn bits and of rows that ranges are searched on")
@@ -179,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with np.load(VIT / "calibration.npz") as archive:
                 calibration = dict(archive)
             images = {"image": load_fashion_mnist("test").images(slice(options.images))}
-            results["vit"] = check(VIT / "model.onnx", calibration, images, "logits", options.seed)
+            results["vit"] = check(VIT / "model.onnx", calibration, images, "logits", options.seed, options.trips)
             show(f"Fashion-MNIST ViT, {options.images:,} test images, seed {options.seed}", results["vit"])
         if options.model in ("minilm", "all"):
             MINILM.fetch()
@@ -188,7 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with np.load(path / "calibration.npz") as archive:
                 calibration = dict(archive)
             documents = tokenize(rated_documents().documents[: options.documents], calibration["input_ids"].shape[1])
-            results["minilm"] = check(path / "model.onnx", calibration, documents, "sentence_embedding", options.seed)
+            results["minilm"] = check(
+                path / "model.onnx", calibration, documents, "sentence_embedding", options.seed, options.trips
+            )
             show(f"MiniLM, {options.documents} rated documents, seed {options.seed}", results["minilm"])
         if options.json is not None:
             options.json.write_text(json.dumps(results, indent=1) + "\n")

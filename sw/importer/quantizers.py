@@ -12,16 +12,13 @@ behind the value itself, if all readings pass that. Data movement commutes with 
 with a scale for each channel, the last axis, keep it where channels stay what they are.
 :mod:`edgeflow.sw.importer.formats` gives the formats to the canonical nodes.
 
-What EdgeFlow exports says in ``metadata_props`` of a quantizer's last node, under ``edgeflow.exact``, which format it stands for:
-with the digits that float32 lacks, the rounding, and what standard operators cannot say. That counts where the nodes still say the
-same as far as they go; where another tool has changed them, they count, and a warning tells.
+What EdgeFlow's own exports say beside the quantizers is read by :mod:`edgeflow.sw.importer.notes`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,9 +27,8 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType, Rounding
-from edgeflow.quant.exact import EXACT, decode_exact
-from edgeflow.quant.given import read_entry
 from edgeflow.sw.importer.constants import Constants
+from edgeflow.sw.importer.notes import Notes
 from edgeflow.sw.importer.readings import MARK, MOVES, Quantizer, Quantizers, Weights, behind, constant_readers, ends, find_readings
 
 Array = npt.NDArray[Any]
@@ -100,7 +96,6 @@ def take_out(model: ir.Model) -> Quantizers | None:
     if not any(_is_quantizer(node) for node in graph):
         return None
     work = _Removal(graph)
-    work.exact_constants()
     for node in list(graph):
         if node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX:
             work.qonnx(node)
@@ -144,48 +139,9 @@ class _Removal:
         self.known = Constants(graph)
         self.found: list[Quantizer] = []
         self.constants: list[_Constant] = []
-        self.exact: list[tuple[Array, npt.NDArray[np.float64]]] = []
         self.warnings: list[str] = []
-
-    # EdgeFlow's own exports
-
-    def exact_constants(self) -> None:
-        """Remember what the file says of constants before they were rounded, where they still are what that rounds to."""
-        for name, value in self.graph.initializers.items():
-            text = value.metadata_props.get(EXACT)
-            array = None if text is None else self.known.array(value)
-            if text is None or array is None:
-                continue
-            found = decode_exact(text, array)
-            if found is None:
-                self.warnings.append(f"{name}: the constant was changed after EdgeFlow exported it; what it is now counts")
-            else:
-                self.exact.append((array, found))
-
-    def _noted(self, node: ir.Node) -> tuple[QType, dict[str, Any]] | None:
-        """What the last node of a quantizer says of it in EdgeFlow's own numbers."""
-        text = node.metadata_props.get(EXACT)
-        if text is None:
-            return None
-        try:
-            entry = json.loads(text)
-            return read_entry(entry), entry
-        except (ValueError, KeyError, TypeError):
-            self.warnings.append(f"{node.name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself counts")
-            return None
-
-    def _agrees(self, node: ir.Node, exact: QType, standard: QType) -> bool:
-        """Whether EdgeFlow's own numbers and a format of the standard nodes are the same as far as float32 goes."""
-        if not exact.signed and standard.signed:
-            half = 1 << (exact.bits - 1)
-            exact = dataclasses.replace(exact, signed=True, zero_point=exact.zero_point - half)
-        same = exact.scales.ndim >= standard.scales.ndim and np.array_equal(
-            np.broadcast_to(standard.scales.astype(np.float32), exact.scales.shape), exact.scales.astype(np.float32)
-        )
-        if same and (exact.bits, exact.signed, exact.zero_point) == (standard.bits, standard.signed, standard.zero_point):
-            return True
-        self.warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; what it is now counts")
-        return False
+        self.notes = Notes(self.warnings)
+        self.exact = self.notes.constants(graph, self.known)
 
     # QONNX
 
@@ -396,22 +352,11 @@ class _Removal:
         ir.convenience.replace_all_uses_with(out, value, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
         self.graph.register_initializer(value)
-        noted = self._noted(node)
-        exact = None if noted is None else noted[0]
-        if exact is not None and not self._same_constant(node, exact, grid):
-            exact = None
+        noted = self.notes.of(node)
+        exact = None if noted is None or not self.notes.fits(node, noted[0], grid.scale, grid.low, grid.high) else noted[0]
         if exact is not None:
             self.exact.append((real, words * grid.spread(exact.scales, words.ndim)))
         self.constants.append(_Constant(str(node.name), value, words, grid, exact))
-
-    def _same_constant(self, node: ir.Node, exact: QType, grid: _Grid) -> bool:
-        """Whether EdgeFlow's own numbers and the standard ones of a constant are the same as far as float32 goes."""
-        scale = grid.scale.reshape(-1)
-        fits = exact.scales.size in (1, scale.size) and exact.minimum >= grid.low and exact.maximum <= grid.high
-        if fits and np.array_equal(np.broadcast_to(exact.scales.astype(np.float32), scale.shape), scale):
-            return True
-        self.warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; what it is now counts")
-        return False
 
     def _activation(self, node: ir.Node, source: ir.Value, grid: _Grid) -> None:
         """Replace a quantizer of an activation by an Identity that carries its number."""
@@ -429,24 +374,21 @@ class _Removal:
         standard = _format(node, scale, int(zero), grid, self.warnings)
         kept = ir.node("Identity", [source], name=node.name)
         made = Quantizer(str(node.name), standard, kept.outputs[0], axis)
-        noted = self._noted(node)
-        if noted is not None and self._agrees(node, noted[0], standard):
+        noted = self.notes.of(node)
+        if noted is not None and self.notes.agrees(node, noted[0], standard):
             made = self._own(made, *noted)
         kept.metadata_props.update(node.metadata_props)
         kept.metadata_props[MARK] = str(len(self.found))
         self.found.append(made)
         _replace(self.graph, node, kept)
 
-    def _own(self, made: Quantizer, exact: QType, entry: dict[str, Any]) -> Quantizer:
+    def _own(self, made: Quantizer, exact: QType, entry: Mapping[str, Any]) -> Quantizer:
         """A quantizer with what EdgeFlow says of it beyond the standard nodes."""
         axis = made.axis if exact.scales.ndim == 0 or made.axis is not None else -1
-        try:
-            index = read_entry(entry["index"]) if "index" in entry else None
-            offset, inside = float(entry.get("offset", 0.0)), bool(entry.get("inside", False))
-            return dataclasses.replace(made, qtype=exact, axis=axis, offset=offset, index=index, inside=inside)
-        except (ValueError, KeyError, TypeError):
-            self.warnings.append(f"{made.name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself counts")
+        more = self.notes.more(made.name, entry)
+        if more is None:
             return made
+        return dataclasses.replace(made, qtype=exact, axis=axis, offset=more.offset, index=more.index, inside=more.inside)
 
     def finish_integers(self) -> None:
         """Between QuantizeLinear and DequantizeLinear real values flow now: QuantizeLinear and the Clips behind it do nothing."""

@@ -88,37 +88,6 @@ def narrow(network: Case) -> Quantized:
 
 
 @pytest.fixture(scope="module")
-def uniform() -> Case:
-    """A class token and a transformer block with a single head, so that without equalization every tensor has one scale."""
-    random, arrays, size = np.random.default_rng(4), dict[str, NDArray[Any]](), 16
-
-    def norm(x: str, y: str) -> onnx.NodeProto:
-        arrays[f"{y}.scale"] = random.uniform(0.8, 1.2, size).astype(np.float32)
-        arrays[f"{y}.bias"] = random.normal(0.0, 0.1, size).astype(np.float32)
-        return node("LayerNormalization", [x, f"{y}.scale", f"{y}.bias"], y, axis=-1, epsilon=1e-5)
-
-    nodes = [
-        node("ConstantTokens", ["x", "token0"], "start"),
-        node("Concat", ["start", "x"], "tokens", axis=1),
-        norm("tokens", "first"),
-        *(linear(random, arrays, "first", name, size, size) for name in ("query", "key", "value")),
-        node("Attention", ["query", "key", "value"], "attended", heads=1, scale=0.25),
-        linear(random, arrays, "attended", "projected", size, size),
-        node("Add", ["tokens", "projected"], "middle"),
-        norm("middle", "second"),
-        linear(random, arrays, "second", "wide", size, 2 * size),
-        node("Gelu", ["wide"], "active"),
-        linear(random, arrays, "active", "narrow", 2 * size, size),
-        node("Add", ["middle", "narrow"], "last"),
-        node("SelectTokens", ["last"], "token", start=0, stop=1, squeeze=1),
-        linear(random, arrays, "token", "y", size, 4),
-    ]
-    arrays["token0"] = random.normal(size=(1, 1, size)).astype(np.float32)
-    data = {"x": random.normal(size=(40, 5, size)).astype(np.float32)}
-    return Case(model(nodes, {"x": ("float32", (5, size))}, {"y": (4,)}, arrays), data)
-
-
-@pytest.fixture(scope="module")
 def perceptron() -> Case:
     """Linear, ReLU, linear: nothing that the integer network computes in another way."""
     random, constants = np.random.default_rng(3), dict[str, NDArray[Any]]()
