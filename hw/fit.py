@@ -8,7 +8,8 @@ accelerator, and room for placement and routing. Which of those that fit is fast
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -38,10 +39,12 @@ STREAM_WORDS = 512  # of the weight queue: the depth of a block memory in its wi
 def unit_resources(architecture: Architecture) -> dict[str, Resources]:
     """Resources of every part of the accelerator: each instruction's unit, and what the units share."""
     parts = {name: _unit(name)(architecture) for name in _unit_names() if name in architecture.units}
-    return parts | {name: count(architecture) for name, count in _SHARED.items()}
+    return parts | {name: _shared(count)(architecture) for name, count in SHARED.items()}
 
 
-_SHARED = {name: Remembered(count) for name, count in SHARED.items()}
+@cache
+def _shared(count: Callable[[Architecture], Resources]) -> Remembered[Resources]:
+    return Remembered(count)
 
 
 @cache
@@ -210,11 +213,13 @@ class Space:
                 f"no accelerator for board {self.board.name} has {given}: these sizes do not go together; leave one out"
             )
         over = excess(smallest, self.board, self.share).items()
+        enough = max(fill(smallest, self.board, 1.0), self.share)
+        larger = f", or give --share {math.ceil(100 * enough) / 100:.2f}" if enough <= 1 else ""
         text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in over)
         which = " of these sizes" if given else ""
         return BoardError(
             f"board {self.board.name} is too small for this model: the smallest accelerator{which} takes {text}, where "
-            f"{self.share:.0%} of the device may be used; choose a larger board or a model with fewer channels or tokens"
+            f"{self.share:.0%} of the device may be used; choose a larger board or a model with fewer channels or tokens{larger}"
         )
 
 

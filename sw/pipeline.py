@@ -39,7 +39,7 @@ from edgeflow.sw.accuracy import Accuracy, evaluate
 from edgeflow.sw.bits import BitChoice, BitRequest, choose_bits, write_bits
 from edgeflow.sw.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.codegen import write_hls
-from edgeflow.sw.configure import configure
+from edgeflow.sw.configure import choose
 from edgeflow.sw.data import write_npz
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
@@ -47,7 +47,7 @@ from edgeflow.sw.latency import Target
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.reference import Reference, compared, keep_original
 from edgeflow.sw.report import ReportInputs, write_report
-from edgeflow.sw.report.schema import Bits, BuildFigures
+from edgeflow.sw.report.schema import Bits, BuildFigures, Search
 from edgeflow.sw.samples import Given, Samples, choose_samples
 from edgeflow.sw.worth import bits_section, small_gain, worst_sqnr
 
@@ -94,6 +94,7 @@ class State:
     choice: BitChoice | None = None
     quantized: Quantized = field(init=False)
     architecture: Architecture = field(init=False)
+    search: Search | None = None  # how the architecture was found
     program: Program = field(init=False)
     accuracy: Accuracy | None = None
     bits: Bits | None = None
@@ -208,9 +209,9 @@ def fit_step(state: State) -> None:
         chosen = state.choice.architecture  # the one that a latency budget was kept on
     if chosen is None:
         request = state.request
-        chosen = configure(
-            graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress
-        )
+        found = choose(graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
+        chosen = found.architecture
+        state.search = Search(bounded=found.bounded, simulated=found.simulated, proven=found.proven)
     state.architecture = chosen
 
 
@@ -271,6 +272,7 @@ def report_step(state: State) -> None:
             bits=state.bits,
             selection=state.quantized.selection,
             selection_note=state.quantized.selection_note,
+            search=state.search,
         ),
     )
 

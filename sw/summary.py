@@ -24,6 +24,16 @@ ORIGINS = {
 _RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
 
 
+def _accelerator(report: Mapping[str, Any]) -> str:
+    """Its sizes, and how it was chosen."""
+    sizes, search = report["accelerator"], report["search"]
+    text = f"{sizes['pi']} x {sizes['po']} multiplies a cycle"
+    if search is None:
+        return text
+    proof = "none is more than 2 % faster" if search["proven"] else "not all that might be faster were simulated"
+    return f"{text}; {search['simulated']:,} of {search['bounded']:,} candidates simulated, {proof}"
+
+
 def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     """What a build is and what it will do, in a few lines."""
     accuracy = report["accuracy"]
@@ -34,6 +44,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         ("cycles", f"{report['cycles']:,} (predicted)"),
         ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
         ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
+        ("accelerator", _accelerator(report)),
         ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
         ("calibration", _calibration(report["calibration"])),
     ]

@@ -107,6 +107,8 @@ UNITS = {
     "first_layer": _LAYER,
     "last_layer": _LAYER,
     "layer": _LAYER,
+    "bounded": "accelerators",
+    "simulated": "accelerators",
     "pi": "input channels in a cycle",
     "po": "output channels in a cycle",
     "epilogue": "outputs requantized in a cycle",
@@ -189,6 +191,7 @@ class ReportInputs:
     bits: schema.Bits | None = None
     selection: Selection | None = None
     selection_note: str = ""
+    search: schema.Search | None = None
 
 
 def build(inputs: ReportInputs) -> schema.Report:
@@ -254,6 +257,7 @@ def build(inputs: ReportInputs) -> schema.Report:
         accelerator=schema.Accelerator(
             **program.architecture.model_dump(mode="json", include=set(schema.Accelerator.model_fields))
         ),
+        search=inputs.search,
         timings_s={name: float(seconds) for name, seconds in inputs.timings.items()},
         warnings=[*inputs.warnings, *_own_warnings(inputs, resources)],
         assumptions=list(ASSUMPTIONS),

@@ -382,8 +382,18 @@ class Bits(Strict):
     note: str | None
 
 
+class Search(Strict):
+    """How the accelerator was chosen among those that fit the board: how many were ``bounded``, one by one, by a lower bound of
+    their latency (arrays that it rules out as a whole are not), how many ``simulated``; ``proven``: none is over 2 % faster."""
+
+    bounded: Natural
+    simulated: Natural
+    proven: bool
+
+
 class Report(Strict):
-    """``report.json``. ``bits`` is null where no layer has fewer than 8 bits and none were chosen."""
+    """``report.json``. ``bits`` is null where no layer has fewer than 8 bits and none were chosen; ``search`` where the accelerator
+    was given, or came with the choice of bits."""
 
     version: Literal[3]
     edgeflow: str
@@ -419,6 +429,7 @@ class Report(Strict):
     memory: Memory
     device: Device
     accelerator: Accelerator
+    search: Search | None
     timings_s: dict[str, Finite]
     warnings: list[str]
     assumptions: list[str]

@@ -34,6 +34,7 @@ from edgeflow.quant.ranges import TensorRange
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.lowering import lower, units
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
+from edgeflow.sw.report.schema import Search
 from edgeflow.sw.samples import Samples, Unseen
 
 
@@ -85,6 +86,7 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         reference=Reference(),
         samples=SAMPLES,
         warnings=("the model has <two> heads",),
+        search=Search(bounded=12, simulated=3, proven=True),
         timings={"import": 0.25, "quantize": 1.5},
         rounding={"fc1.out": LayerErrors(10.0, 11.0, 11.5, 14.0)},
         techniques=(
