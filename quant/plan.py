@@ -414,17 +414,18 @@ class Plan:
         producer, use = self.graph.producers.get(name), self.graph.sole_use(name)
         return producer is not None and producer.op_type == "Linear" and use is not None and read_format(use) is None
 
-    def head_padding(self, node: ir.Node) -> HeadPadding | None:
-        """The padding of an attention node's heads to what the accelerator takes; None where they fit as they are.
+    def head_padding(self, node: ir.Node, index: int) -> HeadPadding | None:
+        """The padding of the heads of an attention node's operand to what the accelerator takes; None where they fit as they are.
 
-        UnsupportedError for heads that are too wide.
+        Heads of values, and of the output, are padded to those of queries and keys, and the other way round. UnsupportedError for
+        heads that are too wide.
         """
         heads = node.attributes.get_int("heads")
         assert heads is not None
-        size = self.statistics[required_input(node, 0)].shape[-1] // heads
-        padded = padded_head(size)
+        sizes = [self.statistics[required_input(node, i)].shape[-1] // heads for i in range(3)]
+        padded, size = padded_head(max(sizes)), sizes[index]
         if padded > MAXIMUM_HEAD:
-            raise UnsupportedError(f"{origin(node)}: attention takes heads of at most {MAXIMUM_HEAD} channels, not {size}")
+            raise UnsupportedError(f"{origin(node)}: attention takes heads of at most {MAXIMUM_HEAD} channels, not {max(sizes)}")
         if padded == size:
             return None
         return HeadPadding((np.arange(heads)[:, None] * padded + np.arange(size)).reshape(-1), heads * padded)

@@ -28,10 +28,9 @@ def convert_attention(node: ir.Node, context: Context) -> None:
     assert factor is not None
     if factor <= 0:
         raise UnsupportedError(f"{where}: the scale of attention must be positive, not {factor:g}")
-    padding = context.plan.head_padding(node)
-    names = [required_input(node, i) for i in range(3)]
+    paddings = [context.plan.head_padding(node, i) for i in range(3)]
     wanted = (formats.query, formats.key, formats.value)
-    operands = [_operand(name, made, padding, node, context) for name, made in zip(names, wanted, strict=True)]
+    operands = [_operand(required_input(node, i), wanted[i], paddings[i], node, context) for i in range(3)]
 
     # Weights are powers of two: exp(x) = 2^(x log2 e), with F fraction bits of the exponent.
     exponent = formats.score_scale * factor * math.log2(math.e) * 2.0**config.exponent_fraction_bits
@@ -56,6 +55,7 @@ def convert_attention(node: ir.Node, context: Context) -> None:
         "output_shift": formats.output_shift,
         "has_mask": mask is not None,
     }
+    padding = paddings[2]
     if padding is None:
         context.set(output, build.node("attention", inputs, output, formats.output.qtype, where, attributes))
     elif isinstance(formats.output.qtype.scale, tuple):  # only linear layers read it: they skip the padding

@@ -237,7 +237,7 @@ def convert_linear(node: ir.Node, context: Context) -> None:
     use = context.graph.sole_use(value)
     padding = None
     if use is not None and use.node.op_type == "Attention":
-        padding = context.plan.head_padding(use.node)
+        padding = context.plan.head_padding(use.node, use.index)
     inputs, attributes = _prepare(node, context, value, made, padding=padding)
     out = made.qtype if padding is None else pad_qtype(made.qtype, padding)
     positions = None if padding is None else padding.positions

@@ -51,7 +51,7 @@ _TABLE: Mapping[str, Operator] = {
     "PatchEmbed": _own((3, 3), "kernel", "image (batch, C, H, W) by weight (D, C, kh, kw), stride = kernel, plus bias (D,): "
                        "(batch, tokens, D), tokens row by row", (1, 2)),
     "Attention": _own((3, 4), "heads scale", "softmax(scale q k^T) v by head; q, k, v (batch, tokens, heads * head size), "
-                      "features head-major; mask (batch, keys), nonzero = attend", activations=3),
+                      "features head-major, v's heads of any size; mask (batch, keys), nonzero = attend", activations=3),
     "Attends": _own((3, 3), "", "whether values of a mask (batch, keys) lie in one of the intervals low (n,) to high (n,)", (1, 2)),
     "Embedding": _own((2, 2), "", "rows of table (V, D) at integer ids (batch, ...)", (1,)),
     "PositionEmbedding": _own((2, 2), "padding", "rows of table (V, D) by position among the integer ids (batch, tokens) other "

@@ -22,6 +22,7 @@ from edgeflow.sw.rewrite.base import (
     shape_of,
 )
 from edgeflow.sw.rewrite.heads import Operand, attention, resolve
+from edgeflow.sw.rewrite.score_bias import too_wide
 from edgeflow.sw.rewrite.view import is_plain
 
 MASKED = -1e4
@@ -35,6 +36,18 @@ class _Scores:
     product: ir.Node
     factor: float
     mask: ir.Value | None
+    bias: Array | None
+    """Constant, over the scores of all heads of all samples."""
+
+
+@dataclasses.dataclass
+class _Step:
+    """One operator between scores and softmax: what is above it, and what it does."""
+
+    value: ir.Value
+    factor: float = 1.0
+    mask: ir.Value | None = None
+    bias: Array | None = None
 
 
 def _regroups(node: ir.Node) -> bool:
@@ -53,39 +66,46 @@ def key_mask(value: ir.Value | None, *kinds: str) -> ir.Value | None:
 
 def _scores(value: ir.Value) -> _Scores | str:
     """Walk from the input of the softmax to the product of queries and keys, or say what stands in the way."""
-    factor, mask = 1.0, None
+    factor, mask, bias = 1.0, None, None
     while True:
         node = value.producer()
         if node is None:
             return "its scores are not computed by a matrix product"
         if node.op_type == "MatMul" and node.domain == "":
-            return _Scores(node, factor, mask)
-        step: tuple[ir.Value, float, ir.Value | None] | str
+            return _Scores(node, factor, mask, bias)
+        step: _Step | str
         if node.op_type == "View" and node.domain == DOMAIN and _regroups(node) and node.inputs[0] is not None:
-            step = node.inputs[0], 1.0, None
+            step = _Step(node.inputs[0])
         elif node.op_type in ("Mul", "Div", "Add", "Where") and node.domain == "":
             step = _one_step(node)
         else:
             return f"{node.op_type} between the scores and the softmax is not understood"
         if isinstance(step, str):
             return step
-        value, number, found = step
-        factor *= number
-        if found is not None:
-            if mask is not None and mask is not found:
+        if step.bias is not None:
+            added = (factor * step.bias.astype(np.float64)).reshape(-1, *step.bias.shape[-2:])
+            bias = added if bias is None else bias + added
+        if step.mask is not None:
+            if mask is not None and mask is not step.mask:
                 return "its scores have two different masks"
-            mask = found
+            mask = step.mask
+        value, factor = step.value, factor * step.factor
 
 
-def _one_step(node: ir.Node) -> tuple[ir.Value, float, ir.Value | None] | str:
-    """(value above, factor, mask input) of one operator between scores and softmax."""
+def is_bias(array: Array) -> bool:
+    """Whether constants added to scores are a bias, and not a mask that removes keys."""
+    return array.dtype.kind == "f" and bool(np.all(array > MASKED))
+
+
+def _one_step(node: ir.Node) -> _Step | str:
+    """What one operator between scores and softmax does, or why it is not understood."""
     shape = shape_of(node.outputs[0])
     if node.op_type == "Where":
         condition, chosen, other = node.inputs
         for kept, fill, kind in ((chosen, other, "keep"), (other, chosen, "drop")):
             array, mask = constant(fill), key_mask(condition, kind)
             if kept is not None and array is not None and mask is not None and np.all(array <= MASKED):
-                return kept, 1.0, mask
+                return _Step(kept, mask=mask)
         return "its scores are masked by something that is not a padding mask of the keys given as an input"
     left, right = node.inputs
     for kept, other in ((left, right), (right, left)):
@@ -93,15 +113,17 @@ def _one_step(node: ir.Node) -> tuple[ir.Value, float, ir.Value | None] | str:
             continue
         number = scalar(other)
         if node.op_type == "Mul" and number is not None:
-            return kept, number, None
+            return _Step(kept, number)
         if node.op_type == "Div" and number and kept is left:
-            return kept, 1.0 / number, None
+            return _Step(kept, 1.0 / number)
         if node.op_type == "Add":
-            mask = key_mask(other, "additive")
+            mask, array = key_mask(other, "additive"), constant(other)
             if mask is not None:
-                return kept, 1.0, mask
+                return _Step(kept, mask=mask)
+            if array is not None and is_bias(array):
+                return _Step(kept, bias=np.broadcast_to(array, shape))
     if node.op_type == "Add":
-        return "its scores get a bias or mask added that is not a padding mask of the keys given as an input"
+        return "its scores get a bias or mask added that is neither constant nor a padding mask of the keys given as an input"
     return "its scores are scaled by something that is not a number"
 
 
@@ -147,6 +169,16 @@ class SoftmaxAttention(Rule):
         index_v = _spread(v, lead_v, batch)
         if index_q is None or index_k is None or index_v is None or math.prod(lead_v) != math.prod(lead):
             return self.refuse("its heads do not divide among the samples of the batch", softmax)
+        bias = scores.bias
+        if bias is not None:
+            bias = bias.reshape(*index_q.shape[:2], *bias.shape[-2:])
+            if np.any(bias != bias[:1]):
+                return self.refuse("its scores get a constant added that differs between samples", softmax)
+            bias = bias[0]
+            reason = too_wide(bias, index_q.shape[-1])
+            if reason is not None:
+                return self.refuse(reason, softmax)
+        self.bias = bias
         operands = []
         for value, index in ((left, index_q), (right, index_k.swapaxes(-1, -2)), (v, index_v)):
             operand = resolve(value, index, batch)
@@ -160,4 +192,4 @@ class SoftmaxAttention(Rule):
     def rewrite(self, op: Any, p: ir.Value, v: ir.Value) -> ir.Value:
         origin = origin_of(self.softmax.outputs[0])
         shape = shape_of(self.root.outputs[0])
-        return attention(op, self.operands, self.scores.mask, self.heads, self.scores.factor, shape, origin)
+        return attention(op, self.operands, self.scores.mask, self.heads, self.scores.factor, shape, origin, self.bias)

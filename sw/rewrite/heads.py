@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgeflow.hw.ops.attention import padded_head
 from edgeflow.sw.rewrite.base import DOMAIN, Array, constant, initializer, origin_of, produced_by, shape_of, typed
+from edgeflow.sw.rewrite.score_bias import score_channels
 from edgeflow.sw.rewrite.view import linear, make_view, trace
 
 
@@ -49,21 +51,50 @@ def resolve(value: ir.Value, index: Array, batch: int) -> Operand | str:
     return Operand(source.value, token_of, column_of.reshape(-1), source.factor)
 
 
-def emit(op: Any, operand: Operand) -> ir.Value:
-    """Build the operand as (batch, tokens, heads * head size), pushing the columns into the Linear that produces it."""
+def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0) -> ir.Value:
+    """Build the operand as (batch, tokens, heads * head size), pushing the columns into the Linear that produces it.
+
+    With ``places``, the features stand there among ``width`` ones, the others of which are 0.
+    """
     value, columns = operand.source, operand.columns
     shape = shape_of(value)
-    if not np.array_equal(columns, np.arange(shape[-1])):
+    if places is not None or not np.array_equal(columns, np.arange(shape[-1])):
         node = produced_by(value, "Linear", DOMAIN)
         weight, bias = (constant(node.inputs[1]), constant(node.inputs[2])) if node is not None else (None, None)
         if node is not None and node.inputs[0] is not None and weight is not None and bias is not None:
-            value = linear(op, node.inputs[0], weight[:, columns], bias[columns], origin_of(value))
-            columns = np.arange(len(columns))
-            shape = shape_of(value)
+            weight, bias = weight[:, columns], bias[columns]
+            if places is not None:
+                weight, bias = _at(places, width, weight), _at(places, width, bias)
+            value = linear(op, node.inputs[0], weight, bias, origin_of(value))
+            columns = np.arange(shape_of(value)[-1])
+        elif places is not None:
+            value = linear(op, value, _at(places, width, np.eye(shape[-1])[:, columns]), np.zeros(width), origin_of(value))
+            columns = np.arange(width)
+        shape = shape_of(value)
     batch, rows, width = shape[0], math.prod(shape[1:-1]), shape[-1]
     tokens = operand.tokens
     index = (np.arange(batch)[:, None, None] * rows + tokens[None, :, None]) * width + columns
     return make_view(op, value, index, (batch, len(tokens), len(columns)), origin_of(value))
+
+
+def _at(places: Array, width: int, array: Array) -> Array:
+    """Zeros (..., width) with the columns of ``array`` at ``places``."""
+    wide: Array = np.zeros((*array.shape[:-1], width), np.float32)
+    wide[..., places] = array
+    return wide
+
+
+def _with_channels(op: Any, operand: Operand, channels: Array) -> ir.Value:
+    """The operand with constant ``channels`` (heads, tokens, count) behind those of each head, then zeros up to a size of heads
+    that needs no padding."""
+    heads, tokens, count = channels.shape
+    size = len(operand.columns) // heads
+    wide = padded_head(size + count)
+    places = (np.arange(heads)[:, None] * wide + np.arange(size)).reshape(-1)
+    value = emit(op, operand, places, heads * wide)
+    constants = np.zeros((tokens, heads, wide), np.float32)
+    constants[:, :, size : size + count] = channels.transpose(1, 0, 2)
+    return typed(op.Add(value, initializer(constants.reshape(tokens, -1))), shape_of(value), value, origin_of(value))
 
 
 def attention(
@@ -74,10 +105,20 @@ def attention(
     scale: float,
     shape: tuple[int, ...],
     origin: dict[str, str],
+    bias: Array | None = None,
 ) -> ir.Value:
-    """``edgeflow::Attention`` of three operands, seen as (batch, heads, tokens, head size) and reshaped to ``shape``."""
-    query, key, value = (emit(op, operand) for operand in operands)
+    """``edgeflow::Attention`` of three operands, seen as (batch, heads, tokens, head size) and reshaped to ``shape``.
+
+    A constant ``bias`` (heads, queries, keys) of the scores becomes more channels of queries and keys (see score_bias.py).
+    """
     total = scale * operands[0].factor * operands[1].factor
+    if bias is None:
+        query, key = emit(op, operands[0]), emit(op, operands[1])
+    else:
+        size = len(operands[0].columns) // heads
+        sides = score_channels(bias / total, size)
+        query, key = (_with_channels(op, operand, side) for operand, side in zip(operands[:2], sides, strict=True))
+    value = emit(op, operands[2])
     inputs = (query, key, value) if mask is None else (query, key, value, mask)
     keywords: dict[str, Any] = {"heads": heads, "scale": float(total), "_domain": DOMAIN}
     batch, rows, width = shape_of(query)[0], shape_of(query)[1], shape_of(value)[2]

@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, UnsupportedError
+from edgeflow.hw.ops.attention import padded_head
 from edgeflow.sw.importer import agreement, import_model, run, session, to_proto
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -112,6 +113,42 @@ def test_attention_with_einsum(tmp_path: Path) -> None:
     g.output(g.node("Reshape", context, g.constant(np.array([0, 0, 8]))))
     _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
     assert counts == {"Linear": 3, "Attention": 1}
+
+
+@pytest.mark.parametrize(("queries", "keys", "rank"), [(6, 6, 6), (5, 7, 5), (9, 4, 4), (20, 20, 2)])
+def test_constant_bias_of_the_scores(queries: int, keys: int, rank: int, tmp_path: Path) -> None:
+    """Relative positions: MPNet's in front of the scale's division, and another behind it."""
+    g = Graph(17)
+    x, y = g.input("x", ["n", queries, 8]), g.input("y", ["n", keys, 8])
+    operands = []
+    for value, tokens, width in ((x, queries, 12), (y, keys, 12), (y, keys, 8)):
+        heads = g.node("Reshape", g.node("MatMul", value, g.weight(8, width)), g.constant(np.array([0, tokens, 2, -1])))
+        operands.append(g.node("Transpose", heads, perm=[0, 2, 1, 3]))
+    q, k, v = operands
+    random = np.random.default_rng(1)
+    factors = random.normal(size=(2, queries, rank)), random.normal(size=(2, rank, keys))
+    scores = g.node("MatMul", q, g.node("Transpose", k, perm=[0, 1, 3, 2]))
+    scores = g.node(
+        "Div", g.node("Add", scores, g.constant((factors[0] @ factors[1]).astype(np.float32))), g.constant(np.float32(2))
+    )
+    scores = g.node("Add", g.constant(random.normal(size=(1, 1, 1, keys)).astype(np.float32)), scores)
+    y = g.node("MatMul", g.node("Softmax", scores, axis=-1), v)
+    g.output(g.node("Reshape", g.node("Transpose", y, perm=[0, 2, 1, 3]), g.constant(np.array([0, queries, 8]))))
+    model, counts = check(g.save(tmp_path), {"x": normal((3, queries, 8)), "y": normal((3, keys, 8))})
+    assert counts == {"Linear": 3, "Attention": 1, "Add": 2}
+    (attention,) = [node for node in model.graph if node.op_type == "Attention"]
+    widths = [value.shape[-1] for value in attention.inputs if value is not None and value.shape is not None]
+    assert widths == [2 * padded_head(6 + (rank if queries < 20 else rank + 2))] * 2 + [8]
+
+
+def test_constant_bias_of_too_many_scores(tmp_path: Path) -> None:
+    g = Graph(17)
+    x = g.input("x", ["n", 460, 8])
+    q, k, v = (g.node("MatMul", x, g.weight(8, 4)) for _ in range(3))
+    scores = g.node("Add", g.node("MatMul", q, g.node("Transpose", k, perm=[0, 2, 1])), g.weight(460, 460))
+    g.output(g.node("MatMul", g.node("Softmax", scores, axis=-1), v))
+    with pytest.raises(UnsupportedError, match="its constant bias of 460 x 460 scores takes heads of 512 channels"):
+        import_model(g.save(tmp_path))
 
 
 def _keys_mask(g: Graph, mask: str, spelling: str) -> tuple[str, str]:

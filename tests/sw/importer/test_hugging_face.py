@@ -21,11 +21,9 @@ from edgeflow.sw.importer import import_model, run, session
 OVERLAY = ARCHITECTURES["16x16 axi128"]  # as in test_networks.py: one library serves both
 RELATIVE = 1e-5
 LEAST_DECIBEL = 12.0
-ENCODERS = [
-    Encoder(family, *rest) for family in FAMILIES if family != "mpnet" for rest in (("base", "script"), ("classifier", "dynamo"))
-]
+ENCODERS = [Encoder(family, *rest) for family in FAMILIES for rest in (("base", "script"), ("classifier", "dynamo"))]
 """Each family with both exporters and both heads; scripts/check_hugging_face.py goes through all combinations."""
-COMPILED = ("bert-base-script", "roberta-base-script", "albert-classifier-dynamo")
+COMPILED = ("bert-base-script", "roberta-base-script", "mpnet-base-script", "albert-classifier-dynamo")
 
 Exported = tuple[Path, dict[str, NDArray[Any]], list[NDArray[Any]]]
 
