@@ -76,7 +76,7 @@ def test_factors_flatten_products() -> None:
 def test_every_rule_file_is_in_the_rule_sets() -> None:
     import edgeflow.sw.rewrite as package
 
-    helpers = {"base", "view", "heads", "__init__"}
+    helpers = {"base", "view", "heads", "score_bias", "__init__"}
     files = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - helpers
     used = {type(rule._replacement_pattern._function.__self__).__module__.rsplit(".", 1)[1] for rule in RULES.values()}
     assert files == used
