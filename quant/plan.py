@@ -49,8 +49,8 @@ CHANNEL_SCALES = frozenset((*LINEAR, "LayerNormalization", "SelectTokens", "Atte
 
 UNARY = frozenset(
     (
-        *("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "QuickGelu"),
-        *("Reciprocal", "Relu", "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh"),
+        *("Abs", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish"),
+        *("QuickGelu", "Reciprocal", "Relu", "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh"),
     )
 )
 

@@ -120,6 +120,9 @@ def _columns(weight: Tensor) -> Tensor:
     return weight.reshape(weight.shape[0], -1).T
 
 
+LARGEST = 3.4028234663852886e38  # of float32
+
+
 def _linear(_: ir.Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x @ weight + bias
 
@@ -209,6 +212,8 @@ def _unary(node: ir.Node, x: Tensor) -> Tensor:
         return functional.gelu(x, approximate=node.attributes.get_string("approximate", "none") or "none")
     if op == "HardSigmoid":
         return (number("alpha", 0.2) * x + number("beta", 0.5)).clamp(0.0, 1.0)
+    if op == "Clip":
+        return x.clamp(number("minimum", -LARGEST), number("maximum", LARGEST))
     if op == "LeakyRelu":
         return functional.leaky_relu(x, number("alpha", 0.01))
     if op in ("Elu", "Celu"):

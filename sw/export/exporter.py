@@ -72,6 +72,8 @@ class Exporter:
             if node.op_type != "ConstantTokens":
                 self._node(node)
         for name in self._float.outputs:
+            if name in self._float.inputs:  # one name for both: in a file it leaves as it comes
+                continue
             tensor = self._readings.tensor(name)
             assert tensor is not None
             made = self._tensor(tensor)

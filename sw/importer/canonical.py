@@ -44,7 +44,7 @@ def _standard(inputs: tuple[int, int], attributes: str, description: str, consta
 
 
 _ATTRIBUTES = {"Gelu": "approximate", "HardSigmoid": "alpha beta", "LeakyRelu": "alpha", "Elu": "alpha", "Celu": "alpha",
-               "Selu": "alpha gamma"}  # fmt: skip
+               "Selu": "alpha gamma", "Clip": "minimum maximum"}  # fmt: skip
 
 _TABLE: Mapping[str, Operator] = {
     "Linear": _own((3, 3), "", "x (batch, ..., K) times weight (K, N) plus bias (N,)", (1, 2)),
@@ -60,7 +60,7 @@ _TABLE: Mapping[str, Operator] = {
     "SelectTokens": _own((1, 1), "start stop squeeze", "tokens start to stop of axis 1; squeeze drops the axis of a single token"),
     "SelectChannels": _own((1, 1), "start stop", "channels start to stop of the last axis"),
     "ConstantTokens": _own((2, 2), "", "constant tokens (1, ...) for every sample; of x only the batch size is read", (1,)),
-    **{name: _own((1, 1), "", "elementwise") for name in OWN_UNARY},
+    **{name: _own((1, 1), _ATTRIBUTES.get(name, ""), "elementwise") for name in OWN_UNARY},
     **{name: _standard((1, 1), _ATTRIBUTES.get(name, ""), "elementwise") for name in UNARY},
     "LayerNormalization": _standard((3, 3), "axis epsilon", "over the last axis, scale and bias (D,)", (1, 2)),
     "Add": Operator("", (2, 2), frozenset(), "two activations of one shape, or one and a constant broadcast to it", activations=()),

@@ -118,6 +118,11 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
 
 
 def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
+    for attribute in node.attributes.values():  # what the other branch reads is read no longer
+        if attribute.type == ir.AttributeType.GRAPH and attribute.as_graph() is not branch:
+            for unused in list(attribute.as_graph().all_nodes()):
+                for position in range(len(unused.inputs)):
+                    unused.replace_input_with(position, None)
     for name, value in list(branch.initializers.items()):
         branch.initializers.pop(name)
         value.name = f"{node.name}.{name}"

@@ -95,6 +95,12 @@ _BODIES = {
             gate = Sigmoid (steep)
             y = Mul (x, gate)
         }""",
+    "Clip": """
+        Clip <minimum, maximum> (x) => (y) {
+            low = Constant <value_float: float = @minimum> ()
+            high = Constant <value_float: float = @maximum> ()
+            y = Clip (x, low, high)
+        }""",
     "SelectTokens": """
         SelectTokens <start, stop, squeeze> (x) => (y) {
             one = Constant <value_ints = [1]> ()

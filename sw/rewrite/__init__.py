@@ -11,6 +11,8 @@ from edgeflow.sw.rewrite import (
     activations,
     attention,
     attention_fused,
+    batch_norm,
+    clip,
     compose_views,
     einsum,
     embedding,
@@ -32,7 +34,7 @@ UNARY = (
     "Selu", "Softsign", "Mish", "Abs", "Reciprocal", "Log", "Celu", "Sin", "Cos",
 )  # fmt: skip
 """Standard elementwise operators of one tensor that the float graph may keep."""
-OWN_UNARY = ("Silu", "QuickGelu")
+OWN_UNARY = ("Silu", "QuickGelu", "Clip")
 """EdgeFlow's elementwise operators of one tensor."""
 
 
@@ -66,6 +68,8 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         activations.GeluTanh.rule(),
         activations.SigmoidGate.rule(),
         activations.HardSwishProduct.rule(),
+        batch_norm.BatchNorm.rule(),
+        *((clip.ClipToFunction.rule(),) if fold_scales else ()),  # after HardSwish, which is written with it
         einsum.EinsumToMatMul.rule(),
         positions.CountedPositions.rule(),
         embedding.GatherToEmbedding.rule(),

@@ -84,14 +84,21 @@ def _at(places: Array, width: int, array: Array) -> Array:
     return wide
 
 
-def _with_channels(op: Any, operand: Operand, channels: Array) -> ir.Value:
+def _negated(op: Any, value: ir.Value) -> ir.Value:
+    """Minus the value: a number that the Linear above takes in."""
+    return typed(op.Mul(value, initializer(np.array(-1.0, np.float32))), shape_of(value), value, origin_of(value))
+
+
+def _with_channels(op: Any, operand: Operand, channels: Array, negative: bool) -> ir.Value:
     """The operand with constant ``channels`` (heads, tokens, count) behind those of each head, then zeros up to a size of heads
-    that needs no padding."""
+    that needs no padding. ``negative``: minus the operand, but not minus the channels."""
     heads, tokens, count = channels.shape
     size = len(operand.columns) // heads
     wide = padded_head(size + count)
     places = (np.arange(heads)[:, None] * wide + np.arange(size)).reshape(-1)
     value = emit(op, operand, places, heads * wide)
+    if negative:
+        value = _negated(op, value)
     constants = np.zeros((tokens, heads, wide), np.float32)
     constants[:, :, size : size + count] = channels.transpose(1, 0, 2)
     return typed(op.Add(value, initializer(constants.reshape(tokens, -1))), shape_of(value), value, origin_of(value))
@@ -109,15 +116,18 @@ def attention(
 ) -> ir.Value:
     """``edgeflow::Attention`` of three operands, seen as (batch, heads, tokens, head size) and reshaped to ``shape``.
 
-    A constant ``bias`` (heads, queries, keys) of the scores becomes more channels of queries and keys (see score_bias.py).
+    A constant ``bias`` (heads, queries, keys) of the scores becomes more channels of queries and keys (see score_bias.py). The sign
+    of a negative scale goes into the queries.
     """
     total = scale * operands[0].factor * operands[1].factor
+    negative, total = total < 0, abs(total)
     if bias is None:
         query, key = emit(op, operands[0]), emit(op, operands[1])
+        query = _negated(op, query) if negative else query
     else:
-        size = len(operands[0].columns) // heads
-        sides = score_channels(bias / total, size)
-        query, key = (_with_channels(op, operand, side) for operand, side in zip(operands[:2], sides, strict=True))
+        left, right = score_channels(bias / total, len(operands[0].columns) // heads)
+        query = _with_channels(op, operands[0], left, negative)
+        key = _with_channels(op, operands[1], right, False)
     value = emit(op, operands[2])
     inputs = (query, key, value) if mask is None else (query, key, value, mask)
     keywords: dict[str, Any] = {"heads": heads, "scale": float(total), "_domain": DOMAIN}

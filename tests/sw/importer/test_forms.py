@@ -18,6 +18,9 @@ from onnx import TensorProto
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.ops.attention import padded_head
+from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import agreement, import_model, run, session, to_proto
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -407,6 +410,55 @@ def test_old_operator_sets_are_raised(opset: int, tmp_path: Path) -> None:
     model, counts = check(old, inputs)
     assert counts == check(new, inputs)[1]
     assert max(agreement(new, model, inputs).values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("act_relu6_ts", {"Clip": 1}),
+        ("vitis465_bn_after_linear_ts", {"BatchNormalization": 0, "Linear": 8}),
+        ("negative_attention_scale", {"Attention": 1, "Mul": 0, "Linear": 6}),
+    ],
+)
+def test_forms_of_small_models(name: str, wanted: dict[str, int]) -> None:
+    """ReLU6 is an elementwise function; BatchNormalization and the sign of a scale go into the layer above."""
+    with np.load(CASES / f"{name}.npz") as archive:
+        data = dict(archive)
+    model, counts = check(CASES / f"{name}.onnx", data, shapes={key: array.shape for key, array in data.items()})
+    assert {key: counts[key] for key in wanted} == wanted
+    quantized = edgeflow.quantize(model, data)
+    found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
+    assert signal_to_noise(run(session(CASES / f"{name}.onnx"), data)["y"], found["y"]) > 20
+
+
+@pytest.mark.parametrize(("low", "high", "operator"), [(0.0, None, "Relu"), (None, 1.0, "Clip"), (-1.0, 0.5, "Clip")])
+def test_clip_with_one_end_or_two(low: float | None, high: float | None, operator: str, tmp_path: Path) -> None:
+    g = Graph(13)
+    ends = ["" if end is None else g.constant(np.float32(end)) for end in (low, high)]
+    g.output(g.node("Clip", g.node("MatMul", g.input("x", ["n", 4, 8]), g.weight(8, 6)), *ends))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 4, 8))})
+    assert counts == {"Linear": 1, operator: 1}
+
+
+def test_batch_norm_of_an_image_and_between_tokens(tmp_path: Path) -> None:
+    """Over channels in front of the positions, where no Linear is above it."""
+    g = Graph(17)
+    statistics = [g.weight(4), g.weight(4), g.weight(4), g.constant(np.float32([0.5, 1, 2, 3]))]
+    y = g.node("BatchNormalization", g.input("x", ["n", 4, 6]), *statistics)
+    g.output(g.node("MatMul", y, g.weight(6, 5)))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 4, 6))})
+    assert counts == {"Mul": 1, "Add": 1, "Linear": 1}
+
+
+@pytest.mark.parametrize("name", ["passthrough_output", "VALID_constant_if"])
+def test_valid_models_compile(name: str, tmp_path: Path) -> None:
+    """An input that is an output as well; a branch that is not taken and reads what the other reads."""
+    data = {"x": normal((8, 4, 8))}
+    check(CASES / f"{name}.onnx", data)
+    build = edgeflow.compile(CASES / f"{name}.onnx", calibration=data, output=tmp_path / "build")
+    found, expected = edgeflow.simulate(build, data), run(session(CASES / f"{name}.onnx"), data)
+    assert set(found) == set(expected)
+    assert all(signal_to_noise(expected[key], found[key]) > 30 for key in expected)
 
 
 def test_inputs_that_nothing_reads() -> None:

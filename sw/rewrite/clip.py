@@ -1,0 +1,39 @@
+"""Clip between constants, such as ReLU6, as an elementwise function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.rewriter.pattern import MatchResult
+
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, scalar, shape_of, typed
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class ClipToFunction(Rule):
+    """``Clip(x, minimum, maximum)`` with constant ends -> ``edgeflow::Clip(x)``, or ``Relu(x)`` where it has only the minimum 0."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        return op.Clip(x, _allow_other_inputs=True)
+
+    def check(self, context: Any, x: ir.Value) -> MatchResult:
+        node = context.root
+        if x.dtype != ir.DataType.FLOAT or constant(x) is not None:
+            return self.refuse("it does not clip a float32 activation", node)
+        ends = []
+        for position, default in ((1, -LARGEST), (2, LARGEST)):
+            given = node.inputs[position] if len(node.inputs) > position else None
+            number = default if given is None else scalar(given)
+            if number is None or np.isnan(number):
+                return self.refuse("its ends are not constant numbers", node)
+            ends.append(float(np.clip(number, -LARGEST, LARGEST)))
+        self.low, self.high = ends
+        return self.accept()
+
+    def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
+        if self.low == 0.0 and self.high == LARGEST:
+            return typed(op.Relu(x), shape_of(x), x)
+        return typed(op.Clip(x, minimum=self.low, maximum=self.high, _domain=DOMAIN), shape_of(x), x)
