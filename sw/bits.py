@@ -85,12 +85,14 @@ def bit_request(method: str | None, budget: str | Sequence[str]) -> BitRequest |
 @dataclass(frozen=True)
 class BitChoice:
     """Bits by layer, as part of ``config``. ``architecture``: the accelerator that a latency budget was kept on, None without one.
-    ``plain``: the 8-bit build, where a limit referred to it. ``document`` is what ``bits.json`` holds."""
+    ``plain``: the 8-bit build, where a limit referred to it; ``trials``: all allocations that were tried. ``document`` is what
+    ``bits.json`` holds."""
 
     bits: Mapping[str, LayerBits]
     config: QuantizationConfig
     architecture: Architecture | None
     plain: PlainBuild | None
+    trials: Sequence[Trial]
     document: Mapping[str, Any]
 
 
@@ -124,7 +126,9 @@ def choose_bits(
     graph = FloatGraph(model)
     if has_given_formats(graph):
         raise InputError("bits are to be allocated, but the model is quantized already and keeps its own; give the float model")
-    layers = find_layers(graph, request.ends)
+    # Narrow activations take no fewer bytes of weights.
+    widths = ACTIVATION_BITS if any(budget.name != "size" for budget in request.budgets) else (FULL.activation,)
+    layers = find_layers(graph, request.ends, widths)
     few = {name: array[: request.samples] for name, array in data.items()}
     labels = request.labels
     if labels is not None and labels.ndim == 1 and len(labels) == len(next(iter(data.values()))):
@@ -196,7 +200,7 @@ def choose_bits(
             "predicted": "by the cycle simulator; nothing was measured",
         }
     bits = taken.candidate.bits
-    return BitChoice(bits, layers_config(config, bits), taken.candidate.architecture, plain, document)
+    return BitChoice(bits, layers_config(config, bits), taken.candidate.architecture, plain, trials, document)
 
 
 def _possible(places: Sequence[tuple[_Place, Task]], budgets: Sequence[Budget]) -> tuple[dict[str, float], list[_Place]]:
@@ -230,7 +234,7 @@ def _equal(problem: Task, limits: Mapping[str, float], table: LatencyTable | Non
     unless wider activations may have as many."""
     found: list[Candidate] = []
     most = 0
-    for activation in sorted(ACTIVATION_BITS, reverse=True):
+    for activation in sorted(problem.layers[0].widths, reverse=True):
         for weight in sorted(WEIGHT_BITS, reverse=True):
             if weight <= most:
                 break
@@ -334,7 +338,7 @@ def _document(
 ) -> dict[str, Any]:
     equal = []
     for weight in sorted(WEIGHT_BITS, reverse=True):
-        for activation in sorted(ACTIVATION_BITS, reverse=True):
+        for activation in sorted(problem.layers[0].widths, reverse=True):
             bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
             equal.append({"weight_bits": weight, "activation_bits": activation, **_point(allocation(problem, bits))})
     return {

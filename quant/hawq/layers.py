@@ -24,6 +24,7 @@ class Layer:
 
     ``weights``: names of its weights; ``outputs`` and ``activations``: what its nodes make and read, in the same order.
     ``parameters``: number of weights; ``macs`` of one sample. ``fixed``: its bits are not to be chosen: 8.
+    ``widths``: of the activation, in ascending order, that may be chosen.
     """
 
     name: str
@@ -33,12 +34,13 @@ class Layer:
     parameters: int
     macs: int
     fixed: bool
+    widths: tuple[int, ...] = ACTIVATION_BITS
 
     def choices(self) -> tuple[LayerBits, ...]:
         """The bits that the layer may have, the most first."""
         if self.fixed:
             return (FULL,)
-        return tuple(LayerBits(weight=w, activation=a) for a in reversed(ACTIVATION_BITS) for w in reversed(WEIGHT_BITS))
+        return tuple(LayerBits(weight=w, activation=a) for a in reversed(self.widths) for w in reversed(WEIGHT_BITS))
 
     def size(self, bits: LayerBits) -> int:
         """Bits of memory that the weights take."""
@@ -49,7 +51,7 @@ class Layer:
         return self.macs * bits.weight * bits.activation
 
 
-def find_layers(graph: FloatGraph, ends: bool = False) -> tuple[Layer, ...]:
+def find_layers(graph: FloatGraph, ends: bool = False, widths: tuple[int, ...] = ACTIVATION_BITS) -> tuple[Layer, ...]:
     """The linear layers of a model in the order of the network.
 
     The first layer and the last are fixed unless ``ends``; an embedding counts as the first. InputError for a model without any.
@@ -73,7 +75,7 @@ def find_layers(graph: FloatGraph, ends: bool = False) -> tuple[Layer, ...]:
             macs += int(np.prod(shape, dtype=np.int64)) * (array.size // outputs)
         outputs_of = tuple(output_name(node) for node in mine)
         reads = tuple(required_input(node, 0) for node in mine)
-        made.append(Layer(name, weights, outputs_of, reads, sum(sizes), macs, name in fixed))
+        made.append(Layer(name, weights, outputs_of, reads, sum(sizes), macs, name in fixed, widths))
     return tuple(made)
 
 

@@ -8,11 +8,14 @@ quantized input, and its output on samples compared with the float layer's.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from edgeflow.quant.bits import FULL
 from edgeflow.quant.compensate import input_moments, moments
@@ -30,6 +33,17 @@ Single = NDArray[np.float32]
 HELD_BYTES = 256 << 20  # of layers' operands at a time
 
 
+@dataclass(frozen=True)
+class Operands:
+    """Of the linear node that makes ``output``: its input ``x (samples, ..., K)``, its product ``y (samples, ..., N)``, and which
+    rows count, where a key mask excludes some."""
+
+    output: str
+    x: Single
+    y: Single
+    valid: NDArray[np.bool_] | None
+
+
 def output_errors(
     graph: FloatGraph,
     statistics: Mapping[str, Statistics],
@@ -45,43 +59,47 @@ def output_errors(
     """
     reads = {output: tensor for layer in layers for output, tensor in zip(layer.outputs, layer.activations, strict=True)}
     choices = {output: layer.choices() for layer in layers for output in layer.outputs}
-    for output, x, y, valid in _operands_of(objective, {output: _size(graph, statistics, output) for output in reads}):
-        node = graph.producers[output]
+
+    def errors(operands: Operands) -> tuple[str, dict[LayerBits, Real]]:
+        node = graph.producers[operands.output]
         weight, bias = parameter(graph, node, 1), parameter(graph, node, 2)
         patches = node.op_type == "PatchEmbed"
         if patches:
             weight = weight.reshape(len(weight), -1).T  # columns in the order of the patches
         made: dict[LayerBits, Real] = {}
-        for bits in sorted({choice.activation for choice in choices[output]}):
-            wanted = sorted({choice.weight for choice in choices[output] if choice.activation == bits})
-            format = formats[bits][reads[output]]
+        for bits in sorted({choice.activation for choice in choices[operands.output]}):
+            wanted = sorted({choice.weight for choice in choices[operands.output] if choice.activation == bits})
+            format = formats[bits][reads[operands.output]]
             if patches and format.qtype.scales.size > 1:
                 format = Interpretation(replace(format.qtype, scale=float(format.qtype.scales.max())))
-            found = _errors(weight, bias, x, y, valid, format, bits, wanted, config)
+            found = _errors(weight, bias, operands, format, bits, wanted, config)
             made |= {LayerBits(weight=w, activation=bits): error for w, error in found}
-        yield output, made
+        return operands.output, made
+
+    # One thread a layer: the products are small.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for group in _groups(objective, {output: _size(graph, statistics, output) for output in reads}):
+            yield from pool.map(errors, _operands(objective, group))
 
 
 def _errors(
     weight: Real,
     bias: Real,
-    x: Single,
-    y: Single,
-    valid: NDArray[np.bool_] | None,
+    operands: Operands,
     format: Interpretation,
     bits: int,
     weights: Iterable[int],
     config: QuantizationConfig,
 ) -> Iterator[tuple[int, Real]]:
-    """Squared errors, by the bits of the weights, of a layer that should make ``y (samples, ..., N)`` of ``x (samples, ..., K)``,
-    which it reads in a format of ``bits``."""
+    """Squared errors of a layer's output by the bits of its weights; its input has a format of ``bits``."""
+    x, y = operands.x, operands.y
     scale = np.broadcast_to(format.qtype.scales, weight.shape[:1])
     if format.offset is not None:
         x = x - format.offset.astype(np.float32)
         bias = bias + format.offset @ weight
     u = (format.qtype.quantize(x) - format.qtype.zero_point).astype(np.float32).reshape(-1, x.shape[-1])
     wanted = y.reshape(len(u), -1)
-    counted = np.ones(len(u), np.bool_) if valid is None else valid.reshape(-1)
+    counted = np.ones(len(u), np.bool_) if operands.valid is None else operands.valid.reshape(-1)
     folded = np.ascontiguousarray((weight * scale[:, None]).T)
     inputs = input_moments(u[counted])
     seen = moments(inputs, wanted[counted])
@@ -94,18 +112,18 @@ def _errors(
         yield width, error.reshape(y.shape).mean(axis=0, dtype=np.float64)
 
 
-def _operands_of(objective: Objective, sizes: Mapping[str, int]) -> Iterator[tuple[str, Single, Single, NDArray[np.bool_] | None]]:
-    """The operands of all nodes, as many nodes in one run of the model as ``HELD_BYTES`` hold; ``sizes`` of one sample's."""
+def _groups(objective: Objective, sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Nodes by the outputs' names, as many in a group as ``HELD_BYTES`` hold; ``sizes``: elements of one sample's operands."""
     group: list[str] = []
     held = 0
     for output, size in sizes.items():
         need = 4 * objective.samples * size
         if group and held + need > HELD_BYTES:
-            yield from _operands(objective, group)
+            yield group
             group, held = [], 0
         group.append(output)
         held += need
-    yield from _operands(objective, group)
+    yield group
 
 
 def _size(graph: FloatGraph, statistics: Mapping[str, Statistics], output: str) -> int:
@@ -115,8 +133,8 @@ def _size(graph: FloatGraph, statistics: Mapping[str, Statistics], output: str) 
 
 
 @one_thread()
-def _operands(objective: Objective, outputs: Sequence[str]) -> list[tuple[str, Single, Single, NDArray[np.bool_] | None]]:
-    """Input and output of linear nodes on the objective's samples, and which rows count where a key mask excludes some."""
+def _operands(objective: Objective, outputs: Sequence[str]) -> list[Operands]:
+    """Operands of the nodes that make ``outputs``, from one run of the model."""
     parts: dict[str, list[tuple[Single, Single]]] = {output: [] for output in outputs}
     masks = []
     for piece in objective.pieces():
@@ -125,12 +143,12 @@ def _operands(objective: Objective, outputs: Sequence[str]) -> list[tuple[str, S
             parts[output].append((before.numpy(), after.numpy()))
         if piece.valid is not None:
             masks.append(piece.valid.numpy())
-    whole: list[tuple[str, Single, Single, NDArray[np.bool_] | None]] = []
+    made = []
     for output, pairs in parts.items():
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
         masked = bool(masks) and x.ndim >= 3 and x.shape[1] == masks[0].shape[1]
         valid = np.concatenate(masks) if masked else None
         if valid is not None and x.ndim > 3:
             valid = np.broadcast_to(valid.reshape(*valid.shape, *[1] * (x.ndim - 3)), x.shape[:-1])
-        whole.append((output, x, y, valid))
-    return whole
+        made.append(Operands(output, x, y, valid))
+    return made

@@ -28,7 +28,7 @@ from edgeflow.quant.convert.linear import NARROW_WEIGHT_RATIOS, WEIGHT_RATIOS, w
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.hawq.fisher import fisher_traces
 from edgeflow.quant.hawq.hessian import Traces, top_eigenvalues, traces
-from edgeflow.quant.hawq.layers import ACTIVATION_BITS, WEIGHT_BITS, Layer, layers_config
+from edgeflow.quant.hawq.layers import ACTIVATION_BITS, FULL, WEIGHT_BITS, Layer, layers_config
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.rounding import output_errors
 from edgeflow.quant.observe import Statistics
@@ -77,7 +77,8 @@ def measure(
         seconds[what] = seconds.get(what, 0.0) + time.perf_counter() - clock
         clock = time.perf_counter()
 
-    formats = {bits: activation_formats(graph, statistics, layers, config, bits) for bits in ACTIVATION_BITS}
+    widths = {FULL.activation, *(bits for layer in layers for bits in layer.widths)}
+    formats = {bits: activation_formats(graph, statistics, layers, config, bits) for bits in widths}
     lap("formats")
     outputs = {output: layer for layer in layers for output in layer.outputs}
     fisher = fisher_traces(objective, list(outputs), draws=FISHER_DRAWS, seed=config.seed, progress=progress)
