@@ -72,15 +72,9 @@ class PlainBuild:
 
 
 def plain_config(config: QuantizationConfig) -> QuantizationConfig:
-    """The same options with 8 bits in every layer."""
+    """The same options with 8 bits in every layer; techniques are chosen anew, as a compilation to 8 bits would."""
     return config.model_copy(
-        update={
-            "weight_bits": FULL.weight,
-            "activation_bits": FULL.activation,
-            "layers": {},
-            "ablation": False,
-            "selection_work": 0.0,
-        }
+        update={"weight_bits": FULL.weight, "activation_bits": FULL.activation, "layers": {}, "ablation": False}
     )
 
 

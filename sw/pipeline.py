@@ -113,8 +113,10 @@ class State:
 
     @property
     def config(self) -> QuantizationConfig:
-        """The configuration that the user gave, with the bits that were chosen."""
-        return self.request.config if self.choice is None else self.choice.config
+        """The configuration that the user gave, with the bits that were chosen; random data choose no techniques, since they say
+        nothing of the output's error."""
+        config = self.request.config if self.choice is None else self.choice.config
+        return config.model_copy(update={"selection_work": 0.0}) if self.samples.random else config
 
     @property
     def target(self) -> Target:
@@ -175,7 +177,7 @@ def bits_step(state: State) -> None:
     state.choice = choose_bits(
         state.float_model,
         state.data,
-        request.config,
+        state.config,
         asked,
         state.target,
         state.progress,
@@ -187,10 +189,7 @@ def bits_step(state: State) -> None:
 
 def quantize_step(state: State) -> None:
     """Choose ranges and build the integer graph."""
-    config = state.config
-    if state.samples.random:  # which says nothing of the output's error
-        config = config.model_copy(update={"selection_work": 0.0})
-    state.quantized = quantize(state.float_model, state.data, config, state.progress)
+    state.quantized = quantize(state.float_model, state.data, state.config, state.progress)
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
