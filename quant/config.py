@@ -15,6 +15,7 @@ RoundingName = Literal["auto", "nearest", "compensated"]
 # What switches each technique off. Without compensated rounding weights are not fitted to the quantized input either.
 TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
     "clipped ranges": {"observer": "minmax"},
+    "allowance": {"allowance": False},
     "equalization": {"equalization": False},
     "one-sided formats": {"one_sided": False},
     "weight scales per channel": {"channel_weights": False},
@@ -43,7 +44,8 @@ class QuantizationConfig(BaseModel):
 
     ``observer`` picks the range of every narrow activation: ``minmax``; ``percentile`` of the absolute values (of both tails where
     a range is asymmetric); ``mse``, the clipping with the least squared error; or ``auto``, min-max unless one of
-    the others has a clearly smaller squared error on that tensor. With ``auto`` and ``mse`` the weights are clipped, too.
+    the others has a clearly smaller squared error on that tensor. Ranges from few samples are first widened by what other data is
+    expected to add (``allowance``, quant/allowance.py). With ``auto`` and ``mse`` the weights are clipped, too.
 
     ``rounding`` of weights: to the nearest integer, or compensated: the rounding errors of a layer's weights cancel each other as
     far as the calibration data tells (GPTQ, arXiv 2210.17323); ``auto`` compensates layers of less than 8 bits.
@@ -65,6 +67,9 @@ class QuantizationConfig(BaseModel):
         default=2.0, ge=1.0, le=16.0, description="range of the residual stream over the largest value seen"
     )
     observer: ObserverName = "auto"
+    allowance: bool = Field(
+        default=True, description="ranges from few calibration samples are widened by what other data is expected to add"
+    )
     percentile: float = Field(
         default=99.99, gt=50.0, le=100.0, description="percent of the values that the percentile observer keeps"
     )

@@ -1,7 +1,8 @@
 """Calibration: what values every tensor of the float model takes on the calibration data.
 
 One pass over the data. Minimum, maximum and mean of every channel are exact; for the range search a random sample of rows of each
-tensor is kept, of a size that does not grow with the data. Tokens that the model's key mask excludes are left out.
+tensor is kept, and of some samples the extremes of every channel, of a size that does not grow with the data. Tokens that the
+model's key mask excludes are left out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edgeflow.quant.session import FloatSession
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
 MAXIMUM_BATCH = 32
 MINIMUM_ROWS = 256  # kept of wide tensors too
+MINIMUM_SAMPLES = 64  # whose extremes are kept of wide tensors too
 LARGEST = 1e15  # value of any tensor: sums of squares stay in single precision
 
 Array = NDArray[Any]
@@ -35,7 +37,8 @@ class Statistics:
     """What was seen of one tensor, as rows of ``C`` channels.
 
     ``shape`` is per sample. ``minimum``, ``maximum`` and ``mean`` (float64, ``(C,)``) are over all ``count`` rows; ``rows``
-    (float32, ``(n, C)``) is a random sample of them.
+    (float32, ``(n, C)``) is a random sample of them. The rows come from ``samples`` samples; ``lows`` and ``highs`` (float32,
+    ``(k, C)``) are the least and the largest values within each of ``k`` of these, drawn at random.
     """
 
     shape: tuple[int, ...]
@@ -44,11 +47,22 @@ class Statistics:
     maximum: NDArray[np.float64]
     mean: NDArray[np.float64]
     rows: NDArray[np.float32]
+    samples: int
+    lows: NDArray[np.float32]
+    highs: NDArray[np.float32]
 
     @property
     def magnitude(self) -> NDArray[np.float64]:
         """Largest absolute value of each channel."""
         return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Sorted numbers of what is kept of one kind of tensor: of its rows, and of the samples that have any."""
+
+    rows: NDArray[np.int64]
+    samples: NDArray[np.int64]
 
 
 class _Collector:
@@ -63,12 +77,16 @@ class _Collector:
         self.maximum = np.full(channels, -np.inf)
         self.total = np.zeros(channels)
         self.kept: list[NDArray[np.float32]] = []
+        self.samples = 0
+        self.lows: list[NDArray[np.float32]] = []
+        self.highs: list[NDArray[np.float32]] = []
 
-    def add(self, rows: Array, chosen: NDArray[np.int64]) -> None:
-        """Take ``rows (n, C)``; ``chosen`` are the numbers, in the whole calibration data, of the rows to keep."""
+    def add(self, rows: Array, sizes: NDArray[np.int64], choice: _Choice) -> None:
+        """Take ``rows (n, C)`` of samples that have ``sizes`` rows each, in this order."""
         if not len(rows):  # samples whose tokens are all masked
             return
-        low, high = rows.min(axis=0), rows.max(axis=0)
+        lows, highs = _extremes(rows, sizes[sizes > 0])
+        low, high = lows.min(axis=0), highs.max(axis=0)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise CalibrationError(
                 f"calibration: tensor {self.name!r} of the float model holds NaN or infinite values; check the model and the data"
@@ -80,14 +98,32 @@ class _Collector:
                 " precision; check how the data is scaled"
             )
         self.total += rows.mean(axis=0, dtype=np.float64 if len(rows) > 1 << 16 else np.float32) * np.float64(len(rows))
-        here = chosen[(chosen >= self.count) & (chosen < self.count + len(rows))] - self.count
-        self.kept.append(rows[here].astype(np.float32))
+        self.kept.append(rows[_within(choice.rows, self.count, len(rows))].astype(np.float32))
         self.count += len(rows)
+        here = _within(choice.samples, self.samples, len(lows))
+        self.lows.append(lows[here].astype(np.float32))
+        self.highs.append(highs[here].astype(np.float32))
+        self.samples += len(lows)
 
     def statistics(self) -> Statistics:
         """What was gathered."""
         mean = self.total / self.count
-        return Statistics(self.shape, self.count, self.minimum, self.maximum, mean, np.concatenate(self.kept))
+        rows, lows, highs = (np.concatenate(kept) for kept in (self.kept, self.lows, self.highs))
+        return Statistics(self.shape, self.count, self.minimum, self.maximum, mean, rows, self.samples, lows, highs)
+
+
+def _extremes(rows: Array, sizes: NDArray[np.int64]) -> tuple[Array, Array]:
+    """The least and the largest values ``(samples, C)`` of samples with ``sizes`` rows each, at least one."""
+    if (sizes == sizes[0]).all():
+        grouped = rows.reshape(len(sizes), int(sizes[0]), -1)
+        return grouped.min(axis=1), grouped.max(axis=1)
+    starts = np.cumsum(sizes) - sizes
+    return np.minimum.reduceat(rows, starts, axis=0), np.maximum.reduceat(rows, starts, axis=0)
+
+
+def _within(numbers: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
+    """Which of the sorted ``numbers`` lie in ``start`` to ``start + count``, counted from ``start``."""
+    return numbers[(numbers >= start) & (numbers < start + count)] - start
 
 
 def observe(
@@ -102,7 +138,7 @@ def observe(
     session = FloatSession(graph.model, computed)
     valid = valid_tokens(graph, arrays)
     collectors: dict[str, _Collector] = {}
-    chosen: dict[tuple[int, int], NDArray[np.int64]] = {}
+    chosen: dict[tuple[int, int, int], _Choice] = {}
     start, batch = 0, 1
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         while start < samples:
@@ -118,13 +154,14 @@ def observe(
                 collector = collectors.setdefault(name, _Collector(name, shape))
                 masked = here is not None and len(shape) >= 2 and shape[0] == here.shape[1]
                 rows = array[here] if masked and here is not None else array
-                total = int(valid.sum()) if masked and valid is not None else samples
-                total *= int(np.prod(shape[1:-1] if masked else shape[:-1], dtype=np.int64))
+                tokens = np.ones(samples, dtype=np.int64) if valid is None or not masked else valid.sum(axis=1)
+                tokens = tokens * int(np.prod(shape[1:-1] if masked else shape[:-1], dtype=np.int64))
                 channels = shape[-1] if shape else 1
-                if (total, channels) not in chosen:
-                    chosen[total, channels] = _choose_rows(total, channels, config)
-                work.append((collector, rows.reshape(-1, channels), chosen[total, channels]))
-            for _ in pool.map(lambda task: task[0].add(task[1], task[2]), work):
+                key = (int(tokens.sum()), int((tokens > 0).sum()), channels)
+                if key not in chosen:
+                    chosen[key] = _choose(*key, config)
+                work.append((collector, rows.reshape(-1, channels), tokens[piece], chosen[key]))
+            for _ in pool.map(lambda task: task[0].add(*task[1:]), work):
                 pass
             start = piece.stop
             used = sum(array.nbytes for array in values.values()) // batch
@@ -134,11 +171,15 @@ def observe(
     return {name: collector.statistics() for name, collector in collectors.items()}
 
 
-def _choose_rows(total: int, channels: int, config: QuantizationConfig) -> NDArray[np.int64]:
-    """Sorted numbers of the rows to keep, out of ``total``."""
-    keep = min(total, max(MINIMUM_ROWS, config.sample_values // channels))
-    rng = np.random.default_rng([config.seed, total, channels])
-    return np.sort(rng.choice(total, keep, replace=False))
+def _choose(rows: int, samples: int, channels: int, config: QuantizationConfig) -> _Choice:
+    """What to keep of a tensor that has so many rows, from so many samples."""
+
+    def drawn(total: int, least: int, values: int) -> NDArray[np.int64]:
+        keep = min(total, max(least, values // channels))
+        rng = np.random.default_rng([config.seed, total, channels])
+        return np.sort(rng.choice(total, keep, replace=False))
+
+    return _Choice(drawn(rows, MINIMUM_ROWS, config.sample_values), drawn(samples, MINIMUM_SAMPLES, config.sample_values // 2))
 
 
 def valid_tokens(graph: FloatGraph, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:

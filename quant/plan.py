@@ -35,6 +35,9 @@ from edgeflow.quant.ranges import (
     channel_groups,
     head_groups,
     joined,
+    largest,
+    middle,
+    reach,
     shifted,
     stream_scale,
     symmetric,
@@ -171,7 +174,7 @@ class Plan:
     def stream(self, name: str) -> QType:
         """The wide format of a value."""
         stats, bits = self.statistics[name], self.config.residual_bits
-        qtype = QType(bits, True, stream_scale(stats, bits, self.config.residual_headroom))
+        qtype = QType(bits, True, stream_scale(stats, bits, self.config))
         self._record(name, name, Interpretation(qtype), "tensor", "minmax")
         return qtype
 
@@ -321,9 +324,9 @@ class Plan:
             return self._attention_output(node, given_q, given_k, given_v, self._score_scale(node, given_q, given_k, groups))
         if any(given_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
             groups, equalize = tensor_groups(channels), False
-        k_offset = (k_stats.minimum + k_stats.maximum) / 2 if self._own(k) and equalize else None
+        k_offset = middle(k_stats, options) if self._own(k) and equalize else None
         centred = shifted(k_stats, k_offset, None)
-        q_max, k_max = (np.maximum(s.magnitude, 1e-6 * max(s.magnitude.max(), 1e-6)) for s in (q_stats, centred))
+        q_max, k_max = (largest(s, options) for s in (q_stats, centred))
         balance = np.sqrt(q_max / k_max) if equalize else np.ones(channels)
         both = joined(shifted(q_stats, None, 1.0 / balance), shifted(centred, None, balance))
         chosen = symmetric(both, bits, groups, options)
@@ -436,7 +439,7 @@ class Plan:
         """Values of attention with a scale and, where a linear layer makes them for that alone, an offset per channel; or, without
         equalization, a scale a group."""
         stats = self.statistics[name]
-        offset = (stats.minimum + stats.maximum) / 2 if equalize and self._own(name) else None
+        offset = middle(stats, self.config.at(name)) if equalize and self._own(name) else None
         groups = channel_groups(len(groups)) if equalize else groups
         chosen = symmetric(shifted(stats, offset, None), self.config.attention_bits, groups, self.config.at(name))
         made = Interpretation(_signed(self.config.attention_bits, _within_reach(chosen.scale[groups])), offset)
@@ -447,9 +450,10 @@ class Plan:
         """Narrow with a scale and an offset per channel; without equalization both are the same for all channels."""
         stats = self.statistics[name]
         if self.config.at(name).equalization:
-            offset = (stats.minimum + stats.maximum) / 2
+            offset = middle(stats, self.config.at(name))
         else:
-            offset = np.full(len(stats.mean), (stats.minimum.min() + stats.maximum.max()) / 2)
+            low, high = reach(stats, tensor_groups(len(stats.mean)), self.config.at(name))
+            offset = np.full(len(stats.mean), (low.min() + high.max()) / 2)
         chosen, granularity = self._scales(name, offset)
         made = Interpretation(_signed(self.widths.activation(name), chosen.scale), offset)
         self._record(name, name, made, granularity, chosen.method)
@@ -479,7 +483,7 @@ class Plan:
         """
         stats, bits, options = self.statistics[name], self.widths.activation(name), self.config.at(name)
         qtype = QType(bits, not options.one_sided, 1.0)
-        least = float(stats.minimum.min()) if options.one_sided else 0.0
+        least = float(reach(stats, tensor_groups(len(stats.mean)), options)[0].min()) if options.one_sided else 0.0
         weight = np.concatenate(self._readers(name), axis=1)
         chosen = balanced(stats, weight, qtype, self.widths.weights_behind(name), options, least)
         offset = np.full(len(stats.mean), least) if options.one_sided else None

@@ -2,8 +2,9 @@
 
 A symmetric range has one scale for every group of channels (a tensor, an attention head, a channel) and no zero point; an
 asymmetric one has a scale and a zero point for the whole tensor. Errors are squared differences between the real values and what
-their integers stand for, saturation included, averaged over the sampled rows and, by their true weight, the extremes that the
-sample may have missed.
+their integers stand for, saturation included, averaged over the sampled rows and, with the weight of one row, the extremes that the
+sample has missed: those of the calibration data, and what other data is expected to add where that is few (quant/allowance.py).
+At few bits, where a wider range costs more than such a row, clipping takes the allowance back.
 
 Clipping trades many small errors for few large ones, which fall together on the outlying tokens (a class token, say) that matter
 most. So the observer "auto" takes min-max unless clipping lowers the squared error by a quarter.
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.graph import QType
+from edgeflow.quant.allowance import expected_reach
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.observe import Statistics
 
@@ -86,17 +88,34 @@ def head_groups(channels: int, heads: int) -> NDArray[np.int64]:
 def shifted(stats: Statistics, offset: Real | None, factor: Real | None) -> Statistics:
     """Statistics of ``(x - offset) * factor`` per channel; ``factor`` is positive, None leaves a step out."""
     if offset is not None:
-        rows = stats.rows - offset.astype(np.float32)
-        stats = replace(stats, minimum=stats.minimum - offset, maximum=stats.maximum - offset, mean=stats.mean - offset, rows=rows)
+        single = offset.astype(np.float32)
+        stats = replace(
+            stats,
+            minimum=stats.minimum - offset,
+            maximum=stats.maximum - offset,
+            mean=stats.mean - offset,
+            rows=stats.rows - single,
+            lows=stats.lows - single,
+            highs=stats.highs - single,
+        )
     if factor is not None:
-        rows = stats.rows * factor.astype(np.float32)
-        stats = replace(stats, minimum=stats.minimum * factor, maximum=stats.maximum * factor, mean=stats.mean * factor, rows=rows)
+        single = factor.astype(np.float32)
+        stats = replace(
+            stats,
+            minimum=stats.minimum * factor,
+            maximum=stats.maximum * factor,
+            mean=stats.mean * factor,
+            rows=stats.rows * single,
+            lows=stats.lows * single,
+            highs=stats.highs * single,
+        )
     return stats
 
 
 def joined(a: Statistics, b: Statistics) -> Statistics:
     """Statistics of two tensors of the same channels seen as one."""
     count = a.count + b.count
+    kept = min(len(a.lows), len(b.lows))
     return Statistics(
         shape=a.shape,
         count=count,
@@ -104,13 +123,37 @@ def joined(a: Statistics, b: Statistics) -> Statistics:
         maximum=np.maximum(a.maximum, b.maximum),
         mean=(a.mean * a.count + b.mean * b.count) / count,
         rows=np.concatenate([a.rows, b.rows]),
+        samples=min(a.samples, b.samples),
+        lows=np.minimum(a.lows[:kept], b.lows[:kept]),
+        highs=np.maximum(a.highs[:kept], b.highs[:kept]),
     )
 
 
-def stream_scale(stats: Statistics, bits: int, headroom: float) -> float:
-    """Scale of a wide symmetric tensor: the largest absolute value seen, times the headroom for values not seen."""
-    largest = float(_guessed(stats.magnitude.max(keepdims=True))[0])
-    return largest * headroom / ((1 << (bits - 1)) - 1)
+def reach(stats: Statistics, groups: NDArray[np.int64], config: QuantizationConfig) -> tuple[Real, Real]:
+    """The least and the largest value ``(C,)`` that a range must provide for: seen or, with ``config.allowance``, expected."""
+    return expected_reach(stats, groups) if config.allowance else (stats.minimum, stats.maximum)
+
+
+def middle(stats: Statistics, config: QuantizationConfig) -> Real:
+    """The middle of every channel's range."""
+    low, high = reach(stats, channel_groups(len(stats.mean)), config)
+    return (low + high) / 2
+
+
+def largest(stats: Statistics, config: QuantizationConfig) -> Real:
+    """The largest absolute value that every channel's range must provide for; not 0."""
+    low, high = reach(stats, channel_groups(len(stats.mean)), config)
+    values = np.maximum(-low, high)
+    raised: Real = np.maximum(values, STILL * max(float(values.max()), STILL))
+    return raised
+
+
+def stream_scale(stats: Statistics, bits: int, config: QuantizationConfig) -> float:
+    """Scale of a wide symmetric tensor: the largest absolute value seen, times the headroom for values not seen, or the largest
+    that is expected if that is more."""
+    low, high = reach(stats, tensor_groups(len(stats.mean)), config)
+    largest = max(float(stats.magnitude.max()) * config.residual_headroom, -float(low.min()), float(high.max()))
+    return (largest if largest > TINY else config.residual_headroom) / ((1 << (bits - 1)) - 1)
 
 
 def symmetric(
@@ -120,7 +163,8 @@ def symmetric(
     0."""
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     count = int(groups.max()) + 1
-    whole = _guessed(_group_maximum(stats.magnitude, groups, count))
+    ends = reach(stats, groups, config)
+    whole = _guessed(_group_maximum(np.maximum(-ends[0], ends[1]), groups, count))
     candidates: dict[str, Real] = {}
     if config.observer in ("auto", "minmax"):
         candidates["minmax"] = whole
@@ -128,11 +172,11 @@ def symmetric(
         clip = _percentiles(stats, groups, count, config.percentile)
         candidates["percentile"] = np.where(clip > STILL * whole, clip, whole)  # a group that hardly ever is not 0 keeps its range
     if config.observer in ("auto", "mse"):
-        candidates["mse"] = _least_error(stats, groups, whole, low, high)
+        candidates["mse"] = _least_error(stats, ends, groups, whole, low, high)
     best: SymmetricRange | None = None
     for method, clip in candidates.items():
         scale = np.maximum(clip, TINY) / high
-        error = float(_symmetric_error(stats, scale[groups], low, high).mean())
+        error = float(_symmetric_error(stats, ends, scale[groups], low, high).mean())
         if best is None or error < best.error * (CLIPPING_GAIN if best.method == "minmax" else 1.0):
             best = SymmetricRange(scale, method, error)
     assert best is not None
@@ -141,16 +185,18 @@ def symmetric(
 
 def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> AsymmetricRange:
     """One scale and zero point for the whole tensor; 0.0 is represented exactly."""
-    low, high = min(float(stats.minimum.min()), 0.0), max(float(stats.maximum.max()), 0.0)
+    seen = min(float(stats.minimum.min()), 0.0), max(float(stats.maximum.max()), 0.0)
+    ends = reach(stats, tensor_groups(len(stats.mean)), config)
+    low, high = min(float(ends[0].min()), 0.0), max(float(ends[1].max()), 0.0)
     if high - low <= TINY:
         high = 1.0
     candidates: dict[str, list[tuple[float, float]]] = {}
-    if config.observer in ("auto", "minmax"):
-        candidates["minmax"] = [(low, high)]
+    if config.observer in ("auto", "minmax"):  # pixels are exact in what was seen of them
+        candidates["minmax"] = [(low, high), seen] if seen[1] - seen[0] > TINY else [(low, high)]
     if config.observer in ("auto", "percentile"):
         tail = 100.0 - config.percentile
-        ends = np.percentile(stats.rows, [tail, config.percentile])
-        left, right = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
+        tails = np.percentile(stats.rows, [tail, config.percentile])
+        left, right = min(float(tails[0]), 0.0), max(float(tails[1]), 0.0)
         candidates["percentile"] = [(left, right) if right - left > STILL * (high - low) else (low, high)]
     if config.observer in ("auto", "mse"):
         candidates["mse"] = [(low * a, high * b) for a in RATIOS[::2] for b in RATIOS[::2]]
@@ -158,7 +204,7 @@ def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> Asym
     for method, ends_list in candidates.items():
         for a, b in ends_list:
             scale, zero_point = affine(a, b, bits)
-            error = _asymmetric_error(stats, scale, zero_point, bits)
+            error = _asymmetric_error(stats, ends, scale, zero_point, bits)
             if best is None or error < best.error * (CLIPPING_GAIN if best.method == "minmax" else 1.0):
                 best = AsymmetricRange(scale, zero_point, method, error)
     assert best is not None
@@ -177,9 +223,11 @@ def balanced(
     low, high = qtype.minimum, qtype.maximum
     base = np.broadcast_to(np.asarray(offset, dtype=np.float64), stats.minimum.shape)
     rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)] - base.astype(np.float32)
-    least, most = stats.minimum - base, stats.maximum - base
-    reach = np.maximum(most, -least)
-    top = np.percentile(np.abs(rows), config.percentile, axis=0) if config.observer == "percentile" else reach
+    ends = reach(stats, channel_groups(len(base)), config)
+    least, most = ends[0] - base, ends[1] - base
+    top = np.maximum(most, -least)
+    if config.observer == "percentile":
+        top = np.percentile(np.abs(rows), config.percentile, axis=0)
     span = _guessed(np.maximum(top, float(top.max()) / SCALE_SPREAD))
     largest = np.abs(weight).max(axis=1)
     largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
@@ -236,23 +284,23 @@ def _percentiles(stats: Statistics, groups: NDArray[np.int64], count: int, perce
     return np.array([np.percentile(magnitudes[:, groups == g], percentile) for g in range(count)])
 
 
-def _least_error(stats: Statistics, groups: NDArray[np.int64], whole: Real, low: int, high: int) -> Real:
+def _least_error(stats: Statistics, ends: tuple[Real, Real], groups: NDArray[np.int64], whole: Real, low: int, high: int) -> Real:
     best_error = np.full(len(whole), np.inf)
     best = whole.copy()
     for ratio in RATIOS:
         clip = whole * ratio
-        by_channel = _symmetric_error(stats, (np.maximum(clip, TINY) / high)[groups], low, high)
+        by_channel = _symmetric_error(stats, ends, (np.maximum(clip, TINY) / high)[groups], low, high)
         error = np.bincount(groups, weights=by_channel, minlength=len(whole))
         better = error < best_error
         best_error[better], best[better] = error[better], clip[better]
     return best
 
 
-def _symmetric_error(stats: Statistics, scale: Real, low: int, high: int) -> Real:
-    """Mean squared error of each channel."""
+def _symmetric_error(stats: Statistics, ends: tuple[Real, Real], scale: Real, low: int, high: int) -> Real:
+    """Mean squared error of each channel, whose values reach to ``ends``."""
     q = _rounding_error(stats.rows, scale, low, high)
     inside = np.square(q, out=q).mean(axis=0, dtype=np.float64)
-    over = np.maximum(stats.maximum - high * scale, 0.0) ** 2 + np.maximum(low * scale - stats.minimum, 0.0) ** 2
+    over = np.maximum(ends[1] - high * scale, 0.0) ** 2 + np.maximum(low * scale - ends[0], 0.0) ** 2
     return np.asarray(inside + over / stats.count, dtype=np.float64)
 
 
@@ -267,7 +315,7 @@ def _rounding_error(rows: NDArray[np.float32], scale: Real, low: int, high: int)
     return np.subtract(q, rows, out=q)
 
 
-def _asymmetric_error(stats: Statistics, scale: float, zero_point: int, bits: int) -> float:
+def _asymmetric_error(stats: Statistics, ends: tuple[Real, Real], scale: float, zero_point: int, bits: int) -> float:
     half = 1 << (bits - 1)
     rows = stats.rows.reshape(-1)[: 1 << 16]
     q = rows * np.float32(1.0 / scale)
@@ -278,5 +326,5 @@ def _asymmetric_error(stats: Statistics, scale: float, zero_point: int, bits: in
     q -= rows
     inside = float(np.dot(q, q)) / max(rows.size, 1)
     low, high = (-half - zero_point) * scale, (half - 1 - zero_point) * scale
-    over = np.maximum(stats.maximum - high, 0.0) ** 2 + np.maximum(low - stats.minimum, 0.0) ** 2
+    over = np.maximum(ends[1] - high, 0.0) ** 2 + np.maximum(low - ends[0], 0.0) ** 2
     return inside + float(over.mean()) / stats.count

@@ -50,6 +50,7 @@ from edgeflow.sw.importer import import_model
 
 PLAIN: Mapping[str, Any] = {
     "observer": "minmax",
+    "allowance": False,
     "equalization": False,
     "channel_weights": False,
     "bias_correction": False,

@@ -17,7 +17,7 @@ from edgeflow.quant.convert.context import Context
 from edgeflow.quant.float_graph import origin, output_name, required_input
 from edgeflow.quant.given import INDEX, given_format
 from edgeflow.quant.observe import Statistics
-from edgeflow.quant.ranges import STILL
+from edgeflow.quant.ranges import STILL, reach, tensor_groups
 from edgeflow.quant.session import MAXIMUM_IR_VERSION
 
 TABLE_BITS = 10  # index width of a table that stands alone
@@ -60,8 +60,10 @@ def index_range(stats: Statistics, function: Function, bits: int, config: Quanti
     """
     low, high = float(stats.minimum.min()), float(stats.maximum.max())
     if high - low <= STILL * max(-low, high):  # constant on the calibration data, but for float32's rounding: a guess
-        reach = max(-low, high) or 1.0
-        return low - reach, low + reach
+        size = max(-low, high) or 1.0
+        return low - size, low + size
+    least, most = reach(stats, tensor_groups(len(stats.mean)), config)
+    low, high = float(least.min()), float(most.max())
     if config.observer == "minmax":
         return low, high
     values = stats.rows.reshape(-1)
