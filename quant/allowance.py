@@ -82,7 +82,7 @@ def moderated(variance: Real, freedom: float) -> tuple[Real, float]:
 def _expected(
     most: Real, largest: NDArray[np.float32], rows: NDArray[np.float32], stats: Statistics, groups: NDArray[np.int64]
 ) -> Real:
-    """What channels are expected to reach upwards: ``most (C,)`` was seen, ``largest (k, C)`` within samples and ``rows (n, C)``."""
+    """What channels are expected to reach upwards: ``most (C,)`` was seen, ``largest (k, C)`` in samples, of ``rows (n, C)``."""
     count = int(groups.max()) + 1
     values, single = (rows, True) if stats.samples == 1 else (largest, stats.count == stats.samples)
     found = most + _growth(values, stats)
@@ -124,7 +124,8 @@ def _rare(values: NDArray[np.float32], stats: Statistics) -> Real:
     if np.count_nonzero(moving) < FEWEST_CHANNELS:
         return np.zeros_like(most)
     others = float(np.quantile((most - middle)[moving] / deviation[moving], PRONE))
-    return (1 - stats.samples / ENOUGH) * np.maximum(middle + others * deviation - most, 0.0)
+    missing: Real = (1 - stats.samples / ENOUGH) * np.maximum(middle + others * deviation - most, 0.0)
+    return missing
 
 
 def _inverse_trigamma(value: float) -> float:

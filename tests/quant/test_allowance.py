@@ -1,4 +1,4 @@
-"""What is added to ranges from few samples: as much as more data adds, less the more samples there are, nothing where they suffice."""
+"""What is added to ranges from few samples: what more data adds; less the more samples there are, nothing where they suffice."""
 
 from __future__ import annotations
 
