@@ -35,7 +35,7 @@ from edgeflow.quant.ranges import (
     channel_groups,
     head_groups,
     joined,
-    largest,
+    magnitudes,
     middle,
     reach,
     shifted,
@@ -326,7 +326,7 @@ class Plan:
             groups, equalize = tensor_groups(channels), False
         k_offset = middle(k_stats, options) if self._own(k) and equalize else None
         centred = shifted(k_stats, k_offset, None)
-        q_max, k_max = (largest(s, options) for s in (q_stats, centred))
+        q_max, k_max = (magnitudes(s, options) for s in (q_stats, centred))
         balance = np.sqrt(q_max / k_max) if equalize else np.ones(channels)
         both = joined(shifted(q_stats, None, 1.0 / balance), shifted(centred, None, balance))
         chosen = symmetric(both, bits, groups, options)

@@ -140,7 +140,7 @@ def middle(stats: Statistics, config: QuantizationConfig) -> Real:
     return (low + high) / 2
 
 
-def largest(stats: Statistics, config: QuantizationConfig) -> Real:
+def magnitudes(stats: Statistics, config: QuantizationConfig) -> Real:
     """The largest absolute value that every channel's range must provide for; not 0."""
     low, high = reach(stats, channel_groups(len(stats.mean)), config)
     values = np.maximum(-low, high)
@@ -262,13 +262,13 @@ def affine(low: float, high: float, bits: int) -> tuple[float, int]:
     return scale, zero_point
 
 
-def _guessed(reach: Real) -> Real:
+def _guessed(seen: Real) -> Real:
     """Largest absolute values by group, those of groups that never moved replaced: other data may move them, and a scale far below
     the others could not share multipliers with them. The guess is the largest of all groups, or 1 where nothing moved."""
-    largest = float(reach.max())
+    largest = float(seen.max())
     if largest <= TINY:
-        return np.ones_like(reach)
-    return np.where(reach > STILL * largest, reach, largest)
+        return np.ones_like(seen)
+    return np.where(seen > STILL * largest, seen, largest)
 
 
 def _group_maximum(values: Real, groups: NDArray[np.int64], count: int) -> Real:
