@@ -247,8 +247,10 @@ def finetune(
     """Fine-tune a model with its quantizers in place (Brevitas); the file holds the formats, which compile keeps."""
     dims = _dims(dim or [])
     import edgeflow
+    from edgeflow.quant.ptq import checked_data
     from edgeflow.sw.data import check_writable, read_npz, take_labels
     from edgeflow.sw.importer import import_model
+    from edgeflow.sw.reference import hold_to_original
 
     console: Console = context.obj
     check_writable(output)
@@ -264,6 +266,7 @@ def finetune(
     with console.progress() as progress:
         shapes = {name: array.shape for name, array in arrays.items()}
         imported = import_model(model, dims=dims, shapes=shapes, data=f"training data {data}")
+        hold_to_original(model, imported, checked_data(imported, arrays, f"training data {data}"), progress)
         tuned = edgeflow.finetune(imported, arrays, truth, config=config, options=options, progress=progress)
     edgeflow.save(tuned.model, output)
     document = {

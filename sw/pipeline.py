@@ -45,7 +45,7 @@ from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.latency import Target
 from edgeflow.sw.lowering import lower
-from edgeflow.sw.reference import Reference, compared, keep_original
+from edgeflow.sw.reference import Reference, hold_to_original, keep_original
 from edgeflow.sw.report import ReportInputs, write_report
 from edgeflow.sw.report.schema import Bits, BuildFigures, Search
 from edgeflow.sw.samples import Given, Samples, choose_samples
@@ -165,7 +165,7 @@ def calibrate_step(state: State) -> None:
 
 def reference_step(state: State) -> None:
     """Hold the canonical model to the original one, which accuracy is measured against from here on."""
-    state.reference = compared(state.request.model, state.float_model, state.data, state.progress)
+    state.reference = hold_to_original(state.request.model, state.float_model, state.data, state.progress)
 
 
 def bits_step(state: State) -> None:

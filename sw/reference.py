@@ -76,7 +76,7 @@ class Reference:
         return {name: np.concatenate([part[name] for part in parts]).astype(np.float32, copy=False) for name in names}
 
 
-def compared(
+def hold_to_original(
     path: str | os.PathLike[str], model: ir.Model, inputs: Mapping[str, Array], progress: Progress | None = None
 ) -> Reference:
     """Hold the canonical ``model`` of the file at ``path`` to it, on at most :data:`SAMPLES` of the checked ``inputs`` and as many

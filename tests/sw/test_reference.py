@@ -24,7 +24,7 @@ from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.quant.inputs import check_inputs, model_inputs
 from edgeflow.sw import reference
 from edgeflow.sw.importer import import_model, masks
-from edgeflow.sw.reference import Reference, compared, keep_original, reference_of
+from edgeflow.sw.reference import Reference, hold_to_original, keep_original, reference_of
 from edgeflow.sw.rewrite.activations import GeluErf
 from edgeflow.sw.rewrite.linear import FoldIntoLinear, MatMulToLinear
 
@@ -54,7 +54,7 @@ def by_onnxruntime(model: Path | onnx.ModelProto, inputs: Arrays, *, one_by_one:
 
 def check(path: Path, inputs: Arrays) -> Reference:
     model = import_model(path, shapes={name: array.shape for name, array in inputs.items()})
-    return compared(path, model, check_inputs(model_inputs(model), inputs))
+    return hold_to_original(path, model, check_inputs(model_inputs(model), inputs))
 
 
 def tokens(tiny: Tiny, samples: int) -> NDArray[np.float32]:
@@ -257,7 +257,7 @@ def test_a_model_too_large_to_copy(tiny: Tiny, workplace: Path, monkeypatch: pyt
         change()
         with pytest.raises(InputError, match=f"large.onnx.*{message}: put it back, or compile again"):
             reference_of(edgeflow.open_build(build))
-    assert edgeflow.verify(build, samples=1).reference.startswith("canonical (")  # words are compared all the same
+    assert edgeflow.verify(build, samples=1).reference.startswith("canonical (")  # words are hold_to_original all the same
 
 
 def test_a_file_that_onnxruntime_does_not_run_is_never_called_the_original(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from onnx import TensorProto
 from edgeflow.hw.errors import CalibrationError, ModelError
 from edgeflow.quant.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.reference import compared
+from edgeflow.sw.reference import hold_to_original
 
 TOKENS, WIDTH = 5, 8
 Build = Callable[[Graph, str], str]
@@ -147,7 +147,7 @@ def test_values_do_what_they_do_in_the_model(name: str, tmp_path: Path) -> None:
     path = file_of(case, tmp_path)
     model = import_model(path)
     data = {"x": normal((12, TOKENS, WIDTH)), "m": masks(case, case.attend + case.ignore)}
-    assert compared(path, model, check_inputs(model_inputs(model), data)).kind == "original"
+    assert hold_to_original(path, model, check_inputs(model_inputs(model), data)).kind == "original"
     values = next(spec.mask for spec in model_inputs(model) if spec.name == "m")
     assert values is not None
     assert values.attends(np.array(case.attend)).all()
