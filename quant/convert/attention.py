@@ -26,6 +26,7 @@ def convert_attention(node: ir.Node, context: Context) -> None:
     heads, factor = node.attributes.get_int("heads"), node.attributes.get_float("scale")
     assert heads is not None
     assert factor is not None
+    factor = float(np.float32(factor))  # as a file holds it
     if factor <= 0:
         raise UnsupportedError(f"{where}: the scale of attention must be positive, not {factor:g}")
     paddings = [context.plan.head_padding(node, i) for i in range(3)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import Graph, IntArray, QType
 from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.convert import attention
 from edgeflow.quant.float_graph import FloatGraph, output_name
 from edgeflow.quant.given import give_format, given_format, has_given_formats
 from edgeflow.quant.inputs import encode_inputs
@@ -212,3 +213,24 @@ def test_models_without_formats_have_none() -> None:
     made = model([linear(rng, constants, "x", "y", 8, 4)], {"x": ("float32", (8,))}, {"y": (4,)}, constants)
     assert not has_given_formats(FloatGraph(made))
     quantize(made, {"x": np.ones((4, 8), np.float32)}, QuantizationConfig(weight_bits=4))
+
+
+def test_the_scale_of_attention_is_that_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model in memory may have more digits than a file holds: they do not count."""
+    rng, seen = np.random.default_rng(15), list[NDArray[np.float64]]()
+    constants: Arrays = {}
+    nodes = [linear(rng, constants, "x", name, 32, 32) for name in "qkv"]
+    nodes.append(node("Attention", ["q", "k", "v"], "y", heads=2, scale=0.3))
+    made = model(nodes, {"x": ("float32", (6, 32))}, {"y": (6, 32)}, constants)
+    by_output(made)["y"].attributes.add(ir.AttrFloat32("scale", 0.3 + 2.0**-40))
+    exact = attention.dyadic
+
+    def record(ratio: NDArray[np.float64], bits: int) -> tuple[IntArray, int]:
+        seen.append(ratio)
+        return exact(ratio, bits)
+
+    monkeypatch.setattr(attention, "dyadic", record)
+    x = rng.normal(size=(SAMPLES, 6, 32)).astype(np.float32)
+    for each in (made, ir.from_proto(ir.to_proto(made))):
+        quantize(each, {"x": x})
+    np.testing.assert_array_equal(seen[0], seen[1])
