@@ -27,6 +27,7 @@ from edgeflow.quant.float_graph import FloatGraph, input_name, origin, output_na
 from edgeflow.quant.given import given_format, made_format, partly_given, read_format, tensor_format
 from edgeflow.quant.observe import Statistics
 from edgeflow.quant.ranges import (
+    CHANNELS_GAIN,
     SCALE_SPREAD,
     SymmetricRange,
     TensorRange,
@@ -37,6 +38,7 @@ from edgeflow.quant.ranges import (
     joined,
     magnitudes,
     middle,
+    product_error,
     reach,
     shifted,
     stream_scale,
@@ -213,8 +215,7 @@ class Plan:
         source, uniform = self._source(name)
         producer = self.graph.producers.get(source)
         if producer is None:
-            narrow = self.demands(name) <= {Demand.NARROW, Demand.NARROW_UNIFORM}
-            return Interpretation(self._asymmetric(name) if narrow else self.stream(name))
+            return self._input(name)
         op = producer.op_type
         if op in (*MOVES, "SelectChannels") and op != "Concat":
             return self.chosen(required_input(producer, 0))  # a shared value that is moved: the move keeps its format
@@ -511,6 +512,22 @@ class Plan:
         stats, bits = self.statistics[name], self.widths.activation(name)
         chosen = symmetric(stats, bits, tensor_groups(len(stats.mean)), self.config.at(name))
         return QType(bits, True, float(chosen.scale[0])), chosen.method
+
+    def _input(self, name: str) -> Interpretation:
+        """A model input that linear layers alone read is narrow with one scale, as the host has pixels; or wide, for a narrow copy
+        with a scale per channel, where channels are so unequal that the layers' expected error falls clearly."""
+        demands, options = self.demands(name), self.config.at(name)
+        if not demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
+            return Interpretation(self.stream(name))
+        uniform = self._asymmetric(name)
+        readers = self._readers(name)
+        if options.equalization and demands == {Demand.NARROW} and readers:
+            stats, behind = self.statistics[name], self.widths.weights_behind(name)
+            weight = np.concatenate(readers, axis=1)
+            by_channel = balanced(stats, weight, QType(uniform.bits, True, 1.0), behind, options)
+            if by_channel.error < CHANNELS_GAIN * product_error(stats, weight, uniform, behind, options):
+                return Interpretation(self.stream(name))
+        return Interpretation(uniform)
 
     def _asymmetric(self, name: str) -> QType:
         bits = self.widths.activation(name)

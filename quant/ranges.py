@@ -13,6 +13,7 @@ most. So the observer "auto" takes min-max unless clipping lowers the squared er
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from edgeflow.quant.observe import Statistics
 
 RATIOS = (1.0, 0.93, 0.86, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.3)
 CLIPPING_GAIN = 0.75  # "auto" clips where the squared error falls to this share of min-max's, or below
+CHANNELS_GAIN = 0.5  # scales per channel that cost a pass over the tensor are taken where the error falls to this share, or below
 BALANCES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 BALANCE_VALUES = 1 << 18
 SCALE_SPREAD = 256  # scales of channels reach no further apart: multipliers with a common shift must serve all
@@ -218,8 +220,7 @@ def balanced(
     with ``weight (C, N)`` least.
 
     Candidates are ``(range of the channel)^a (largest weight of the channel)^(a - 1)`` for ``a`` from 0 to 1, one scale for all,
-    and clippings of each as the observer allows. The expected squared error counts the rounding and clipping of the value and the
-    rounding of weights, whose steps grow with the largest folded weight of an output."""
+    and clippings of each as the observer allows."""
     low, high = qtype.minimum, qtype.maximum
     base = np.broadcast_to(np.asarray(offset, dtype=np.float64), stats.minimum.shape)
     rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)] - base.astype(np.float32)
@@ -231,27 +232,64 @@ def balanced(
     span = _guessed(np.maximum(top, float(top.max()) / SCALE_SPREAD))
     largest = np.abs(weight).max(axis=1)
     largest = np.maximum(largest, max(float(largest.max()), TINY) / SCALE_SPREAD)
-    gain = np.einsum("cn,cn->c", weight, weight)
-    power = np.square(rows).mean(axis=0, dtype=np.float64)
     ratios: tuple[float, ...] = RATIOS[:1]
     if config.observer in ("auto", "mse"):
         ratios = RATIOS[::2] if qtype.bits > 4 else RATIOS
+    product = _Product(weight, weight_bits, rows, least, most, stats.count)
     best: SymmetricRange | None = None
     for shape in [np.ones_like(span)] + [span**a * largest ** (a - 1) for a in BALANCES]:
         whole = np.maximum(shape, shape.max() / SCALE_SPREAD)
         whole = whole * (float((span / whole).max()) / high)
         for ratio in ratios:
             scale = whole * ratio
-            q = _rounding_error(rows, scale, low, high)
-            over = (np.maximum(most - high * scale, 0.0) ** 2 + np.maximum(low * scale - least, 0.0) ** 2) / stats.count
-            value_error = float((np.square(q, out=q).mean(axis=0, dtype=np.float64) + over) @ gain)
-            step = np.abs(weight * scale[:, None]).max(axis=0) / ((1 << (weight_bits - 1)) - 1)
-            error = value_error + float(np.square(step).sum() / 12 * (power / scale**2).sum())
+            error = product.error(scale, low, high)
             if best is None or error < best.error:
                 method = config.observer if config.observer != "auto" else "minmax" if ratio == 1.0 else "mse"
                 best = SymmetricRange(scale, method, error)
     assert best is not None
     return best
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The product of values with ``weight (C, N)``: ``rows (n, C)`` of the ``count`` that were seen, between ``least`` and
+    ``most (C,)``."""
+
+    weight: Real
+    weight_bits: int
+    rows: NDArray[np.float32]
+    least: Real
+    most: Real
+    count: int
+
+    @cached_property
+    def gain(self) -> Real:
+        """Squared error of the product for that of each channel."""
+        return np.asarray(np.einsum("cn,cn->c", self.weight, self.weight), dtype=np.float64)
+
+    @cached_property
+    def power(self) -> Real:
+        """Mean square of each channel."""
+        return np.asarray(np.square(self.rows).mean(axis=0, dtype=np.float64), dtype=np.float64)
+
+    def error(self, scale: Real, low: int, high: int) -> float:
+        """Expected squared error of all outputs with values rounded to ``low`` to ``high`` times ``scale (C,)``: that of rounding
+        and clipping them, and that of rounding the weights, whose steps grow with the largest folded weight of an output."""
+        q = _rounding_error(self.rows, scale, low, high)
+        over = (np.maximum(self.most - high * scale, 0.0) ** 2 + np.maximum(low * scale - self.least, 0.0) ** 2) / self.count
+        value_error = float((np.square(q, out=q).mean(axis=0, dtype=np.float64) + over) @ self.gain)
+        step = np.abs(self.weight * scale[:, None]).max(axis=0) / ((1 << (self.weight_bits - 1)) - 1)
+        return value_error + float(np.square(step).sum() / 12 * (self.power / scale**2).sum())
+
+
+def product_error(stats: Statistics, weight: Real, qtype: QType, weight_bits: int, config: QuantizationConfig) -> float:
+    """Expected squared error of the product with ``weight (C, N)`` for values in the format ``qtype``; comparable with that of
+    :func:`balanced`."""
+    rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)]
+    least, most = reach(stats, channel_groups(len(stats.mean)), config)
+    scale = np.broadcast_to(qtype.scales, stats.mean.shape)
+    product = _Product(weight, weight_bits, rows, least, most, stats.count)
+    return product.error(scale, qtype.minimum - qtype.zero_point, qtype.maximum - qtype.zero_point)
 
 
 def affine(low: float, high: float, bits: int) -> tuple[float, int]:

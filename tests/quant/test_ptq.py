@@ -326,6 +326,38 @@ def test_softmax_at_the_end_sums_to_one() -> None:
     assert np.abs(y.sum(axis=-1) - 1).max() < 1e-3
 
 
+def test_an_input_with_unequal_channels_is_wide_and_read_by_channel() -> None:
+    """One 8-bit scale for channels of which the largest is 100 times the smallest costs 10 dB; alike channels lose nothing."""
+    constants: Arrays = {}
+    size = np.geomspace(1.0, 0.01, 12).astype(np.float32)
+    nodes = [linear(np.random.default_rng(0), constants, "x", "y", 12, 16)]
+    constants["y.w"] /= size[:, None]
+    made = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
+    data = normal(1, 600, 6, 12) * size
+    quantized = near_float(made, {"x": data}, 40.0)
+    assert quantized.graph.tensors["x"].qtype.bits == 16
+    assert ops(quantized.graph) == ["requantize", "linear"]
+    assert quantized.ranges["x/narrow"].granularity == "channel"
+    uniform = quantize(made, {"x": data}, QuantizationConfig(equalization=False)).graph
+    assert (uniform.tensors["x"].qtype.bits, uniform.tensors["x"].qtype.scales.size) == (8, 1)
+    alike = quantize(made, {"x": data / size}).graph
+    assert (alike.tensors["x"].qtype.bits, alike.tensors["x"].qtype.scales.size) == (8, 1)
+    assert ops(alike) == ["linear"]
+
+
+def test_pixels_that_a_linear_layer_reads_stay_exact() -> None:
+    """Unequal channels or not: 256 levels are what 8 bits hold."""
+    constants: Arrays = {}
+    nodes = [linear(np.random.default_rng(0), constants, "x", "y", 12, 16)]
+    made = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
+    pixels = np.random.default_rng(2).integers(0, 256, (40, 6, 12)) * np.geomspace(1.0, 0.02, 12)
+    data = (np.floor(pixels) / 255).astype(np.float32)
+    data[0, 0, 0] = 1.0
+    qtype = quantize(made, {"x": data}).graph.tensors["x"].qtype
+    assert (qtype.bits, qtype.signed, qtype.zero_point) == (8, False, 0)
+    assert float(qtype.scales) == pytest.approx(1 / 255)
+
+
 def test_several_inputs_and_outputs() -> None:
     rng = np.random.default_rng(0)
     constants: Arrays = {}
