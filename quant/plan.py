@@ -38,6 +38,7 @@ from edgeflow.quant.ranges import (
     joined,
     magnitudes,
     middle,
+    on_grid,
     product_error,
     reach,
     shifted,
@@ -515,14 +516,14 @@ class Plan:
 
     def _input(self, name: str) -> Interpretation:
         """A model input that linear layers alone read is narrow with one scale, as the host has pixels; or wide, for a narrow copy
-        with a scale per channel, where channels are so unequal that the layers' expected error falls clearly."""
+        with a scale per channel, where channels are so unequal that the layers' expected error falls clearly. What 8 bits hold
+        exactly stays."""
         demands, options = self.demands(name), self.config.at(name)
         if not demands <= {Demand.NARROW, Demand.NARROW_UNIFORM}:
             return Interpretation(self.stream(name))
-        uniform = self._asymmetric(name)
-        readers = self._readers(name)
-        if options.equalization and demands == {Demand.NARROW} and readers:
-            stats, behind = self.statistics[name], self.widths.weights_behind(name)
+        uniform, stats, readers = self._asymmetric(name), self.statistics[name], self._readers(name)
+        if options.equalization and demands == {Demand.NARROW} and readers and not on_grid(stats, float(uniform.scales)):
+            behind = self.widths.weights_behind(name)
             weight = np.concatenate(readers, axis=1)
             by_channel = balanced(stats, weight, QType(uniform.bits, True, 1.0), behind, options)
             if by_channel.error < CHANNELS_GAIN * product_error(stats, weight, uniform, behind, options):

@@ -30,6 +30,7 @@ BALANCES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 BALANCE_VALUES = 1 << 18
 SCALE_SPREAD = 256  # scales of channels reach no further apart: multipliers with a common shift must serve all
 TINY = 1e-30  # a range below this holds nothing but zeros
+GRID_ERROR, GRID_LEVELS = 1e-3, 16  # of a step, how far values on a grid may lie off it; and how many of its levels they have
 STILL = 1e-6  # values that vary by no more than this share of the largest are constant, but for float32's rounding
 
 Real = NDArray[np.float64]
@@ -186,15 +187,18 @@ def symmetric(
 
 
 def asymmetric(stats: Statistics, bits: int, config: QuantizationConfig) -> AsymmetricRange:
-    """One scale and zero point for the whole tensor; 0.0 is represented exactly."""
+    """One scale and zero point for the whole tensor; 0.0 is represented exactly, and so are values that lie on the grid of what was
+    seen, such as pixels."""
     seen = min(float(stats.minimum.min()), 0.0), max(float(stats.maximum.max()), 0.0)
     ends = reach(stats, tensor_groups(len(stats.mean)), config)
     low, high = min(float(ends[0].min()), 0.0), max(float(ends[1].max()), 0.0)
     if high - low <= TINY:
         high = 1.0
     candidates: dict[str, list[tuple[float, float]]] = {}
-    if config.observer in ("auto", "minmax"):  # pixels are exact in what was seen of them
-        candidates["minmax"] = [(low, high), seen] if seen[1] - seen[0] > TINY else [(low, high)]
+    if config.observer in ("auto", "minmax"):
+        if seen[1] - seen[0] > TINY and on_grid(stats, affine(*seen, bits)[0]):
+            (low, high), ends = seen, (stats.minimum, stats.maximum)
+        candidates["minmax"] = [(low, high)]
     if config.observer in ("auto", "percentile"):
         tail = 100.0 - config.percentile
         tails = np.percentile(stats.rows, [tail, config.percentile])
@@ -351,6 +355,13 @@ def _rounding_error(rows: NDArray[np.float32], scale: Real, low: int, high: int)
     np.clip(q, np.float32(low), np.float32(high), out=q)
     np.multiply(q, step, out=q)
     return np.subtract(q, rows, out=q)
+
+
+def on_grid(stats: Statistics, scale: float) -> bool:
+    """Whether all values are multiples of a scale but for the rounding of float32, and not just a few levels."""
+    steps = stats.rows / scale
+    levels = np.round(steps)
+    return bool(np.abs(steps - levels).max(initial=0.0) < GRID_ERROR) and len(np.unique(levels)) >= GRID_LEVELS
 
 
 def _asymmetric_error(stats: Statistics, ends: tuple[Real, Real], scale: float, zero_point: int, bits: int) -> float:
