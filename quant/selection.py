@@ -6,8 +6,8 @@ every trial is two networks, each compared on samples of its own and fitted to a
 whole network, and all of them together. One that does not clearly help is then left out or put back site by site, greedily, in the
 order of the network; where the trials do not suffice for single sites, for groups of neighbours.
 
-A change counts where the error falls by at least one percent and, sample by sample, by more than chance explains: the mean
-logarithm of the ratio lies two standard errors below 0.
+A change counts where the error falls by at least two percent and, sample by sample, by more than chance explains: the mean
+logarithm of the ratio lies two and a half standard errors below 0.
 
 The effort is bounded by an estimate of the work, in multiply-accumulates, and not by a clock: every machine tries the same.
 """
@@ -39,15 +39,16 @@ from edgeflow.quant.session import FloatSession
 from edgeflow.sim.executor import Executor
 
 LEAST, MOST = 4, 48  # samples that one network is compared on
-REPLAYED = 48  # samples at most that rounding is compensated on in a trial
+REPLAYED = 128  # samples at most that rounding is compensated on in a trial
+COMPENSATED_BUDGET = 2  # times the work, where rounding is compensated: the conversion itself takes longer, too
 SAMPLES = 32  # of calibration data at least
 TRIALS = 16  # that the work should suffice for before networks are compared on more samples than the least
 TRIAL_VALUES = 1 << 14  # of each tensor for the range search of a trial
 VALUE_WORK = 5500  # multiply-accumulates that take as long as what conversion does for one of these values
 COMPENSATION_WORK = 5  # times those of the network, for every sample that rounding is compensated on
 TINY = 1e-30  # of an error: none
-STANDARD_ERRORS = 2.0
-SMALLEST_GAIN = 0.01  # of the error
+STANDARD_ERRORS = 2.5
+SMALLEST_GAIN = 0.02  # of the error
 
 # Those that hurt most often first: the work may not suffice for all.
 ORDER = (
@@ -95,13 +96,14 @@ class _Trials:
         self.compensated = [node for node in self.layers if widths.compensated(node)]
         one = observe(graph, {name: array[:1] for name, array in arrays.items()}, self.config)
         macs = _macs(graph, one, self.config)
-        budget = config.selection_work * 1e9
+        budget = config.selection_work * 1e9 * (COMPENSATED_BUDGET if self.compensated else 1)
         size = int(max(LEAST, min(MOST, samples // 4, budget / (2 * TRIALS) / max(macs, 1))))
         order = np.random.default_rng(config.seed).permutation(samples)
         parts = [order[:size], order[size : 2 * size]]
         self.compared = [{name: array[np.sort(part)] for name, array in arrays.items()} for part in parts]
         self.fitted = [{name: np.delete(array, part, axis=0) for name, array in arrays.items()} for part in parts]
         self.samples = 2 * size
+        self.replays_all = samples - size <= REPLAYED
         rows = sum(min(s.count * (samples - size) * len(s.mean), TRIAL_VALUES) for s in one.values())
         replayed = min(REPLAYED, samples - size) if self.compensated else 0
         self.work = 2 * (macs * (size + COMPENSATION_WORK * replayed) + VALUE_WORK * rows)
@@ -173,7 +175,9 @@ class _Search:
             self.errors = nothing
             self.without = {name: frozenset(self._sites(name, whole, None)) for name in active}
         missing = active[len(alone) :]
-        note = f"the work did not suffice to leave out {', '.join(missing)}" if missing else ""
+        notes = [f"the work did not suffice to leave out {', '.join(missing)}"] if missing else []
+        if trials.compensated and not trials.replays_all:
+            notes.append(f"{' and '.join(COMPENSATION)} are kept: what they bring depends on more samples than a trial takes")
         decisions = tuple(
             Decision(
                 name,
@@ -192,14 +196,15 @@ class _Search:
             _decibel(nothing),
             _decibel(self.errors),
             decisions,
-            note,
+            "; ".join(notes),
         )
 
     def _active(self) -> list[str]:
         """Techniques that are switched on and have something to act on."""
         options = self.trials.config.model_dump()
         active = [name for name in ORDER if any(options[key] != value for key, value in TECHNIQUES[name].items())]
-        return [name for name in active if name not in COMPENSATION or self.trials.compensated]
+        tried = bool(self.trials.compensated) and self.trials.replays_all
+        return [name for name in active if name not in COMPENSATION or tried]
 
     def _try(self, options: Mapping[str, Any]) -> tuple[Quantized | None, Real]:
         found = self.trials.run(**{"without": self._options(self.without), **options})

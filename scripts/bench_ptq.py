@@ -1,7 +1,7 @@
 """Post-training quantization at 8 bits and below, against plain min-max, and what every technique brings.
 
     python scripts/export_models.py minilm        # once; needs torch and the extra ``text``
-    python scripts/bench_ptq.py vit|minilm|all [--part widths|minmax|attention|ablation ...] [--images 10000]
+    python scripts/bench_ptq.py vit|minilm|vowels|all [--part PART ...] [--images 10000]
                                 [--json FILE] [--plot FOLDER]
 
 Prints tables in Markdown. WwAa: weights of w bits, activations between linear layers of a bits; the first and the last layer and
@@ -9,7 +9,8 @@ the operands of attention have 8 bits, unless the row says "all" (then everythin
 
 Parts: ``widths``, several WwAa with all techniques and plain; ``minmax`` (ViT), plain min-max as EdgeFlow and as onnxruntime has
 it, at the same widths; ``attention`` (ViT), operands and weights of attention at fewer bits, beside a float model whose softmax is
-quantized in the usual ways; ``ablation``, one technique left out at a time, and the two observers of clipped ranges alone.
+quantized in the usual ways; ``ablation``, one technique left out at a time, and the two observers of clipped ranges alone;
+``selection``, techniques as `compile` chooses them against all and none of them, on data that no number depends on.
 
 Plain: min-max ranges, one scale and zero point for a tensor, weights included, nearest rounding, nothing equalized or corrected.
 The standard error of a difference in top-1 is that of the images on which one network is right and the other wrong (McNemar). Needs
@@ -36,14 +37,15 @@ from edgeflow.hw.errors import EdgeFlowError, VerificationError
 from edgeflow.hw.verify import verify_graph
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
+from edgeflow.models.vowels import load_vowels
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.ablation import TECHNIQUES
 from edgeflow.quant.bits import layer_bits
-from edgeflow.quant.config import LayerBits, QuantizationConfig
+from edgeflow.quant.config import SELECTION_WORK, TECHNIQUES, LayerBits, QuantizationConfig
 from edgeflow.quant.conversion import convert
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.observe import observe
+from edgeflow.quant.selection import select
 from edgeflow.quant.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
@@ -57,16 +59,20 @@ PLAIN: Mapping[str, Any] = {
     "input_correction": False,
     "rounding": "nearest",
 }
-PARTS = ("widths", "minmax", "attention", "ablation")
+PARTS = ("widths", "minmax", "attention", "ablation", "selection")
 UNIFORM_BITS = (8, 6, 4, 3)  # of weights and activations alike: the plot
 VIT_BITS = (*((b, b) for b in UNIFORM_BITS), (4, 8), (2, 4))
 MINILM_BITS = ((8, 8), (4, 8), (4, 4))
-VIT_ABLATION, MINILM_ABLATION = ((4, 4), (3, 3)), ((4, 8),)
+VOWELS_BITS = ((8, 8), (6, 6), (4, 8), (4, 4))
+VIT_ABLATION, MINILM_ABLATION, VOWELS_ABLATION = ((4, 4), (3, 3)), ((4, 8),), ((8, 8), (4, 4))
+SELECTION_BITS = {"vit": ((8, 8), (4, 4)), "minilm": ((8, 8),), "vowels": ((8, 8), (4, 4))}
+RESAMPLED = 1000  # drawings of the samples behind an interval
 ABLATION: Mapping[str, Mapping[str, Any]] = {
     **{f"without {technique}": off for technique, off in TECHNIQUES.items()},
     "observer percentile": {"observer": "percentile"},
     "observer mse": {"observer": "mse"},
 }
+NONE: Mapping[str, Any] = {key: value for off in TECHNIQUES.values() for key, value in off.items()}
 ATTENTION_BITS, PROBABILITY_BITS = (3, 4, 5, 6, 7), (4, 5, 6, 7, 8)
 
 VIT_POINTS = {"W8A8": 0.3, "W4A8": 1.0}  # of top-1 below float at most
@@ -76,6 +82,9 @@ PEARSON = {"W8A8": 0.005, "W4A8": 0.02}
 
 OURS_ALL, PLAIN_ALL = "all W4A4", "all W4A4 plain"
 PRODUCTS_ALL, TENSORS_ALL = "onnxruntime W4A4, operands of products", "onnxruntime W4A4, every tensor"
+
+TITLES = {"vit": "Fashion-MNIST ViT", "minilm": "MiniLM", "vowels": "Japanese Vowels"}
+VOWELS = VIT.parent / "japanese_vowels"
 
 Rows = dict[str, dict[str, float]]
 Measure = Callable[[Array], dict[str, float]]
@@ -88,6 +97,14 @@ VIT_FIGURES: Figures = {
     "agreement_percent": ("same class as float, %", ".2f"),
     "sqnr_db": ("SQNR of the logits, dB", ".2f"),
     "brings_db": ("brings, dB", "+.2f"),
+}
+SELECTION_FIGURES: Figures = {
+    "sqnr_db": ("SQNR, dB", ".2f"),
+    "low_db": ("chosen above, dB, from", "+.2f"),
+    "high_db": ("to", "+.2f"),
+    "left_out": ("sites left out", ".0f"),
+    "trials": ("trials", ".0f"),
+    "cpu_s": ("CPU, s", ".0f"),
 }
 MINILM_FIGURES: Figures = {
     "pearson": ("Pearson", ".4f"),
@@ -192,6 +209,63 @@ def ablation(bench: Bench, measure: Measure, bits: Sequence[tuple[int, int]]) ->
     return tables
 
 
+def selection(bench: Bench, bits: Sequence[tuple[int, int]]) -> Rows:
+    """Networks with techniques as `compile` chooses them, with all and with none, and 95 % intervals of what the choice is above
+    each, over drawings of the samples."""
+    rows: Rows = {}
+    for weight, activation in bits:
+        width = {"weight_bits": weight, "activation_bits": activation}
+        config = QuantizationConfig(seed=bench.seed, selection_work=SELECTION_WORK, **width)
+        start = time.process_time()
+        chosen, _ = select(bench.graph, bench.arrays, config)
+        seconds = time.process_time() - start
+        without = {} if chosen is None else chosen.without
+        found = {
+            "chosen": bench.integers(**width, without=without),
+            "all": bench.integers(**width),
+            "none": bench.integers(**width, **NONE),
+        }
+        for name, values in found.items():
+            row = {"sqnr_db": signal_to_noise(bench.expected, values), "low_db": math.nan, "high_db": math.nan}
+            if name != "chosen":
+                row["low_db"], row["high_db"] = gain_interval(bench.expected, found["chosen"], values)
+            row["left_out"] = float(sum(map(len, without.values()))) if name == "chosen" else math.nan
+            row["trials"] = float(chosen.trials) if name == "chosen" and chosen is not None else math.nan
+            row["cpu_s"] = seconds if name == "chosen" else math.nan
+            rows[f"W{weight}A{activation} {name}"] = row
+        for name, sites in without.items():
+            print(f"W{weight}A{activation}: {name} left out at {', '.join(sites)}", flush=True)
+    return rows
+
+
+def gain_interval(expected: Array, found: Array, other: Array) -> tuple[float, float]:
+    """95 % interval of how many dB ``found`` is nearer to ``expected`` than ``other``, over drawings of the samples."""
+    axes = tuple(range(1, expected.ndim))
+    errors = [np.sum(np.square(expected.astype(np.float64) - values), axis=axes) for values in (found, other)]
+    drawn = np.random.default_rng(0).integers(0, len(expected), (RESAMPLED, len(expected)))
+    gains = 10 * np.log10(errors[1][drawn].sum(axis=1) / errors[0][drawn].sum(axis=1))
+    low, high = np.percentile(gains, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def check_selection(model: str, rows: Rows) -> list[str]:
+    """Where the choice is worse than all or none of the techniques by more than chance explains."""
+    return [
+        f"{model}: the chosen techniques lose to {name}: {row['low_db']:+.2f} to {row['high_db']:+.2f} dB"
+        for name, row in rows.items()
+        if row["high_db"] < 0
+    ]
+
+
+def vowels_bench(seed: int) -> tuple[Bench, Measure]:
+    """The post-norm transformer on all 370 test utterances of Japanese Vowels."""
+    test = load_vowels("test")
+    with np.load(VOWELS / "calibration.npz") as archive:
+        calibration = dict(archive)
+    bench = Bench(VOWELS / "model.onnx", calibration, {"features": test.features}, "logits", seed)
+    return bench, classes_measure(bench, test.speakers)
+
+
 def vit_bench(images: int, seed: int) -> tuple[Bench, Measure]:
     """The Fashion-MNIST ViT on test images."""
     test = load_fashion_mnist("test")
@@ -199,6 +273,11 @@ def vit_bench(images: int, seed: int) -> tuple[Bench, Measure]:
     with np.load(VIT / "calibration.npz") as archive:
         calibration = dict(archive)
     bench = Bench(VIT / "model.onnx", calibration, {"image": test.images(slice(images))}, "logits", seed)
+    return bench, classes_measure(bench, labels)
+
+
+def classes_measure(bench: Bench, labels: Array) -> Measure:
+    """Top-1 against labels and against the float model, and the error of the logits."""
     classes = bench.expected.argmax(axis=1)
 
     def measure(logits: Array) -> dict[str, float]:
@@ -212,7 +291,7 @@ def vit_bench(images: int, seed: int) -> tuple[Bench, Measure]:
             "sqnr_db": signal_to_noise(bench.expected, logits),
         }
 
-    return bench, measure
+    return measure
 
 
 def minilm_bench(seed: int) -> tuple[Bench, Measure]:
@@ -268,7 +347,31 @@ def run_vit(images: int, seed: int, parts: Sequence[str]) -> tuple[dict[str, Row
     if "ablation" in parts:
         for name, rows in ablation(bench, measure, VIT_ABLATION).items():
             note(f"ablation {name}", rows)
+    if "selection" in parts:
+        note("selection", selection(bench, SELECTION_BITS["vit"]), SELECTION_FIGURES)
+        failed += check_selection("ViT", tables["selection"])
     return tables, failed
+
+
+def run_vowels(seed: int, parts: Sequence[str]) -> tuple[dict[str, Rows], list[str]]:
+    """Tables by title, printed as they are made, and what does not hold."""
+    bench, measure = vowels_bench(seed)
+    about = f"{len(bench.expected)} test utterances, {len(bench.calibration['features'])} for calibration, seed {seed}"
+    tables: dict[str, Rows] = {}
+
+    def note(title: str, rows: Rows, figures: Figures = VIT_FIGURES) -> None:
+        tables[title] = rows
+        print(f"\nJapanese Vowels, {title}; {about}\n\n{markdown(rows, figures)}", flush=True)
+
+    if "widths" in parts:
+        note("widths", widths(bench, measure, VOWELS_BITS))
+    if "ablation" in parts:
+        for name, rows in ablation(bench, measure, VOWELS_ABLATION).items():
+            note(f"ablation {name}", rows)
+    if "selection" not in parts:
+        return tables, []
+    note("selection", selection(bench, SELECTION_BITS["vowels"]), SELECTION_FIGURES)
+    return tables, check_selection("Japanese Vowels", tables["selection"])
 
 
 def check_minmax(rows: Rows) -> list[str]:
@@ -306,9 +409,9 @@ def run_minilm(seed: int, parts: Sequence[str]) -> tuple[dict[str, Rows], list[s
     tables: dict[str, Rows] = {}
     failed: list[str] = []
 
-    def note(title: str, rows: Rows) -> None:
+    def note(title: str, rows: Rows, figures: Figures = MINILM_FIGURES) -> None:
         tables[title] = rows
-        print(f"\nMiniLM, {title}; {about}\n\n{markdown(rows, MINILM_FIGURES)}", flush=True)
+        print(f"\nMiniLM, {title}; {about}\n\n{markdown(rows, figures)}", flush=True)
 
     if "widths" in parts:
         note("widths", widths(bench, measure, MINILM_BITS))
@@ -318,6 +421,9 @@ def run_minilm(seed: int, parts: Sequence[str]) -> tuple[dict[str, Rows], list[s
     if "ablation" in parts:
         for name, rows in ablation(bench, measure, MINILM_ABLATION).items():
             note(f"ablation {name}", rows)
+    if "selection" in parts:
+        note("selection", selection(bench, SELECTION_BITS["minilm"]), SELECTION_FIGURES)
+        failed += check_selection("MiniLM", tables["selection"])
     return tables, failed
 
 
@@ -398,14 +504,13 @@ def draw(folder: Path, model: str, tables: Mapping[str, Rows], about: str) -> No
         draw_widths(folder / "ptq_vit_bits.png", tables["widths"], about)
     left_out = {title.removeprefix("ablation "): rows for title, rows in tables.items() if title.startswith("ablation ")}
     if left_out:
-        title = "Fashion-MNIST ViT" if model == "vit" else "MiniLM"
-        draw_ablation(folder / f"ptq_{model}_ablation.png", left_out, f"{title}, {about}")
+        draw_ablation(folder / f"ptq_{model}_ablation.png", left_out, f"{TITLES[model]}, {about}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benches, print tables, write JSON and figures; status 1 where something that must hold does not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", choices=("vit", "minilm", "all"), default="all")
+    parser.add_argument("model", nargs="?", choices=("vit", "minilm", "vowels", "all"), default="all")
     parser.add_argument("--part", action="append", choices=PARTS, help="what to measure (default everything); repeatable")
     parser.add_argument("--images", type=int, default=10_000, help="Fashion-MNIST test images (default all 10,000)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of rows that ranges are searched on")
@@ -424,9 +529,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.model in ("minilm", "all"):
             results["minilm"], wrong = run_minilm(options.seed, parts)
             failed += wrong
+        if options.model in ("vowels", "all"):
+            results["vowels"], wrong = run_vowels(options.seed, parts)
+            failed += wrong
         print(f"\n{time.perf_counter() - start:.0f} s")
         if options.plot is not None:
-            abouts = {"vit": f"{options.images:,} test images", "minilm": "rated documents"}
+            abouts = {"vit": f"{options.images:,} test images", "minilm": "rated documents", "vowels": "370 test utterances"}
             for model, tables in results.items():
                 draw(options.plot, model, tables, abouts[model])
         if options.json is not None:
