@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS
 
@@ -117,7 +118,8 @@ class QuantizationConfig(BaseModel):
     def _known(cls, value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
         for name in value:
             if name not in TECHNIQUES:
-                raise ValueError(f"there is no technique {name!r}; there are {', '.join(TECHNIQUES)}")
+                message = f"there is no technique {name!r}; there are {', '.join(TECHNIQUES)}"
+                raise PydanticCustomError("technique", "{message}", {"message": message})
         return value
 
     def at(self, site: str) -> Self:

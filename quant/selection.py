@@ -50,7 +50,8 @@ TINY = 1e-30  # of an error: none
 STANDARD_ERRORS = 2.5
 SMALLEST_GAIN = 0.02  # of the error
 
-# Those that hurt most often first: the work may not suffice for all.
+# Those that hurt most often first: the work may not suffice for all. The allowance of ranges is not among them: it is for values so
+# rare that the samples that are compared on hold few of them.
 ORDER = (
     "equalization",
     "clipped ranges",

@@ -79,7 +79,7 @@ def test_a_technique_left_out_at_one_tensor_changes_that_one_alone() -> None:
 
 
 def test_names_of_techniques_and_tensors_are_checked() -> None:
-    with pytest.raises(InputError, match="there is no technique 'equalisation'; there are clipped ranges, equalization"):
+    with pytest.raises(InputError, match="option without: there is no technique 'equalisation'; there are clipped ranges, "):
         edgeflow.quantization(without={"equalisation": ("g",)})
     with pytest.raises(InputError, match="equalization: the model has no tensor 'head1'; did you mean 'head'"):
         quantize(block(), samples(4), QuantizationConfig(without={"equalization": ("head1",)}))
