@@ -245,7 +245,9 @@ def compare_step(state: State) -> None:
         latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
     )
     plain, document = (None, None) if state.choice is None else (state.choice.plain, state.choice.document)
-    state.bits = bits_section(state.float_model, state.config, state.samples, build, state.target, plain, document, state.progress)
+    state.bits = bits_section(
+        state.float_model, state.config, state.samples, state.reference, build, state.target, plain, document, state.progress
+    )
 
 
 def report_step(state: State) -> None:

@@ -16,8 +16,9 @@ from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.given import has_given_formats
 from edgeflow.quant.inputs import decode_outputs, encode_inputs
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import Accuracy, agreement, float_outputs
+from edgeflow.sw.accuracy import Accuracy, agreement
 from edgeflow.sw.latency import PlainBuild, Target, plain_build
+from edgeflow.sw.reference import Reference
 from edgeflow.sw.report import schema
 from edgeflow.sw.samples import Samples
 
@@ -37,6 +38,7 @@ def bits_section(
     model: ir.Model,
     config: QuantizationConfig,
     samples: Samples,
+    reference: Reference,
     build: schema.BuildFigures,
     target: Target,
     plain: PlainBuild | None,
@@ -46,7 +48,7 @@ def bits_section(
     """The report's section on bits, for a build that has fewer than 8 anywhere or whose bits were chosen; None for others.
 
     ``plain``: the 8-bit build if it has been made; else it is made here, which takes one more quantization, choice of the
-    accelerator and estimate. ``choice``: what ``bits.json`` holds.
+    accelerator and estimate. ``reference``: what accuracy is measured against. ``choice``: what ``bits.json`` holds.
     """
     narrow = below_eight(model, config)
     if not narrow and choice is None:
@@ -61,7 +63,7 @@ def bits_section(
     except EdgeFlowError as error:
         return schema.Bits(choice=chosen, build=build, plain=None, bought=None, note=f"there is no 8-bit build: {error}")
     figures = schema.BuildFigures(
-        latency_ms=plain.report.latency_ms, weight_bytes=plain.weight_bytes, sqnr_db=_plain_sqnr(model, plain, samples)
+        latency_ms=plain.report.latency_ms, weight_bytes=plain.weight_bytes, sqnr_db=_plain_sqnr(model, plain, samples, reference)
     )
     note = None if samples.unseen is not None else f"SQNR is not meaningful: {samples.reason}"
     return schema.Bits(choice=chosen, build=build, plain=figures, bought=_bought(build, figures), note=note)
@@ -106,12 +108,12 @@ def _worst(values: Mapping[str, float]) -> float | None:
     return min((value for value in values.values() if math.isfinite(value)), default=None)
 
 
-def _plain_sqnr(model: ir.Model, plain: PlainBuild, samples: Samples) -> float | None:
+def _plain_sqnr(model: ir.Model, plain: PlainBuild, samples: Samples, reference: Reference) -> float | None:
     if samples.unseen is None:
         return None
     arrays, graph = samples.unseen.arrays, plain.quantized.graph
     found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, arrays)))
-    return _worst(agreement(model, arrays, float_outputs(model, arrays), found).sqnr_db)
+    return _worst(agreement(model, arrays, reference.outputs(arrays), found).sqnr_db)
 
 
 def _choice(document: Mapping[str, Any]) -> schema.BitChoice:
