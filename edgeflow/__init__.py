@@ -83,7 +83,7 @@ __all__ = [
 
 
 def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.Model:
-    """Import an ONNX file (opset 11 to 25) as a canonical float graph.
+    """Import an ONNX file (opset 7 to 25) as a canonical float graph.
 
     ``dims`` gives sizes to symbolic axes other than the batch, such as ``{"sequence": 128}``. Raises ModelError, or
     UnsupportedError listing every node that has no canonical form.

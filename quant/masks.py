@@ -81,7 +81,8 @@ class MaskValues:
         return made.astype(dtype)
 
     def __str__(self) -> str:
-        return f"{_listed(self.attend)} for keys that take part and {_listed(self.ignore)} for those that do not"
+        attend = f"{_listed(self.attend)} for keys that take part"
+        return f"{attend} and {_listed(self.ignore)} for those that do not" if self.ignore else f"{attend}, and no other value"
 
     def document(self) -> str:
         """The values as JSON."""
