@@ -86,7 +86,13 @@ def choose_samples(model: ir.Model, calibration: Given | None, test: Given | Non
         arrays, labels = _rows(arrays, kept), None if labels is None else labels[kept]
     doubts = tuple(guesses(arrays, names, calibration.what, left_out=len(odd)))
     if test is not None:
-        return Samples(arrays, labels, _tested(model, test), "", random=False, warnings=warnings, guesses=doubts)
+        unseen, repeated = _without(_tested(model, test), arrays)
+        if unseen is None:
+            reason = f"every sample of {test.what} is a calibration sample, too; give samples that calibrate nothing (--test)"
+            return Samples(arrays, labels, None, reason, random=False, warnings=warnings, guesses=doubts)
+        if repeated:
+            warnings += (f"{test.what}: {repeated} samples are calibration samples, too: left out of accuracy",)
+        return Samples(arrays, labels, unseen, "", random=False, warnings=warnings, guesses=doubts)
     groups = distinct(arrays)
     count = int(groups.max()) + 1
     if count + len(odd) < ENOUGH:
@@ -122,6 +128,19 @@ def _checked(model: ir.Model, given: Given) -> tuple[dict[str, Array], NDArray[n
 
 def _tested(model: ir.Model, given: Given) -> Unseen:
     return Unseen("test", *_checked(model, given))
+
+
+def _without(unseen: Unseen, calibration: Mapping[str, Array]) -> tuple[Unseen | None, int]:
+    """Test samples that are no calibration samples, None if there is none, and how many are."""
+    count = len(next(iter(calibration.values())))
+    groups = distinct({name: np.concatenate([array, unseen.arrays[name]]) for name, array in calibration.items()})
+    new = np.isin(groups[count:], groups[:count], invert=True)
+    repeated = int(np.count_nonzero(~new))
+    if not repeated:
+        return unseen, 0
+    if not new.any():
+        return None, repeated
+    return Unseen(unseen.origin, _rows(unseen.arrays, new), None if unseen.labels is None else unseen.labels[new]), repeated
 
 
 def _rows(arrays: Mapping[str, Array], chosen: NDArray[np.bool_]) -> dict[str, Array]:

@@ -83,6 +83,20 @@ def test_no_copy_of_a_held_out_sample_calibrates(canonical: ir.Model) -> None:
     assert copies.reason.startswith("8 distinct calibration samples")
 
 
+def test_no_calibration_sample_is_test_data(canonical: ir.Model) -> None:
+    tokens = drawn(ENOUGH)
+    mixed = Given({"tokens": np.concatenate([tokens[:5], drawn(7, seed=2)])}, np.arange(12) % CLASSES, "test data")
+    found = choose_samples(canonical, Given({"tokens": tokens}), mixed, 0)
+    assert found.unseen is not None
+    assert found.unseen.labels is not None
+    np.testing.assert_array_equal(found.unseen.arrays["tokens"], drawn(7, seed=2))
+    np.testing.assert_array_equal(found.unseen.labels, np.arange(5, 12) % CLASSES)
+    assert found.warnings == ("test data: 5 samples are calibration samples, too: left out of accuracy",)
+    same = choose_samples(canonical, Given({"tokens": tokens}), Given({"tokens": tokens[:9]}, what="test data"), 0)
+    assert same.unseen is None
+    assert same.reason.startswith("every sample of test data is a calibration sample, too")
+
+
 def test_labels_follow_their_samples(canonical: ir.Model) -> None:
     tokens = drawn(ENOUGH)
     labels = np.arange(ENOUGH) % CLASSES
