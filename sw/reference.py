@@ -133,7 +133,8 @@ class _Comparison:
         rest = [(name, name) for name in self.outputs if name not in dict(computed)]
         self.tensors = dict((*computed, *rest))  # canonical name to original name, in the order of computation
         names = list(dict.fromkeys(self.tensors.values()))
-        self.original = OriginalSession(proto, names, CHUNK)
+        # Weights of a quantized file leave dequantizers, which fusion would turn into integer kernels that round.
+        self.original = OriginalSession(proto, names, CHUNK, optimize=False)
         self.canonical = FloatSession(model, list(self.tensors))
         self.masks = key_masks(self.graph)
 

@@ -122,6 +122,8 @@ def _one_step(node: ir.Node) -> _Step | str:
                 return _Step(kept, mask=mask)
             if array is not None and is_bias(array):
                 return _Step(kept, bias=np.broadcast_to(array, shape))
+            if array is not None and array.size > 1:
+                return "its scores get a constant mask added (a causal one, say): keys can only be masked by an input"
     if node.op_type == "Add":
         return "its scores get a bias or mask added that is neither constant nor a padding mask of the keys given as an input"
     return "its scores are scaled by something that is not a number"

@@ -200,7 +200,7 @@ def test_ablation_compares_with_each_technique_left_out() -> None:
     quantized = quantize(made, data, config)
     lines = {line.technique: line for line in quantized.contributions}
     expected = {"clipped ranges", "equalization", "weight scales per channel", "bias correction", "input correction"}
-    assert set(lines) == expected | {"compensated rounding"}
+    assert set(lines) == expected | {"compensated rounding", "allowance"}
     first = {"x": data["x"][:64]}
     whole = output_db(made, quantized, first)
     nearest = quantize(made, data, config.model_copy(update={"rounding": "nearest", "ablation": False}))
