@@ -120,20 +120,13 @@ def _checked(spec: InputSpec, array: Array, what: str) -> Array:
 
 
 def _check_mask(name: str, array: Array, mask: MaskValues, what: str) -> None:
-    """CalibrationError unless every value of a key mask is one that the integer network honours, a key takes part or does not, and
-    every sample has one that does."""
+    """CalibrationError unless every value of a key mask is one that the integer network honours: a key takes part or does not."""
     wrong = np.argwhere(~mask.accepts(array))
     if len(wrong):
         sample, *place = (int(i) for i in wrong[0])
         raise CalibrationError(
             f"{what}: input {name!r}, sample {sample}, holds {array[(sample, *place)]} at {tuple(place)}: no mask value;"
             f" the integer network takes {mask}"
-        )
-    empty = np.flatnonzero(~mask.attends(array).reshape(len(array), -1).any(axis=1))
-    if len(empty):
-        raise CalibrationError(
-            f"{what}: input {name!r}, sample {empty[0]}: no key takes part, where softmax has no meaning; leave the sample out, or"
-            f" give it a key: the integer network takes {mask}"
         )
 
 

@@ -136,6 +136,15 @@ def valid_keys(graph: FloatGraph, name: str, arrays: Mapping[str, Array]) -> NDA
     return None if value is None or source not in arrays else mask_values(value).attends(arrays[source])
 
 
+def keyless_samples(masks: Mapping[str, MaskValues], arrays: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Which samples have a key mask of which no key takes part, ``(samples,)``. Softmax has no meaning there: a model that adds a
+    large negative number to the scores attends to all keys alike, the integer network's attention gives zeros."""
+    found = np.zeros(len(next(iter(arrays.values()))), np.bool_)
+    for name, mask in masks.items():
+        found |= ~mask.attends(arrays[name]).reshape(len(found), -1).any(axis=1)
+    return found
+
+
 def mask_values(value: ir.Value) -> MaskValues:
     """What the values of a mask input stand for."""
     text = value.metadata_props.get(MASK)

@@ -290,7 +290,9 @@ def product_error(stats: Statistics, weight: Real, qtype: QType, weight_bits: in
     """Expected squared error of the product with ``weight (C, N)`` for values in the format ``qtype``; comparable with that of
     :func:`balanced`."""
     rows = stats.rows[:: max(1, stats.rows.size // BALANCE_VALUES)]
-    least, most = reach(stats, channel_groups(len(stats.mean)), config)
+    channels, whole = (reach(stats, groups, config) for groups in (channel_groups(len(stats.mean)), tensor_groups(len(stats.mean))))
+    # What few values of a channel leave open, the values of all channels bound.
+    least, most = np.maximum(channels[0], whole[0]), np.minimum(channels[1], whole[1])
     scale = np.broadcast_to(qtype.scales, stats.mean.shape)
     product = _Product(weight, weight_bits, rows, least, most, stats.count)
     return product.error(scale, qtype.minimum - qtype.zero_point, qtype.maximum - qtype.zero_point)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.fit import excess
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph
@@ -42,6 +43,7 @@ from edgeflow.quant.hawq.layers import ACTIVATION_BITS, FULL, WEIGHT_BITS, Layer
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import Metric, Sensitivity, measure
 from edgeflow.quant.observe import observe
+from edgeflow.sw.configure import extended
 from edgeflow.sw.latency import Forms, LatencyTable, PlainBuild, Target, form, plain_build, within_latency
 from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision, tried
 
@@ -141,8 +143,9 @@ def choose_bits(
         references = {"latency": plain.report.latency_ms}
         forms = Forms(model, data, layers, config)
         tables = [LatencyTable(forms, target, progress=progress)]
-        if tables[0].architecture != plain.architecture:
-            tables.append(LatencyTable(forms, target, plain.architecture, progress))
+        same = extended(plain.architecture, forms.graph(forms.equal(FULL.weight, FULL.activation)))
+        if tables[0].architecture != same and not excess(same, target.board, target.share):
+            tables.append(LatencyTable(forms, target, same, progress))
         places = [_Place({**costs, "latency": table.cost}, table) for table in tables]
     # Whether the budgets can be kept at all is known before the sensitivities are: these take longest.
     nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}
@@ -277,6 +280,26 @@ def _kept(budget: Budget, problem: Task, limits: Mapping[str, float], taken: Tri
         "limit": limits[budget.name],
         "reached": taken.candidate.costs[budget.name],
     }
+
+
+def as_built(choice: BitChoice, latency_ms: float) -> BitChoice:
+    """The choice with the predicted latency of the program that was made of it: other samples may have given it other formats than
+    those of the program that the limit was kept with."""
+    kept = [
+        {**line, "reached": latency_ms if line["name"] == "latency" else line["reached"]}
+        for line in choice.document["budgets_kept"]
+    ]
+    return replace(choice, document={**choice.document, "budgets_kept": kept})
+
+
+def exceeded(choice: BitChoice) -> list[str]:
+    """A line for every limit that the program does not keep."""
+    return [
+        f"budget {line['budget']} is not kept: {line['reached']:.6g} {line['unit']} of {line['limit']:.6g};"
+        " the formats of the whole network are slower than those that the limit was tried with: ask for less"
+        for line in choice.document["budgets_kept"]
+        if line["reached"] > line["limit"] * (1 + EXACT)
+    ]
 
 
 def write_bits(folder: Path, choice: BitChoice) -> None:

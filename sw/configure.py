@@ -86,6 +86,11 @@ def choose(
     return search(every, bound.milliseconds, predict, progress)
 
 
+def extended(architecture: Architecture, graph: Graph) -> Architecture:
+    """The accelerator with all units that a graph uses."""
+    return architecture.model_copy(update={"units": tuple(dict.fromkeys((*architecture.units, *units(graph))))})
+
+
 def spaces(
     graph: Graph,
     board: Board,

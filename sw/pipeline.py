@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError, VerificationError
-from edgeflow.hw.fit import SHARE
+from edgeflow.hw.fit import SHARE, excess
 from edgeflow.hw.graph import IntArray
 from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
@@ -36,10 +36,10 @@ from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.accuracy import Accuracy, evaluate
-from edgeflow.sw.bits import BitChoice, BitRequest, choose_bits, write_bits
+from edgeflow.sw.bits import BitChoice, BitRequest, as_built, choose_bits, exceeded, write_bits
 from edgeflow.sw.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.codegen import write_hls
-from edgeflow.sw.configure import choose
+from edgeflow.sw.configure import choose, extended
 from edgeflow.sw.data import write_npz
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.importer import import_model
@@ -137,6 +137,7 @@ class State:
     def warnings(self) -> Iterator[str]:
         """What the user should know of the network, a line each."""
         yield from self.quantized.warnings
+        yield from [] if self.choice is None else exceeded(self.choice)
         warning = None if self.bits is None else small_gain(self.bits)
         if warning is not None:
             yield warning
@@ -204,10 +205,11 @@ def fit_step(state: State) -> None:
     """Choose the accelerator for the board, or take the given one."""
     graph = state.quantized.graph
     chosen = state.request.architecture
-    if chosen is None and state.choice is not None:
-        chosen = state.choice.architecture  # the one that a latency budget was kept on
+    request = state.request
+    if chosen is None and state.choice is not None and state.choice.architecture is not None:
+        kept = extended(state.choice.architecture, graph)  # the one that a latency budget was kept on
+        chosen = None if excess(kept, request.board, request.share) else kept
     if chosen is None:
-        request = state.request
         found = choose(graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
         chosen = found.architecture
         state.search = Search(bounded=found.bounded, simulated=found.simulated, proven=found.proven)
@@ -244,7 +246,12 @@ def compare_step(state: State) -> None:
     build = BuildFigures(
         latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
     )
-    plain, document = (None, None) if state.choice is None else (state.choice.plain, state.choice.document)
+    plain, document = None, None
+    if state.choice is not None:
+        chosen, state.choice = state.choice, as_built(state.choice, predicted.latency_ms)
+        if state.choice.document != chosen.document:
+            write_bits(state.folder, state.choice)
+        plain, document = state.choice.plain, state.choice.document
     state.bits = bits_section(
         state.float_model, state.config, state.samples, state.reference, build, state.target, plain, document, state.progress
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.float_graph import FloatGraph, origin, output_name
-from edgeflow.quant.masks import key_masks, token_ids
+from edgeflow.quant.masks import key_masks, keyless_samples, token_ids
 from edgeflow.quant.session import FloatSession
 from edgeflow.sw.build import Build, hash_file
 from edgeflow.sw.importer.original import Original, OriginalSession, files_of, read_original, whole
@@ -99,6 +99,8 @@ def hold_to_original(
     corners = corner_values(model, chosen)
     if corners is not None:
         check.corners(corners)
+    if not check.compared:
+        return Reference("canonical", "on no sample are the original model's outputs finite and leaves every mask a key", model)
     if progress is not None:
         progress("comparing with the original model", 1, 1)
     return Reference("original", _note(original), model, original)
@@ -137,6 +139,7 @@ class _Comparison:
         self.original = OriginalSession(proto, names, CHUNK, optimize=False)
         self.canonical = FloatSession(model, list(self.tensors))
         self.masks = key_masks(self.graph)
+        self.compared = 0  # samples that have a meaning
 
     def run(self, what: str, numbers: Sequence[int], inputs: Mapping[str, Array]) -> None:
         """Compare on samples, whose numbers messages name; ModelError for a difference."""
@@ -146,6 +149,7 @@ class _Comparison:
             piece = {name: array[start : start + CHUNK] for name, array in inputs.items()}
             expected, actual = self.original.run(piece), self.canonical.run(piece)
             usable = self._usable(piece, expected)
+            self.compared += int(usable.sum())
             for name, other in self.tensors.items():
                 if expected[other].dtype.kind == "f":
                     found[name].add(expected[other], actual[name], usable, numbers[start : start + CHUNK])
@@ -175,9 +179,7 @@ class _Comparison:
         good = np.ones(count, np.bool_)
         for name in self.outputs:
             good &= np.isfinite(expected[name].reshape(count, -1)).all(axis=1)
-        for name, mask in self.masks.items():
-            good &= mask.attends(inputs[name]).any(axis=-1)
-        return good
+        return good & ~keyless_samples(self.masks, inputs)
 
     def _beyond_rounding(self, inputs: Mapping[str, Array], wrong: dict[str, _Difference], floor: float) -> dict[str, _Difference]:
         """The differences that rounding does not explain: the original moves less when its inputs change in the last place."""

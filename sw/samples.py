@@ -8,7 +8,7 @@ measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeflow.quant.float_graph import FloatGraph
 from edgeflow.quant.labels import check_labels
+from edgeflow.quant.masks import key_masks, keyless_samples
 from edgeflow.quant.ptq import checked_data
 from edgeflow.sw.calibration import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.screening import ENOUGH, distinct, far_samples, guesses, real_inputs
@@ -46,6 +47,10 @@ class Unseen:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
+    def rows(self, chosen: NDArray[np.bool_]) -> Unseen:
+        """Some of the samples."""
+        return Unseen(self.origin, _rows(self.arrays, chosen), None if self.labels is None else self.labels[chosen])
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -68,10 +73,26 @@ class Samples:
 def choose_samples(model: ir.Model, calibration: Given | None, test: Given | None, seed: int) -> Samples:
     """Check the data for a canonical model, and say which of it sets numbers and which measures.
 
-    A sample far from the others is left out, with a warning. With ``test`` data all of ``calibration`` sets numbers; without, a
-    quarter of its distinct samples is held out, from ``ENOUGH`` of them on. Without calibration data the numbers are set by seeded
-    random data. CalibrationError for data or labels that do not fit.
+    Samples of which no key takes part measure nothing. A sample far from the others is left out, with a warning. With ``test`` data
+    all of ``calibration`` sets numbers; without, a quarter of its distinct samples is held out, from ``ENOUGH`` of them on. Without
+    calibration data the numbers are set by seeded random data. CalibrationError for data or labels that do not fit.
     """
+    samples = _chosen(model, calibration, test, seed)
+    unseen = samples.unseen
+    if unseen is None:
+        return samples
+    keyless = keyless_samples(key_masks(FloatGraph(model)), unseen.arrays)
+    if not keyless.any():
+        return samples
+    what = f"{len(np.flatnonzero(keyless))} of the {len(unseen)} samples that measure accuracy"
+    reason = "leave no key that takes part, where softmax has no meaning"
+    if keyless.all():
+        return replace(samples, unseen=None, reason=f"all samples that would measure accuracy {reason}")
+    warnings = (*samples.warnings, f"{what} {reason}: left out; the model's outputs and the network's differ there")
+    return replace(samples, unseen=unseen.rows(~keyless), warnings=warnings)
+
+
+def _chosen(model: ir.Model, calibration: Given | None, test: Given | None, seed: int) -> Samples:
     if calibration is None:
         drawn = random_inputs(model, RANDOM_SAMPLES, seed)
         unseen = None if test is None else _tested(model, test)
@@ -140,7 +161,7 @@ def _without(unseen: Unseen, calibration: Mapping[str, Array]) -> tuple[Unseen |
         return unseen, 0
     if not new.any():
         return None, repeated
-    return Unseen(unseen.origin, _rows(unseen.arrays, new), None if unseen.labels is None else unseen.labels[new]), repeated
+    return unseen.rows(new), repeated
 
 
 def _rows(arrays: Mapping[str, Array], chosen: NDArray[np.bool_]) -> dict[str, Array]:

@@ -23,9 +23,12 @@ from edgeflow.quant.hawq.layers import Layer, find_layers, layers_config
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import METRICS, measure
 from edgeflow.quant.observe import observe
-from edgeflow.sw.bits import BitRequest, choose_bits
+from edgeflow.quant.ptq import quantize
+from edgeflow.sw.bits import BitRequest, as_built, choose_bits, exceeded
 from edgeflow.sw.cli import main
+from edgeflow.sw.configure import configure, extended
 from edgeflow.sw.latency import Forms, LatencyTable, Target, within_latency
+from edgeflow.sw.lowering import lower
 from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision
 
 pytest.importorskip("torch")
@@ -259,3 +262,21 @@ def test_a_latency_limit_that_the_whole_program_cannot_keep_is_refused() -> None
     problem = latency_problem()
     with pytest.raises(edgeflow.InputError, match=r"whole program comes down to 12.1 ms.*latency=0.605x"):
         within_latency(problem, {"latency": 11.5}, Whole(problem, 1.1, 1.1))  # type: ignore[arg-type]
+
+
+def test_a_limit_that_the_whole_network_exceeds_is_said(model_file: Path, data: dict[str, Any]) -> None:
+    chosen = choose(model_file, data, "latency=1x", metric="fisher")
+    limit = chosen.document["limits"]["latency"]
+    assert exceeded(as_built(chosen, limit)) == []
+    (line,) = exceeded(as_built(chosen, 1.01 * limit))
+    assert line.startswith("budget latency=1x is not kept: ")
+
+
+def test_an_accelerator_takes_the_units_that_a_network_adds(model_file: Path, data: dict[str, Any]) -> None:
+    graph = quantize(edgeflow.load(model_file), data).graph
+    board = edgeflow.load_board("kv260")
+    whole = configure(graph, board, board.clock_mhz)
+    lacking = whole.model_copy(update={"units": tuple(unit for unit in whole.units if unit != "elementwise")})
+    assert "elementwise" in whole.units
+    assert set(extended(lacking, graph).units) == set(whole.units)
+    lower(graph, extended(lacking, graph))

@@ -27,6 +27,7 @@ from edgeflow.sw.importer import import_model, masks
 from edgeflow.sw.reference import Reference, hold_to_original, keep_original, reference_of
 from edgeflow.sw.rewrite.activations import GeluErf
 from edgeflow.sw.rewrite.linear import FoldIntoLinear, MatMulToLinear
+from edgeflow.sw.samples import Given, choose_samples
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
@@ -369,3 +370,50 @@ def test_random_data_draws_masks_that_the_model_has() -> None:
 
     drawn = random_inputs(import_model(CASES / "weighted_mean_pool_float.onnx"), 16, 0)
     assert set(np.unique(drawn["w"])) == {0.0, 1.0}
+
+
+# Samples of which no key takes part
+
+
+@pytest.fixture
+def equal_to_one() -> tuple[Path, Arrays]:
+    """A model whose keys take part where the mask is 1, with data of 96 samples."""
+    data = dict(np.load(CASES / "mask_eq1_values_0_1_2.npz"))
+    numbers = np.arange(96) % len(data["m"])
+    rng = np.random.default_rng(5)
+    x = data["x"][numbers]
+    return CASES / "mask_eq1_values_0_1_2.onnx", {
+        "x": (x + 0.1 * rng.standard_normal(x.shape)).astype(x.dtype),
+        "m": data["m"][numbers],
+    }
+
+
+def test_samples_without_keys_measure_nothing(equal_to_one: tuple[Path, Arrays]) -> None:
+    path, data = equal_to_one
+    data["m"][::3] = 2
+    samples = choose_samples(import_model(path), Given(data), None, 0)
+    assert samples.unseen is not None
+    assert 0 < len(samples.unseen) < 24
+    assert (samples.unseen.arrays["m"] == 1).any(axis=1).all()
+    count = 24 - len(samples.unseen)
+    assert any(line.startswith(f"{count} of the 24 samples that measure accuracy leave no key") for line in samples.warnings)
+
+
+def test_where_no_sample_has_a_key_nothing_is_measured(equal_to_one: tuple[Path, Arrays]) -> None:
+    path, data = equal_to_one
+    data["m"][:] = 2
+    samples = choose_samples(import_model(path), Given(data), None, 0)
+    assert samples.unseen is None
+    assert samples.reason.startswith("all samples that would measure accuracy leave no key")
+    assert hold_to_original(path, import_model(path), samples.calibration).kind == "original"  # on drawn masks, which have keys
+
+
+def test_a_model_that_was_compared_on_nothing_is_not_called_proven(
+    equal_to_one: tuple[Path, Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = equal_to_one
+    data["m"][:] = 2
+    monkeypatch.setattr(reference, "corner_values", lambda *_: None)
+    found = hold_to_original(path, import_model(path), data)
+    assert found.kind == "canonical"
+    assert found.note == "on no sample are the original model's outputs finite and leaves every mask a key"
