@@ -243,7 +243,8 @@ def simulate(
     """Run a build on inputs; returns its outputs as real values ``(samples, ...)``.
 
     ``engine``: the NumPy executor; the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers); or, for
-    comparison, the float model in onnxruntime.
+    comparison, the float model in onnxruntime. UserWarning for samples whose key mask leaves no key: softmax has no meaning there,
+    and the engines' outputs are not the float model's.
     """
     from edgeflow.sw import verification
 

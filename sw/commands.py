@@ -374,6 +374,7 @@ def verify(
         "reference": result.reference,
         "sqnr_db": result.sqnr_db,
         "top1_agreement": result.top1_agreement,
+        "warnings": list(result.warnings),
         "tensors": [{"name": t.name, "words": t.words, "differing": t.differing} for t in result.tensors],
     }
     console.show(document, lambda out: compared(out, result))
@@ -397,6 +398,7 @@ def simulate(
     if exact and engine is not Engine.CSIM:
         raise InputError("option --exact is for the C simulation: add --engine csim")
     import time
+    import warnings
 
     import edgeflow
     from edgeflow.sw.data import check_writable, read_npz, take_labels, top1_accuracy, write_npz
@@ -408,22 +410,27 @@ def simulate(
     data = read_npz(inputs, "inputs")
     truth = None if labels is None else take_labels(data, labels, f"inputs {inputs}")
     start = time.perf_counter()
-    with console.progress() as progress:
+    with console.progress() as progress, warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
         found = edgeflow.simulate(opened, data, engine=engine.value, exact=exact, progress=progress)
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        expected = {} if truth is None else edgeflow.simulate(opened, data, engine="float", progress=progress)
+    texts = list(dict.fromkeys(str(line.message) for line in noted))
     count = len(next(iter(found.values())))
     document: dict[str, Any] = {"samples": count, "seconds": round(seconds, 3), "engine": engine.value}
     document["outputs"] = {name: {"shape": list(value.shape)} for name, value in found.items()}
+    document["warnings"] = texts
     rows = [("samples", f"{count} in {seconds:.2f} s, {engine.value}")]
     rows += [(f"output {name}", " x ".join(map(str, value.shape))) for name, value in found.items()]
     if truth is not None:
         document["top1_accuracy"] = accuracy = top1_accuracy(found, truth)
-        document["float_top1_accuracy"] = reference = top1_accuracy(edgeflow.simulate(opened, data, engine="float"), truth)
+        document["float_top1_accuracy"] = reference = top1_accuracy(expected, truth)
         rows.append(("top-1 accuracy", f"{100 * accuracy:.2f} % (float model: {100 * reference:.2f} %)"))
     if outputs is not None:
         write_npz(outputs, found)
         document["file"] = outputs
         rows.append(("written to", str(outputs)))
+    rows += [("warning", text) for text in texts]
     console.show(document, lambda out: facts(out, rows))
 
 

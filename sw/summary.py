@@ -125,6 +125,7 @@ def compared(out: RichConsole, result: Verification) -> None:
     ]
     if result.top1_agreement is not None:
         rows.append(("top-1 agreement", f"{100 * result.top1_agreement:.2f} % with the float model"))
+    rows += [("warning", text) for text in result.warnings]
     rows.append(("verdict", "passed" if result.passed else "FAILED"))
     facts(out, rows)
     wrong = [t for t in result.tensors if t.differing or not t.words]

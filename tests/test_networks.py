@@ -29,6 +29,7 @@ from edgeflow.sim.counting import count_differences
 from edgeflow.sw.build import Build
 
 OVERLAY = ARCHITECTURES["16x16 axi128"]  # has every unit: one library serves all networks
+WITHOUT_KEYS = "ignore:.*leave no key that takes part:UserWarning"  # of which there is one in the data
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -88,6 +89,7 @@ class TestNetwork:
     def test_every_word_agrees(self, name: str, networks: Callable[[str], tuple[Path, Build]]) -> None:
         agree(networks(name)[1])
 
+    @pytest.mark.filterwarnings(WITHOUT_KEYS)
     def test_outputs_are_near_the_files(self, name: str, networks: Callable[[str], tuple[Path, Build]]) -> None:
         path, build = networks(name)
         inputs = NETWORKS[name].data()
@@ -108,6 +110,7 @@ def test_counted_iterations_are_those_predicted(name: str, networks: Callable[[s
     assert count_differences(build.program, library, {name: value[0] for name, value in words.items()}) == []
 
 
+@pytest.mark.filterwarnings(WITHOUT_KEYS)
 def test_engines_give_the_same_outputs(networks: Callable[[str], tuple[Path, Build]]) -> None:
     build = networks("bert-mean")[1]
     inputs = {name: value[:5] for name, value in NETWORKS["bert-mean"].data().items()}

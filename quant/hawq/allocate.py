@@ -170,7 +170,8 @@ def _impossible(problem: Task, limits: Mapping[str, float]) -> str:
         if least > limit * (1 + EXACT):
             share = math.ceil(least / whole * 1e4) / 1e4
             return (
-                f"budget {name}={limit / whole:.4g}x ({limit:.6g} {UNIT[name]}) is impossible: the smallest feasible one is "
+                f"budget {name}={limit / whole:.4g}x ({limit:.6g} of the {whole:.6g} {UNIT[name]} at 8 bits) is impossible:"
+                " the smallest feasible one is "
                 f"{name}={share:g}x ({least:.6g} {UNIT[name]})"
             )
     names = list(limits)

@@ -417,3 +417,27 @@ def test_a_model_that_was_compared_on_nothing_is_not_called_proven(
     found = hold_to_original(path, import_model(path), data)
     assert found.kind == "canonical"
     assert found.note == "on no sample are the original model's outputs finite and leaves every mask a key"
+
+
+def test_simulate_and_verify_say_where_no_key_takes_part(
+    equal_to_one: tuple[Path, Arrays], tmp_path: Path, terminal: Terminal
+) -> None:
+    path, data = equal_to_one
+    build = edgeflow.compile(path, calibration=data, output=tmp_path / "b", overlay=OVERLAY)
+    few = {name: array[:6].copy() for name, array in data.items()}
+    whole = edgeflow.verify(build, few)
+    few["m"][[1, 4]] = 2
+    with pytest.warns(UserWarning, match=r"2 of 6 samples leave no key that takes part \(first sample 1, counted from 0\)"):
+        edgeflow.simulate(build, few)
+    found = edgeflow.verify(build, few)
+    assert found.passed
+    assert whole.warnings == ()
+    assert "2 of 6 samples leave no key" in found.warnings[0]
+    assert found.sqnr_db["y"] > 30
+    few["m"][:] = 2
+    assert edgeflow.verify(build, few).sqnr_db == {}
+    np.savez(tmp_path / "few.npz", **few)
+    for command, *options in (("verify",), ("simulate", "--outputs", tmp_path / "o.npz")):
+        result = json.loads(terminal.run("--json", command, build.folder, "--inputs", tmp_path / "few.npz", *options).out)
+        assert "6 of 6 samples leave no key" in result["warnings"][0]
+        assert str(tmp_path / "few.npz") in result["warnings"][0]
