@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 EXAMPLE := examples/fashion_mnist_vit
 BUILD ?= build/fashion_mnist_vit
 SOURCES := $(shell find edgeflow hw sw quant sim models -type f -not -path '*/__pycache__/*')
-PACKAGING := pyproject.toml setup.py constraints.txt
+PACKAGING := pyproject.toml constraints.txt
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
@@ -25,6 +25,7 @@ lint: .venv-test/.installed
 	$(TEST)/ruff check .
 	$(TEST)/ruff format --check .
 	$(TEST)/mypy
+	MYPYPATH=scripts $(TEST)/mypy scripts
 
 # The demo installs the package as a user would; setuptools leaves build/lib behind, which must not outlive deleted modules.
 .venv-demo/.installed: $(PACKAGING) $(SOURCES)

@@ -16,6 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+if not (Path(__file__).parent / "hw").is_dir():
+    raise ImportError(
+        f"{Path(__file__).parent} was unpacked without its links (hw, sw, quant, sim and models are no folders there): clone the"
+        " repository with git, with core.symlinks on, or unpack it with a tool that knows links, such as unzip or tar"
+    )
+
 from edgeflow.hw.errors import (
     BoardError,
     CalibrationError,

@@ -214,7 +214,7 @@ def selection(bench: Bench, bits: Sequence[tuple[int, int]]) -> Rows:
     each, over drawings of the samples."""
     rows: Rows = {}
     for weight, activation in bits:
-        width = {"weight_bits": weight, "activation_bits": activation}
+        width: dict[str, Any] = {"weight_bits": weight, "activation_bits": activation}
         config = QuantizationConfig(seed=bench.seed, selection_work=SELECTION_WORK, **width)
         start = time.process_time()
         chosen, _ = select(bench.graph, bench.arrays, config)

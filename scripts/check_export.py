@@ -115,7 +115,7 @@ def run_qonnx(proto: onnx.ModelProto, inputs: Arrays, output: str) -> Array:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param == "batch":
                 axis.dim_value = samples
-    onnx.IR_VERSION = MAXIMUM_IR_VERSION  # of the single nodes that it hands to onnxruntime
+    onnx.IR_VERSION = MAXIMUM_IR_VERSION  # type: ignore[assignment]  # of the single nodes that it hands to onnxruntime
     found: Array = execute_onnx(ModelWrapper(proto).transform(InferShapes()), dict(inputs))[output]
     return found
 

@@ -27,6 +27,7 @@ from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.models.text import GENSIM_DATA, MINILM, calibration_texts, rated_documents, tokenize
 from edgeflow.models.vit import VisionTransformer, deit_small, deit_tiny
 from edgeflow.models.wheels import cache_folder
+from edgeflow.sw.data import write_npz
 
 OPSET = 17
 CALIBRATION_TEXTS = 64
@@ -85,8 +86,8 @@ def export_minilm(folder: Path, sequence: int) -> None:
     example = tuple(torch.from_numpy(documents[name][:2]) for name in names)
     outputs = ["last_hidden_state", "sentence_embedding"]
     export(model, example, folder / "model.onnx", names, outputs)
-    np.savez_compressed(folder / "calibration.npz", **calibration)
-    np.savez_compressed(folder / "documents.npz", **documents)
+    write_npz(folder / "calibration.npz", calibration)
+    write_npz(folder / "documents.npz", documents)
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     hidden, embedding = session.run(outputs, documents)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.fit import excess
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph
@@ -43,8 +42,7 @@ from edgeflow.quant.hawq.layers import ACTIVATION_BITS, FULL, WEIGHT_BITS, Layer
 from edgeflow.quant.hawq.objective import Objective
 from edgeflow.quant.hawq.sensitivity import Metric, Sensitivity, measure
 from edgeflow.quant.observe import observe
-from edgeflow.sw.configure import extended
-from edgeflow.sw.latency import Forms, LatencyTable, PlainBuild, Target, form, plain_build, within_latency
+from edgeflow.sw.latency import Forms, LatencyTable, PlainBuild, Target, accelerators, form, plain_build, within_latency
 from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision, tried
 
 Array = NDArray[Any]
@@ -142,10 +140,7 @@ def choose_bits(
         plain = plain_build(model, data, config, target, progress)
         references = {"latency": plain.report.latency_ms}
         forms = Forms(model, data, layers, config)
-        tables = [LatencyTable(forms, target, progress=progress)]
-        same = extended(plain.architecture, forms.graph(forms.equal(FULL.weight, FULL.activation)))
-        if tables[0].architecture != same and not excess(same, target.board, target.share):
-            tables.append(LatencyTable(forms, target, same, progress))
+        tables = [LatencyTable(forms, target, one, progress) for one in accelerators(forms, target, plain, progress)]
         places = [_Place({**costs, "latency": table.cost}, table) for table in tables]
     # Whether the budgets can be kept at all is known before the sensitivities are: these take longest.
     nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.fit import SHARE
+from edgeflow.hw.fit import SHARE, excess
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import LayerBits, QuantizationConfig
@@ -27,7 +27,7 @@ from edgeflow.quant.hawq.allocate import Allocation, Cost, Task, cheapest, solve
 from edgeflow.quant.hawq.layers import FULL, Layer, layers_config
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.cycles import CycleReport, estimate
-from edgeflow.sw.configure import configure
+from edgeflow.sw.configure import configure, extended
 from edgeflow.sw.lowering import lower
 
 Array = NDArray[Any]
@@ -111,20 +111,25 @@ class Forms:
         return {layer.name: FULL if layer.fixed else LayerBits(weight=weight, activation=activation) for layer in self.layers}
 
 
+def accelerators(forms: Forms, target: Target, plain: PlainBuild, progress: Progress | None = None) -> list[Architecture]:
+    """The accelerators that bits are allocated for: two that are best for 4 bits wherever bits are free, so that they have the
+    array's 4-bit mode, the first of which also takes weights of 2 bits four to a byte, for which others may have to shrink; and
+    that of the 8-bit build."""
+    four = forms.graph(forms.equal(NARROW, NARROW))
+    same = extended(plain.architecture, forms.graph(forms.equal(FULL.weight, FULL.activation)))
+    found = [target.configured(four, precisions, progress) for precisions in ((min(WEIGHT_FORMS),), ())]
+    if not excess(same, target.board, target.share):
+        found.append(same)
+    return list(dict.fromkeys(found))
+
+
 class LatencyTable:
-    """Predicted latency of a model by its layers' bits, on one accelerator: ``cost`` by layer, and of any whole program.
+    """Predicted latency of a model by its layers' bits, on one accelerator: ``cost`` by layer, and of any whole program."""
 
-    Without an ``architecture`` it is chosen for 4 bits wherever bits are free, so that it has the array's 4-bit mode; it also takes
-    weights of 2 bits four to a byte.
-    """
-
-    def __init__(
-        self, forms: Forms, target: Target, architecture: Architecture | None = None, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, forms: Forms, target: Target, architecture: Architecture, progress: Progress | None = None) -> None:
         self._forms = forms
         self._target = target
-        narrow = (min(WEIGHT_FORMS),)
-        self.architecture = architecture or target.configured(forms.graph(forms.equal(NARROW, NARROW)), narrow, progress)
+        self.architecture = architecture
         self.cost = self._tabulated(progress)
 
     def predict(self, bits: Mapping[str, LayerBits]) -> CycleReport:

@@ -119,8 +119,13 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def decision(taken: Trial, trials: Sequence[Trial], asked: str, where: str) -> str:
-    """One line that says which allocation was taken, and how the others did. ``asked``: the name of the user's method."""
-    others = ", ".join(f"{_titled(trial.candidate.name)} {_decibel(trial.sqnr_db)}" for trial in trials if trial is not taken)
+    """One line that says which allocation was taken, and how the others did. ``asked``: the name of the user's method. Of those of
+    one name, on several accelerators, the best speaks for all."""
+    rivals: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: -trial.sqnr_db if math.isfinite(trial.sqnr_db) else math.inf):
+        if trial.candidate.name != taken.candidate.name:
+            rivals.setdefault(trial.candidate.name, trial)
+    others = ", ".join(f"{_titled(name)} {_decibel(trial.sqnr_db)}" for name, trial in rivals.items())
     instead = "" if taken.candidate.name == asked else f" instead of {_titled(asked)}'s"
     return f"{_titled(taken.candidate.name)} taken{instead}: {_decibel(taken.sqnr_db)} on {where}" + (
         f" ({others})" if others else ""

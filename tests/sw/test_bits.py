@@ -27,7 +27,7 @@ from edgeflow.quant.ptq import quantize
 from edgeflow.sw.bits import BitRequest, as_built, choose_bits, exceeded
 from edgeflow.sw.cli import main
 from edgeflow.sw.configure import configure, extended
-from edgeflow.sw.latency import Forms, LatencyTable, Target, within_latency
+from edgeflow.sw.latency import Forms, LatencyTable, Target, accelerators, plain_build, within_latency
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision
 
@@ -242,8 +242,12 @@ def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
     layers = find_layers(FloatGraph(model))
     board = edgeflow.load_board("kv260")
     forms = Forms(model, data, layers, edgeflow.quantization())
-    table = LatencyTable(forms, Target(board, board.clock_mhz, sizes={"pi": 16, "po": 16}))
-    assert 2 in table.architecture.precisions
+    target = Target(board, board.clock_mhz, sizes={"pi": 16, "po": 16})
+    first, *others = accelerators(forms, target, plain_build(model, data, edgeflow.quantization(), target))
+    assert 2 in first.precisions
+    assert all(2 not in other.precisions for other in others)
+    assert {4 in other.precisions for other in others} == {True, False}
+    table = LatencyTable(forms, target, first)
     for layer in layers[1:-1]:
         latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
         assert latency[8] == latency[5] > latency[4] == latency[3] > latency[2]

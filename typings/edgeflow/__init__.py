@@ -1,1 +1,0 @@
-../../edgeflow/__init__.py
