@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 import tempfile
@@ -27,7 +28,7 @@ import onnx
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
-from edgeflow.hw.errors import BoardError, EdgeFlowError
+from edgeflow.hw.errors import BoardError, EdgeFlowError, UnsupportedError
 from edgeflow.hw.fit import SIZES, Space, excess
 from edgeflow.hw.graph import Graph
 from edgeflow.models.encoders import EncoderShape, encoder
@@ -103,7 +104,14 @@ def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
         return row | {"refused": str(error)}
     seconds = time.process_time() - start
     prepared = Prepared(graph)
-    predict, bound = Predicted(prepared, board, board.clock_mhz), Bound(prepared, board, board.clock_mhz)
+    simulated, bound = Predicted(prepared, board, board.clock_mhz), Bound(prepared, board, board.clock_mhz)
+
+    def predict(architecture: Architecture) -> float:
+        try:
+            return simulated(architecture)
+        except UnsupportedError:  # with too little scratchpad, say
+            return math.inf
+
     every = list(spaces(graph, board, board.clock_mhz))
     small = shape.tokens <= EXHAUSTIVE[0] and shape.width <= EXHAUSTIVE[1]
     found = dict.fromkeys(fitting(every) if small else draws(every))

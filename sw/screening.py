@@ -24,6 +24,8 @@ Array = NDArray[Any]
 ENOUGH = 64  # distinct samples: ranges from fewer are guesses
 FAR = 16.0  # times the largest value of the others; ranges that cover a sample 30 times as large cost the others 3 to 8 dB
 FEWEST = 8  # samples, of which one can be told to be the odd one
+APART = 100.0  # times the largest value of the rest: no precision is left to it, however many samples reach as far
+LISTED = 8  # samples that a warning names
 PART = 20  # at most one sample in so many (but one) is odd: more of them are a kind of their own
 
 
@@ -47,11 +49,15 @@ class Far:
 
     def warning(self, what: str, left_out: bool) -> str:
         """A line for the user about the data ``what``."""
-        numbers = f"sample{'s' if len(self.samples) > 1 else ''} {', '.join(map(str, self.samples))}"
-        found = f"{what}: input {self.name!r} reaches {self.reach:.4g} in {numbers} (counted from 0), {self.rest:.4g} in the others"
+        listed = ", ".join(map(str, self.samples[:LISTED])) + (", ..." if len(self.samples) > LISTED else "")
+        numbers = f"sample{'s' if len(self.samples) > 1 else ''} {listed} (counted from 0{self._of()})"
+        found = f"{what}: input {self.name!r} reaches {self.reach:.4g} in {numbers}, {self.rest:.4g} in the others"
         if left_out:
             return f"{found}: left out of calibration and accuracy; if such samples are real, give more of them"
         return f"{found}: ranges that cover both leave little precision to the others; check the data"
+
+    def _of(self) -> str:
+        return f", {len(self.samples)} in all" if len(self.samples) > LISTED else ""
 
 
 def far_samples(arrays: Mapping[str, Array], names: tuple[str, ...]) -> list[Far]:
@@ -60,10 +66,11 @@ def far_samples(arrays: Mapping[str, Array], names: tuple[str, ...]) -> list[Far
     for name in names:
         reach = np.abs(arrays[name].reshape(len(arrays[name]), -1).astype(np.float64)).max(axis=1)
         order = np.argsort(-reach, kind="stable")
-        count = _odd(reach[order])
+        odd = _odd(reach[order])
+        count = odd or _apart(reach[order])
         if count:
             numbers = tuple(sorted(order[:count].tolist()))
-            found.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), len(reach) >= FEWEST))
+            found.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), bool(odd) and len(reach) >= FEWEST))
     return found
 
 
@@ -73,6 +80,13 @@ def _odd(reach: NDArray[np.float64]) -> int:
         if count < len(reach) and reach[count] > TINY and reach[count - 1] > FAR * reach[count]:
             return count
     return 0
+
+
+def _apart(reach: NDArray[np.float64]) -> int:
+    """How many of the samples, sorted by their largest absolute value, are of another kind than the rest, far beyond it."""
+    seen = reach[reach > TINY]
+    ratios = seen[:-1] / seen[1:]
+    return int(ratios.argmax()) + 1 if len(ratios) and ratios.max() > APART else 0
 
 
 def guesses(arrays: Mapping[str, Array], names: tuple[str, ...], what: str, left_out: int = 0) -> list[str]:

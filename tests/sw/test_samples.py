@@ -246,15 +246,24 @@ def test_a_sample_far_from_the_others_is_named_and_left_out(canonical: ir.Model)
     assert sorted(kept) == [(i, i % CLASSES) for i in range(ENOUGH + 1) if i not in (5, 60)]
 
 
+def test_samples_of_two_kinds_are_told_and_kept(canonical: ir.Model) -> None:
+    tokens = drawn(80)
+    tokens[::4] *= 1000
+    (line,) = far_samples({"tokens": tokens}, ("tokens",))
+    assert (line.samples, line.certain) == (tuple(range(0, 80, 4)), False)
+    found = chosen(canonical, tokens)
+    assert len(found) == 60
+    (warning,) = found.warnings
+    assert "in samples 0, 4, 8, 12, 16, 20, 24, 28, ... (counted from 0, 20 in all)" in warning
+    assert "ranges that cover both leave little precision to the others" in warning
+
+
 def test_among_few_samples_none_is_left_out(canonical: ir.Model) -> None:
     tokens = drawn(4)
     tokens[2] *= 1000
     assert "in sample 2 " in screened(tokens)[0]
     assert "check the data" in screened(tokens)[0]
     assert len(chosen(canonical, tokens)) == 4
-    half = drawn(ENOUGH)
-    half[::2] *= 1000
-    assert screened(half) == []  # two kinds of samples
 
 
 @pytest.mark.parametrize(
