@@ -7,7 +7,6 @@ model's key mask excludes are left out.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.errors import CalibrationError
+from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.float_graph import FloatGraph, input_name, output_name
@@ -140,7 +140,7 @@ def observe(
     collectors: dict[str, _Collector] = {}
     chosen: dict[tuple[int, int, int], _Choice] = {}
     start, batch = 0, 1
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         while start < samples:
             piece = slice(start, min(start + batch, samples))
             inputs = {name: array[piece] for name, array in arrays.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.graph import Graph, Node, QType
+from edgeflow.hw.host import processors
 from edgeflow.hw.ops import operator
 from edgeflow.quant.builder import GraphBuilder
 from edgeflow.quant.float_graph import FloatGraph
@@ -104,7 +104,7 @@ class Replay:
             made = kernel([words[batch].astype(np.float32 if bits <= CARRIER_BITS else np.int64) for words, bits in operands])
             return _compact(made, builder.tensors[node.output].qtype)
 
-        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(processors()) as pool:
             return np.concatenate(list(pool.map(work, range(0, self._samples, BATCH))))
 
 

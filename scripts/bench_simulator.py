@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 import onnxruntime
 
 import edgeflow
+from edgeflow.hw.host import processors
 from edgeflow.hw.ops import node_macs
 from edgeflow.models.wheels import cache_folder
 from edgeflow.quant.inputs import encode_inputs
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--calibration-images", type=int, default=32)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    threads = len(os.sched_getaffinity(0))
+    threads = processors()
     session = float_session(arguments.model, threads)
     image = session.get_inputs()[0]
     shape = image.shape[1:]

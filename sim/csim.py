@@ -22,6 +22,7 @@ import numpy as np
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.errors import ToolchainError
 from edgeflow.hw.graph import IntArray
+from edgeflow.hw.host import instruction_set
 from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, Step, pack_rows, unpack_rows
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.headers import exact_include, native_include
@@ -60,7 +61,7 @@ def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
     files += sorted((hls / "include").rglob("*.hpp"))
     if not exact:
         files += sorted(header for folder in native_include() for header in folder.glob("*.h"))
-    digest = hashlib.sha256(" ".join([*flags, _version(command[0]), str(exact)]).encode())
+    digest = hashlib.sha256(" ".join([*flags, _version(command[0]), instruction_set(), str(exact)]).encode())
     for file in files:
         # g++ ignores HLS pragmas, which name the program's size: all programs for one overlay share its library.
         digest.update(file.name.encode() + _PRAGMA.sub(b"", file.read_bytes()))

@@ -6,7 +6,6 @@ Samples are divided among threads, each of which runs single-threaded BLAS.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.graph import Graph, IntArray
+from edgeflow.hw.host import processors
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
 
@@ -29,7 +29,7 @@ class Executor:
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.graph = graph
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or processors()
         self._kernels = [operator(node).kernel(graph.formats(node), graph.node_constants(node)) for node in graph.nodes]
         last: dict[str, int] = {}
         for i, node in enumerate(graph.nodes):

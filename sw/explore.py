@@ -25,6 +25,7 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import BoardError, InputError, OutputError, UnsupportedError
 from edgeflow.hw.fit import SHARE, SIZES, Space, excess, known_resources
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.ptq import checked_data, quantize
@@ -36,7 +37,7 @@ from edgeflow.sw.data import described
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import lower
 from edgeflow.sw.pareto import write_front
-from edgeflow.sw.sweep import default_processes, run_cluster, run_local
+from edgeflow.sw.sweep import run_cluster, run_local
 
 POINTS = "points.jsonl"
 REST = ("epilogue", "vector", "weight_ports")
@@ -225,7 +226,7 @@ def _run(request: Request, graph: Graph, stem: Path, bits: int, missing: Sequenc
     jobs = [(_key(bits, a), bits, request.board, a) for a in missing]
     if request.scheduler is not None:
         return run_cluster(evaluate, graph, jobs, request.scheduler)
-    return run_local(evaluate, stem.resolve(), jobs, request.processes or default_processes())
+    return run_local(evaluate, stem.resolve(), jobs, request.processes or processors())
 
 
 def _key(bits: int, architecture: Architecture) -> str:

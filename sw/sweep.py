@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import importlib
-import os
 import queue
 import socket
 import time
@@ -181,8 +180,3 @@ def _workers(client: Any) -> int:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def default_processes() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

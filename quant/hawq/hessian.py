@@ -9,7 +9,6 @@ samples and the Hessian's blocks are those of single samples, so that the same s
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.hawq.objective import Objective, Piece
 from edgeflow.quant.torch_graph import one_thread
@@ -131,7 +131,7 @@ def traces(
     estimates = np.zeros((0, len(names)))
     count = {}
     converged = False
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         while len(estimates) < probes and not converged:
             here = min(ROUND, probes - len(estimates))
             found = np.zeros((here, len(names)))

@@ -8,7 +8,6 @@ quantized input, and its output on samples compared with the float layer's.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from edgeflow.hw.host import processors
 from edgeflow.quant.bits import FULL
 from edgeflow.quant.compensate import input_moments, moments
 from edgeflow.quant.config import LayerBits, QuantizationConfig
@@ -77,7 +77,7 @@ def output_errors(
         return operands.output, made
 
     # One thread a layer: the products are small.
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(processors()) as pool:
         for group in _groups(objective, {output: _size(graph, statistics, output) for output in reads}):
             yield from pool.map(errors, _operands(objective, group))
 
