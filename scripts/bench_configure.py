@@ -36,7 +36,7 @@ from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sw.bound import Bound
 from edgeflow.sw.calibration import random_inputs
-from edgeflow.sw.configure import Predicted, choose, spaces
+from edgeflow.sw.configure import Predicted, Rank, choose, spaces
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.lowering import Prepared
 
@@ -104,19 +104,13 @@ def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
         return row | {"refused": str(error)}
     seconds = time.process_time() - start
     prepared = Prepared(graph)
-    simulated, bound = Predicted(prepared, board, board.clock_mhz), Bound(prepared, board, board.clock_mhz)
-
-    def predict(architecture: Architecture) -> float:
-        try:
-            return simulated(architecture)
-        except UnsupportedError:  # with too little scratchpad, say
-            return math.inf
-
+    predict = unless_refused(Predicted(prepared, board, board.clock_mhz))
+    bound = unless_refused(Bound(prepared, board, board.clock_mhz).milliseconds)
     every = list(spaces(graph, board, board.clock_mhz))
     small = shape.tokens <= EXHAUSTIVE[0] and shape.width <= EXHAUSTIVE[1]
     found = dict.fromkeys(fitting(every) if small else draws(every))
     found.pop(chosen.architecture, None)
-    bounds = {a: bound.milliseconds(a) for a in found}
+    bounds = {a: bound(a) for a in found}
     fast = [a for a in found if bounds[a] < chosen.latency_ms]
     checked = random.Random(0).sample(list(found), min(CHECKED, len(found)))
     wrong = [a for a in {*fast, *checked} if predict(a) < bounds[a]]
@@ -136,6 +130,18 @@ def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
         "proven": chosen.proven,
         "seconds": seconds,
     }
+
+
+def unless_refused(milliseconds: Rank) -> Rank:
+    """The same, infinite for accelerators that cannot run the model, with too little scratchpad, say."""
+
+    def known(architecture: Architecture) -> float:
+        try:
+            return milliseconds(architecture)
+        except UnsupportedError:
+            return math.inf
+
+    return known
 
 
 def fitting(every: list[Space]) -> Iterator[Architecture]:
