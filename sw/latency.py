@@ -7,6 +7,7 @@ simulating the chosen allocation and asking again for as much less as it was ove
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import InputError
+from edgeflow.hw.errors import BoardError, InputError
 from edgeflow.hw.fit import SHARE, excess
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.progress import Progress
@@ -114,10 +115,15 @@ class Forms:
 def accelerators(forms: Forms, target: Target, plain: PlainBuild, progress: Progress | None = None) -> list[Architecture]:
     """The accelerators that bits are allocated for: two that are best for 4 bits wherever bits are free, so that they have the
     array's 4-bit mode, the first of which also takes weights of 2 bits four to a byte, for which others may have to shrink; and
-    that of the 8-bit build."""
+    that of the 8-bit build; or the one that was given. Those that do not fit the board are left out."""
+    if target.architecture is not None:
+        return [target.architecture]
     four = forms.graph(forms.equal(NARROW, NARROW))
     same = extended(plain.architecture, forms.graph(forms.equal(FULL.weight, FULL.activation)))
-    found = [target.configured(four, precisions, progress) for precisions in ((min(WEIGHT_FORMS),), ())]
+    found = []
+    for precisions in ((min(WEIGHT_FORMS),), ()):
+        with contextlib.suppress(BoardError):
+            found.append(target.configured(four, precisions, progress))
     if not excess(same, target.board, target.share):
         found.append(same)
     return list(dict.fromkeys(found))

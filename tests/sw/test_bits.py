@@ -247,6 +247,8 @@ def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
     assert 2 in first.precisions
     assert all(2 not in other.precisions for other in others)
     assert {4 in other.precisions for other in others} == {True, False}
+    given = Target(board, board.clock_mhz, first)
+    assert accelerators(forms, given, plain_build(model, data, edgeflow.quantization(), given)) == [first]
     table = LatencyTable(forms, target, first)
     for layer in layers[1:-1]:
         latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
