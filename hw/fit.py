@@ -118,11 +118,6 @@ class Space:
             raise self._refusal(smallest)
         return found
 
-    def short_of_memory(self) -> bool:
-        """Whether block memories alone keep some array off the board: then less scratchpad makes room for it."""
-        least = [self.least(pi, po) for pi, po in itertools.product(self._choices("pi"), self._choices("po"))]
-        return any(set(excess(a, self.board, self.share)) == {"bram36"} for a in least if a is not None)
-
     def accelerators(self, pi: int, po: int) -> list[Architecture]:
         """Those with an array of this shape that fit and of which no other has more of everything, in no order."""
         fitting: list[Architecture] = []

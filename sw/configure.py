@@ -146,16 +146,11 @@ def _block_memories(pair: tuple[int, int]) -> int:
 def search(every: Iterable[Space], bound: Rank, predict: Predicted | Rank, progress: Progress | None = None) -> Choice:
     """The best accelerator of some spaces. ``bound``: a lower bound of what ``predict`` says (both milliseconds).
 
-    Where block memories keep no array off the board, those with less scratchpad are not looked at. BoardError or UnsupportedError
-    if no accelerator fits or runs.
+    BoardError or UnsupportedError if no accelerator fits or runs.
     """
     queue = _Queue(bound)
-    for _, same in itertools.groupby(every, key=lambda space: space.lines):
-        group = list(same)
-        for space in group:
-            queue.add(space)
-        if not group[0].short_of_memory():
-            break
+    for space in every:
+        queue.add(space)
     tried: dict[Architecture, tuple[float, Space]] = {}
     best, instructions, proven = float("inf"), 0, True
     for least, candidate, space in queue:

@@ -211,3 +211,16 @@ def test_spaces_have_every_unit_of_the_graph() -> None:
     space: Space = next(spaces(GRAPH, BOARD, 300.0))
     assert {"linear", "dma"} <= set(space.units)
     assert space.demands["max_channels"] == 128
+
+
+def test_another_division_of_the_scratchpad_is_tried_where_the_first_fits() -> None:
+    """256 tokens of 512 channels on the ZCU104: more of the wide memory is 1.2 times as fast, and no array is kept away."""
+    first = next(spaces(GRAPH, BOARD, BOARD.clock_mhz))
+    narrow, wide = (dataclasses.replace(first, lines=lines) for lines in ((8192, 2048), (4096, 4096)))
+    assert narrow.arrays() == wide.arrays()
+
+    def faster_with_more_wide_lines(a: Architecture) -> float:
+        return 4096 / a.wide_lines
+
+    found = search([narrow, wide], faster_with_more_wide_lines, faster_with_more_wide_lines)
+    assert (found.architecture.narrow_lines, found.architecture.wide_lines) == wide.lines
