@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 
     from edgeflow.hw.architecture import Architecture
     from edgeflow.hw.boards import Board
-    from edgeflow.quant.config import QuantizationConfig
+    from edgeflow.quant.formats.config import QuantizationConfig
     from edgeflow.quant.ptq import Quantized
-    from edgeflow.quant.qat.options import FineTuning
-    from edgeflow.quant.qat.tune import Tuned
+    from edgeflow.quant.techniques.qat.options import FineTuning
+    from edgeflow.quant.techniques.qat.tune import Tuned
     from edgeflow.sim.cycles import CycleReport
-    from edgeflow.sw.build import Build
-    from edgeflow.sw.explore import Exploration
-    from edgeflow.sw.samples import Given
-    from edgeflow.sw.verification import Verification
+    from edgeflow.sw.files.build import Build
+    from edgeflow.sw.flow.verification import Verification
+    from edgeflow.sw.measure.samples import Given
+    from edgeflow.sw.search.explore import Exploration
 
     Arrays = Mapping[str, NDArray[Any]]
     PathLike = str | os.PathLike[str]
@@ -105,8 +105,8 @@ def save(model: onnx_ir.Model, path: PathLike) -> None:
     :func:`load` and :func:`compile` take the file as it is, and onnxruntime runs it in floating point. OutputError where the file
     cannot be written.
     """
-    from edgeflow.sw.data import write_bytes
-    from edgeflow.sw.importer.own import model_bytes
+    from edgeflow.sw.files.arrays import write_bytes
+    from edgeflow.sw.importer.canonical_files import model_bytes
 
     write_bytes(path, model_bytes(model))
 
@@ -116,14 +116,14 @@ def quantization(**options: Any) -> QuantizationConfig:
 
     Unless ``selection_work`` is given, techniques are chosen by the error of the output, with SELECTION_WORK.
     """
-    from edgeflow.quant.config import SELECTION_WORK, QuantizationConfig
+    from edgeflow.quant.formats.config import SELECTION_WORK, QuantizationConfig
 
     return _options("quantization", QuantizationConfig, {"selection_work": SELECTION_WORK, **options})
 
 
 def fine_tuning(**options: Any) -> FineTuning:
     """Options of quantization-aware training (see FineTuning); InputError names a wrong one."""
-    from edgeflow.quant.qat.options import FineTuning
+    from edgeflow.quant.techniques.qat.options import FineTuning
 
     return _options("fine-tuning", FineTuning, options)
 
@@ -141,8 +141,8 @@ def quantize(
     ``warnings`` say what is odd about them. Raises CalibrationError.
     """
     from edgeflow.quant import ptq
-    from edgeflow.sw.data import described
-    from edgeflow.sw.screening import with_warnings
+    from edgeflow.sw.files.arrays import described
+    from edgeflow.sw.measure.screening import with_warnings
 
     arrays = _arrays(calibration)
     what = described(arrays, "calibration data")
@@ -166,7 +166,7 @@ def finetune(
     brings its formats along: :func:`quantize` keeps its words and scales, :func:`save` writes it for :func:`compile`. Raises
     CalibrationError for data or labels that do not fit, ToolchainError where Brevitas is not installed (the extra ``qat``).
     """
-    from edgeflow.quant.qat import tune
+    from edgeflow.quant.techniques.qat import tune
 
     return tune.finetune(model, _arrays(data), labels, config or quantization(), options or fine_tuning(), progress)
 
@@ -204,16 +204,16 @@ def compile(
     part of every resource of the board that it may take.
     """
     from edgeflow.hw.boards import load_board as find_board
-    from edgeflow.sw import pipeline
-    from edgeflow.sw.bits import bit_request
-    from edgeflow.sw.overlay import read_overlay
+    from edgeflow.sw.compiler.overlay import read_overlay
+    from edgeflow.sw.flow import steps
+    from edgeflow.sw.search.bit_allocation import bit_request
 
     found = find_board(board)
     if labels is not None and calibration is None:
         raise InputError("labels are the classes of calibration data: give it, too")
     if test_labels is not None and test is None:
         raise InputError("test_labels are the classes of test data: give it, too")
-    request = pipeline.Request(
+    request = steps.Request(
         model=Path(model),
         board=found,
         output=Path(output),
@@ -228,12 +228,12 @@ def compile(
         share=_share(share),
         bits=bit_request(bits, budget),
     )
-    return pipeline.run(request, progress or _silent)
+    return steps.run(request, progress or _silent)
 
 
 def open_build(folder: PathLike) -> Build:
     """A build folder that :func:`compile` wrote."""
-    from edgeflow.sw import build
+    from edgeflow.sw.files import build
 
     return build.open_build(folder)
 
@@ -252,7 +252,7 @@ def simulate(
     comparison, the float model in onnxruntime. UserWarning for samples whose key mask leaves no key: softmax has no meaning there,
     and the engines' outputs are not the float model's.
     """
-    from edgeflow.sw import verification
+    from edgeflow.sw.flow import verification
 
     return verification.simulate(_build(build), _arrays(inputs), engine, exact, progress)
 
@@ -266,7 +266,7 @@ def verify(
     progress: Progress | None = None,
 ) -> Verification:
     """Run float, NumPy and C++ on the inputs (by default those kept in the build) and compare every intermediate word."""
-    from edgeflow.sw import verification
+    from edgeflow.sw.flow import verification
 
     arrays = None if inputs is None else _arrays(inputs)
     return verification.verify(_build(build), arrays, samples, exact, progress)
@@ -316,7 +316,7 @@ def explore(
     where it stopped. BoardError if nothing fits, ClusterError if workers fail.
     """
     from edgeflow.hw.boards import load_board as find_board
-    from edgeflow.sw import explore as exploration
+    from edgeflow.sw.search import explore as exploration
 
     found = find_board(board)
     chosen = config or quantization()
@@ -366,12 +366,12 @@ def _build(build: Build | PathLike) -> Build:
 
 def _arrays(data: Arrays | PathLike) -> Arrays:
     if isinstance(data, str | os.PathLike):
-        from edgeflow.sw.data import read_npz
+        from edgeflow.sw.files.arrays import read_npz
 
         return read_npz(Path(data))
     import numpy
 
-    from edgeflow.sw.data import Archive
+    from edgeflow.sw.files.arrays import Archive
 
     if isinstance(data, Archive):
         return data
@@ -379,8 +379,8 @@ def _arrays(data: Arrays | PathLike) -> Arrays:
 
 
 def _given(data: Arrays | PathLike, what: str, labels: NDArray[Any] | None) -> Given:
-    from edgeflow.sw.data import described
-    from edgeflow.sw.samples import Given
+    from edgeflow.sw.files.arrays import described
+    from edgeflow.sw.measure.samples import Given
 
     arrays = _arrays(data)
     return Given(arrays, labels, described(arrays, what))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Format
 
 MULTIPLIER_BITS = 17  # with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
 ACCUMULATOR_MULTIPLIER_BITS = 24  # of a linear layer's accumulator: 32 x 25 bits signed are two slices of either family

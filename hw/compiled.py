@@ -8,13 +8,13 @@ not matter (``requantize_wide``, where products may be longer, multiplies in int
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from edgeflow.hw.arrays import Array
+
 Loop = TypeVar("Loop", bound=Callable[..., None])
 
 _EXACT = {"nnan", "ninf", "nsz", "reassoc"}

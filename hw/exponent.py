@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.graph import IntArray
+from edgeflow.hw.arrays import IntArray
 
 MAXIMUM_FRACTION_BITS = 10
 MAXIMUM_PROBABILITY_BITS = 16

@@ -2,7 +2,7 @@
 
 The share that is left (20 % unless asked otherwise) is for what no part counts: the interconnect and clocking outside the
 accelerator, and room for placement and routing. Which of those that fit is fastest, the cycle simulator decides
-(``edgeflow.sw.configure``).
+(``edgeflow.sw.search.accelerator``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import SHARED
+from edgeflow.hw.memoize import Remembered
 from edgeflow.hw.ops import instruction_layouts, unit
 from edgeflow.hw.primitives import DSP_A, DSP_A_7_SERIES
-from edgeflow.hw.remembered import Remembered
 
 SHARE = 0.8  # of every resource of the device
 SIZES = {

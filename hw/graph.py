@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import IntArray
+
 Attribute = int | float | str | bool | tuple[int, ...]
-IntArray = NDArray[np.int64]
 
 
 class Rounding(Enum):

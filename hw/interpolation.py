@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeflow.hw.graph import IntArray
+from edgeflow.hw.arrays import IntArray, Real
 
 MAXIMUM_TABLE_BITS = 7  # log2 of the segments of the exponential
 MAXIMUM_INTERPOLATION_BITS = 10
 MAXIMUM_PROBABILITY_BITS = 22
 MULTIPLIER_BITS = 26  # with a distance of 17 bits, signed 27 x 18 bits: one DSP48E2
-
-Real = NDArray[np.float64]
 
 
 def check_interpolation(interpolation_bits: int) -> None:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
 
 MAGIC = b"EDGEFLOW"

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeflow.hw.arrays import Array
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 FAMILIES = ("bert", "distilbert", "roberta", "electra", "albert", "mpnet", "camembert", "xlm-roberta")
@@ -23,8 +25,6 @@ EXPORTERS = ("script", "dynamo")
 WIDTH, HIDDEN, LAYERS, ATTENTION_HEADS, TOKENS, WORDS, LABELS = 32, 64, 2, 4, 12, 60, 3
 BATCH = 2  # of the export's example
 OPSETS = {"script": 17, "dynamo": 18}
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _build(family: str, head: str) -> Any:
     return (base if head == "base" else classifier)(config(**common, **options)).eval()
 
 
-def sentences(family: str, count: int = BATCH, seed: int = 1) -> Arrays:
+def sentences(family: str, count: int = BATCH, seed: int = 1) -> dict[str, Array]:
     """Ids of sentences of different lengths, filled up with the padding id on the right, and the mask that goes with them."""
     import transformers as hf
 
@@ -101,7 +101,7 @@ def _called(model: Any) -> Any:
     return Called().eval()
 
 
-def export(encoder: Encoder, folder: Path, seed: int = 1) -> tuple[Path, Arrays, list[npt.NDArray[Any]]]:
+def export(encoder: Encoder, folder: Path, seed: int = 1) -> tuple[Path, dict[str, Array], list[npt.NDArray[Any]]]:
     """Export an encoder; returns the file, inputs, and what torch computes on them."""
     import torch
 

@@ -10,16 +10,16 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.ablation import contributions
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.conversion import Quantized, convert
-from edgeflow.quant.decisions import joined
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.given import check_options, has_given_formats
-from edgeflow.quant.inputs import check_ids, model_data
-from edgeflow.quant.masks import token_ids
-from edgeflow.quant.observe import observe
-from edgeflow.quant.selection import select
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.masks import token_ids
+from edgeflow.quant.convert.conversion import Quantized, convert
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import check_ids, model_data
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.formats.prequantized import check_options, has_given_formats
+from edgeflow.quant.techniques.ablation import contributions
+from edgeflow.quant.techniques.decisions import joined
+from edgeflow.quant.techniques.selection import select
 
 __all__ = ["Quantized", "checked_data", "quantize"]
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from bench_accuracy import Array, Arrays, Runner, float_runner, static_runner
+from bench_accuracy import Runner, float_runner, static_runner
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantType
+
+from edgeflow.hw.arrays import Array, Arrays
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 

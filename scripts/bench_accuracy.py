@@ -22,19 +22,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
 from edgeflow.hw.verify import verify_graph
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, sentences, tokenize
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import quantize
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
 
@@ -43,8 +43,6 @@ PRODUCTS = ("Conv", "Gemm", "MatMul", "Gather")
 BATCH = 100
 TOP1_POINTS, COSINE, PEARSON = 0.5, 0.995, 0.01  # what must hold
 
-Array = NDArray[Any]
-Arrays = Mapping[str, Array]
 Runner = Callable[[Arrays], dict[str, Array]]
 
 

@@ -5,9 +5,9 @@
     python scripts/bench_configure.py --output table.jsonl   # rows that are in the file already are not computed again
 
 Up to 256 tokens and 512 channels every accelerator that fits (of any array, scratchpad and number of keys) is compared: those whose
-lower bound (``edgeflow.sw.bound``) is below the chosen one's latency are simulated. Beyond, 200 seeded draws of accelerators are
-compared in the same way. Of the others a few are simulated as well, which checks the bounds themselves. Weights are random: the
-choice depends on shapes and formats alone. A row takes 2 to 60 seconds of one core.
+lower bound (``edgeflow.sw.search.latency_bound``) is below the chosen one's latency are simulated. Beyond, 200 seeded draws of
+accelerators are compared in the same way. Of the others a few are simulated as well, which checks the bounds themselves. Weights
+are random: the choice depends on shapes and formats alone. A row takes 2 to 60 seconds of one core.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from edgeflow.hw.errors import BoardError, EdgeFlowError, UnsupportedError
 from edgeflow.hw.fit import SIZES, Space, excess
 from edgeflow.hw.graph import Graph
 from edgeflow.models.encoders import EncoderShape, encoder
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
-from edgeflow.sw.bound import Bound
-from edgeflow.sw.calibration import random_inputs
-from edgeflow.sw.configure import Predicted, Rank, choose, spaces
+from edgeflow.sw.compiler.lowering import Prepared
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.lowering import Prepared
+from edgeflow.sw.measure.random_data import random_inputs
+from edgeflow.sw.search.accelerator import Predicted, Rank, choose, spaces
+from edgeflow.sw.search.latency_bound import Bound
 
 SHAPES = (
     EncoderShape(1, 24, 1, "linear", positions=False),

@@ -23,15 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench_accuracy import PRODUCTS, VIT, Array, Arrays, float_runner, integer_runner, run_batches, static_runner
+from bench_accuracy import PRODUCTS, VIT, float_runner, integer_runner, run_batches, static_runner
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, calibration_texts, rated_documents, tokenize
 from edgeflow.models.vowels import load_vowels
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 
 SAMPLES = (8, 16, 32, 64, 128, 256, 512)
 IMAGES, TOKENS = 500, 128

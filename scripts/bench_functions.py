@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import Real
 from edgeflow.hw.exponent import exponent_table, weights
 from edgeflow.hw.interpolation import exponent_knots
 from edgeflow.hw.ops.smooth import SEGMENTS, Smooth, gelu_delta, silu_delta, smooth_parameters
 from edgeflow.hw.ops.softmax import Softmax, softmax_parameters
-
-Real = NDArray[np.float64]
 
 KEYS, DEVIATION = 129, 2.0
 WIDE = (7, 10, 22, 24)  # table, interpolation, weight and output bits of a softmax that ends a network

@@ -23,30 +23,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.boards import load_board
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import rated_documents, tokenize
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.hawq.allocate import Task, size_cost, solve, task
-from edgeflow.quant.hawq.budget import parse_budgets
-from edgeflow.quant.hawq.layers import find_layers, layers_config
-from edgeflow.quant.hawq.objective import Objective
-from edgeflow.quant.hawq.sensitivity import measure
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.observe import observe
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.ptq import quantize
+from edgeflow.quant.techniques.hawq.allocate import Task, size_cost, solve, task
+from edgeflow.quant.techniques.hawq.budget import parse_budgets
+from edgeflow.quant.techniques.hawq.layers import find_layers, layers_config
+from edgeflow.quant.techniques.hawq.objective import Objective
+from edgeflow.quant.techniques.hawq.sensitivity import measure
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import float_outputs
-from edgeflow.sw.bits import BitRequest, choose_bits, draw
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.latency import Target
-from edgeflow.sw.samples import Given, choose_samples
+from edgeflow.sw.measure.accuracy import float_outputs
+from edgeflow.sw.measure.samples import Given, choose_samples
+from edgeflow.sw.search.bit_allocation import BitRequest, choose_bits, draw
+from edgeflow.sw.search.latency_tables import Target
 
 VIT = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
 RESAMPLES = 1000
@@ -55,8 +55,6 @@ UNIFORM = "uniform"
 QUICK = {"images": 25, "random": 2, "samples": 8, "probes": 4}
 BATCH = 50
 
-Array = NDArray[Any]
-Arrays = Mapping[str, Array]
 Bits = Mapping[str, LayerBits]
 
 

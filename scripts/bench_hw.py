@@ -26,13 +26,13 @@ from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.attention_schedule import SCORES, VALUES, Operands, pass_trips, passes
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.cycles import CycleReport, estimate
-from edgeflow.sw.calibration import random_inputs
-from edgeflow.sw.configure import configure
+from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.measure.random_data import random_inputs
+from edgeflow.sw.search.accelerator import configure
 
 CLOCK = 300.0  # MHz, the ZCU102's target; other boards at their own
 SETUPS: tuple[tuple[str, str, dict[str, int]], ...] = (

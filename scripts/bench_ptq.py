@@ -31,22 +31,23 @@ from typing import Any
 
 import numpy as np
 from baselines import minmax_runner, softmax_runner
-from bench_accuracy import VIT, Array, Arrays, cosine, float_runner, run_batches
+from bench_accuracy import VIT, cosine, float_runner, run_batches
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
 from edgeflow.hw.verify import verify_graph
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
 from edgeflow.models.vowels import load_vowels
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.bits import layer_bits
-from edgeflow.quant.config import SELECTION_WORK, TECHNIQUES, LayerBits, QuantizationConfig
-from edgeflow.quant.conversion import convert
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.observe import observe
-from edgeflow.quant.selection import select
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.conversion import convert
+from edgeflow.quant.formats.config import SELECTION_WORK, TECHNIQUES, LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.formats.widths import layer_bits
+from edgeflow.quant.techniques.selection import select
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
 

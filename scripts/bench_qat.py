@@ -17,33 +17,30 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, InputError, VerificationError
 from edgeflow.models.data import load_fashion_mnist
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import Quantized, quantize
-from edgeflow.quant.qat.options import FineTuning
-from edgeflow.quant.qat.tune import finetune
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.qat.options import FineTuning
+from edgeflow.quant.techniques.qat.tune import finetune
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import float_outputs
 from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.accuracy import float_outputs
 
 VIT = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
 BITS = ("W3A3", "W2A4", "W4A4")
 COLUMNS = ("float", "PTQ", "Brevitas", "integer graph", "agree", "SQNR, dB", "words differ", "seconds")
 BATCH = 50
-
-Array = NDArray[Any]
-Arrays = Mapping[str, Array]
 
 
 def bits_of(text: str) -> tuple[int, int]:
@@ -68,7 +65,7 @@ def row(
     model: ir.Model, config: QuantizationConfig, options: FineTuning, data: Arrays, labels: Array, test: _Test
 ) -> dict[str, Any]:
     """Figures of one network."""
-    from edgeflow.quant.qat.translate import compare
+    from edgeflow.quant.techniques.qat.translate import compare
 
     plain = integer_outputs(quantize(model, test.calibration, config), test.inputs, test.output)
     tuned = finetune(model, data, labels, config, options)

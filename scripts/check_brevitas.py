@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from edgeflow.models import brevitas as zoo
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.graph import Graph
 from edgeflow.models.data import load_fashion_mnist
-from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session
@@ -40,8 +40,6 @@ from edgeflow.sw.importer import import_model, run, session
 VIT = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
 CALIBRATION = 64
 HEAD = ("network", "bits", "scales", "export", "words", "different", "largest", "layer by layer", "no ties", "SQNR, dB")
-
-Array = NDArray[Any]
 
 
 def sqnr(expected: Array, found: Array) -> float:

@@ -27,25 +27,26 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from bench_accuracy import VIT, Array, Arrays
+from bench_accuracy import VIT
 from onnx import numpy_helper
 
+from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, VerificationError
-from edgeflow.hw.same import differences
+from edgeflow.hw.graph_equality import differences
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.bits import LINEAR, layer_bits
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, origin, output_name
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.widths import LINEAR, layer_bits
 from edgeflow.quant.ptq import Quantized, quantize
-from edgeflow.quant.session import MAXIMUM_IR_VERSION
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import float_outputs
 from edgeflow.sw.export import export_qdq, export_qonnx
 from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.accuracy import float_outputs
 
 BITS = {"W8A8": (8, 8), "W4A4": (4, 4), "W2A4": (2, 4)}
 LEVELS = {

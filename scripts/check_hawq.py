@@ -17,23 +17,22 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.hawq.allocate import Task, bops_cost, brute_force, size_cost, solve, task
-from edgeflow.quant.hawq.hessian import exact_block, traces
-from edgeflow.quant.hawq.layers import attention_bops, find_layers
-from edgeflow.quant.hawq.objective import Objective
-from edgeflow.quant.hawq.sensitivity import measure
-from edgeflow.quant.observe import observe
+from edgeflow.hw.arrays import Array
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.techniques.hawq.allocate import Task, bops_cost, brute_force, size_cost, solve, task
+from edgeflow.quant.techniques.hawq.hessian import exact_block, traces
+from edgeflow.quant.techniques.hawq.layers import attention_bops, find_layers
+from edgeflow.quant.techniques.hawq.objective import Objective
+from edgeflow.quant.techniques.hawq.sensitivity import measure
 from edgeflow.sw.importer import import_model
 
 IMAGES = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit" / "test.npz"
@@ -47,8 +46,6 @@ BUDGETS: Sequence[Mapping[str, float]] = (
     *({"bops": share} for share in (0.2, 0.3, 0.5)),
     {"size": 0.5, "bops": 0.4},
 )
-
-Array = NDArray[Any]
 
 
 def small_images() -> tuple[Array, Array]:

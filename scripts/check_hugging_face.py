@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 import edgeflow
 from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.models.hugging_face import ENCODERS, FAMILIES, Encoder, export, sentences
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sw.importer import run, session
 
-Arrays = Mapping[str, NDArray[Any]]
 CALIBRATION, TEST = 64, 32
 TOLERANCE = 1e-5
 COLUMNS = {"torch": ".1e", "canonical": ".1e", "sqnr_db": ".1f", "words": ",.0f", "differing": ",.0f", "export_s": ".1f",

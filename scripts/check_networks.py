@@ -19,11 +19,11 @@ from pathlib import Path
 
 import edgeflow
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.inputs import encode_inputs
+from edgeflow.quant.formats.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.counting import count_differences
-from edgeflow.sw.build import Build
-from edgeflow.sw.data import read_npz
+from edgeflow.sw.files.arrays import read_npz
+from edgeflow.sw.files.build import Build
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"
 

@@ -27,7 +27,7 @@ from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.models.text import GENSIM_DATA, MINILM, calibration_texts, rated_documents, tokenize
 from edgeflow.models.vit import VisionTransformer, deit_small, deit_tiny
 from edgeflow.models.wheels import cache_folder
-from edgeflow.sw.data import write_npz
+from edgeflow.sw.files.arrays import write_npz
 
 OPSET = 17
 CALIBRATION_TEXTS = 64

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeflow.hw.graph import Graph, IntArray
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.csim import CSimulation

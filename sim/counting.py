@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeflow.hw.graph import IntArray
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.ops import unit
 from edgeflow.hw.program import Program, Step
 from edgeflow.sim.csim import CSimulation

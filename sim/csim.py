@@ -20,8 +20,8 @@ from types import TracebackType
 import numpy as np
 
 from edgeflow.hw.architecture import LINE_BYTES
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import ToolchainError
-from edgeflow.hw.graph import IntArray
 from edgeflow.hw.host import instruction_set
 from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, Step, pack_rows, unpack_rows
 from edgeflow.hw.progress import Progress

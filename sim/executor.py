@@ -1,25 +1,23 @@
 """The NumPy executor: runs an integer graph exactly, fast.
 
-Every value is an integer; arrays carry them as float32 where the format has at most 24 bits (hw/fast.py says why that is exact).
-Samples are divided among threads, each of which runs single-threaded BLAS.
+Every value is an integer; arrays carry them as float32 where the format has at most 24 bits (hw/exact_float.py says why that is
+exact). Samples are divided among threads, each of which runs single-threaded BLAS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from edgeflow.hw.graph import Graph, IntArray
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import Graph
 from edgeflow.hw.host import processors
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
 
-Array = NDArray[Any]
 CARRIER_BITS = 24
 CHUNK = 8  # samples that one thread takes at a time: bounds memory
 

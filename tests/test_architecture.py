@@ -17,10 +17,12 @@ ALLOWED = {
     "sw": {"hw", "sim", "quant", "sw"},
     "models": {"hw", "models"},
 }
+# The rooms of sw/, lowest first: each imports those before it.
+FLOORS = ("files", "rewrite", "importer", "measure", "compiler", "export", "search", "report", "flow", "cli")
 HEAVY = {"torch", "brevitas", "hls4ml", "pynq", "dask", "transformers"}
 TORCH_ROOMS = {"models"}
 # The network in training: its classes derive from torch's, and nothing imports them but the training itself, late.
-TORCH_MODULES = {f"quant/qat/{name}.py" for name in ("network", "quantizers", "start")}
+TORCH_MODULES = {f"quant/techniques/qat/{name}.py" for name in ("network", "quantizers", "initialization")}
 
 
 def modules(room: str) -> list[Path]:
@@ -51,6 +53,18 @@ def test_dependencies_point_one_way(room: str) -> None:
                 assert parts[1] in ALLOWED[room], f"{path.relative_to(ROOT)} imports {name}"
 
 
+def test_the_rooms_of_sw_stand_on_one_another() -> None:
+    assert {p.parent.name for p in (ROOT / "sw").glob("*/__init__.py")} == set(FLOORS)
+    assert [p.name for p in (ROOT / "sw").glob("*.py")] == ["__init__.py"]
+    for path in modules("sw"):
+        if path.parent.name in FLOORS:
+            below = FLOORS[: FLOORS.index(path.parent.name) + 1]
+            for name in imported(path):
+                parts = name.split(".")
+                if parts[:2] == ["edgeflow", "sw"] and len(parts) > 2:
+                    assert parts[2] in below, f"{path.relative_to(ROOT)} imports {name}, of a higher room"
+
+
 @pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))
 def test_extras_are_imported_only_where_they_are_used(room: str) -> None:
     for path in modules(room):
@@ -68,7 +82,7 @@ def test_import_needs_no_torch_and_little_else() -> None:
 
 @pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))
 def test_importing_a_module_loads_no_torch(room: str) -> None:
-    late = {*TORCH_MODULES, "quant/qat/translate.py"}
+    late = {*TORCH_MODULES, "quant/techniques/qat/translate.py"}
     names = [
         path.relative_to(ROOT).with_suffix("").as_posix() for path in modules(room) if path.relative_to(ROOT).as_posix() not in late
     ]
@@ -89,3 +103,18 @@ def test_public_names_exist() -> None:
 def test_modules_stay_short() -> None:
     long = {str(p.relative_to(ROOT)): n for room in ALLOWED for p in modules(room) if (n := len(p.read_text().splitlines())) > 600}
     assert not long
+
+
+def test_array_types_are_named_once() -> None:
+    aliases = {"Array", "IntArray", "Real", "Arrays"}
+    for room in ALLOWED:
+        for path in modules(room):
+            if path != ROOT / "hw/arrays.py":
+                made = {
+                    target.id
+                    for node in ast.walk(ast.parse(path.read_text()))
+                    if isinstance(node, ast.Assign)
+                    for target in node.targets
+                    if isinstance(target, ast.Name)
+                }
+                assert not made & aliases, f"{path.relative_to(ROOT)} defines {made & aliases}: import it from hw/arrays.py"

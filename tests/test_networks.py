@@ -22,16 +22,15 @@ from test_operators import MUTATIONS
 
 import edgeflow
 from edgeflow.hw.architecture import Architecture
-from edgeflow.quant.inputs import encode_inputs
+from edgeflow.hw.arrays import Arrays
+from edgeflow.quant.formats.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sim.counting import count_differences
-from edgeflow.sw.build import Build
+from edgeflow.sw.files.build import Build
 
 OVERLAY = ARCHITECTURES["16x16 axi128"]  # has every unit: one library serves all networks
 WITHOUT_KEYS = "ignore:.*leave no key that takes part:UserWarning"  # of which there is one in the data
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def agree(build: Build, *, exact: bool = False) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.lint import arithmetic, calls, dataflow, language, loops, memory, ports, pragmas
+from edgeflow.hw.lint import arithmetic_rules as arithmetic
+from edgeflow.hw.lint import calls, dataflow, language, loops, ports, pragmas
+from edgeflow.hw.lint import memory_rules as memory
 from edgeflow.hw.lint.finding import Finding
 from edgeflow.hw.lint.rule import Rule
 from edgeflow.hw.lint.source import Source

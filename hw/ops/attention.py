@@ -19,7 +19,9 @@ from edgeflow.hw import compiled
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up, slots_of
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.array_resources import array_constants, array_resources
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.exact_float import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.exponent import (
     WeightLookup,
     check_exponent,
@@ -28,11 +30,9 @@ from edgeflow.hw.exponent import (
     weight_lookup,
     weights,
 )
-from edgeflow.hw.fast import FLOAT32_EXACT, WORK, blocked
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.attention_schedule import ATTENTION, Operands, output_lines, pass_cycles, passes, stationary
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

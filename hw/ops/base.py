@@ -15,21 +15,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
-from edgeflow.hw.graph import Attribute, Format, Graph, IntArray, Node
+from edgeflow.hw.graph import Attribute, Format, Graph, Node
 from edgeflow.hw.ops.rows import RowSplit
 
 INCLUDE = Path(__file__).resolve().parent.parent / "include"
 INSTRUCTION_WORDS = 32  # one descriptor: opcode, fields, and the segment of the weight stream, little-endian int32
 STREAM_WORD = INSTRUCTION_WORDS - 2
 
-Array = NDArray[Any]
 Kernel = Callable[[Sequence[Array]], Array]
 Constants = Mapping[int, IntArray]
 

@@ -9,18 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import row_lines
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import (
-    Array,
-    Case,
-    Constants,
-    Instruction,
-    Kernel,
-    LoweringContext,
-    Port,
-    draw,
-    register,
-)
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Case, Constants, Instruction, Kernel, LoweringContext, Port, draw, register
 from edgeflow.hw.ops.movement import MoveOperator, Target, move, move_constant, strides
 from edgeflow.hw.ops.rows import RowSplit
 

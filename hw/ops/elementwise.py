@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels

@@ -11,11 +11,11 @@ import numpy as np
 from edgeflow.hw import primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.fast import WORK, blocked, requantize_rows
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.exact_float import WORK, blocked, requantize_rows
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

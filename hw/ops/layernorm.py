@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from edgeflow.hw import compiled
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.graph import Attribute, Format, IntArray
+from edgeflow.hw.graph import Attribute, Format
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

@@ -17,11 +17,11 @@ from edgeflow.hw import compiled
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS, requantize, saturate
 from edgeflow.hw.array_resources import TABLE_ENTRIES, array_constants, array_resources
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.fast import matrix_product
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.exact_float import matrix_product
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,
@@ -233,7 +233,8 @@ class Linear(Operator):
         return self.reads_wide(index)
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
-        """One pass a tile of PO outputs. The fields ``load_*`` are the tile's own load; sw/link.py moves them one pass ahead."""
+        """One pass a tile of PO outputs. The fields ``load_*`` are the tile's own load; sw/compiler/weight_prefetch.py moves them
+        one pass ahead."""
         x, out, a = inputs[X], self.infer(inputs), context.architecture
         for format, what in ((x, "input"), (out, "output")):
             context.require(

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from edgeflow.hw import primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up, row_lines, storage_bytes
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.cost import Loop as CostLoop
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import Array, Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register
 from edgeflow.hw.ops.vector import SCRATCH_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
 
 COUNTERS = 4

@@ -9,20 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.fast import WORK, requantize_rows
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import (
-    Array,
-    Case,
-    Constants,
-    Instruction,
-    Kernel,
-    LoweringContext,
-    Port,
-    Register,
-    draw,
-    register,
-)
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.exact_float import WORK, requantize_rows
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Case, Constants, Instruction, Kernel, LoweringContext, Port, Register, draw, register
 from edgeflow.hw.ops.elementwise import (
     MULTIPLY,
     ElementwiseOperator,

@@ -10,10 +10,10 @@ import numpy as np
 
 from edgeflow.hw import primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, row_lines, storage_bytes
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import LINE_BYTES, storage_bytes
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import Array, Case, Constants, Kernel, LoweringContext, Register, register
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Case, Constants, Kernel, LoweringContext, Register, register
 from edgeflow.hw.ops.embedding import IDS, Embedding
 
 POSITION_BITS = 32

@@ -10,19 +10,9 @@ import numpy as np
 
 from edgeflow.hw import compiled
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import (
-    Array,
-    Case,
-    Constants,
-    Instruction,
-    Kernel,
-    LoweringContext,
-    Port,
-    Register,
-    draw,
-    register,
-)
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Case, Constants, Instruction, Kernel, LoweringContext, Port, Register, draw, register
 from edgeflow.hw.ops.elementwise import REQUANTIZE, ElementwiseOperator, lower_elementwise
 from edgeflow.hw.ops.vector import check_row_format, check_shift, requantized
 

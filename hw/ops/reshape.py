@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import ROW_ELEMENTS
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
     Case,
     Constants,

@@ -10,18 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import ROW_ELEMENTS, storage_bytes
-from edgeflow.hw.graph import Format, IntArray
-from edgeflow.hw.ops.base import (
-    Array,
-    Case,
-    Constants,
-    Instruction,
-    Kernel,
-    LoweringContext,
-    Port,
-    draw,
-    register,
-)
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.base import Case, Constants, Instruction, Kernel, LoweringContext, Port, draw, register
 from edgeflow.hw.ops.movement import MoveOperator, Target, move, strides
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
+from edgeflow.hw.arrays import Array, IntArray, Real
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.fast import blocked
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.exact_float import blocked
+from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import (
     MAXIMUM_INTERPOLATION_BITS,
     MULTIPLIER_BITS,
@@ -26,7 +26,6 @@ from edgeflow.hw.interpolation import (
     smooth_knots,
 )
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,
@@ -78,8 +77,6 @@ SMOOTH = InstructionLayout(
 )
 
 X, TABLE = range(2)
-
-Real = NDArray[np.float64]
 
 
 @register

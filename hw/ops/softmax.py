@@ -16,9 +16,10 @@ import numpy as np
 from edgeflow.hw import compiled
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.fast import blocked
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.exact_float import blocked
+from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import (
     MAXIMUM_INTERPOLATION_BITS,
     MAXIMUM_PROBABILITY_BITS,
@@ -29,7 +30,6 @@ from edgeflow.hw.interpolation import (
     exponent_weights,
 )
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

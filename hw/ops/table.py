@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.fast import WORK, blocked
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.exact_float import WORK, blocked
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
-    Array,
     Case,
     Constants,
     Instruction,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgeflow.hw.arithmetic import round_shift
-from edgeflow.hw.fast import BLOCK_ELEMENTS, blocked
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.exact_float import BLOCK_ELEMENTS, blocked
+from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import LoweringContext, Register
 
 SCRATCH_READ_DEPTH = 4  # stages that read a line: address, memory, its output register, choice of memory

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from edgeflow.hw.errors import UnsupportedError
+from edgeflow.quant.canonical.graph import origin, output_name, required_input
 from edgeflow.quant.convert.attention import convert_attention
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.convert.elementwise import convert_add, convert_multiply
@@ -22,8 +23,7 @@ from edgeflow.quant.convert.move import (
 from edgeflow.quant.convert.norm import convert_layer_norm, convert_softmax
 from edgeflow.quant.convert.pool import convert_mean_pool
 from edgeflow.quant.convert.unary import convert_unary
-from edgeflow.quant.float_graph import origin, output_name, required_input
-from edgeflow.quant.plan import UNARY
+from edgeflow.quant.formats.plan import UNARY
 
 Converter = Callable[[ir.Node, Context], None]
 

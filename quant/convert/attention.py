@@ -12,11 +12,11 @@ from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.exponent import exponent_table
 from edgeflow.hw.graph import QType
-from edgeflow.quant.builder import Correspondence
+from edgeflow.quant.canonical.graph import input_name, origin, output_name, required_input
+from edgeflow.quant.convert.builder import Correspondence
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.convert.linear import identity, pad_qtype
-from edgeflow.quant.float_graph import input_name, origin, output_name, required_input
-from edgeflow.quant.plan import HeadPadding, Interpretation, numerators
+from edgeflow.quant.formats.plan import HeadPadding, Interpretation, numerators
 
 
 def convert_attention(node: ir.Node, context: Context) -> None:

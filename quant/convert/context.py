@@ -7,16 +7,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Attribute, IntArray, QType, Rounding
-from edgeflow.quant.builder import Correspondence, GraphBuilder
-from edgeflow.quant.compensate import InputMoments, LayerErrors
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, input_name, origin
-from edgeflow.quant.given import given_format
-from edgeflow.quant.observe import Statistics
-from edgeflow.quant.plan import Interpretation, Plan
-from edgeflow.quant.replay import Replay
+from edgeflow.hw.graph import Attribute, QType, Rounding
+from edgeflow.quant.canonical.graph import FloatGraph, input_name, origin
+from edgeflow.quant.convert.builder import Correspondence, GraphBuilder
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.plan import Interpretation, Plan
+from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.techniques.compensate import InputMoments, LayerErrors
+from edgeflow.quant.techniques.layer_inputs import Replay
 
 
 class Context:

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arithmetic import dyadic
+from edgeflow.quant.canonical.graph import origin, output_name, required_input
 from edgeflow.quant.convert.context import Context, ratio
-from edgeflow.quant.float_graph import origin, output_name, required_input
 
 
 def convert_add(node: ir.Node, context: Context) -> None:

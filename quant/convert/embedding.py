@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.errors import UnsupportedError
+from edgeflow.quant.canonical.graph import origin, output_name, parameter, required_input
 from edgeflow.quant.convert.context import Context, as_words
-from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
-from edgeflow.quant.given import given_format
+from edgeflow.quant.formats.prequantized import given_format
 
 TABLE_BITS = 8
 ROW_LIMIT = (1 << (TABLE_BITS - 1)) - 1

@@ -10,15 +10,16 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
-from edgeflow.hw.graph import Attribute, IntArray, QType, Rounding
-from edgeflow.quant.bits import FULL
-from edgeflow.quant.compensate import InputMoments, LayerErrors, Moments, fitted, input_moments, moments, rounded
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.hw.arrays import IntArray, Real
+from edgeflow.hw.graph import Attribute, QType, Rounding
+from edgeflow.quant.canonical.graph import origin, output_name, parameter, required_input
 from edgeflow.quant.convert.context import Context, as_words, ratio
 from edgeflow.quant.convert.unary import index_range, index_type, table_values, unary_function
-from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
-from edgeflow.quant.given import INDEX, given_format, words
-from edgeflow.quant.plan import HeadPadding, Interpretation
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.plan import HeadPadding, Interpretation
+from edgeflow.quant.formats.prequantized import INDEX, given_format, words
+from edgeflow.quant.formats.widths import FULL
+from edgeflow.quant.techniques.compensate import InputMoments, LayerErrors, Moments, fitted, input_moments, moments, rounded
 
 COPY_BITS = 8  # of weights that only carry channels on, all 0 or 1
 ENTRY_LIMIT = (1 << 15) - 1
@@ -28,8 +29,6 @@ RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times bel
 ENERGY = 1e-30  # errors below are none
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
 NARROW_WEIGHT_RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.64, 0.58, 0.5, 0.42, 0.34)
-
-Real = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def linear_parameters(
     weight scale is the largest weight, or with observer ``auto`` or ``mse`` the clipping with the least expected squared error of
     the output. What rounding the weights adds to the mean of an output is taken off its bias (Nagel et al., arXiv 1906.04721,
     section 4.2). With ``seen``, moments of the layer's integer input less its zero point and of what the float layer makes of the
-    float input, rounding errors compensate each other (see quant/compensate.py). ``table``: the outputs are a table's indices.
+    float input, rounding errors compensate each other (see quant/techniques/compensate.py). ``table``: the outputs are a table's
+    indices.
     """
     scale, zero_point = np.broadcast_to(y.qtype.scales, bias.shape), y.qtype.zero_point
     x_scale = np.broadcast_to(x.qtype.scales, weight.shape[:1])

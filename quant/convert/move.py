@@ -6,8 +6,8 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Attribute
+from edgeflow.quant.canonical.graph import origin, output_name, required_input
 from edgeflow.quant.convert.context import Context
-from edgeflow.quant.float_graph import origin, output_name, required_input
 
 
 def convert_reshape(node: ir.Node, context: Context) -> None:

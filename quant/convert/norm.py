@@ -9,8 +9,8 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.interpolation import MAXIMUM_INTERPOLATION_BITS, MAXIMUM_PROBABILITY_BITS, MAXIMUM_TABLE_BITS, exponent_knots
 from edgeflow.hw.ops.layernorm import layernorm_parameters
 from edgeflow.hw.ops.softmax import softmax_parameters, widest_probability
+from edgeflow.quant.canonical.graph import origin, output_name, parameter, required_input
 from edgeflow.quant.convert.context import Context
-from edgeflow.quant.float_graph import origin, output_name, parameter, required_input
 
 
 def convert_layer_norm(node: ir.Node, context: Context) -> None:

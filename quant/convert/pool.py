@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arithmetic import dyadic
+from edgeflow.quant.canonical.graph import input_name, origin, output_name, required_input
 from edgeflow.quant.convert.context import Context
-from edgeflow.quant.float_graph import input_name, origin, output_name, required_input
 
 NUMERATOR_BITS = 22  # precision of the reciprocal of the token count
 

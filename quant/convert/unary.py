@@ -8,24 +8,23 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import Real
 from edgeflow.hw.graph import QType
 from edgeflow.hw.ops.smooth import ENTRY_BITS, smooth_parameters
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.canonical.graph import origin, output_name, required_input
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
 from edgeflow.quant.convert.context import Context
-from edgeflow.quant.float_graph import origin, output_name, required_input
-from edgeflow.quant.given import INDEX, given_format
-from edgeflow.quant.observe import Statistics
-from edgeflow.quant.ranges import STILL, reach, tensor_groups
-from edgeflow.quant.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.prequantized import INDEX, given_format
+from edgeflow.quant.formats.ranges import STILL, reach, tensor_groups
 
 TABLE_BITS = 10  # index width of a table that stands alone
 SEARCH_VALUES = 1 << 12
 SAME = 2.0**-20  # both sides of a rectifier agree to this much of its range: float32 evaluates it
 SHRINK = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-Real = NDArray[np.float64]
 Function = Callable[[Real], Real]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from edgeflow.sim.cycles.memory import Ddr
+from edgeflow.sim.cycles.ddr import Ddr
 
 EPSILON = 1e-6  # of a cycle or word: far below one, far above the rounding of sums
 

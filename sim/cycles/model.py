@@ -24,8 +24,8 @@ from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops import node_macs, unit
 from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Program, Step
+from edgeflow.sim.cycles.ddr import Ddr, ddr
 from edgeflow.sim.cycles.events import Fetcher, Phase, Schedule, Task, simulate
-from edgeflow.sim.cycles.memory import Ddr, ddr
 
 DESCRIPTOR_QUEUE = 4  # descriptors between the two processes of the top function
 DISPATCH_CYCLES = 4  # to read a descriptor from the queue, choose its unit, start it and see it done

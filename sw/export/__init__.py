@@ -13,13 +13,13 @@ import onnx
 import onnx_ir as ir
 
 from edgeflow.hw.errors import InputError
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.sw.build import Build
-from edgeflow.sw.data import check_writable, write_bytes
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.sw.export.correspondence import Described, read_correspondence, write_correspondence
 from edgeflow.sw.export.exporter import Exporter
 from edgeflow.sw.export.forms import Form, Qdq, Qonnx
-from edgeflow.sw.export.readings import Readings
-from edgeflow.sw.export.stored import Described, read_correspondence, write_correspondence
+from edgeflow.sw.export.tensor_matching import Readings
+from edgeflow.sw.files.arrays import check_writable, write_bytes
+from edgeflow.sw.files.build import Build
 
 __all__ = ["FORMATS", "Described", "export_build", "export_qdq", "export_qonnx", "read_correspondence", "write_correspondence"]
 

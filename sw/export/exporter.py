@@ -20,24 +20,23 @@ from onnx import helper
 from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
+from edgeflow.hw.arrays import IntArray, Real
 from edgeflow.hw.errors import ModelError
-from edgeflow.hw.graph import IntArray, Node, Overflow, QType
-from edgeflow.quant.bits import EMBEDDINGS, LINEAR
-from edgeflow.quant.builder import Correspondence
-from edgeflow.quant.exact import give_exact
-from edgeflow.quant.float_graph import input_name, output_name, parameter, required_input
-from edgeflow.quant.given import format_entry
-from edgeflow.quant.plan import UNARY
-from edgeflow.quant.session import MAXIMUM_IR_VERSION
+from edgeflow.hw.graph import Node, Overflow, QType
+from edgeflow.quant.canonical.graph import input_name, output_name, parameter, required_input
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.convert.builder import Correspondence
+from edgeflow.quant.formats.exact_constants import give_exact
+from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.prequantized import format_entry
+from edgeflow.quant.formats.widths import EMBEDDINGS, LINEAR
 from edgeflow.sw.export.forms import WIDEST, Form
-from edgeflow.sw.export.readings import Readings
+from edgeflow.sw.export.tensor_matching import Readings
 from edgeflow.sw.importer.functions import function
 
 MOVED = ("reshape", "transpose", "select")  # integer nodes whose output has the words, and so the quantizer, of their input
 WEIGHT, BIAS, MULTIPLIER = 1, 2, 3  # inputs of an integer linear layer
 LARGEST = 2_000_000_000  # bytes of a protobuf message, next to its limit
-
-Real = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

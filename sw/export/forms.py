@@ -17,15 +17,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeflow.hw.graph import IntArray, QType, Rounding
-from edgeflow.quant.exact import EXACT
-from edgeflow.quant.given import format_entry
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.graph import QType, Rounding
+from edgeflow.quant.formats.exact_constants import EXACT
+from edgeflow.quant.formats.prequantized import format_entry
 
 QONNX_DOMAIN = "qonnx.custom_op.general"
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice")  # that onnxruntime moves a DequantizeLinear past
 WIDEST = 16  # bits of the widest integers that QuantizeLinear makes
 
-Array = NDArray[Any]
 
 _TYPES = {
     (4, True): TensorProto.INT4,

@@ -8,7 +8,7 @@ ONNX node that it comes from.
 from __future__ import annotations
 
 from edgeflow.sw.importer.canonical import Operator, canonical_operators, verify_canonical
-from edgeflow.sw.importer.pipeline import import_model
-from edgeflow.sw.importer.run import agreement, run, session, to_proto
+from edgeflow.sw.importer.passes import import_model
+from edgeflow.sw.importer.runtime import agreement, run, session, to_proto
 
 __all__ = ["Operator", "agreement", "canonical_operators", "import_model", "run", "session", "to_proto", "verify_canonical"]

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import Shapes
-from edgeflow.sw.importer.run import cut_to, run, session, to_proto
+from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.base import initializer
 
-Array = npt.NDArray[Any]
 Dependence = Mapping[ir.Value, frozenset[str]]
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}

@@ -12,26 +12,22 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array, Real
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
-from edgeflow.quant.bits import EMBEDDINGS
-from edgeflow.quant.exact import give_exact, is_rounded
-from edgeflow.quant.given import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
+from edgeflow.quant.formats.exact_constants import give_exact, is_rounded
+from edgeflow.quant.formats.prequantized import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
+from edgeflow.quant.formats.widths import EMBEDDINGS
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
-from edgeflow.sw.importer.readings import Quantizer, Quantizers, Reading, Weights
-from edgeflow.sw.importer.run import to_proto
+from edgeflow.sw.importer.quantizer_readers import Quantizer, Quantizers, Reading, Weights
+from edgeflow.sw.importer.runtime import to_proto
 from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
-
-Array = npt.NDArray[Any]
-Reals = npt.NDArray[np.float64]
 
 _TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may differ by
 _COLUMN_TOLERANCE = 1e-6
@@ -46,7 +42,7 @@ class Samples:
 
     readings: tuple[Reading, ...]
     arrays: Mapping[ir.Value, Array]
-    elements: Mapping[ir.Value, Reals]
+    elements: Mapping[ir.Value, Real]
 
 
 def sample_sources(model: ir.Model, shapes: Shapes, quantizers: Quantizers) -> Samples:
@@ -81,7 +77,7 @@ def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
     return {aliases.get(name, name): array for name, array in found.items()}
 
 
-def _elements(array: Array) -> Reals:
+def _elements(array: Array) -> Real:
     return np.sort(array.reshape(-1).astype(np.float64))
 
 
@@ -184,7 +180,7 @@ class _Attached:
                 self._give_made(reading, node.outputs[0], 1.0)
                 self.taken.add(reading)
 
-    def _find(self, node: ir.Node, index: int, elements: Reals) -> tuple[Reading, float] | None:
+    def _find(self, node: ir.Node, index: int, elements: Real) -> tuple[Reading, float] | None:
         """The reading of the model that a canonical reading stands for, and the factor between both."""
         origin = node.metadata_props.get(ORIGIN, "")
         own = self.by_reader.get(origin, [])
@@ -255,7 +251,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _same(elements: Reals, source: Reals, scaled: bool) -> float | None:
+def _same(elements: Real, source: Real, scaled: bool) -> float | None:
     """The factor by which ``source`` holds all of ``elements``, both sorted; 1 unless ``scaled``. None if it does not."""
     if not elements.size or not source.size or elements.size > source.size:
         return None
@@ -274,7 +270,7 @@ def _same(elements: Reals, source: Reals, scaled: bool) -> float | None:
     return 1.0 if largest > 0 and _contains(source, elements[few], limit) and _contains(source, elements, limit) else None
 
 
-def _contains(source: Reals, elements: Reals, limit: float) -> bool:
+def _contains(source: Real, elements: Real, limit: float) -> bool:
     at = np.searchsorted(source, elements)
     after, before = source[np.minimum(at, source.size - 1)], source[np.maximum(at - 1, 0)]
     return bool(np.minimum(np.abs(after - elements), np.abs(before - elements)).max() <= limit)
@@ -358,7 +354,7 @@ def _rows_of(node: ir.Node, table: Weights) -> bool:
     return array.shape == real.shape and bool((np.abs(array - real) <= _COLUMN_TOLERANCE * np.abs(real)).all())
 
 
-def _folded_type(weight: Weights, array: Reals, x: QType) -> QType:
+def _folded_type(weight: Weights, array: Real, x: QType) -> QType:
     """The format of a layer's weights ``(K, N)`` times the scales by channel of what it reads, all multiples of one scale for each
     output.
 
@@ -375,9 +371,9 @@ def _folded_type(weight: Weights, array: Reals, x: QType) -> QType:
         ) from None
 
 
-def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Reals]]) -> None:
+def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
     """Have constants that came through as they were say what they were before they were rounded."""
-    known: dict[bytes, list[tuple[Array, Reals]]] = {}
+    known: dict[bytes, list[tuple[Array, Real]]] = {}
     for array, reals in exact:
         known.setdefault(array.astype(np.float32).tobytes(), []).append((array, reals))
     for value in model.graph.initializers.values():
@@ -389,7 +385,7 @@ def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Reals]]) -> None:
             give_exact(value, found[0][1].reshape(constant.shape))
 
 
-def _weight_type(weight: Weights, rows: Reals) -> QType:
+def _weight_type(weight: Weights, rows: Real) -> QType:
     """The format of a layer's weights, given as ``rows (channels, elements)``."""
     bits = weight.bits or _weight_bits(weight)
     direct = _direct_scales(weight, rows)
@@ -408,7 +404,7 @@ def _weight_type(weight: Weights, rows: Reals) -> QType:
     raise ModelError(f"{weight.name}: its scale cannot be followed to the layer that reads it; export the model again")
 
 
-def _direct_scales(weight: Weights, rows: Reals) -> tuple[float, ...] | None:
+def _direct_scales(weight: Weights, rows: Real) -> tuple[float, ...] | None:
     """The scale of each row where rows are the channels of the constant as it was stored; None where they are not."""
     axis = 0 if weight.axis is None else weight.axis % weight.words.ndim
     if weight.axis is None or weight.words.shape[axis] != len(rows):
@@ -437,7 +433,7 @@ def _signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
 
 
-def _channel_scales(weight: Weights, axis: int, rows: Reals) -> list[float]:
+def _channel_scales(weight: Weights, axis: int, rows: Real) -> list[float]:
     """The scale of each row, found by its elements among the channels of the constant as it was stored.
 
     Rewriting permutes the elements of a channel, selects channels, and may multiply a channel by a number.
@@ -468,7 +464,7 @@ def _channel_scales(weight: Weights, axis: int, rows: Reals) -> list[float]:
     return found
 
 
-def _shape_of_rows(rows: Reals) -> tuple[Reals, Reals]:
+def _shape_of_rows(rows: Real) -> tuple[Real, Real]:
     """Sorted magnitudes of each row over the largest, and that."""
     magnitude = np.sort(np.abs(rows), axis=1)
     largest = magnitude[:, -1]

@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import InlinePass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.exact import EXACT
-from edgeflow.quant.session import first_line
+from edgeflow.quant.canonical.session import first_line
+from edgeflow.quant.formats.exact_constants import EXACT
 from edgeflow.sw.importer.opset import OPSETS, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
-from edgeflow.sw.importer.run import reached_names
+from edgeflow.sw.importer.runtime import reached_names
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 _FOREIGN = ("com.microsoft",)

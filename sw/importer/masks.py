@@ -4,8 +4,8 @@ Where something computed from one (batch, keys) input meets the rest of the netw
 and ones, and on masks that hold other values of the input's type beside them: fractions, negative and large numbers, the constants
 of the subgraph and their neighbours. A cut value that depends on each key's own mask value alone, and is there what a key that
 takes part has or what one that does not has, is a padding mask in one of the known roles; which values do which goes with the input
-(:class:`edgeflow.quant.masks.MaskValues`). The subgraph is replaced by an internal ``edgeflow::KeyMask(mask; kind, layout)``, where
-``mask`` is the input itself if anything but 0 takes part, else ``edgeflow::Attends`` of it.
+(:class:`edgeflow.quant.canonical.masks.MaskValues`). The subgraph is replaced by an internal ``edgeflow::KeyMask(mask; kind,
+layout)``, where ``mask`` is the input itself if anything but 0 takes part, else ``edgeflow::Attends`` of it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError
-from edgeflow.quant.masks import EXACT, MASK, MaskValues, attends_bounds
+from edgeflow.quant.canonical.masks import EXACT, MASK, MaskValues, attends_bounds
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import influence, sample_inputs
-from edgeflow.sw.importer.run import cut_to, run, session, to_proto
+from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.attention import MASKED
 from edgeflow.sw.rewrite.base import DOMAIN, constant, initializer, shape_of
 
-Array = npt.NDArray[Any]
 Role = tuple[str, str]
 """Kind (additive, keep, drop, factor, count) and layout (keys: last axis, tokens: second axis, sample: neither)."""
 State = bool | None

@@ -6,14 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.sw.importer.functions import constant_shape
 from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, batch_of, constant, initializer, shape_of, shrink
 from edgeflow.sw.rewrite.view import index_of
-
-Array = npt.NDArray[Any]
 
 
 def per_sample(view: ir.Node, batch: int) -> Array | str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.sw.rewrite.base import DOMAIN, constant, shape_of
-
-Array = npt.NDArray[Any]
 
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)

@@ -1,7 +1,8 @@
 """Numbers that a quantized file takes off what an activation function makes, before the quantizer, become offsets of its format.
 
-A function such as GELU ends at a least value, from which EdgeFlow counts where linear layers read it (quant/plan.py). Its export
-subtracts that number before the quantizer. Here the subtraction goes: layers read the function, and take the number off their bias.
+A function such as GELU ends at a least value, from which EdgeFlow counts where linear layers read it (quant/formats/plan.py). Its
+export subtracts that number before the quantizer. Here the subtraction goes: layers read the function, and take the number off
+their bias.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.quant.exact import exact_constant, give_exact
-from edgeflow.quant.given import INDEX, MADE, give_format, given_format, words
-from edgeflow.quant.plan import UNARY
+from edgeflow.quant.formats.exact_constants import exact_constant, give_exact
+from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.prequantized import INDEX, MADE, give_format, given_format, words
 from edgeflow.sw.rewrite.base import initializer
 
 OFFSET = "edgeflow.offset"

@@ -10,23 +10,20 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx.inliner
 from onnx import helper, numpy_helper
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.session import MAXIMUM_IR_VERSION, first_line
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, first_line
 from edgeflow.sw.importer.load import check_external, forget_impossible_sizes, graphs, nodes, parse, tensors
 from edgeflow.sw.importer.opset import raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import LINEAR_DOMAINS, QONNX
-from edgeflow.sw.importer.run import names_read, run, session
-
-Array = npt.NDArray[Any]
+from edgeflow.sw.importer.runtime import names_read, run, session
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ behind the value itself, if all readings pass that. Data movement commutes with 
 with a scale for each channel, the last axis, keep it where channels stay what they are.
 :mod:`edgeflow.sw.importer.formats` gives the formats to the canonical nodes.
 
-What EdgeFlow's own exports say beside the quantizers is read by :mod:`edgeflow.sw.importer.notes`.
+What EdgeFlow's own exports say beside the quantizers is read by :mod:`edgeflow.sw.importer.export_metadata`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,22 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType, Rounding
-from edgeflow.sw.importer.constants import Constants
-from edgeflow.sw.importer.notes import Notes
-from edgeflow.sw.importer.readings import MARK, MOVES, Quantizer, Quantizers, Weights, behind, constant_readers, ends, find_readings
-
-Array = npt.NDArray[Any]
+from edgeflow.sw.importer.constant_values import Constants
+from edgeflow.sw.importer.export_metadata import Notes
+from edgeflow.sw.importer.quantizer_readers import (
+    MARK,
+    MOVES,
+    Quantizer,
+    Quantizers,
+    Weights,
+    behind,
+    constant_readers,
+    ends,
+    find_readings,
+)
 
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 """Operator domains of QONNX, under the names that exporters have used."""

@@ -16,14 +16,14 @@ from edgeflow.hw.fit import SHARE, known_resources, unit_resources
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
-from edgeflow.quant.compensate import LayerErrors
-from edgeflow.quant.conversion import Contribution
-from edgeflow.quant.decisions import Selection
-from edgeflow.quant.ranges import TensorRange
+from edgeflow.quant.convert.conversion import Contribution
+from edgeflow.quant.formats.ranges import TensorRange
+from edgeflow.quant.techniques.compensate import LayerErrors
+from edgeflow.quant.techniques.decisions import Selection
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
+from edgeflow.sw.measure.samples import Samples
 from edgeflow.sw.report import schema
 from edgeflow.sw.report.execution import limits, timeline, traffic, unit_cycles
-from edgeflow.sw.samples import Samples
 
 VERSION: Final = 3
 
@@ -133,7 +133,7 @@ UNITS = {
 
 
 class Reference(Protocol):
-    """What the report needs of :class:`edgeflow.sw.reference.Reference`."""
+    """What the report needs of :class:`edgeflow.sw.measure.reference.Reference`."""
 
     @property
     def kind(self) -> Literal["original", "canonical"]:
@@ -145,7 +145,7 @@ class Reference(Protocol):
 
 
 class Accuracy(Protocol):
-    """What the report needs of :class:`edgeflow.sw.accuracy.Accuracy`."""
+    """What the report needs of :class:`edgeflow.sw.measure.accuracy.Accuracy`."""
 
     @property
     def sqnr_db(self) -> Mapping[str, float]:

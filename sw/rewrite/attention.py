@@ -10,17 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import (
-    DOMAIN,
-    Array,
-    Rule,
-    batch_of,
-    constant,
-    origin_of,
-    produced_by,
-    scalar,
-    shape_of,
-)
+from edgeflow.hw.arrays import Array
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, batch_of, constant, origin_of, produced_by, scalar, shape_of
 from edgeflow.sw.rewrite.heads import Operand, attention, resolve
 from edgeflow.sw.rewrite.score_bias import too_wide
 from edgeflow.sw.rewrite.view import is_plain

@@ -9,19 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import MatchResult
 
+from edgeflow.hw.arrays import Array
 from edgeflow.sw.rewrite.attention import key_mask
-from edgeflow.sw.rewrite.base import (
-    DOMAIN,
-    Array,
-    Rule,
-    batch_of,
-    constant,
-    consumers,
-    initializer,
-    produced_by,
-    shape_of,
-    typed,
-)
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, batch_of, constant, consumers, initializer, produced_by, shape_of, typed
 from edgeflow.sw.rewrite.heads import Operand, attention, resolve
 from edgeflow.sw.rewrite.view import make_view
 

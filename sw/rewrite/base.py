@@ -12,11 +12,10 @@ import itertools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript.rewriter import pattern
 
-Array = npt.NDArray[Any]
+from edgeflow.hw.arrays import Array
 
 DOMAIN = "edgeflow"
 """Operator domain of EdgeFlow's own canonical operators."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.ops.attention import padded_head
-from edgeflow.sw.rewrite.base import DOMAIN, Array, constant, initializer, origin_of, produced_by, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, constant, initializer, origin_of, produced_by, shape_of, typed
 from edgeflow.sw.rewrite.score_bias import score_channels
 from edgeflow.sw.rewrite.view import linear, make_view, trace
 

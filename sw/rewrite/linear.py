@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Array, Rule, constant, consumers, origin_of, produced_by, shape_of
+from edgeflow.hw.arrays import Array
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, consumers, origin_of, produced_by, shape_of
 from edgeflow.sw.rewrite.view import linear
 
 

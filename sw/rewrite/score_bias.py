@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.ops.attention import MAXIMUM_HEAD, padded_head
-from edgeflow.sw.rewrite.base import Array
 
 NEGLIGIBLE = 1e-7
 """Singular values below this part of the largest are rounding errors of float32."""

@@ -14,7 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Array, Rule, constant, initializer, produced_by, shape_of, shrink, typed
+from edgeflow.hw.arrays import Array
+from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, initializer, produced_by, shape_of, shrink, typed
 from edgeflow.sw.rewrite.view import index_of, is_bijective, is_plain, make_view, row_index
 
 

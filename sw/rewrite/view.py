@@ -14,7 +14,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgeflow.sw.rewrite.base import DOMAIN, Array, initializer, origin_of, produced_by, scalar, shape_of, typed
+from edgeflow.hw.arrays import Array
+from edgeflow.sw.rewrite.base import DOMAIN, initializer, origin_of, produced_by, scalar, shape_of, typed
 
 __all__ = [
     "Source",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.exponent import exponent_table
-from edgeflow.hw.graph import Graph, IntArray, Node, QType, TensorType
+from edgeflow.hw.graph import Graph, Node, QType, TensorType
 from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.linear import Linear

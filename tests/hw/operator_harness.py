@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.graph import Graph, IntArray, QType, TensorType
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import Case, instruction_layouts, make_node, registry
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ARCHITECTURES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeflow.hw.graph import Graph, IntArray, Node, QType, TensorType
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Graph, Node, QType, TensorType
 from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select

@@ -18,8 +18,8 @@ from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sim.counting import count_differences
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
 
 UNITS = ("linear", "attention", "dma")
 SIZES = {

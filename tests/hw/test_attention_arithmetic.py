@@ -12,13 +12,14 @@ from operator_harness import case_graph, operator_cases
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arithmetic import dyadic, requantize
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.exponent import exponent_table, weight_lookup, weights
-from edgeflow.hw.graph import Attribute, Format, IntArray
+from edgeflow.hw.graph import Attribute, Format
 from edgeflow.hw.ops.attention import Attention, normalized_reciprocal, row_scales
 from edgeflow.hw.ops.base import Operator
 from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters, normalizer, reciprocal_root, reciprocal_root_seeds
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.lowering import lower
 
 RNG_SEED = 20240607
 

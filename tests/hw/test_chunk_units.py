@@ -12,9 +12,10 @@ import pytest
 from operator_harness import ARCHITECTURES, case_graph, case_inputs, operator_cases, reference
 
 from edgeflow.hw.architecture import Architecture, ceil_div
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.cost import Resources
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Format, Graph, IntArray, QType, TensorType
+from edgeflow.hw.graph import Format, Graph, QType, TensorType
 from edgeflow.hw.ops import Case, make_node
 from edgeflow.hw.ops.add import Add
 from edgeflow.hw.ops.base import INCLUDE, Operator, unit
@@ -31,8 +32,8 @@ from edgeflow.hw.ops.layernorm_schedule import LATENCY, LOAD_LATENCY, alone_trip
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.program import Step
 from edgeflow.sim import csim
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
 
 OPERATORS = ("add", "layernorm", "multiply", "requantize")
 UNITS = ("elementwise", "layernorm")

@@ -10,16 +10,17 @@ import pytest
 from operator_harness import Built, case_graph, case_inputs, operator_cases, reference
 
 from edgeflow.hw.architecture import Architecture, ceil_div
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Format, IntArray
+from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import exponent_knots, exponent_weights, interpolate, smooth_knots
 from edgeflow.hw.ops.base import Operator, unit
 from edgeflow.hw.ops.smooth import Smooth, gelu_delta, smooth_parameters
 from edgeflow.hw.ops.softmax import MAXIMUM_LAG, TOTAL_LAG, Softmax, softmax_parameters, widest_probability
 from edgeflow.hw.ops.table import Table
 from edgeflow.sim import csim
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
 
 OPERATORS = ("smooth", "softmax", "table")
 UNITS = (*OPERATORS, "dma")

@@ -23,9 +23,9 @@ from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.link import runs_beside
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.weight_prefetch import runs_beside
 
 UNITS = ("linear", "attention", "layernorm", "dma")
 SIZES = {

@@ -20,8 +20,8 @@ from edgeflow.hw.ops.reshape import Reshape
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.ops.transpose import Transpose
 from edgeflow.sim import csim
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
 
 OPERATORS = ("concat", "embedding", "patches", "pool", "position_embedding", "reshape", "select", "transpose")
 UNITS = ("embedding", "move", "patches", "pool")

@@ -88,14 +88,14 @@ class TestOperator:
             np.testing.assert_array_equal(exact_overlay.run(case), reference(case), err_msg=f"{name}: {case.name}")
 
     def test_demands_suffice(self, name: str) -> None:
-        from edgeflow.sw.lowering import demands, lower, units
+        from edgeflow.sw.compiler.lowering import demands, lower, units
 
         for case in operator_cases(name):
             graph = case_graph(case)
             lower(graph, Architecture(**demands(graph), units=units(graph)))
 
     def test_costs_are_stated(self, name: str) -> None:
-        from edgeflow.sw.lowering import lower
+        from edgeflow.sw.compiler.lowering import lower
 
         architecture = ARCHITECTURES["16x16 axi128"]
         cls = registry()[name]
@@ -127,7 +127,7 @@ def included(header: str) -> set[str]:
 @pytest.mark.parametrize(("header", "old", "new"), MUTATIONS)
 def test_mutation_is_caught(header: str, old: str, new: str, tmp_path: Path) -> None:
     from edgeflow.sim import csim
-    from edgeflow.sw.codegen import write_overlay
+    from edgeflow.sw.compiler.codegen import write_overlay
 
     # Few units compile quickly: those of the first operators that use the header.
     users = users_of(header)[:3]

@@ -15,7 +15,7 @@ from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Archite
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Format
 from edgeflow.hw.program import WORDS, Program, format_lines, natural_storage, pack_rows, unpack_rows
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.lowering import lower
 
 ARCHITECTURE = Architecture(units=("linear", "dma"), weight_ports=2, narrow_lines=64, wide_lines=64)
 

@@ -7,8 +7,8 @@ import pytest
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.fit import SHARED, unit_resources
+from edgeflow.hw.memoize import Remembered
 from edgeflow.hw.ops import instruction_layouts, unit
-from edgeflow.hw.remembered import Remembered
 
 BASE = Architecture(units=("linear", "attention", "layernorm", "dma"))
 

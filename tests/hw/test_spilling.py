@@ -11,17 +11,18 @@ from operator_harness import case_graph, operator_cases
 from small_network import small_network
 
 from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.graph import Graph, IntArray
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops import make_node, unit
 from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
-from edgeflow.sw.activations import legalize
-from edgeflow.sw.codegen import write_overlay
-from edgeflow.sw.lowering import lower
-from edgeflow.sw.placement import working_set
+from edgeflow.sw.compiler.codegen import write_overlay
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.placement import working_set
+from edgeflow.sw.compiler.storage import legalize
 
 
 def tokens() -> Graph:

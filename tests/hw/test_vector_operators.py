@@ -24,7 +24,7 @@ from edgeflow.hw.ops.select import Select
 from edgeflow.hw.ops.table import Table
 from edgeflow.hw.ops.transpose import Transpose
 from edgeflow.hw.program import format_lines, pack_rows, unpack_rows
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.lowering import lower
 
 ARCHITECTURE = ARCHITECTURES["16x16 axi128"]
 ROWS = Format((4, 10), 8, True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeflow.quant.compensate import BLOCK, RIDGE, InputMoments, fitted, input_moments, moments, rounded
-
-Array = np.ndarray[Any, Any]
+from edgeflow.hw.arrays import Array
+from edgeflow.quant.techniques.compensate import BLOCK, RIDGE, InputMoments, fitted, input_moments, moments, rounded
 
 
 def correlated(seed: int, rows: int, channels: int) -> Array:

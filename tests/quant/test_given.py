@@ -10,13 +10,14 @@ import pytest
 from canonical_models import linear, model, node, weights
 from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import ModelError
-from edgeflow.hw.graph import Graph, IntArray, QType
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.hw.graph import Graph, QType
+from edgeflow.quant.canonical.graph import FloatGraph, output_name
 from edgeflow.quant.convert import attention
-from edgeflow.quant.float_graph import FloatGraph, output_name
-from edgeflow.quant.given import give_format, given_format, has_given_formats
-from edgeflow.quant.inputs import encode_inputs
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.formats.prequantized import give_format, given_format, has_given_formats
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
 

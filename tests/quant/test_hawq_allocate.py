@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgeflow.hw.errors import InputError
-from edgeflow.quant.config import LayerBits
-from edgeflow.quant.hawq import allocate
-from edgeflow.quant.hawq.allocate import Cost, Task, brute_force, front, size_cost, solve
-from edgeflow.quant.hawq.budget import Budget, parse_budgets
-from edgeflow.quant.hawq.layers import Layer
+from edgeflow.quant.formats.config import LayerBits
+from edgeflow.quant.techniques.hawq import allocate
+from edgeflow.quant.techniques.hawq.allocate import Cost, Task, brute_force, front, size_cost, solve
+from edgeflow.quant.techniques.hawq.budget import Budget, parse_budgets
+from edgeflow.quant.techniques.hawq.layers import Layer
 
 
 def problem(seed: int, count: int = 4, spread: float = 6.0) -> Task:

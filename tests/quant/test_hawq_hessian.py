@@ -10,17 +10,17 @@ import pytest
 from canonical_models import linear, model, node
 
 from edgeflow.hw.errors import CalibrationError, InputError
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, output_name
-from edgeflow.quant.hawq.fisher import fisher_traces
-from edgeflow.quant.hawq.hessian import exact_block, top_eigenvalues, traces
-from edgeflow.quant.hawq.layers import find_layers
-from edgeflow.quant.hawq.objective import Objective
-from edgeflow.quant.hawq.sensitivity import METRICS, Metric, measure, tuning_order
-from edgeflow.quant.observe import observe
-from edgeflow.quant.plan import UNARY
-from edgeflow.quant.session import FloatSession
-from edgeflow.quant.torch_graph import OPERATORS, TorchGraph
+from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.canonical.session import FloatSession
+from edgeflow.quant.canonical.torch_graph import OPERATORS, TorchGraph
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.techniques.hawq.fisher import fisher_traces
+from edgeflow.quant.techniques.hawq.hessian import exact_block, top_eigenvalues, traces
+from edgeflow.quant.techniques.hawq.layers import find_layers
+from edgeflow.quant.techniques.hawq.objective import Objective
+from edgeflow.quant.techniques.hawq.sensitivity import METRICS, Metric, measure, tuning_order
 from edgeflow.sw.importer.canonical import canonical_operators
 
 torch = pytest.importorskip("torch")

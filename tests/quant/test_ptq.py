@@ -13,12 +13,12 @@ from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops.attention import MAXIMUM_OUTPUT_SHIFT
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.config import QuantizationConfig
 from edgeflow.quant.convert import CONVERTERS
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.plan import UNARY, numerators
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.plan import UNARY, numerators
 from edgeflow.quant.ptq import Quantized, quantize
-from edgeflow.quant.sqnr import signal_to_noise, tensor_sqnr
+from edgeflow.quant.techniques.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import canonical_operators
 from edgeflow.sw.rewrite import OWN_UNARY

@@ -14,19 +14,19 @@ from canonical_models import linear, model, node, weights
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, InputError, ModelError, ToolchainError
-from edgeflow.quant.bits import LINEAR
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph, origin
-from edgeflow.quant.given import given_format
-from edgeflow.quant.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.observe import observe
+from edgeflow.quant.canonical.graph import FloatGraph, origin
+from edgeflow.quant.canonical.session import FloatSession
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.widths import LINEAR
 from edgeflow.quant.ptq import Quantized, quantize
-from edgeflow.quant.qat.equalize import equalized
-from edgeflow.quant.qat.options import FineTuning
-from edgeflow.quant.qat.tune import Tuned, finetune
-from edgeflow.quant.session import FloatSession
+from edgeflow.quant.techniques.qat.equalize import equalized
+from edgeflow.quant.techniques.qat.options import FineTuning
+from edgeflow.quant.techniques.qat.tune import Tuned, finetune
 from edgeflow.sim.executor import Executor
-from edgeflow.sw import cli
+from edgeflow.sw.cli.main import main as cli
 
 SAMPLES = 256
 Arrays = dict[str, np.ndarray]
@@ -139,7 +139,7 @@ def test_the_loss_falls(tuned: Tuned) -> None:
 
 
 def test_nothing_is_lost_in_translation(tuned: Tuned) -> None:
-    from edgeflow.quant.qat.translate import compare
+    from edgeflow.quant.techniques.qat.translate import compare
 
     held = images(128, seed=5)
     quantized, found = integer(tuned, held)
@@ -154,7 +154,7 @@ def test_a_changed_word_or_format_is_seen(tuned: Tuned) -> None:
     """The comparison can fail."""
     from dataclasses import replace
 
-    from edgeflow.quant.qat.translate import compare
+    from edgeflow.quant.techniques.qat.translate import compare
 
     quantized, _ = integer(tuned, images(32))
     graph = quantized.graph
@@ -194,7 +194,7 @@ def test_bits_are_those_of_the_configuration() -> None:
 
 def test_token_models_learn_their_own_outputs() -> None:
     """Ids, a key mask and a table, with an output that is no class: the float model is the target."""
-    from edgeflow.quant.qat.translate import compare
+    from edgeflow.quant.techniques.qat.translate import compare
 
     rng = np.random.default_rng(7)
     constants: Arrays = {"table": rng.normal(size=(20, 8)).astype(np.float32)}
@@ -222,7 +222,7 @@ def test_relu_networks_come_back_word_by_word() -> None:
     """Brevitas's integers and the executor's, in every tensor that a layer reads."""
     import torch
 
-    from edgeflow.quant.qat.network import evaluating
+    from edgeflow.quant.techniques.qat.network import evaluating
 
     made, rng = rectified(), np.random.default_rng(3)
     arrays = {"x": rng.standard_normal((512, 6)).astype(np.float32)}
@@ -264,7 +264,7 @@ def test_equalizing_changes_no_float_output() -> None:
 
 def test_one_seed_one_result() -> None:
     def content(seed: int) -> bytes:
-        from edgeflow.sw.importer.own import model_bytes
+        from edgeflow.sw.importer.canonical_files import model_bytes
 
         return model_bytes(finetune(transformer(), images(64), None, LOW, FineTuning(epochs=1, seed=seed)).model)
 
@@ -279,13 +279,13 @@ def test_layers_are_quantized_in_hawq_order() -> None:
     assert {name for name, _ in result.order} == set(NAMES)
     assert omegas == sorted(omegas, reverse=True)
     assert result.best > 0
-    from edgeflow.quant.qat.translate import compare
+    from edgeflow.quant.techniques.qat.translate import compare
 
     assert compare(result.network, integer(result, images(32))[0]).differ == 0
 
 
 def test_stages_end_with_every_layer() -> None:
-    from edgeflow.quant.qat.tune import _stage
+    from edgeflow.quant.techniques.qat.tune import _stage
 
     counts = [_stage(step, 40, 4, 10) for step in range(40)]
     assert counts == sorted(counts)
@@ -357,7 +357,7 @@ def test_a_file_keeps_the_formats(tuned: Tuned, tmp_path: Path) -> None:
 def test_a_file_that_was_changed_is_refused(tuned: Tuned, tmp_path: Path) -> None:
     import onnx
 
-    from edgeflow.sw.importer.own import model_bytes
+    from edgeflow.sw.importer.canonical_files import model_bytes
 
     proto = onnx.load_from_string(model_bytes(tuned.model))
     proto.graph.node[-1].op_type = "Strange"

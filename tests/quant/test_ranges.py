@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, dyadic
 from edgeflow.hw.graph import QType
-from edgeflow.quant.config import ObserverName, QuantizationConfig
-from edgeflow.quant.observe import Statistics
-from edgeflow.quant.ranges import (
+from edgeflow.quant.formats.config import ObserverName, QuantizationConfig
+from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.ranges import (
     SCALE_SPREAD,
     affine,
     asymmetric,

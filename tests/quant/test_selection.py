@@ -12,12 +12,12 @@ from canonical_models import linear, model, node, weights
 import edgeflow
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Graph
-from edgeflow.quant.config import SELECTION_WORK, TECHNIQUES, QuantizationConfig
-from edgeflow.quant.conversion import convert
-from edgeflow.quant.decisions import joined
-from edgeflow.quant.float_graph import FloatGraph, output_name
-from edgeflow.quant.observe import observe
+from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.convert.conversion import convert
+from edgeflow.quant.formats.config import SELECTION_WORK, TECHNIQUES, QuantizationConfig
+from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.ptq import quantize
+from edgeflow.quant.techniques.decisions import joined
 
 Arrays = dict[str, Any]
 DIM = 24

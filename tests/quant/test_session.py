@@ -7,7 +7,7 @@ import pytest
 from canonical_models import linear, model
 
 from edgeflow.hw.errors import ModelError
-from edgeflow.quant.session import FloatSession
+from edgeflow.quant.canonical.session import FloatSession
 
 
 def test_a_model_that_cannot_be_loaded_is_one_clear_error() -> None:

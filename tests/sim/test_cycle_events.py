@@ -10,8 +10,8 @@ import pytest
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import load_board
+from edgeflow.sim.cycles.ddr import Ddr, ddr
 from edgeflow.sim.cycles.events import Fetcher, Phase, Schedule, Task, simulate
-from edgeflow.sim.cycles.memory import Ddr, ddr
 
 FETCHER = Fetcher(descriptor=50, queue=4, capacity=256, word_bytes=16)
 FAST = Ddr(shared=1000.0, port=16.0, weights=16.0, latency=40, word_bytes=16, burst_words=64)

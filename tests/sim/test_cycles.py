@@ -19,7 +19,7 @@ from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import make_node, node_macs, unit
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, write_trace
-from edgeflow.sw.lowering import lower, units
+from edgeflow.sw.compiler.lowering import lower, units
 
 CLOCK = 200.0
 KINDS = ("compute", "memory", "fill", "waiting")

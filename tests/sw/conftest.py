@@ -98,7 +98,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="session")
 def tiny_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good build of it; tests read it and leave it alone."""
-    from edgeflow.sw.cli import main
+    from edgeflow.sw.cli.main import main
 
     folder = tmp_path_factory.mktemp("tiny_build") / "build"
     assert main(["--quiet", "compile", str(tiny.model), "--calib", str(tiny.calibration), "-o", str(folder)]) == 0
@@ -121,7 +121,7 @@ class Terminal:
         self._capsys = capsys
 
     def run(self, *arguments: object) -> Outcome:
-        from edgeflow.sw.cli import main
+        from edgeflow.sw.cli.main import main
 
         self._capsys.readouterr()
         status = main([str(a) for a in arguments])

@@ -20,9 +20,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeflow.hw.errors import CalibrationError, OutputError
-from edgeflow.sw import build as build_module
-from edgeflow.sw import pipeline
-from edgeflow.sw.data import read_npz, write_npz
+from edgeflow.sw.files import build as build_module
+from edgeflow.sw.files.arrays import read_npz, write_npz
+from edgeflow.sw.flow import steps
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
@@ -428,8 +428,8 @@ def test_npz_files_round_trip_whole_or_not_at_all(tmp_path: Path) -> None:
 
 INTERRUPT_AT = """
 import os, signal, sys
-import edgeflow.sw.pipeline as pipeline
-from edgeflow.sw.cli import main
+import edgeflow.sw.flow.steps as steps
+from edgeflow.sw.cli.main import main
 when, where = sys.argv[1:3]
 def wrap(name, step):
     def stepped(state):
@@ -439,12 +439,12 @@ def wrap(name, step):
         if (name, "after") == (when, where):
             os.kill(os.getpid(), signal.SIGINT)
     return stepped
-pipeline.STEPS = tuple((name, wrap(name, step)) for name, step in pipeline.STEPS)
+steps.STEPS = tuple((name, wrap(name, step)) for name, step in steps.STEPS)
 sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize(("step", "where"), [*((name, "before") for name, _ in pipeline.STEPS), (pipeline.STEPS[-1][0], "after")])
+@pytest.mark.parametrize(("step", "where"), [*((name, "before") for name, _ in steps.STEPS), (steps.STEPS[-1][0], "after")])
 def test_ctrl_c_at_any_step_leaves_the_old_build(tiny: Tiny, workplace: Path, step: str, where: str) -> None:
     options = ["compile", str(tiny.model), "--board", "zcu102", "-o", str(workplace / "build")]
     command = [sys.executable, "-c", INTERRUPT_AT, step, where, *options]
@@ -456,7 +456,7 @@ def test_ctrl_c_at_any_step_leaves_the_old_build(tiny: Tiny, workplace: Path, st
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
 def test_ctrl_c_in_the_middle_of_the_real_command(tiny: Tiny, workplace: Path, delay: float) -> None:
     np.savez(workplace / "data.npz", tokens=np.random.default_rng(0).normal(size=(20_000, 5, 16)).astype(np.float32))
-    command = [sys.executable, "-m", "edgeflow.sw.cli", "compile", str(tiny.model), "--calib", str(workplace / "data.npz")]
+    command = [sys.executable, "-m", "edgeflow.sw.cli.main", "compile", str(tiny.model), "--calib", str(workplace / "data.npz")]
     child = subprocess.Popen([*command, "-o", str(workplace / "build")], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(workplace.glob(".edgeflow-*")):

@@ -15,21 +15,21 @@ from perceptrons import CLASSES, SAMPLES, perceptron
 from scipy.stats import spearmanr
 
 import edgeflow
-from edgeflow.quant.config import LayerBits
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.hawq.allocate import Cost, Task
-from edgeflow.quant.hawq.budget import parse_budgets
-from edgeflow.quant.hawq.layers import Layer, find_layers, layers_config
-from edgeflow.quant.hawq.objective import Objective
-from edgeflow.quant.hawq.sensitivity import METRICS, measure
-from edgeflow.quant.observe import observe
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.config import LayerBits
+from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.ptq import quantize
-from edgeflow.sw.bits import BitRequest, as_built, choose_bits, exceeded
-from edgeflow.sw.cli import main
-from edgeflow.sw.configure import configure, extended
-from edgeflow.sw.latency import Forms, LatencyTable, Target, accelerators, plain_build, within_latency
-from edgeflow.sw.lowering import lower
-from edgeflow.sw.trials import Candidate, Measurement, Trial, best, decision
+from edgeflow.quant.techniques.hawq.allocate import Cost, Task
+from edgeflow.quant.techniques.hawq.budget import parse_budgets
+from edgeflow.quant.techniques.hawq.layers import Layer, find_layers, layers_config
+from edgeflow.quant.techniques.hawq.objective import Objective
+from edgeflow.quant.techniques.hawq.sensitivity import METRICS, measure
+from edgeflow.sw.cli.main import main
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.search.accelerator import configure, extended
+from edgeflow.sw.search.bit_allocation import BitRequest, as_built, choose_bits, exceeded
+from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision
+from edgeflow.sw.search.latency_tables import Forms, LatencyTable, Target, accelerators, plain_build, within_latency
 
 pytest.importorskip("torch")
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import edgeflow
-from edgeflow.sw import cli, doctor
-from edgeflow.sw.pipeline import STEPS
+from edgeflow.sw.cli import doctor
+from edgeflow.sw.cli.main import main as cli
+from edgeflow.sw.flow.steps import STEPS
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
@@ -29,7 +30,7 @@ HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pyda
 
 
 def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgeflow.sw.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "edgeflow.sw.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
 
 
@@ -43,7 +44,7 @@ def document(terminal: Terminal, *arguments: object, status: int = 0) -> dict[st
 
 def test_help_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from edgeflow.sw.cli import main; status = main(['--help']);"
+        "import sys; from edgeflow.sw.cli.main import main; status = main(['--help']);"
         f"print('LOADED', status, [m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -305,7 +306,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
-        command = [sys.executable, "-m", "edgeflow.sw.cli", "boards"]
+        command = [sys.executable, "-m", "edgeflow.sw.cli.main", "boards"]
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr == ""
 
@@ -313,7 +314,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 @pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
 def test_a_signal_is_one_line(tmp_path: Path, number: signal.Signals, status: int, word: str) -> None:
     program = (
-        "import sys, time, edgeflow; from pathlib import Path; from edgeflow.sw.cli import main\n"
+        "import sys, time, edgeflow; from pathlib import Path; from edgeflow.sw.cli.main import main\n"
         f"edgeflow.open_build = lambda folder: (Path({str(tmp_path / 'ready')!r}).touch(), time.sleep(60))\n"
         "sys.exit(main(['report', 'build']))"
     )
@@ -336,7 +337,7 @@ def test_the_module_runs_as_a_program() -> None:
 def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: Tiny, tmp_path: Path) -> None:
     """On a terminal, progress is drawn on standard error; standard output stays one JSON document."""
     leader, follower = os.openpty()
-    command = [sys.executable, "-m", "edgeflow.sw.cli", "--json", "compile", str(tiny.model), "-o", str(tmp_path / "made")]
+    command = [sys.executable, "-m", "edgeflow.sw.cli.main", "--json", "compile", str(tiny.model), "-o", str(tmp_path / "made")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}) as child:
         os.close(follower)
         drawn = b""
@@ -351,7 +352,7 @@ def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: T
 
 
 def test_text_in_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    from edgeflow.sw.console import Console, facts, table
+    from edgeflow.sw.cli.console import Console, facts, table
 
     def render(out: RichConsole) -> None:
         table(out, ("name",), [("pip install 'edgeflow[exact]'",)])

@@ -12,8 +12,8 @@ from operator_harness import ARCHITECTURES, case_graph, case_inputs, operator_ca
 from edgeflow.hw.lint import lint
 from edgeflow.sim import csim
 from edgeflow.sim.headers import native_include
-from edgeflow.sw.codegen import overlay_sources, write_hls
-from edgeflow.sw.lowering import lower
+from edgeflow.sw.compiler.codegen import overlay_sources, write_hls
+from edgeflow.sw.compiler.lowering import lower
 
 GOLDEN = Path(__file__).parent / "golden"
 ARCHITECTURE = ARCHITECTURES["16x16 axi128"]

@@ -17,12 +17,13 @@ from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fit import SHARE, Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.models.encoders import EncoderShape, encoder
-from edgeflow.quant.config import QuantizationConfig
+from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.cycles import estimate
-from edgeflow.sw.bound import Bound
-from edgeflow.sw.calibration import random_inputs
-from edgeflow.sw.configure import (
+from edgeflow.sw.compiler.lowering import Prepared, lower
+from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.random_data import random_inputs
+from edgeflow.sw.search.accelerator import (
     ROOM,
     SLACK,
     Predicted,
@@ -35,8 +36,7 @@ from edgeflow.sw.configure import (
     token_sizes,
     useful,
 )
-from edgeflow.sw.importer import import_model
-from edgeflow.sw.lowering import Prepared, lower
+from edgeflow.sw.search.latency_bound import Bound
 
 GRAPH = small_network()
 BOARD = load_board("zcu102")

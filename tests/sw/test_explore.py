@@ -15,8 +15,8 @@ import edgeflow
 from edgeflow.hw.boards import load_board
 from edgeflow.hw.errors import ClusterError
 from edgeflow.hw.fit import limits
-from edgeflow.sw import explore as exploration
-from edgeflow.sw.pareto import COSTS, front
+from edgeflow.sw.search import explore as exploration
+from edgeflow.sw.search.pareto import COSTS, front
 
 Run = Any  # the fixture ``terminal``
 SIZES = ("--pi", "8,16", "--po", "16,24,32", "--epilogue", "4,8", "--vector", "4", "--ports", "1")
@@ -29,7 +29,7 @@ def command(tiny: Any, folder: Path, *more: object) -> tuple[object, ...]:
 @pytest.fixture(scope="module")
 def done(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished exploration; tests leave it alone."""
-    from edgeflow.sw.cli import main
+    from edgeflow.sw.cli.main import main
 
     folder = tmp_path_factory.mktemp("explore") / "out"
     assert main(["--quiet", *map(str, command(tiny, folder))]) == 0
@@ -155,7 +155,7 @@ def test_two_processes_find_the_same(terminal: Run, tiny: Any, done: Path, tmp_p
 
 def test_the_default_grid_tries_every_array_that_fits(done: Path) -> None:
     from edgeflow.hw.graph import Graph
-    from edgeflow.sw.configure import spaces
+    from edgeflow.sw.search.accelerator import spaces
 
     graph, board = Graph.load(done / "bits-8"), load_board("ultra96-v2")
     found = exploration.architectures(graph, board, exploration.Grid((200.0,)))

@@ -20,19 +20,19 @@ from onnx import numpy_helper
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.graph import Overflow, QType
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.conversion import Quantized
-from edgeflow.quant.float_graph import FloatGraph, output_name
-from edgeflow.quant.given import give_format
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.convert.conversion import Quantized
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.formats.prequantized import give_format
 from edgeflow.quant.ptq import quantize
-from edgeflow.quant.session import MAXIMUM_IR_VERSION
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.accuracy import float_outputs
-from edgeflow.sw.data import read_npz
 from edgeflow.sw.export import export_qdq, export_qonnx, exporter
+from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.accuracy import float_outputs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "quant"))
 from canonical_models import linear, model, node

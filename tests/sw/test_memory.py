@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeflow.sw.memory import Lifetime, place
+from edgeflow.sw.compiler.lifetimes import Lifetime, place
 
 lifetimes = st.builds(
     lambda lines, first, length: Lifetime(lines, first, first + length),

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
+from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Format, Graph, IntArray, Node, QType, TensorType
+from edgeflow.hw.graph import Format, Graph, Node, QType, TensorType
 from edgeflow.hw.ops import make_node, operator
 from edgeflow.hw.ops.add import Add
 from edgeflow.hw.ops.attention import Attention
@@ -24,10 +25,10 @@ from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines
-from edgeflow.sw.activations import legalize, storages, views
-from edgeflow.sw.lowering import Operand, _Lowering
-from edgeflow.sw.placement import OUTPUT, Blocks, plan, working_set
-from edgeflow.sw.weights import WeightImage
+from edgeflow.sw.compiler.lowering import Operand, _Lowering
+from edgeflow.sw.compiler.placement import OUTPUT, Blocks, plan, working_set
+from edgeflow.sw.compiler.storage import legalize, storages, views
+from edgeflow.sw.compiler.weight_image import WeightImage
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ROWS = 12

@@ -21,13 +21,13 @@ from operator_harness import ARCHITECTURES
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
-from edgeflow.quant.inputs import check_inputs, model_inputs
-from edgeflow.sw import reference
+from edgeflow.quant.formats.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model, masks
-from edgeflow.sw.reference import Reference, hold_to_original, keep_original, reference_of
+from edgeflow.sw.measure import reference
+from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original, reference_of
+from edgeflow.sw.measure.samples import Given, choose_samples
 from edgeflow.sw.rewrite.activations import GeluErf
 from edgeflow.sw.rewrite.linear import FoldIntoLinear, MatMulToLinear
-from edgeflow.sw.samples import Given, choose_samples
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
@@ -366,7 +366,7 @@ def test_zeros_and_ones_compile_and_other_weights_are_refused_afterwards(tmp_pat
 
 
 def test_random_data_draws_masks_that_the_model_has() -> None:
-    from edgeflow.sw.calibration import random_inputs
+    from edgeflow.sw.measure.random_data import random_inputs
 
     drawn = random_inputs(import_model(CASES / "weighted_mean_pool_float.onnx"), 16, 0)
     assert set(np.unique(drawn["w"])) == {0.0, 1.0}

@@ -27,20 +27,20 @@ from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.compensate import LayerErrors
-from edgeflow.quant.conversion import Contribution
-from edgeflow.quant.decisions import Decision, Selection
-from edgeflow.quant.ranges import TensorRange
+from edgeflow.quant.convert.conversion import Contribution
+from edgeflow.quant.formats.ranges import TensorRange
+from edgeflow.quant.techniques.compensate import LayerErrors
+from edgeflow.quant.techniques.decisions import Decision, Selection
 from edgeflow.sim.cycles import estimate
-from edgeflow.sw.lowering import lower, units
+from edgeflow.sw.compiler.lowering import lower, units
+from edgeflow.sw.measure.samples import Samples, Unseen
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
 from edgeflow.sw.report.schema import Search
-from edgeflow.sw.samples import Samples, Unseen
 
 
 @dataclass(frozen=True)
 class Reference:
-    """As edgeflow.sw.reference.Reference."""
+    """As edgeflow.sw.measure.reference.Reference."""
 
     kind: Literal["original", "canonical"] = "original"
     note: str | None = None

@@ -17,15 +17,15 @@ from onnx import helper, numpy_helper
 import edgeflow
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import Graph
-from edgeflow.hw.same import differences
-from edgeflow.quant.config import QuantizationConfig
-from edgeflow.quant.conversion import Quantized
-from edgeflow.quant.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.hw.graph_equality import differences
+from edgeflow.quant.convert.conversion import Quantized
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import quantize
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.data import read_npz
 from edgeflow.sw.export import FORMATS
+from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
 
 Arrays = dict[str, NDArray[Any]]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from edgeflow.hw.errors import ClusterError
-from edgeflow.sw import sweep
-from edgeflow.sw.sweep import run_cluster, run_local
+from edgeflow.sw.search import sweep
+from edgeflow.sw.search.sweep import run_cluster, run_local
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="pip install 'edgeflow[dask]'")
 quiet = pytest.mark.filterwarnings("ignore")  # of other packages, about processes that were killed
@@ -157,7 +157,7 @@ def test_workers_of_another_version_are_refused(cluster: Any, monkeypatch: pytes
         return metadata.version("pip")
 
     monkeypatch.setattr(sweep, "installed_version", elsewhere)
-    monkeypatch.setattr("edgeflow.sw.sweep.metadata.version", lambda _: version)
+    monkeypatch.setattr("edgeflow.sw.search.sweep.metadata.version", lambda _: version)
     with pytest.raises(ClusterError, match=rf"workers of tcp://.* have EdgeFlow .*, not {version}: install the same on all"):
         list(run_cluster(lambda _, job: job, 0, [1], cluster.scheduler_address))
 
@@ -183,6 +183,6 @@ def test_without_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("edgeflow.sw.sweep.importlib.import_module", missing)
+    monkeypatch.setattr("edgeflow.sw.search.sweep.importlib.import_module", missing)
     with pytest.raises(ClusterError, match=r"pip install 'edgeflow\[dask\]'"):
         list(run_cluster(lambda _, job: job, 0, [1], "tcp://127.0.0.1:1"))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
-from edgeflow.sw.weights import WeightImage
+from edgeflow.sw.compiler.weight_image import WeightImage
 
 
 def delivered(image: bytes, segment: tuple[int, int], architecture: Architecture) -> bytes:

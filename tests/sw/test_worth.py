@@ -10,9 +10,9 @@ import pytest
 from perceptrons import perceptron
 
 import edgeflow
-from edgeflow.sw.cli import main
+from edgeflow.sw.cli.main import main
+from edgeflow.sw.flow.plain_build import small_gain
 from edgeflow.sw.report.schema import BitChoice, Bits, BuildFigures, KeptBudget
-from edgeflow.sw.worth import small_gain
 
 SAMPLES = 64  # from which on some are held out
 

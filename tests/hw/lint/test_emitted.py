@@ -11,7 +11,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.lint import Finding, lint
 from edgeflow.hw.ops import instruction_layouts
 from edgeflow.sim.headers import exact_include, native_include
-from edgeflow.sw.codegen import write_overlay
+from edgeflow.sw.compiler.codegen import write_overlay
 
 
 def overlay(folder: Path) -> Path:

@@ -13,8 +13,8 @@ from operator_harness import ARCHITECTURES
 
 import edgeflow
 from edgeflow.models.hugging_face import FAMILIES, TOKENS, Encoder, export, sentences
-from edgeflow.quant.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.sqnr import signal_to_noise
+from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session
 

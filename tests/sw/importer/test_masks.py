@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edgeflow.hw.errors import CalibrationError, ModelError
-from edgeflow.quant.inputs import check_inputs, model_inputs
+from edgeflow.quant.formats.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model
-from edgeflow.sw.reference import hold_to_original
+from edgeflow.sw.measure.reference import hold_to_original
 
 TOKENS, WIDTH = 5, 8
 Build = Callable[[Graph, str], str]

@@ -11,7 +11,7 @@ from graphs import Graph, normal
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeflow.hw.errors import ModelError
-from edgeflow.quant.session import FloatSession
+from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.sw.importer import import_model
 
 TYPES = {"half": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "double": TensorProto.DOUBLE}

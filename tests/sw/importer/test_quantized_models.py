@@ -13,19 +13,19 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, QType
-from edgeflow.quant.config import LayerBits, QuantizationConfig
-from edgeflow.quant.float_graph import FloatGraph
-from edgeflow.quant.given import given_format, made_format, model_warnings
-from edgeflow.quant.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.formats.prequantized import given_format, made_format, model_warnings
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.bits import choose_bits
 from edgeflow.sw.importer import import_model, run, session
+from edgeflow.sw.search.bit_allocation import choose_bits
 
 VIT = Path(__file__).resolve().parents[3] / "examples" / "fashion_mnist_vit"
-Array = NDArray[Any]
 
 
 def sqnr(expected: Array, found: Array) -> float:

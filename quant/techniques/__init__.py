@@ -1,0 +1,1 @@
+"""Techniques that make a quantized network better: compensated rounding, selection, HAWQ, training."""

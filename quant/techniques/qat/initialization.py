@@ -1,0 +1,108 @@
+"""Where training starts: weights that already make up for the quantization of what they read, from calibration data alone.
+
+As post-training quantization does it (quant/techniques/compensate.py), in the network in training: one pass over the calibration
+samples, in which every linear layer, before it computes, is fitted to what the float network makes, and its rounding errors
+compensate each other. A trained weight starts as near to the fitted one as its integer allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
+from edgeflow.quant.canonical.torch_graph import TorchGraph
+from edgeflow.quant.convert.linear import weight_ends
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.observe import valid_tokens
+from edgeflow.quant.formats.widths import LINEAR, Widths
+from edgeflow.quant.techniques.compensate import InputMoments, fitted, input_moments, moments, rounded
+from edgeflow.quant.techniques.qat.network import QuantizedNetwork, evaluating, first_steps
+
+SAMPLE_BYTES = 1 << 30  # of all values of the samples that the pass holds
+INSIDE = 0.45  # of a step, that a weight may be from what its integer stands for
+
+
+def compensate(network: QuantizedNetwork, arrays: Mapping[str, NDArray[Any]], config: QuantizationConfig) -> None:
+    """Give the layers of fewer than 8 bits (those that ``config.rounding`` says) their first weights, steps and biases.
+
+    ``arrays`` are checked model inputs; as many samples are used as fit into memory.
+    """
+    graph = network.graph
+    values = sum(int(np.prod([size for size in node.outputs[0].shape or () if isinstance(size, int)])) for node in graph.nodes)
+    count = max(1, SAMPLE_BYTES // (8 * max(values, 1)))  # float32, in both networks
+    few = {name: array[:count] for name, array in arrays.items()}
+    inputs = {name: torch.from_numpy(np.array(array)) for name, array in few.items()}
+    wanted = [output_name(node) for node in graph.nodes]
+    with torch.no_grad():
+        expected = {**inputs, **TorchGraph(graph).run(inputs, wanted).values}
+    with evaluating(network):
+        network(inputs, (), visit=_Start(network, Widths(graph, config), config, expected, valid_tokens(graph, few)))
+
+
+class _Start:
+    """Called for every linear layer with the place of its node, its input and all values so far."""
+
+    def __init__(
+        self,
+        network: QuantizedNetwork,
+        widths: Widths,
+        config: QuantizationConfig,
+        expected: Mapping[str, Tensor],
+        valid: NDArray[np.bool_] | None,
+    ) -> None:
+        self._network, self._widths, self._config = network, widths, config
+        self._expected = expected
+        self._valid = None if valid is None else torch.from_numpy(valid)
+        self._done: set[int] = set()
+        self._inputs: tuple[str, InputMoments] | None = None
+
+    def __call__(self, place: int, x: Tensor, values: Mapping[str, Tensor]) -> None:
+        network = self._network
+        node, index = network.graph.nodes[place], network.place[place]
+        if index in self._done or not self._widths.compensated(node):
+            return
+        self._done.add(index)
+        source = required_input(node, 0)
+        if self._inputs is None or self._inputs[0] != source or node.op_type == "PatchEmbed":
+            self._inputs = source, input_moments(self._rows(x))
+        inputs = self._inputs[1]
+        output = self._expected[output_name(node)]
+        lost = self._lost(node, values) if self._config.input_correction else None
+        seen = moments(inputs, self._rows(output if lost is None else output + lost))
+        layer = network.layer(place)
+        weight = layer.weight.detach().numpy().astype(np.float64)
+        if self._config.input_correction:
+            weight = fitted(weight, seen)
+        step = first_steps(weight, np.diag(inputs.covariance), layer.bits)
+        q = rounded(weight, step, weight_ends(layer.bits), inputs)
+        near = np.clip(weight, (q - INSIDE) * step[:, None], (q + INSIDE) * step[:, None])
+        bias = layer.bias.detach().numpy().astype(np.float64)
+        if self._config.bias_correction:
+            bias = seen.mean - (q * step[:, None]) @ inputs.mean
+        layer.begin(near, bias, step)
+
+    def _lost(self, node: ir.Node, values: Mapping[str, Tensor]) -> Tensor | None:
+        """What the other operand of an addition of the output lacks."""
+        graph: FloatGraph = self._network.graph
+        use = graph.sole_use(output_name(node))
+        if use is None or use.node.op_type != "Add":
+            return None
+        other = required_input(use.node, 1 - use.index)
+        maker = graph.producers.get(other)
+        if maker is None or maker.op_type in LINEAR or other not in values or values[other].shape != self._expected[other].shape:
+            return None
+        return self._expected[other] - values[other]
+
+    def _rows(self, value: Tensor) -> NDArray[np.float32]:
+        """Rows ``(n, C)`` of a value without the tokens that the key mask excludes."""
+        if self._valid is not None and value.ndim >= 3 and value.shape[1] == self._valid.shape[1]:
+            value = value[self._valid]
+        found: NDArray[np.float32] = value.reshape(-1, value.shape[-1]).numpy()
+        return found

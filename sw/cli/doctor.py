@@ -1,0 +1,155 @@
+"""``edgeflow doctor``: what this machine has of what EdgeFlow can use, what each thing is for and how to get it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflow.hw.errors import EdgeFlowError
+from edgeflow.sw.cli.console import table
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+REQUIRED = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnx-ir",
+    "onnxscript",
+    "jinja2",
+    "pydantic",
+    "typer",
+    "rich",
+    "matplotlib",
+    "numba",
+    "threadpoolctl",
+)
+"""Distributions without which nothing works."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for: whether it was found, its version or what is wrong, what it is for and how to get it."""
+
+    name: str
+    found: bool
+    detail: str
+    purpose: str
+    remedy: str
+    required: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look for everything."""
+    return [
+        _python(),
+        *(_package(name, "compiling, simulating and reporting", f"pip install {name}", required=True) for name in REQUIRED),
+        _compiler(),
+        _cache(),
+        _headers(),
+        _package("libclang", "checking that the HLS C++ can be synthesized", "pip install 'edgeflow[lint]'"),
+        _package("torch", "training the reference models", "pip install 'edgeflow[train]'"),
+        _package("brevitas", "quantization-aware training", "pip install 'edgeflow[qat]'"),
+        _tool("vitis_hls", "synthesizing the HLS C++", "install AMD Vitis HLS and source its settings64.sh"),
+        _tool("vivado", "making a bitstream", "install AMD Vivado and source its settings64.sh"),
+        _vnni(),
+    ]
+
+
+def draw(out: RichConsole, findings: list[Finding]) -> None:
+    """One line for each finding."""
+    rows = []
+    for finding in findings:
+        state = "ok" if finding.found else "MISSING" if finding.required else "absent"
+        rows.append((state, finding.name, finding.detail, finding.purpose, "" if finding.found else finding.remedy))
+    table(out, ("state", "what", "found", "for", "how to get it"), rows)
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= (3, 11)
+    return Finding("Python", ok, platform.python_version(), "running EdgeFlow", "install Python 3.11 or newer", required=True)
+
+
+def _package(name: str, purpose: str, remedy: str, *, required: bool = False) -> Finding:
+    """Look for a distribution without importing it."""
+    try:
+        return Finding(name, True, metadata.version(name), purpose, remedy, required)
+    except metadata.PackageNotFoundError:
+        return Finding(name, False, "not installed", purpose, remedy, required)
+
+
+def _tool(name: str, purpose: str, remedy: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(name, path is not None, path or "not on PATH", purpose, remedy)
+
+
+def _attempt(name: str, check: Callable[[], str], purpose: str, remedy: str, *, required: bool = False) -> Finding:
+    try:
+        return Finding(name, True, check(), purpose, remedy, required)
+    except (EdgeFlowError, OSError) as error:
+        return Finding(name, False, str(error), purpose, remedy, required)
+
+
+def _compiler() -> Finding:
+    def check() -> str:
+        from edgeflow.sim.csim import compiler
+
+        command = compiler()
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.cpp"
+            source.write_text('#include <cstdint>\nextern "C" int64_t probe() { return 42; }\n')
+            build = [command, "-std=c++14", "-O1", "-fPIC", "-shared", "-o", str(source.with_suffix(".so")), str(source)]
+            done = subprocess.run(build, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise OSError(f"{command} does not compile a small program: {done.stderr.strip().splitlines()[-1:]}")
+        version = subprocess.run([command, "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+        return f"{command} {version}"
+
+    return _attempt("C++ compiler", check, "C simulation: verify, simulate --engine csim", "apt-get install g++")
+
+
+def _headers() -> Finding:
+    def check() -> str:
+        from edgeflow.sim.headers import exact_include
+
+        exact_include()
+        return f"hls4ml {metadata.version('hls4ml')}"
+
+    return _attempt("exact ap_int headers", check, "C simulation with --exact", "pip install 'edgeflow[exact]'")
+
+
+def _cache() -> Finding:
+    def check() -> str:
+        from edgeflow.sim.csim import cache_folder
+
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+
+    remedy = "make it writable, or set EDGEFLOW_CACHE to a folder that is"
+    return _attempt("cache folder", check, "keeping compiled C simulations", remedy)
+
+
+def _vnni() -> Finding:
+    purpose = "onnxruntime's own 8-bit kernels; EdgeFlow does not need it"
+    remedy = "without it onnxruntime's u8s8 products saturate: compare against its QDQ graph with optimisations off"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return Finding("CPU VNNI", False, "unknown on this system", purpose, remedy)
+    found = "vnni" in flags
+    return Finding("CPU VNNI", found, "present" if found else "absent", purpose, remedy)

@@ -1,0 +1,126 @@
+"""The ``edgeflow`` command: starts fast, and ends with a clear line and exit status whatever happens.
+
+Exit status: 0 done; 1 a check that was asked for failed; 2 the input is wrong; 70 an error inside EdgeFlow; 130 interrupted; 143
+terminated. Errors are one line on standard error, ``error: ...``. With ``--json`` standard output is one JSON document: the
+command's result or ``{"error": {"type", "message", "exit_status"}}``. ``EDGEFLOW_DEBUG=1`` shows tracebacks and warnings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+
+from edgeflow.hw.errors import EdgeFlowError
+
+INTERNAL = 70
+INTERRUPTED = 130
+TERMINATED = 143
+_GLOBAL = ("--quiet", "-q", "--json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; ``arguments`` are the process's own unless given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = os.environ.get("EDGEFLOW_DEBUG", "0") not in ("", "0")
+    as_json = "--json" in given
+    try:
+        with _terminable(), warnings.catch_warnings():
+            if not debug and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            status = _run(_global_first(given) or ["--help"])
+            sys.stdout.flush()
+            return status
+    except EdgeFlowError as error:
+        return _fail(error, str(error), error.exit_status, as_json, debug)
+    except KeyboardInterrupt as error:
+        return _fail(error, "interrupted", INTERRUPTED, as_json, debug)
+    except _Terminated as error:
+        return _fail(error, "terminated", TERMINATED, as_json, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError as error:
+        return _fail(error, "out of memory: give fewer samples, or use a machine with more", 2, as_json, debug)
+    except Exception as error:
+        if (message := _usage(error)) is not None:
+            return _fail(error, message, 2, as_json, debug)
+        text = f"internal error: {type(error).__name__}: {error}; please report it"
+        hint = "" if debug else ", and run again with EDGEFLOW_DEBUG=1 for the traceback"
+        return _fail(error, text + hint, INTERNAL, as_json, debug)
+
+
+def _run(arguments: list[str]) -> int:
+    import typer.main
+
+    from edgeflow.sw.cli.commands import app
+
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("edgeflow", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _global_first(arguments: list[str]) -> list[str]:
+    """The arguments with the options that hold for every command moved to the front, where typer expects them."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    moved = [a for a in arguments[:end] if a in _GLOBAL]
+    return [*moved, *(a for i, a in enumerate(arguments) if i >= end or a not in _GLOBAL)]
+
+
+def _usage(error: Exception) -> str | None:
+    """What a usage error of the command line parser says, with where to look; None for any other exception."""
+    text = getattr(error, "format_message", None)
+    if text is None:
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "edgeflow"
+    message = " ".join(str(text()).split()).rstrip(".")
+    return f"{message[:1].lower()}{message[1:]} ({path} --help tells what it takes)"
+
+
+def _fail(error: BaseException, message: str, status: int, as_json: bool, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    line = " ".join(message.split("\n"))
+    with contextlib.suppress(BrokenPipeError):
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        if as_json:
+            kind = type(error).__name__.lstrip("_")
+            print(json.dumps({"error": {"type": kind, "message": line, "exit_status": status}}, indent=1), flush=True)
+    return status
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: unwinds like Ctrl-C, so that unfinished output is removed."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception while the block runs (in the main thread; signals reach no other)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""Results of commands drawn for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflow.sw.cli.console import facts, table
+from edgeflow.sw.search.pareto import COSTS, front
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from edgeflow.hw.boards import Board
+    from edgeflow.sw.flow.verification import Verification
+    from edgeflow.sw.search.explore import Exploration
+
+ORIGINS = {
+    "held_out": "held out of the calibration data",
+    "test": "of test data",
+    "calibration": "of the calibration data, which say little of unseen data",
+    "random": "of random data, which mean nothing",
+    "given": "given",
+}
+_RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
+
+
+def _accelerator(report: Mapping[str, Any]) -> str:
+    """Its sizes, and how it was chosen."""
+    sizes, search = report["accelerator"], report["search"]
+    text = f"{sizes['pi']} x {sizes['po']} multiplies a cycle"
+    if search is None:
+        return text
+    proof = "none is more than 2 % faster" if search["proven"] else "not all that might be faster were simulated"
+    return f"{text}; {search['simulated']:,} of {search['bounded']:,} candidates simulated, {proof}"
+
+
+def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
+    """What a build is and what it will do, in a few lines."""
+    accuracy = report["accuracy"]
+    rows = [
+        ("model", str(report["model"])),
+        ("board", f"{report['board']} at {report['clock_mhz']:g} MHz"),
+        ("multiply-adds", f"{report['macs']:,}"),
+        ("cycles", f"{report['cycles']:,} (predicted)"),
+        ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
+        ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
+        ("accelerator", _accelerator(report)),
+        ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
+        ("calibration", _calibration(report["calibration"])),
+    ]
+    rows.append(("reference", _reference(report["reference"])))
+    if accuracy["meaningful"]:
+        rows.append(("tested on", f"{accuracy['samples']:,} samples {ORIGINS[accuracy['data']]}"))
+        rows.append(("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})))
+        if accuracy["top1_agreement"] is not None:
+            rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
+        if accuracy["top1_accuracy"] is not None:
+            floats = f"{100 * accuracy['float_top1_accuracy']:.2f} %"
+            rows.append(("top-1 accuracy", f"{100 * accuracy['top1_accuracy']:.2f} % (float model: {floats})"))
+    else:
+        rows.append(("accuracy", accuracy["note"]))
+    rows += _bits(report["bits"])
+    rows += [("techniques", text) for text in _techniques(report["quantization"]["selection"])]
+    rows += [("warning", text) for text in report["warnings"]]
+    rows.append(("report", str(folder / "report.html")))
+    facts(out, rows)
+
+
+def _techniques(selection: Mapping[str, Any] | None) -> list[str]:
+    """What became of the techniques of quantization that were not kept everywhere."""
+    if selection is None:
+        return []
+    lines = []
+    for line in selection["decisions"]:
+        count, sites = len(line["left_out"]), line["sites"]
+        if count:
+            where = "everywhere" if count == sites else f"at {count} of {sites} tensors"
+            lines.append(f"{line['technique']} left out {where}: the outputs' error is smaller without")
+    return [*lines, *([selection["note"]] if selection["note"] else [])]
+
+
+def fine_tuned(out: RichConsole, file: Path, document: Mapping[str, Any]) -> None:
+    """The epochs of quantization-aware training, and where the model is."""
+    rows = [
+        (
+            f"{epoch['epoch']}{' (kept)' if epoch['epoch'] == document['best'] else ''}",
+            "" if not epoch["epoch"] else f"{epoch['loss']:.4f}",
+            f"{epoch['validation_loss']:.4f}",
+            "" if epoch["top1"] is None else f"{100 * epoch['top1']:.2f} %",
+        )
+        for epoch in document["epochs"]
+    ]
+    table(out, ("epoch", ">training loss", ">validation loss", ">validation top-1"), rows)
+    facts(out, [("samples", f"{document['samples']:,} in {document['seconds']:.0f} s"), ("written to", str(file))])
+
+
+def layers(out: RichConsole, report: Mapping[str, Any]) -> None:
+    """One line for each layer."""
+    rows = [
+        (
+            str(layer["name"]),
+            str(layer["op"]),
+            f"{layer['macs']:,}",
+            f"{layer['cycles']:,}",
+            _blank(layer["weight_bits"]),
+            _blank(layer["activation_bits"]),
+            _blank(layer["sqnr_db"], ".1f"),
+        )
+        for layer in report["layers"]
+    ]
+    table(out, ("layer", "operator", ">MACs", ">cycles", ">weight bits", ">activation bits", ">SQNR dB"), rows)
+
+
+def compared(out: RichConsole, result: Verification) -> None:
+    """What ``verify`` found; tensors only where words differ."""
+    headers = "exact ap_int headers" if result.exact else "native integers"
+    rows = [
+        ("samples", f"{result.samples} {ORIGINS[result.origin]}"),
+        (
+            "NumPy against C++",
+            f"{result.differing:,} of {result.words:,} words differ ({len(result.tensors)} tensors, {headers})",
+        ),
+        ("SQNR against float", _decibels(result.sqnr_db)),
+        ("reference", result.reference),
+    ]
+    if result.top1_agreement is not None:
+        rows.append(("top-1 agreement", f"{100 * result.top1_agreement:.2f} % with the float model"))
+    rows += [("warning", text) for text in result.warnings]
+    rows.append(("verdict", "passed" if result.passed else "FAILED"))
+    facts(out, rows)
+    wrong = [t for t in result.tensors if t.differing or not t.words]
+    if wrong:
+        lines = [(t.name, f"{t.words:,}", f"{t.differing:,}", _first(t.first) if t.words else "never compared") for t in wrong]
+        table(out, ("tensor", ">words", ">differing", "first difference"), lines)
+
+
+def board_rows(boards: Sequence[Board]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the list of boards."""
+    names = ("dsp", "lut", "bram36", "uram")
+    columns = ("board", "part", *(f">{name.upper()}" for name in names), ">MHz", ">GB/s")
+    rows = []
+    for board in boards:
+        sizes = (f"{getattr(board, name):,}" for name in names)
+        rows.append((board.name, board.part, *sizes, f"{board.clock_mhz:g}", f"{board.ddr_gb_s:g}"))
+    return columns, rows
+
+
+def board_figures(board: Board) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    """Columns and rows of one board's figures with their sources, and its name."""
+    figures = board.model_dump(exclude={"sources", "name", "title", "aliases", "family"})
+    rows: list[tuple[str, ...]] = [
+        (name, f"{value:,}" if isinstance(value, int) else str(value), board.sources[name]) for name, value in figures.items()
+    ]
+    return ("figure", "value", "source"), rows, f"{board.title} ({board.name})"
+
+
+def _resource(name: str, resource: Mapping[str, Any]) -> str:
+    used = resource["used"]
+    return f"{name.upper()} {'unknown' if used is None else f'{used:,}'} of {resource['available']:,}"
+
+
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    samples, held_out = calibration["samples"], calibration["held_out"]
+    if calibration["data"] == "random":
+        return "random data; give real samples with --calib DATA.npz"
+    return f"{samples:,} sample{'s' if samples > 1 else ''}{f', {held_out:,} more held out' if held_out else ''}"
+
+
+def _bits(bits: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """How bits were chosen, what the budgets refer to, and what bits below 8 bought."""
+    if bits is None:
+        return []
+    rows = []
+    if bits["choice"] is not None:
+        rows.append(("bits", bits["choice"]["decision"]))
+        for b in bits["choice"]["budgets"]:
+            limit = f"limit {b['limit']:,.6g} {b['unit']} (reference {b['reference']:,.6g}: {b['reference_is']})"
+            rows.append((f"budget {b['name']}", f"{b['reached']:,.6g} {b['unit']} reached, {limit}"))
+    if bits["bought"] is not None:
+        rows.append(("against 8 bits", bits["bought"]))
+    if bits["note"] is not None:
+        rows.append(("against 8 bits", bits["note"]))
+    return rows
+
+
+def _reference(reference: Mapping[str, Any]) -> str:
+    return str(reference["kind"]) if reference["note"] is None else f"{reference['kind']} ({reference['note']})"
+
+
+def _decibels(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'exact' if value is None else f'{value:.1f} dB'}" for name, value in values.items())
+
+
+def _blank(value: float | None, form: str = "") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _first(first: tuple[tuple[int, ...], int, int] | None) -> str:
+    if first is None:
+        return ""
+    (sample, *index), expected, found = first
+    return f"sample {sample}, index {tuple(index)}: NumPy {expected}, C++ {found}"
+
+
+def explored(out: RichConsole, found: Exploration) -> None:
+    """The front against DSP slices for a terminal, and where everything lies."""
+    running = [p for p in found.document["points"] if p["runs"]]
+    best = front(running, COSTS["dsp"][1])
+    rows = [
+        (
+            f"{p['pi']} x {p['po']}",
+            *(str(p[name]) for name in ("epilogue", "vector", "weight_ports")),
+            f"{p['clock_mhz']:g}",
+            *(f"{p['resources'][name]:,}" for name in ("dsp", "lut", "bram36")),
+            f"{p['latency_ms']:.3f}",
+            f"{100 * p['mac_utilization']:.1f}",
+        )
+        for p in best
+    ]
+    columns = ("array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC utilization %")
+    table(out, columns, rows, "front of predicted latency against DSP slices")
+    lines = [("points", f"{len(found.points)}, {found.resumed} of them known before")]
+    if len(running) < len(found.points):
+        lines.append(("cannot run", f"{len(found.points) - len(running)} of them; pareto.json says why"))
+    facts(out, [*lines, ("written to", str(found.folder))])

@@ -1,0 +1,1 @@
+"""From the integer graph to a program: storage, memory planning, lowering, weight image, code generation."""

@@ -1,0 +1,145 @@
+"""Code generation: the HLS project of an accelerator, from the header library and templates.
+
+Generated text is only constants, instruction formats and calls; every algorithm is a header under ``hw/include/edgeflow``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, storage_bytes
+from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.ops import instruction_layouts, registry, unit
+from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
+from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
+
+OVERLAY_TEMPLATES = ("edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp", "edgeflow_top.cpp", "csim.cpp")
+ARRAY_UNITS = ("linear", "attention", "layernorm")  # instructions that the array runs, where there is one
+INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
+
+
+def _environment() -> jinja2.Environment:
+    from edgeflow import hw
+
+    folder = Path(hw.__file__).resolve().parent / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["camel"] = lambda name: "".join(part.capitalize() for part in name.split("_"))
+    return environment
+
+
+def constants(architecture: Architecture) -> list[tuple[str, int]]:
+    """Static sizes for the generated configuration: the architecture's own, then those of its units."""
+    names = ("pi", "po", "epilogue", "slots", "vector", "axi_bits", "weight_ports", "narrow_lines", "wide_lines", "max_channels")
+    found = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
+    for cls in (*registry().values(), *(unit(layout) for layout in instruction_layouts())):
+        if cls.instruction.name in architecture.units:
+            found |= cls.template_arguments(architecture)
+    return list(found.items())
+
+
+def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:
+    """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
+    units = set(architecture.units)
+    array = bool(units & {"linear", "attention"})
+    # The array decodes all of its instructions, whichever a model uses.
+    known = units | set(ARRAY_UNITS) if array else units
+    layouts = [layout for layout in instruction_layouts() if layout.name in known]
+    words = LINE_BYTES // architecture.word_bytes
+    depth = {"program": INSTRUCTION_LIMIT * DESCRIPTOR_BYTES // architecture.word_bytes, "weights": 1 << 20, "memory": 1 << 20}
+    count = INSTRUCTION_LIMIT
+    if program is not None:
+        count = len(program.steps)
+        depth = {
+            "program": count * DESCRIPTOR_BYTES // architecture.word_bytes,
+            "weights": len(program.weights) // architecture.word_bytes,
+            "memory": program.external_lines * words,
+        }
+    values = {
+        "version": metadata.version("edgeflow"),
+        "constants": constants(architecture),
+        "layouts": layouts,
+        "array": array,
+        "array_units": ARRAY_UNITS,
+        "buffers": "bram" if architecture.block_buffers else "lutram",
+        "headers": sorted({unit(layout).header for layout in layouts}),
+        "instruction_words": INSTRUCTION_WORDS,
+        "stream_word": STREAM_WORD,
+        "instruction_count": count,
+        "ports": architecture.weight_ports,
+        "stream_depth": architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
+        "depth": depth,
+    }
+    environment = _environment()
+    return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
+
+
+def write_overlay(folder: Path, architecture: Architecture, program: Program | None = None) -> None:
+    """The accelerator's C++ sources and a copy of the header library (without the native ``ap_int.h``)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in overlay_sources(architecture, program).items():
+        (folder / name).write_text(text)
+    target = folder / "include" / "edgeflow"
+    target.mkdir(parents=True, exist_ok=True)
+    for header in sorted((INCLUDE / "edgeflow").glob("*.hpp")):
+        shutil.copyfile(header, target / header.name)
+
+
+def write_hls(
+    folder: Path,
+    program: Program,
+    *,
+    part: str,
+    clock_mhz: float,
+    samples: Sequence[tuple[Mapping[str, IntArray], Mapping[str, IntArray]]],
+) -> None:
+    """A whole HLS project: sources, Tcl, testbench and its golden data.
+
+    ``samples``: for each, the integer inputs and the expected integer outputs by name, in per-sample shape.
+    """
+    write_overlay(folder, program.architecture, program)
+    values: dict[str, Any] = {
+        "version": metadata.version("edgeflow"),
+        "part": part,
+        "period_ns": f"{1000 / clock_mhz:.3f}",
+        "samples": len(samples),
+        "memory_lines": program.external_lines,
+        "ports": program.architecture.weight_ports,
+        "weight_lines": len(program.weights) // LINE_BYTES,
+        "instruction_count": len(program.steps),
+        "data_folder": "data",
+    }
+    environment = _environment()
+    for name in ("testbench.cpp", "run_hls.tcl"):
+        (folder / name).write_text(environment.get_template(f"{name}.j2").render(values))
+    data = folder / "data"
+    data.mkdir()
+    (data / "program.bin").write_bytes(program.encode())
+    (data / "weights.bin").write_bytes(program.weights)
+    places = {a.tensor: a for a in program.allocations}
+    for n, (inputs, outputs) in enumerate(samples):
+        (data / f"input_{n}.bin").write_bytes(b"".join(_record(places[name], inputs[name]) for name in program.inputs))
+        records = [
+            _record(places[name], outputs[name])
+            + pack_rows(_all_ones(places[name]), places[name].format, places[name].storage).tobytes()
+            for name in program.outputs
+        ]
+        (data / f"output_{n}.bin").write_bytes(b"".join(records))
+
+
+def _record(place: Allocation, value: IntArray) -> bytes:
+    return struct.pack("<2I", place.external or 0, place.lines) + pack_rows(value, place.format, place.storage).tobytes()
+
+
+def _all_ones(place: Allocation) -> IntArray:
+    ones = -1 if place.signed else (1 << 8 * storage_bytes(place.bits)) - 1
+    return np.full(place.shape, ones, dtype=np.int64)

@@ -1,0 +1,77 @@
+"""What an export needs of a quantized model, as it lies in a build folder beside the integer graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.graph import Graph, QType
+from edgeflow.quant.convert.builder import Correspondence
+
+FILE = "correspondence.json"
+
+
+class Described(Protocol):
+    """An integer graph and what its tensors stand for in the float model, such as a Quantized."""
+
+    @property
+    def graph(self) -> Graph:
+        """The integer graph."""
+
+    @property
+    def correspondence(self) -> Mapping[str, Correspondence]:
+        """The float tensor behind every integer tensor that has one."""
+
+    @property
+    def indices(self) -> Mapping[str, QType]:
+        """The format in which a linear layer's output indexes the table of the function behind it, by that output."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The same, read from a build folder."""
+
+    graph: Graph
+    correspondence: Mapping[str, Correspondence]
+    indices: Mapping[str, QType]
+
+
+def write_correspondence(folder: Path, quantized: Described) -> None:
+    """Write what :func:`read_correspondence` needs."""
+    tensors = {
+        tensor: {
+            "value": known.name,
+            "channels": None if known.channels is None else known.channels.tolist(),
+            "offset": None if known.offset is None else known.offset.tolist(),
+        }
+        for tensor, known in quantized.correspondence.items()
+    }
+    indices = {
+        value: {"bits": q.bits, "signed": q.signed, "scale": q.scale, "zero_point": q.zero_point}
+        for value, q in quantized.indices.items()
+    }
+    (folder / FILE).write_text(json.dumps({"tensors": tensors, "indices": indices}, indent=1) + "\n")
+
+
+def read_correspondence(folder: Path, graph: Graph) -> Stored:
+    """The integer graph of a build folder with what its tensors stand for; InputError where that is not there."""
+    file = folder / FILE
+    if not file.is_file():
+        raise InputError(f"build {folder} lacks {FILE}: compile the model again")
+    document: dict[str, Any] = json.loads(file.read_text())
+    correspondence = {
+        tensor: Correspondence(
+            known["value"],
+            None if known["channels"] is None else np.asarray(known["channels"], np.int64),
+            None if known["offset"] is None else np.asarray(known["offset"], np.float64),
+        )
+        for tensor, known in document["tensors"].items()
+    }
+    indices = {value: QType(**fields) for value, fields in document["indices"].items()}
+    return Stored(graph, correspondence, indices)

@@ -1,0 +1,104 @@
+"""Which integer tensor stands behind every reading of the float model, found by walking the integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeflow.hw.graph import Graph, Node, QType
+from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
+from edgeflow.quant.convert.builder import Correspondence
+from edgeflow.quant.formats.widths import LINEAR
+
+RESIDUAL = 4  # input of an integer linear layer
+_TRANSPARENT = ("requantize", "patches")  # what they make of a tensor without a name of its own stands for the same value
+
+
+@dataclass(frozen=True)
+class Readings:
+    """A canonical float model beside its integer graph."""
+
+    model: FloatGraph
+    graph: Graph
+    correspondence: Mapping[str, Correspondence]
+
+    @cached_property
+    def makers(self) -> dict[str, Node]:
+        """The integer node that makes each tensor."""
+        return {node.output: node for node in self.graph.nodes}
+
+    @cached_property
+    def _first(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for tensor in (*self.graph.inputs, *self.makers):
+            if tensor in self.correspondence:
+                value = self.correspondence[tensor].name
+                if value == tensor or value not in found:
+                    found[value] = tensor
+        return found
+
+    def tensor(self, value: str) -> str | None:
+        """The tensor that carries a float value for its readers; None where there is none (masks, what a layer absorbs).
+
+        It has the value's name, or is the first that stands for it. Others are copies of it, or a sum before its rounding.
+        """
+        return self._first.get(value)
+
+    def value(self, tensor: str) -> str | None:
+        """The float value that a tensor stands for."""
+        if tensor in self.correspondence:
+            return self.correspondence[tensor].name
+        maker = self.makers.get(tensor)
+        return self.value(maker.inputs[0]) if maker is not None and maker.op in _TRANSPARENT else None
+
+    def format(self, tensor: str) -> QType:
+        """The format of a tensor for the channels of the model; one scale where all channels have the same."""
+        qtype = self.channel_format(tensor)
+        return qtype if np.ptp(qtype.scales) else replace(qtype, scale=float(qtype.scales.flat[0]))
+
+    def channel_format(self, tensor: str) -> QType:
+        """The format of a tensor for the channels of the model, with a scale for each where the tensor has that."""
+        qtype = self.graph.tensors[tensor].qtype
+        scales, known = qtype.scales, self.correspondence.get(tensor)
+        if not scales.ndim or known is None or known.channels is None:
+            return qtype
+        return replace(qtype, scale=tuple(map(float, scales[known.channels])))
+
+    def maker(self, node: ir.Node) -> Node | None:
+        """The integer node that computes a float node, or the layer that absorbs it; None for constants."""
+        output = output_name(node)
+        tensor = self.tensor(output)
+        if tensor is None:
+            use = self.model.sole_use(output)
+            return self.maker(use.node) if use is not None and node.op_type in LINEAR else None
+        found = self.makers[tensor]
+        while found.op == "requantize" and self.value(found.inputs[0]) == output:  # a sum made in more bits
+            found = self.makers[found.inputs[0]]
+        if node.op_type == "Attention" and found.op != "attention":  # padded heads: a copy without the padding
+            return self.makers[found.inputs[0]]
+        return found
+
+    def operand(self, node: ir.Node, index: int) -> str | None:
+        """The tensor that stands for input ``index`` of a float node; None where the node reads the float value itself."""
+        maker = self.maker(node)
+        if maker is None:
+            return None
+        if node.op_type in LINEAR or maker.op == "table":
+            x = maker.inputs[0]
+            known = x in self.correspondence or x not in self.makers
+            return x if known else self.makers[x].inputs[0]  # behind patches, or the index of a table
+        if node.op_type == "Attention":
+            return maker.inputs[index] if index < 3 else None
+        if maker.op == "concat":
+            return maker.inputs[index]
+        name, inputs = required_input(node, index), maker.inputs
+        if maker.op == "linear":
+            inputs = inputs[RESIDUAL : RESIDUAL + 1] if maker.attributes["has_residual"] else ()
+        if self.model.constant(name) is not None:
+            wide = maker.op in ("add", "multiply", "linear")
+            return next((tensor for tensor in inputs if tensor in self.graph.constants), None) if wide else None
+        return next((tensor for tensor in inputs if self.value(tensor) == name), None)

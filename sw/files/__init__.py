@@ -1,0 +1,1 @@
+"""Files: arrays by tensor name, and the build folder."""

@@ -1,0 +1,356 @@
+"""The pipeline from a model file to a build folder: one readable list of named steps.
+
+Each step leaves its product as a file in the build folder. With ``EDGEFLOW_CHECK=1`` the integer graph's verifier runs again after
+every step from quantization on; with ``EDGEFLOW_CHECK=2`` the lowered program is also simulated in C++ against NumPy before the
+build is handed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.boards import Board
+from edgeflow.hw.errors import InputError, VerificationError
+from edgeflow.hw.fit import SHARE, excess
+from edgeflow.hw.program import Program
+from edgeflow.hw.progress import Progress
+from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.ptq import Quantized, quantize
+from edgeflow.sim import csim
+from edgeflow.sim.compare import compare
+from edgeflow.sim.cycles import estimate
+from edgeflow.sim.executor import Executor
+from edgeflow.sw.compiler.codegen import write_hls
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.export import export_qdq, write_correspondence
+from edgeflow.sw.files.arrays import write_npz
+from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
+from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
+from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.accuracy import Accuracy, evaluate
+from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original
+from edgeflow.sw.measure.samples import Given, Samples, choose_samples
+from edgeflow.sw.report import ReportInputs, write_report
+from edgeflow.sw.report.schema import Bits, BuildFigures, Search
+from edgeflow.sw.search.accelerator import choose, extended
+from edgeflow.sw.search.bit_allocation import BitChoice, BitRequest, as_built, choose_bits, exceeded, write_bits
+from edgeflow.sw.search.latency_tables import Target
+
+GOLDEN_SAMPLES = 8  # kept in the build for `verify`
+TESTBENCH_SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    model: Path
+    board: Board
+    output: Path
+    calibration: Given | None
+    config: QuantizationConfig
+    dims: Mapping[str, int]
+    architecture: Architecture | None  # a given overlay, or None to choose one for the board
+    clock_mhz: float
+    seed: int
+    test: Given | None = None  # data that measures accuracy, instead of a part of the calibration data
+    sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
+    share: float = SHARE  # of every resource of the board, that the accelerator may take
+    bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
+
+
+@dataclass
+class State:
+    """What the steps have made so far. ``folder`` is the build folder under construction.
+
+    ``data`` is what sets numbers: ranges, rounding, choices. ``held_out`` is the part of the calibration data that no step before
+    the evaluation may look at for those, None where the data is too little for one, or the user gave test data
+    (``samples.unseen``).
+    """
+
+    request: Request
+    folder: Path
+    progress: Progress
+    float_model: ir.Model = field(init=False)
+    samples: Samples = field(init=False)
+    reference: Reference = field(init=False)
+    choice: BitChoice | None = None
+    quantized: Quantized = field(init=False)
+    architecture: Architecture = field(init=False)
+    search: Search | None = None  # how the architecture was found
+    program: Program = field(init=False)
+    accuracy: Accuracy | None = None
+    bits: Bits | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def data(self) -> dict[str, Array]:
+        """Checked arrays that set numbers."""
+        return self.samples.calibration
+
+    @property
+    def held_out(self) -> dict[str, Array] | None:
+        """Checked arrays of the calibration data that set no numbers."""
+        unseen = self.samples.unseen
+        return None if unseen is None or unseen.origin != "held_out" else unseen.arrays
+
+    @property
+    def config(self) -> QuantizationConfig:
+        """The configuration that the user gave, with the bits that were chosen; random data choose no techniques, since they say
+        nothing of the output's error."""
+        config = self.request.config if self.choice is None else self.choice.config
+        return config.model_copy(update={"selection_work": 0.0}) if self.samples.random else config
+
+    @property
+    def target(self) -> Target:
+        """The board and the accelerator on it, or how to choose it."""
+        request = self.request
+        return Target(request.board, request.clock_mhz, request.architecture, request.share, request.sizes)
+
+    def golden(self) -> dict[str, Array]:
+        """The inputs kept in the build: unseen ones where there are any."""
+        arrays = self.data if self.samples.unseen is None else self.samples.unseen.arrays
+        return {name: value[:GOLDEN_SAMPLES] for name, value in arrays.items()}
+
+    def golden_origin(self) -> str:
+        """Where they come from: held_out, test, calibration or random."""
+        samples = self.samples
+        return samples.unseen.origin if samples.unseen is not None else "random" if samples.random else "calibration"
+
+    def warnings(self) -> Iterator[str]:
+        """What the user should know of the network, a line each."""
+        yield from self.quantized.warnings
+        yield from [] if self.choice is None else exceeded(self.choice)
+        warning = None if self.bits is None else small_gain(self.bits)
+        if warning is not None:
+            yield warning
+
+    def golden_words(self) -> dict[str, IntArray]:
+        """The same as the graph's integers."""
+        return encode_inputs(self.quantized.graph, self.golden())
+
+
+def import_step(state: State) -> None:
+    """Read the model and rewrite it to canonical operators."""
+    request = state.request
+    given = request.calibration or request.test
+    shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
+    data = "the data" if given is None else given.what
+    state.float_model = import_model(request.model, dims=request.dims, shapes=shapes, data=data)
+    (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
+
+
+def calibrate_step(state: State) -> None:
+    """Check the data, or draw seeded random data if there is none, and hold a part of it out."""
+    request = state.request
+    state.samples = choose_samples(state.float_model, request.calibration, request.test, request.seed)
+    write_npz(state.folder / "golden.npz", state.golden())
+
+
+def reference_step(state: State) -> None:
+    """Hold the canonical model to the original one, which accuracy is measured against from here on."""
+    state.reference = hold_to_original(state.request.model, state.float_model, state.data, state.progress)
+
+
+def bits_step(state: State) -> None:
+    """Choose the bits of every layer under the budgets, if that was asked for."""
+    request = state.request
+    if request.bits is None:
+        return
+    asked = replace(request.bits, labels=state.samples.labels)
+    state.choice = choose_bits(
+        state.float_model,
+        state.data,
+        state.config,
+        asked,
+        state.target,
+        state.progress,
+        held_out=state.held_out,
+        random=state.samples.random,
+    )
+    write_bits(state.folder, state.choice)
+
+
+def quantize_step(state: State) -> None:
+    """Choose ranges and build the integer graph."""
+    state.quantized = quantize(state.float_model, state.data, state.config, state.progress)
+    state.quantized.graph.save(state.folder / "integer_graph")
+
+
+def export_step(state: State) -> None:
+    """Write the quantized model as QDQ ONNX, and what its tensors stand for."""
+    write_correspondence(state.folder, state.quantized)
+    proto = export_qdq(state.float_model, state.quantized)
+    (state.folder / QDQ_MODEL).write_bytes(proto.SerializeToString())
+
+
+def fit_step(state: State) -> None:
+    """Choose the accelerator for the board, or take the given one."""
+    graph = state.quantized.graph
+    chosen = state.request.architecture
+    request = state.request
+    if chosen is None and state.choice is not None and state.choice.architecture is not None:
+        kept = extended(state.choice.architecture, graph)  # the one that a latency budget was kept on
+        chosen = None if excess(kept, request.board, request.share) else kept
+    if chosen is None:
+        found = choose(graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
+        chosen = found.architecture
+        state.search = Search(bounded=found.bounded, simulated=found.simulated, proven=found.proven)
+    state.architecture = chosen
+
+
+def lower_step(state: State) -> None:
+    """Turn the integer graph into instructions, a weight image and a memory map."""
+    state.program = lower(state.quantized.graph, state.architecture)
+    state.program.save(state.folder)
+
+
+def emit_step(state: State) -> None:
+    """Write the HLS project with golden data for its testbench."""
+    words = {name: value[:TESTBENCH_SAMPLES] for name, value in state.golden_words().items()}
+    outputs = Executor(state.quantized.graph).run(words)
+    count = len(next(iter(words.values())))
+    samples = [({k: v[i] for k, v in words.items()}, {k: v[i] for k, v in outputs.items()}) for i in range(count)]
+    request = state.request
+    write_hls(state.folder / "hls", state.program, part=request.board.part, clock_mhz=request.clock_mhz, samples=samples)
+
+
+def evaluate_step(state: State) -> None:
+    """Compare the integer network with the reference on samples that no number depends on, if there are any."""
+    unseen = state.samples.unseen
+    if unseen is not None:
+        state.accuracy = evaluate(state.float_model, state.quantized, unseen, state.reference, state.progress)
+
+
+def compare_step(state: State) -> None:
+    """Compare a build with bits below 8 with the plain 8-bit build."""
+    request = state.request
+    predicted = estimate(state.program, state.quantized.graph, request.board, request.clock_mhz)
+    build = BuildFigures(
+        latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
+    )
+    plain, document = None, None
+    if state.choice is not None:
+        chosen, state.choice = state.choice, as_built(state.choice, predicted.latency_ms)
+        if state.choice.document != chosen.document:
+            write_bits(state.folder, state.choice)
+        plain, document = state.choice.plain, state.choice.document
+    state.bits = bits_section(
+        state.float_model, state.config, state.samples, state.reference, build, state.target, plain, document, state.progress
+    )
+
+
+def report_step(state: State) -> None:
+    """Predict cycles and write report.json and report.html."""
+    request = state.request
+    write_report(
+        state.folder,
+        ReportInputs(
+            model=request.model.name,
+            board=request.board,
+            clock_mhz=request.clock_mhz,
+            graph=state.quantized.graph,
+            program=state.program,
+            cycles=estimate(state.program, state.quantized.graph, request.board, request.clock_mhz),
+            ranges=state.quantized.ranges,
+            accuracy=state.accuracy,
+            reference=state.reference,
+            samples=state.samples,
+            warnings=tuple(state.warnings()),
+            timings=dict(state.timings),
+            rounding=state.quantized.layers,
+            techniques=state.quantized.contributions,
+            bits=state.bits,
+            selection=state.quantized.selection,
+            selection_note=state.quantized.selection_note,
+            search=state.search,
+        ),
+    )
+
+
+STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
+    ("import", import_step),
+    ("calibrate", calibrate_step),
+    ("reference", reference_step),
+    ("bits", bits_step),
+    ("quantize", quantize_step),
+    ("export", export_step),
+    ("fit", fit_step),
+    ("lower", lower_step),
+    ("emit", emit_step),
+    ("evaluate", evaluate_step),
+    ("compare", compare_step),
+    ("report", report_step),
+)
+
+
+def run(request: Request, progress: Progress) -> Build:
+    """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded."""
+    level = _check_level(os.environ.get("EDGEFLOW_CHECK") or "0")
+    with new_build(request.output) as folder:
+        state = State(request, folder, progress)
+        for i, (name, step) in enumerate(STEPS):
+            progress(f"step {i + 1} of {len(STEPS)}: {name}", 0, 0)
+            start = time.perf_counter()
+            step(state)
+            state.timings[name] = time.perf_counter() - start
+            _check(state, name, level)
+        _write_manifest(state)
+    return Build(request.output)
+
+
+def _check_level(setting: str) -> int:
+    if setting not in ("0", "1", "2"):
+        raise InputError(f"environment variable EDGEFLOW_CHECK is {setting!r}: set it to 0, 1 or 2")
+    return int(setting)
+
+
+def _check(state: State, name: str, level: int) -> None:
+    if name == "quantize" or (level >= 1 and hasattr(state, "quantized")):
+        verify_graph(state.quantized.graph)
+    if level >= 2 and name == "emit":
+        library = csim.build(state.folder / "hls")
+        results = compare(state.quantized.graph, state.program, library, state.golden_words(), state.progress)
+        wrong = [r.name for r in results if r.differing or not r.words]
+        if wrong:
+            raise VerificationError(f"C++ and NumPy differ in {', '.join(wrong)}: please report this with the model")
+
+
+def _proto(model: ir.Model) -> onnx.ModelProto:
+    proto: onnx.ModelProto = ir.to_proto(model)
+    return proto
+
+
+def _write_manifest(state: State) -> None:
+    request = state.request
+    original = keep_original(state.folder, request.model)
+    (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
+    write_manifest(
+        state.folder,
+        {
+            "edgeflow": metadata.version("edgeflow"),
+            "model": {"file": request.model.name, "sha256": hash_file(request.model)},
+            "reference": {"kind": state.reference.kind, "note": state.reference.note, **original},
+            "board": request.board.name,
+            "clock_mhz": request.clock_mhz,
+            "dims": dict(request.dims),
+            "quantization": json.loads(state.config.model_dump_json()),
+            "calibration": "random" if request.calibration is None else "given",
+            "seed": request.seed,
+            "golden_samples": len(next(iter(state.golden().values()))),
+            "golden_origin": state.golden_origin(),
+        },
+    )

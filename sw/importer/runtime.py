@@ -1,0 +1,123 @@
+"""Running float graphs with onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from edgeflow.hw.arrays import Array
+from edgeflow.hw.errors import ModelError
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, first_line
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as a protobuf message that onnxruntime can read (file format version at most :data:`MAXIMUM_IR_VERSION`)."""
+    proto = ir.to_proto(model)
+    proto.ir_version = min(max(proto.ir_version, 10), MAXIMUM_IR_VERSION)
+    return proto
+
+
+def session(
+    model: ir.Model | onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None, optimize: bool = True
+) -> onnxruntime.InferenceSession:
+    """An onnxruntime session of ``model`` on the CPU.
+
+    ``outputs`` names values to return after the model's own outputs (for calibration); with ``optimize`` off every node runs as
+    written. Raises :class:`ModelError` if onnxruntime refuses the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    source: str | bytes
+    if isinstance(model, str | os.PathLike):
+        source = os.fspath(model)
+    else:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else to_proto(model))
+        proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
+        present = {entry.name for entry in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs or () if name not in present)
+        source = proto.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
+
+
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """Values that a node reads, those captured by its branches included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names |= names_read(inner)
+        names |= {entry.name for entry in attribute.g.output}
+    return names
+
+
+def reached_names(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
+    """Names of all values that ``outputs`` are computed from, themselves included."""
+    producers = {name: node for node in graph.node for name in node.output if name}
+    wanted, reached = list(outputs), set(outputs)
+    seen: set[int] = set()
+    while wanted:
+        node = producers.get(wanted.pop())
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        names = names_read(node) - {""}
+        wanted += names - reached
+        reached |= names
+    return reached
+
+
+def cut_to(proto: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """A copy of ``proto`` that computes ``outputs`` and nothing else (onnxruntime runs every node of a graph, asked for or not)."""
+    reached = reached_names(proto.graph, outputs)
+    result = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    graph = result.graph
+    graph.name = proto.graph.name
+    graph.input.extend(proto.graph.input)
+    graph.initializer.extend(entry for entry in proto.graph.initializer if entry.name in reached)
+    graph.node.extend(node for node in proto.graph.node if not reached.isdisjoint(node.output))
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return result
+
+
+def run(
+    runner: onnxruntime.InferenceSession, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+) -> dict[str, Array]:
+    """Run a session on ``inputs`` and return the outputs by name; :class:`ModelError` if onnxruntime fails."""
+    names = list(outputs) if outputs is not None else [entry.name for entry in runner.get_outputs()]
+    try:
+        return dict(zip(names, runner.run(names, dict(inputs)), strict=True))
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check its input shapes") from error
+
+
+def agreement(
+    original: str | os.PathLike[str] | onnx.ModelProto | ir.Model, canonical: ir.Model, inputs: Mapping[str, Array]
+) -> dict[str, float]:
+    """Largest absolute difference of each output between two models on the same ``inputs``.
+
+    A difference of shape, type or finiteness counts as infinite.
+    """
+    expected = run(session(original), inputs)
+    actual = run(session(canonical), inputs)
+    worst = {}
+    for name, array in expected.items():
+        other = actual.get(name)
+        if other is None or other.shape != array.shape or other.dtype != array.dtype:
+            worst[name] = float("inf")
+            continue
+        if not np.array_equal(np.isfinite(array), np.isfinite(other)):
+            worst[name] = float("inf")
+            continue
+        difference = np.abs(np.nan_to_num(array.astype(np.float64)) - np.nan_to_num(other.astype(np.float64)))
+        worst[name] = float(difference.max(initial=0.0))
+    return worst

@@ -1,0 +1,407 @@
+"""Bits for every layer of a model, chosen for a board: HAWQ with the cycle simulator in the loop.
+
+The sensitivity of every layer (quant/hawq) stands against what its bits cost: size, bit operations, or latency as the cycle
+simulator predicts it (sw/search/latency_tables.py). The allocations that it leads to are then measured beside equal bits for all
+layers, and the most accurate is taken (sw/search/bit_trials.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import onnx_ir as ir
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.arrays import Array
+from edgeflow.hw.errors import InputError
+from edgeflow.hw.progress import Progress
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
+from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.formats.prequantized import has_given_formats
+from edgeflow.quant.techniques.hawq.allocate import (
+    EXACT,
+    Allocation,
+    Cost,
+    Task,
+    allocation,
+    bops_cost,
+    cheapest,
+    front,
+    limits_of,
+    size_cost,
+    solve,
+    task,
+)
+from edgeflow.quant.techniques.hawq.budget import UNIT, Budget, parse_budgets
+from edgeflow.quant.techniques.hawq.layers import (
+    ACTIVATION_BITS,
+    FULL,
+    WEIGHT_BITS,
+    Layer,
+    attention_bops,
+    find_layers,
+    layers_config,
+)
+from edgeflow.quant.techniques.hawq.objective import Objective
+from edgeflow.quant.techniques.hawq.sensitivity import Metric, Sensitivity, measure
+from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision, tried
+from edgeflow.sw.search.latency_tables import (
+    Forms,
+    LatencyTable,
+    PlainBuild,
+    Target,
+    accelerators,
+    form,
+    plain_build,
+    within_latency,
+)
+
+FRONT_POINTS = 17
+MethodName = Literal["hawq", "fit"]
+METHODS: Mapping[str, Metric] = {"hawq": "hessian", "fit": "fisher"}
+TRIED: Mapping[Metric, tuple[Metric, ...]] = {"hessian": ("hessian", "fisher"), "fisher": ("fisher",)}  # FIT costs HAWQ nothing
+REFERENCE = {"size": "all linear layers at 8 bits", "bops": "all linear layers at 8 bits"}
+
+
+@dataclass(frozen=True)
+class BitRequest:
+    """How bits are to be chosen: ``budgets``; ``labels (samples,)`` of the calibration data, if there are any; the ``metric``;
+    ``samples`` and ``probes`` of the Hessian at most; ``ends``: the first and the last layer, too."""
+
+    budgets: tuple[Budget, ...]
+    labels: Array | None = None
+    metric: Metric = "hessian"
+    samples: int = 64
+    probes: int = 32
+    tolerance: float = 0.1
+    ends: bool = False
+
+
+def bit_request(method: str | None, budget: str | Sequence[str]) -> BitRequest | None:
+    """What a user asks for: ``method`` is hawq or fit, or None to leave the bits as configured. InputError for half a request."""
+    budgets = parse_budgets([budget] if isinstance(budget, str) else budget)
+    if method is None:
+        if budgets:
+            raise InputError("a budget says how bits are to be chosen: add --bits hawq (in Python bits='hawq')")
+        return None
+    if method not in METHODS:
+        raise InputError(f"bits are chosen by {' or '.join(METHODS)}, not by {method!r}")
+    if not budgets:
+        raise InputError("option --bits needs a limit to choose bits under: add --budget latency=0.8x, size=0.5x or bops=0.5x")
+    return BitRequest(budgets, metric=METHODS[method])
+
+
+@dataclass(frozen=True)
+class BitChoice:
+    """Bits by layer, as part of ``config``. ``architecture``: the accelerator that a latency budget was kept on, None without one.
+    ``plain``: the 8-bit build, where a limit referred to it; ``trials``: all allocations that were tried. ``document`` is what
+    ``bits.json`` holds."""
+
+    bits: Mapping[str, LayerBits]
+    config: QuantizationConfig
+    architecture: Architecture | None
+    plain: PlainBuild | None
+    trials: Sequence[Trial]
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where costs are known: without a latency budget one place without a ``table``, with one an accelerator each."""
+
+    costs: Mapping[str, Cost]
+    table: LatencyTable | None = None
+
+
+def choose_bits(
+    model: ir.Model,
+    data: Mapping[str, Array],
+    config: QuantizationConfig,
+    request: BitRequest,
+    target: Target,
+    progress: Progress | None = None,
+    held_out: Mapping[str, Array] | None = None,
+    random: bool = False,
+) -> BitChoice:
+    """Bits for every layer of a canonical model under the budgets; ``data`` are checked calibration arrays, ``held_out`` samples
+    that allocations are measured on (without, a part of ``data``). ``random`` data measure nothing: then the method's
+    allocation is taken as it is.
+
+    InputError where a budget cannot be kept (it names the smallest that can) or the model has no layers; CalibrationError where the
+    labels do not fit.
+    """
+    if config.layers:
+        raise InputError("bits are to be allocated, but the quantization option layers gives them: leave one of the two out")
+    graph = FloatGraph(model)
+    if has_given_formats(graph):
+        raise InputError("bits are to be allocated, but the model is quantized already and keeps its own; give the float model")
+    # Narrow activations take no fewer bytes of weights.
+    widths = ACTIVATION_BITS if any(budget.name != "size" for budget in request.budgets) else (FULL.activation,)
+    layers = find_layers(graph, request.ends, widths)
+    few = {name: array[: request.samples] for name, array in data.items()}
+    labels = request.labels
+    if labels is not None and labels.ndim == 1 and len(labels) == len(next(iter(data.values()))):
+        labels = labels[: request.samples]
+    objective = Objective(graph, few, labels)
+    costs = {"size": size_cost(layers), "bops": bops_cost(layers, attention_bops(graph, config))}
+    places, references, plain = [_Place(costs)], {}, None
+    if any(budget.name == "latency" for budget in request.budgets):
+        plain = plain_build(model, data, config, target, progress)
+        references = {"latency": plain.report.latency_ms}
+        forms = Forms(model, data, layers, config)
+        tables = [LatencyTable(forms, target, one, progress) for one in accelerators(forms, target, plain, progress)]
+        places = [_Place({**costs, "latency": table.cost}, table) for table in tables]
+    # Whether the budgets can be kept at all is known before the sensitivities are: these take longest.
+    nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}
+    limits, places = _possible([(place, Task(layers, nothing, place.costs, references)) for place in places], request.budgets)
+    statistics = observe(graph, dict(data), config, progress)
+    found = measure(
+        graph,
+        statistics,
+        layers,
+        objective,
+        config,
+        metrics=TRIED[request.metric],
+        probes=request.probes,
+        tolerance=request.tolerance,
+        progress=progress,
+    )
+    names = {metric: name for name, metric in METHODS.items()}
+    candidates, refused = [], None
+    for place in places:
+        for metric in TRIED[request.metric]:
+            problem = task(layers, found[metric], place.costs, references)
+            try:
+                candidates.append(_solved(names[metric], problem, limits, place.table))
+            except InputError as error:
+                refused = refused or error
+        candidates += _equal(Task(layers, nothing, place.costs, references), limits, place.table)
+    if not candidates:
+        assert refused is not None
+        raise refused
+    method = names[request.metric]
+    if random:
+        measurement, trials = None, [Trial(candidates[0], math.nan)]
+        taken = trials[0]
+        reason = f"{method.upper()} taken unmeasured: there are no calibration data to compare allocations on"
+    else:
+        measurement = Measurement(model, data, held_out, progress)
+        trials = tried(candidates, config, measurement, progress)
+        taken = best(trials)
+        reason = decision(taken, trials, method, measurement.where())
+    place = next(place for place in places if place.table is None or place.table.architecture == taken.candidate.architecture)
+    problem = task(layers, found[request.metric], place.costs, references)
+    document = _document(problem, found[request.metric], request, limits, allocation(problem, taken.candidate.bits)) | {
+        "taken": taken.candidate.name,
+        "decision": reason,
+        "measured_on": None if measurement is None else {"data": measurement.origin, "samples": measurement.samples},
+        "trials": [_line(trial, taken) for trial in trials],
+        "budgets_kept": [_kept(budget, problem, limits, taken, target) for budget in request.budgets],
+    }
+    if place.table is not None:
+        document["latency"] = {
+            "board": target.board.name,
+            "clock_mhz": target.clock_mhz,
+            "predicted_ms": taken.candidate.costs["latency"],
+            "sum_of_layers_ms": problem.costs["latency"].total(taken.candidate.bits),
+            "predicted": "by the cycle simulator; nothing was measured",
+        }
+    bits = taken.candidate.bits
+    return BitChoice(bits, layers_config(config, bits), taken.candidate.architecture, plain, trials, document)
+
+
+def _possible(places: Sequence[tuple[_Place, Task]], budgets: Sequence[Budget]) -> tuple[dict[str, float], list[_Place]]:
+    """The limits, and the places where they can be kept; InputError of the place that comes nearest where there is none."""
+    possible, problems = [], []
+    limits = limits_of(places[0][1], budgets)
+    for place, problem in places:
+        try:
+            solve(problem, limits)
+        except InputError as error:
+            least = cheapest(problem, "latency", {}).costs["latency"] if place.table is not None else 0.0
+            problems.append((least, error))
+        else:
+            possible.append(place)
+    if not possible:
+        raise min(problems, key=lambda pair: pair[0])[1]
+    return limits, possible
+
+
+def _solved(name: str, problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> Candidate:
+    """The least sensitive allocation within the limits."""
+    if table is None:
+        made = solve(problem, limits)
+        return Candidate(name, made.bits, made.costs)
+    made, report = within_latency(problem, limits, table)
+    return Candidate(name, made.bits, {**made.costs, "latency": report.latency_ms}, table.architecture)
+
+
+def _equal(problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> list[Candidate]:
+    """The same bits in all layers that are not fixed: for every width of activations the most bits of weights that keep the limits,
+    unless wider activations may have as many."""
+    found: list[Candidate] = []
+    most = 0
+    for activation in sorted(problem.layers[0].widths, reverse=True):
+        for weight in sorted(WEIGHT_BITS, reverse=True):
+            if weight <= most:
+                break
+            bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
+            costs = {name: cost.total(bits) for name, cost in problem.costs.items()}
+            if table is not None:
+                alike = form(LayerBits(weight=weight, activation=activation))
+                costs["latency"] = table.predict(_same(problem.layers, alike)).latency_ms
+            if all(costs[name] <= limit * (1 + EXACT) for name, limit in limits.items()):
+                most = weight
+                name = f"uniform {weight}-bit weights, {activation}-bit activations"
+                found.append(Candidate(name, bits, costs, None if table is None else table.architecture))
+                break
+    return found
+
+
+def _same(layers: Sequence[Layer], bits: LayerBits) -> dict[str, LayerBits]:
+    return {layer.name: FULL if layer.fixed else bits for layer in layers}
+
+
+def _line(trial: Trial, taken: Trial) -> dict[str, Any]:
+    finite = math.isfinite(trial.sqnr_db)
+    return {
+        "name": trial.candidate.name,
+        "sqnr_db": trial.sqnr_db if finite else None,
+        "costs": dict(trial.candidate.costs),
+        "taken": trial is taken,
+    }
+
+
+def _kept(budget: Budget, problem: Task, limits: Mapping[str, float], taken: Trial, target: Target) -> dict[str, Any]:
+    """A budget with what it refers to, the limit, and what was reached."""
+    what = REFERENCE.get(budget.name, f"the best 8-bit build for {target.board.name}")
+    return {
+        "name": budget.name,
+        "budget": str(budget),
+        "unit": UNIT[budget.name],
+        "reference": problem.reference(budget.name),
+        "reference_is": what,
+        "limit": limits[budget.name],
+        "reached": taken.candidate.costs[budget.name],
+    }
+
+
+def as_built(choice: BitChoice, latency_ms: float) -> BitChoice:
+    """The choice with the predicted latency of the program that was made of it: other samples may have given it other formats than
+    those of the program that the limit was kept with."""
+    kept = [
+        {**line, "reached": latency_ms if line["name"] == "latency" else line["reached"]}
+        for line in choice.document["budgets_kept"]
+    ]
+    return replace(choice, document={**choice.document, "budgets_kept": kept})
+
+
+def exceeded(choice: BitChoice) -> list[str]:
+    """A line for every limit that the program does not keep."""
+    return [
+        f"budget {line['budget']} is not kept: {line['reached']:.6g} {line['unit']} of {line['limit']:.6g};"
+        " the formats of the whole network are slower than those that the limit was tried with: ask for less"
+        for line in choice.document["budgets_kept"]
+        if line["reached"] > line["limit"] * (1 + EXACT)
+    ]
+
+
+def write_bits(folder: Path, choice: BitChoice) -> None:
+    """Write ``bits.json`` and the drawn Pareto fronts, ``bits.png``, into a build folder."""
+    (folder / "bits.json").write_text(json.dumps(choice.document, indent=1) + "\n")
+    draw(folder / "bits.png", choice.document)
+
+
+def method_or_layers(text: str | None) -> tuple[MethodName | None, dict[str, LayerBits]]:
+    """What ``--bits`` says: a method by which to choose, or the bits of the layers in a file; InputError for neither."""
+    if text is None or text in METHODS:
+        return cast("MethodName | None", text), {}
+    if not Path(text).is_file():
+        raise InputError(f"option --bits takes {' or '.join(METHODS)}, or the bits.json of a build, and {text!r} is no such file")
+    return None, read_bits(Path(text))
+
+
+def read_bits(file: Path) -> dict[str, LayerBits]:
+    """Bits of every layer from a ``bits.json``; InputError where the file is none."""
+    advice = "give the bits.json of a build that compile --bits made"
+    try:
+        layers = json.loads(file.read_text())["layers"]
+        return {layer["name"]: LayerBits(weight=layer["weight_bits"], activation=layer["activation_bits"]) for layer in layers}
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): {advice}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} does not hold the bits of layers: {advice}") from error
+
+
+def draw(file: Path, document: Mapping[str, Any]) -> None:
+    """The Pareto fronts of sensitivity against every cost, with the chosen allocation and equal bits for all layers."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fronts = document["fronts"]
+    figure = Figure(figsize=(1 + 4.4 * len(fronts), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, points) in zip(figure.subplots(1, len(fronts), squeeze=False)[0], fronts.items(), strict=True):
+        axes.step([p[name] for p in points], [p["omega"] for p in points], where="post", color="#0b6e99", linewidth=1.2)
+        axes.scatter([p[name] for p in points], [p["omega"] for p in points], s=18, color="#0b6e99", zorder=3, label="front")
+        equal = document["uniform"]
+        axes.scatter([p[name] for p in equal], [p["omega"] for p in equal], s=18, color="#9aa5b1", label="equal bits")
+        chosen = document["chosen"]
+        axes.scatter([chosen[name]], [chosen["omega"]], s=60, marker="*", color="#c0392b", zorder=4, label="chosen")
+        axes.set_xlabel(f"{name}, {UNIT[name]}" + (" (predicted)" if name == "latency" else ""))
+        axes.set_ylabel("sensitivity, sum of Omega")
+        axes.set_yscale("log")
+        axes.grid(True, which="both", linewidth=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+def _point(made: Allocation) -> dict[str, Any]:
+    return {"omega": made.omega, **made.costs}
+
+
+def _document(
+    problem: Task, found: Sensitivity, request: BitRequest, limits: Mapping[str, float], made: Allocation
+) -> dict[str, Any]:
+    equal = []
+    for weight in sorted(WEIGHT_BITS, reverse=True):
+        for activation in sorted(problem.layers[0].widths, reverse=True):
+            bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
+            equal.append({"weight_bits": weight, "activation_bits": activation, **_point(allocation(problem, bits))})
+    return {
+        "metric": found.metric,
+        "labels": request.labels is not None,
+        "budgets": [str(budget) for budget in request.budgets],
+        "limits": dict(limits),
+        "units": {name: UNIT[name] for name in problem.costs} | {"omega": "expected rise of the loss", "sqnr_db": "decibels"},
+        "probes": found.traces.probes if found.metric == "hessian" else 0,
+        "converged": found.traces.converged,
+        "full": _point(allocation(problem, problem.full())),
+        "chosen": _point(made),
+        "uniform": equal,
+        "seconds": dict(found.seconds),
+        "layers": [
+            {
+                "name": layer.name,
+                "weight_bits": made.bits[layer.name].weight,
+                "activation_bits": made.bits[layer.name].activation,
+                "fixed": layer.fixed,
+                "parameters": layer.parameters,
+                "macs": layer.macs,
+                "trace": sum(found.traces.mean[name] for name in layer.outputs),
+                "trace_error": math.sqrt(sum(found.traces.error[name] ** 2 for name in layer.outputs)),
+                "omega": [
+                    {"weight_bits": bits.weight, "activation_bits": bits.activation, "omega": value}
+                    for bits, value in problem.omega[layer.name].items()
+                ],
+            }
+            for layer in problem.layers
+        ],
+        "fronts": {name: [_point(point) for point in front(problem, name, FRONT_POINTS)] for name in problem.costs},
+    }

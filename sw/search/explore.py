@@ -1,0 +1,294 @@
+"""Exploring accelerators for a model and a board: a grid of configurations, each one's predicted latency and resources.
+
+The folder of an exploration holds the quantized network of each precision (``bits-8.json`` and ``.npz``), and ``points.jsonl``: a
+first line that says what is explored, then a line for every point as it is done. Running it again goes on where it stopped.
+``pareto.json``, ``pareto.csv``, ``pareto.png`` and ``pareto.svg`` (``edgeflow.sw.search.pareto``) are made of the points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.boards import Board
+from edgeflow.hw.errors import BoardError, InputError, OutputError, UnsupportedError
+from edgeflow.hw.fit import SHARE, SIZES, Space, excess, known_resources
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.host import processors
+from edgeflow.hw.progress import Progress
+from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.ptq import checked_data, quantize
+from edgeflow.sim.cycles import estimate
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.files.arrays import described
+from edgeflow.sw.files.build import hash_file
+from edgeflow.sw.importer import import_model
+from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
+from edgeflow.sw.search.accelerator import spaces
+from edgeflow.sw.search.pareto import write_front
+from edgeflow.sw.search.sweep import run_cluster, run_local
+
+POINTS = "points.jsonl"
+REST = ("epilogue", "vector", "weight_ports")
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What to sweep. ``sizes``: for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` the sizes to try; those
+    left out are tried as far as they matter: every array that fits, and with each the largest accelerators around it, and those
+    whose epilogue and vector units grow together, with the fewest and the most weight ports. ``clocks_mhz``: clocks to try.
+    ``share``: of every resource of the board."""
+
+    clocks_mhz: tuple[float, ...]
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    share: float = SHARE
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. ``configs``: a quantization for each precision, by its bits. ``processes``: on this machine, unless
+    ``scheduler`` is the address of a cluster's."""
+
+    model: Path
+    board: Board
+    output: Path
+    calibration: Mapping[str, NDArray[Any]] | None
+    configs: Mapping[int, QuantizationConfig]
+    dims: Mapping[str, int]
+    grid: Grid
+    seed: int = 0
+    processes: int | None = None
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """All points of an exploration and its files. ``resumed``: how many of them were known before."""
+
+    folder: Path
+    points: tuple[Point, ...]
+    resumed: int
+    document: Mapping[str, Any]
+
+
+def explore(request: Request, progress: Progress | None = None) -> Exploration:
+    """Evaluate every point that is not known yet, and draw the front.
+
+    BoardError if no accelerator of the grid fits, InputError if the folder holds another exploration, ClusterError if workers fail;
+    the points that were done until then are kept.
+    """
+    say = progress or _silent
+    folder, header = request.output, _header(request)
+    started = _check_folder(folder)
+    known = read_points(folder / POINTS, header) if started else []
+    stems = {bits: folder / f"bits-{bits}" for bits in request.configs}
+    kept = {bits: stem.with_suffix(".json").is_file() for bits, stem in stems.items()}
+    graphs = {bits: Graph.load(stems[bits]) if kept[bits] else _quantized(request, c, say) for bits, c in request.configs.items()}
+    wanted = {bits: {_key(bits, a): a for a in architectures(graph, request.board, request.grid)} for bits, graph in graphs.items()}
+    keys = [key for keys in wanted.values() for key in keys]
+    done = {point["key"]: point for point in known if point["key"] in set(keys)}
+    resumed = len(done)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for bits, stem in stems.items():
+            if not kept[bits]:
+                _keep(graphs[bits], stem)
+        if not started:
+            (folder / POINTS).write_text(json.dumps(header) + "\n", encoding="utf-8")
+        file = (folder / POINTS).open("a", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"output folder {folder} cannot be written: {error.strerror}; choose another with -o") from error
+    with file:
+        for bits, graph in graphs.items():
+            missing = [a for key, a in wanted[bits].items() if key not in done]
+            say("explore accelerators", len(done), len(keys))
+            for point in _run(request, graph, stems[bits], bits, missing):
+                file.write(json.dumps(point) + "\n")
+                file.flush()
+                done[point["key"]] = point
+                say("explore accelerators", len(done), len(keys))
+    points = tuple(done[key] for key in keys)
+    return Exploration(folder, points, resumed, write_front(folder, header, points))
+
+
+def architectures(graph: Graph, board: Board, grid: Grid) -> list[Architecture]:
+    """The accelerators of a grid that fit the board, each once; BoardError if there is none."""
+    found: dict[Architecture, None] = {}
+    refused: BoardError | None = None
+    for clock in grid.clocks_mhz:
+        for space in spaces(graph, board, clock, grid.share):
+            try:
+                found |= dict.fromkeys(_grid(space, grid))
+                break  # the largest scratchpad that fits: less only spills
+            except BoardError as error:
+                refused = error
+    if not found:
+        assert refused is not None
+        raise refused
+    return list(found)
+
+
+def _grid(space: Space, grid: Grid) -> Iterator[Architecture]:
+    """BoardError unless some accelerator of the grid fits."""
+    for name, sizes in grid.sizes.items():
+        wrong = [size for size in sizes if size not in SIZES[name]]
+        if wrong:
+            raise InputError(f"no accelerator has {name} = {wrong[0]}: choose from {', '.join(map(str, SIZES[name]))}")
+    arrays = [s for s in space.arrays() if all(v in grid.sizes.get(n, (v,)) for n, v in zip(("pi", "po"), s, strict=True))]
+    made: list[Architecture] = []
+    given = any(name in grid.sizes for name in REST)
+    for pi, po in arrays:
+        if given:
+            every = itertools.product(*(grid.sizes.get(name, SIZES[name]) for name in REST))
+            tried = [space.make({"pi": pi, "po": po, **dict(zip(REST, rest, strict=True))}) for rest in every]
+            made += [a for a in tried if a is not None and not excess(a, space.board, space.share)]
+        else:
+            made += [*space.accelerators(pi, po), *_diagonal(space, pi, po)]
+    if not made:
+        raise BoardError(
+            f"no accelerator of this grid fits board {space.board.name} within {space.share:.0%} of its resources: "
+            f"give smaller sizes, or leave some out"
+        )
+    yield from made
+
+
+def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
+    """Accelerators with an epilogue about as wide as the vector units, and the fewest or the most weight ports."""
+    for vector in SIZES["vector"]:
+        dividing = [size for size in SIZES["epilogue"] if po % size == 0]
+        epilogue = max([size for size in dividing if size <= vector], default=min(dividing))
+        made = [
+            space.make(dict(zip(("pi", "po", *REST), (pi, po, epilogue, vector, p), strict=True))) for p in SIZES["weight_ports"]
+        ]
+        fitting = [a for a in made if a is not None and not excess(a, space.board, space.share)]
+        yield from dict.fromkeys((*fitting[:1], *fitting[-1:]))
+
+
+def evaluate(network: Graph | Path, job: tuple[str, int, Board, Architecture]) -> Point:
+    """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``network``: the
+    integer graph, or where :meth:`Graph.save` has put it."""
+    graph = network if isinstance(network, Graph) else _loaded(network)
+    key, bits, board, architecture = job
+    fields = ("pi", "po", *REST, "narrow_lines", "wide_lines", "stream_lines", "slots", "clock_mhz")
+    point: Point = {"key": key, "bits": bits, **{name: getattr(architecture, name) for name in fields}}
+    point["resources"] = known_resources(architecture)
+    try:
+        report = estimate(lower(graph, architecture), graph, board, architecture.clock_mhz)
+    except UnsupportedError as error:
+        return point | {"runs": False, "reason": str(error)}
+    dsp = point["resources"]["dsp"]
+    return point | {
+        "runs": True,
+        "latency_ms": report.latency_ms,
+        "cycles": report.cycles,
+        "mac_utilization": report.mac_utilization,
+        "gops_per_dsp": 2 * report.macs / (report.latency_ms * 1e6) / dsp if dsp else None,
+    }
+
+
+@lru_cache(maxsize=1)
+def _loaded(stem: Path) -> Graph:
+    return Graph.load(stem)
+
+
+def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
+    """The points of an earlier run, after which ``file`` can be appended to: a line that was cut short is removed. InputError if it
+    belongs to something else."""
+    *lines, rest = file.read_text(encoding="utf-8").split("\n")
+    try:
+        found = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: remove it, or choose another folder with -o") from error
+    if not found or found[0] != header:
+        changed = sorted(k for k in header if not found or found[0].get(k) != header[k])
+        what = ", ".join(changed) or "more"
+        raise InputError(f"{file} holds another exploration ({what} changed): choose another folder with -o, or remove it")
+    if rest:
+        with file.open("r+", encoding="utf-8") as stream:
+            stream.truncate(len("\n".join(lines).encode()) + 1)
+    return found[1:]
+
+
+def _run(request: Request, graph: Graph, stem: Path, bits: int, missing: Sequence[Architecture]) -> Iterator[Point]:
+    jobs = [(_key(bits, a), bits, request.board, a) for a in missing]
+    if request.scheduler is not None:
+        return run_cluster(evaluate, graph, jobs, request.scheduler)
+    return run_local(evaluate, stem.resolve(), jobs, request.processes or processors())
+
+
+def _key(bits: int, architecture: Architecture) -> str:
+    text = f"{bits} {architecture.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _header(request: Request) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for name, value in sorted((request.calibration or {}).items()):
+        digest.update(f"{name} {value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    return {
+        "edgeflow": metadata.version("edgeflow"),
+        "model": request.model.name,
+        "sha256": _model_hash(request.model),
+        "board": request.board.name,
+        "board_sha256": hashlib.sha256(request.board.model_dump_json().encode()).hexdigest(),
+        "calibration": digest.hexdigest() if request.calibration is not None else f"random, seed {request.seed}",
+        "dims": dict(request.dims),
+        "quantization": {str(bits): json.loads(config.model_dump_json()) for bits, config in request.configs.items()},
+    }
+
+
+def _model_hash(model: Path) -> str:
+    try:
+        return hash_file(model)
+    except OSError:  # the importer says it better
+        import_model(model, dims={}, shapes={})
+        raise
+
+
+def _check_folder(output: Path) -> bool:
+    """Whether the folder holds an exploration; OutputError if it holds something else."""
+    try:
+        if (output / POINTS).is_file():
+            return True
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise OutputError(f"output {output} exists and is not an exploration: choose another with -o, or remove it yourself")
+    except OSError as error:
+        raise OutputError(f"output folder {output} cannot be read: {error.strerror}; choose another with -o") from error
+    return False
+
+
+def _quantized(request: Request, config: QuantizationConfig, say: Progress) -> Graph:
+    given, config = request.calibration, config.model_copy(update={"selection_work": 0.0})  # its numbers do not matter
+    if given is None:
+        model = import_model(request.model, dims=request.dims)
+        return quantize(model, random_inputs(model, RANDOM_SAMPLES, request.seed), config, say).graph
+    what = described(given, "calibration data")
+    shapes = {name: value.shape for name, value in given.items()}
+    model = import_model(request.model, dims=request.dims, shapes=shapes, data=what)
+    data = checked_data(model, given, what)
+    return quantize(model, data, config, say).graph
+
+
+def _keep(graph: Graph, stem: Path) -> None:
+    """Save a graph so that its JSON file is there only when all of it is."""
+    temporary = stem.with_name(f"{stem.name}-unfinished")
+    graph.save(temporary)
+    for suffix in (".npz", ".json"):
+        temporary.with_suffix(suffix).replace(stem.with_suffix(suffix))
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""
