@@ -26,7 +26,7 @@ from edgeflow.quant.techniques.qat.equalize import equalized
 from edgeflow.quant.techniques.qat.options import FineTuning
 from edgeflow.quant.techniques.qat.tune import Tuned, finetune
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.cli.main import main as cli
+from edgeflow.sw.cli import main as cli
 
 SAMPLES = 256
 Arrays = dict[str, np.ndarray]

@@ -18,7 +18,7 @@ import pytest
 
 import edgeflow
 from edgeflow.sw.cli import doctor
-from edgeflow.sw.cli.main import main as cli
+from edgeflow.sw.cli import main as cli
 from edgeflow.sw.flow.steps import STEPS
 
 if TYPE_CHECKING:
