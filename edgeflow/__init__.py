@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from edgeflow.hw.architecture import Architecture
     from edgeflow.hw.boards import Board
+    from edgeflow.hw.lint import Finding
     from edgeflow.quant.formats.config import QuantizationConfig
     from edgeflow.quant.ptq import Quantized
     from edgeflow.quant.techniques.qat.options import FineTuning
@@ -77,6 +78,7 @@ __all__ = [
     "export",
     "fine_tuning",
     "finetune",
+    "lint",
     "load",
     "load_board",
     "open_build",
@@ -290,6 +292,18 @@ def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleR
 
     opened = _build(build)
     return estimate(opened.program, opened.graph, opened.board, _clock(clock_mhz, opened.manifest["clock_mhz"]))
+
+
+def lint(folder: PathLike) -> list[Finding]:
+    """What in the HLS C++ of a build, or of an ``hls`` folder, breaks one of the linter's rules (docs/lint.md).
+
+    InputError where there is no such code, ToolchainError without libclang (the extra ``lint``), or where the code is no valid C++.
+    """
+    from edgeflow.hw.lint import lint_project
+    from edgeflow.sw.files.build import MANIFEST, open_build
+
+    path = Path(folder)
+    return lint_project(open_build(path).folder / "hls" if (path / MANIFEST).is_file() else path)
 
 
 def explore(

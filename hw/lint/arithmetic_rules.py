@@ -30,6 +30,7 @@ class Uninitialised(Rule):
 
     id = "uninitialised"
     rationale = "A register without a value holds whatever the last use of it left: simulation and circuit then differ."
+    remedy = "Give the variable a value where it is declared."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for function in source.functions:
@@ -41,6 +42,7 @@ class Uninitialised(Rule):
 class Division(Rule):
     id = "division"
     rationale = "A divider by a value that is not constant takes a stage a bit and hundreds of LUTs in every cycle's copy of it."
+    remedy = "Count, shift or multiply by a reciprocal; a divider that is wanted is marked with a comment '// divider: why'."
     level: ClassVar[Level] = "warning"
 
     def check(self, source: Source) -> Iterator[Finding]:
@@ -58,6 +60,7 @@ class Division(Rule):
 class ShiftWidth(Rule):
     id = "shift-width"
     rationale = "A shift by the width of its left operand or more loses every bit, and for C++ integers has no defined result."
+    remedy = "Widen the value before it is shifted, or limit the amount."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:

@@ -19,6 +19,7 @@ class Recursion(Rule):
 
     id = "recursion"
     rationale = "A function that can reach itself would need a call stack, and a circuit has none."
+    remedy = "Turn the recursion into a loop with a constant trip count."
 
     def check(self, source: Source) -> Iterator[Finding]:
         functions = {_key(node.cursor): node for node in source.functions}
@@ -35,6 +36,7 @@ class Recursion(Rule):
 class FunctionPointer(Rule):
     id = "function-pointer"
     rationale = "A call through a pointer has no hardware module that could be instantiated."
+    remedy = "Call the function itself, or pass it as a template parameter."
 
     def check(self, source: Source) -> Iterator[Finding]:
         declarations = {CursorKind.VAR_DECL, CursorKind.PARM_DECL, CursorKind.FIELD_DECL}
@@ -47,6 +49,7 @@ class FunctionPointer(Rule):
 class VirtualFunction(Rule):
     id = "virtual-function"
     rationale = "Dispatch at run time goes through a table of function pointers."
+    remedy = "Choose the function at compile time, by a template parameter."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:

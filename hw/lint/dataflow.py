@@ -23,6 +23,7 @@ class DataflowChannel(Rule):
 
     id = "dataflow-channel"
     rationale = "A stream, array or AXI port of a dataflow region has one writing and one reading process, or they run in turn."
+    remedy = "Give each process a channel or port of its own, or pass the data through one process."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for region in trace(source).dataflow:
@@ -33,6 +34,7 @@ class DataflowChannel(Rule):
 class DataflowForm(Rule):
     id = "dataflow-form"
     rationale = "Code between the processes of a dataflow region becomes processes that the tool chooses, or keeps them in turn."
+    remedy = "Move the code into a function of its own, so that the region holds declarations and calls alone."
     level: ClassVar[Level] = "warning"
 
     def check(self, source: Source) -> Iterator[Finding]:
@@ -44,6 +46,7 @@ class DataflowForm(Rule):
 class StreamByValue(Rule):
     id = "stream-by-value"
     rationale = "A stream is a wire with a handshake: a copy of it is connected to nothing."
+    remedy = "Pass the stream by reference."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:

@@ -16,6 +16,7 @@ FLOATS = frozenset((TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKi
 class RunTimeType(Rule):
     id = "run-time-type"
     rationale = "Types do not exist any more when the circuit runs."
+    remedy = "Choose by type at compile time, with templates."
 
     def check(self, source: Source) -> Iterator[Finding]:
         words = {CursorKind.CXX_TYPEID_EXPR: "typeid", CursorKind.CXX_DYNAMIC_CAST_EXPR: "dynamic_cast"}
@@ -27,6 +28,7 @@ class RunTimeType(Rule):
 class Exceptions(Rule):
     id = "exception"
     rationale = "There is no stack that could be unwound."
+    remedy = "Report errors through a value that is returned."
 
     def check(self, source: Source) -> Iterator[Finding]:
         words = {CursorKind.CXX_TRY_STMT: "try", CursorKind.CXX_THROW_EXPR: "throw"}
@@ -38,6 +40,7 @@ class Exceptions(Rule):
 class Goto(Rule):
     id = "goto"
     rationale = "A jump hides the loop from the scheduler, so it is neither pipelined nor bounded."
+    remedy = "Write a loop with a static bound."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -48,6 +51,7 @@ class Goto(Rule):
 class FloatingPoint(Rule):
     id = "floating-point"
     rationale = "The kernels are integer networks: a floating-point operator costs several DSPs and rounds differently."
+    remedy = "Use a scaled integer."
     level: ClassVar[Level] = "warning"
 
     def check(self, source: Source) -> Iterator[Finding]:

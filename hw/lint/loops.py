@@ -19,6 +19,7 @@ class LoopBound(Rule):
 
     id = "loop-bound"
     rationale = "Without a trip count the tool reports no latency and cannot choose a schedule."
+    remedy = "Make the bounds constants, or state the greatest trip count with #pragma HLS LOOP_TRIPCOUNT max=N in the loop."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -39,6 +40,7 @@ class LoopBound(Rule):
 class WhileBound(Rule):
     id = "while-bound"
     rationale = "A while loop has no trip count that could be derived."
+    remedy = "Write a for loop with a constant bound, or state the greatest count with #pragma HLS LOOP_TRIPCOUNT max=N."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -55,6 +57,7 @@ class WhileBound(Rule):
 class UnrolledBound(Rule):
     id = "unrolled-bound"
     rationale = "A loop inside pipelined code is unrolled; without a constant trip count it keeps that code from pipelining."
+    remedy = "Run to the greatest count and guard the body with if, or pipeline the inner loop instead."
 
     def check(self, source: Source) -> Iterator[Finding]:
         found = trace(source)

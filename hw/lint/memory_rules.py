@@ -30,6 +30,7 @@ BUILT_IN_FUNCTIONS = frozenset(("memcpy", "memset"))
 class DynamicMemory(Rule):
     id = "dynamic-memory"
     rationale = "There is no heap on the chip: every array is a memory of fixed size."
+    remedy = "Declare an array of fixed size, as large as it can get."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -44,6 +45,7 @@ class DynamicMemory(Rule):
 class VariableLengthArray(Rule):
     id = "variable-length-array"
     rationale = "The size of a memory must be known when the circuit is built."
+    remedy = "Give the array its greatest length as a constant."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -54,6 +56,7 @@ class VariableLengthArray(Rule):
 class StandardLibrary(Rule):
     id = "standard-library"
     rationale = "Containers, strings, streams and system calls allocate memory or need an operating system."
+    remedy = "Use arrays, ap_int and hls::stream, or keep the code inside #ifndef __SYNTHESIS__."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -72,6 +75,7 @@ class StandardLibrary(Rule):
 class StaticLocal(Rule):
     id = "static-local"
     rationale = "State that outlives a call makes results depend on earlier calls and keeps a unit from being shared."
+    remedy = "Pass the state in as an argument, or make the variable const."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -84,6 +88,7 @@ class StaticLocal(Rule):
 class PointerToPointer(Rule):
     id = "pointer-to-pointer"
     rationale = "An address that is itself stored in a memory leads to no memory that is known when the circuit is built."
+    remedy = "Pass the arrays themselves as arguments, or store an index instead of an address."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for node in source.nodes:
@@ -98,6 +103,7 @@ class ArrayStorage(Rule):
 
     id = "array-storage"
     rationale = "Without a binding the tool chooses registers, LUTs or block RAM by rules of its own that change with its version."
+    remedy = "Say where the array lies with #pragma HLS BIND_STORAGE, or partition it with ARRAY_PARTITION."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for array in trace(source).arrays:

@@ -30,6 +30,7 @@ class MemoryPorts(Rule):
 
     id = "memory-ports"
     rationale = "A bank of memory has two ports: more accesses to it in one iteration raise the initiation interval."
+    remedy = "Choose the address first and access once, let the unrolled index select the bank, or use registers."
 
     def check(self, source: Source) -> Iterator[Finding]:
         found: dict[tuple[str, int], Finding] = {}
@@ -48,6 +49,7 @@ class LoopDependence(Rule):
 
     id = "loop-dependence"
     rationale = "A value that may be read back from memory in the next iteration makes every iteration wait for the write."
+    remedy = "Keep the value in a register; places that always differ are stated with #pragma HLS DEPENDENCE."
 
     def check(self, source: Source) -> Iterator[Finding]:
         found: dict[tuple[str, int], Finding] = {}
@@ -64,6 +66,7 @@ class LoopDependence(Rule):
 class AxiReadWrite(Rule):
     id = "axi-read-write"
     rationale = "Reads and writes of one AXI port in one pipelined loop form no bursts: each pays the memory's latency."
+    remedy = "Give reads and writes a loop each."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for region in trace(source).regions:

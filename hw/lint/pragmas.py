@@ -20,6 +20,7 @@ VALUE = re.compile(r"[\w:,.()<>+\-*/\[\]]+")
 class UnknownPragma(Rule):
     id = "unknown-pragma"
     rationale = "A misspelt pragma is ignored, and the design is built without it."
+    remedy = "Correct the name; what Vivado HLS called differently has a new name in Vitis HLS."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in source.pragmas:
@@ -38,6 +39,7 @@ class UnknownPragma(Rule):
 class PragmaOption(Rule):
     id = "pragma-option"
     rationale = "A pragma with an option that is unknown, missing or has a wrong value is ignored or means something else."
+    remedy = "Correct the option: AMD's user guide UG1399 lists what each pragma takes."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in _known(source):
@@ -48,6 +50,7 @@ class PragmaOption(Rule):
 class PragmaVariable(Rule):
     id = "pragma-variable"
     rationale = "A pragma that names a variable or port that does not exist has no effect."
+    remedy = "Name a variable that is declared in the scope of the pragma, or a parameter of its function."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in _known(source):
@@ -69,6 +72,7 @@ class PragmaVariable(Rule):
 class PragmaPlacement(Rule):
     id = "pragma-placement"
     rationale = "A pragma acts on the scope it stands in; in another place it is ignored or acts on something else."
+    remedy = "Move the pragma: into the body of the loop or function it is for, or directly behind the declaration."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in _known(source):
@@ -80,12 +84,13 @@ class PragmaPlacement(Rule):
 class InterfaceOutsideTop(Rule):
     id = "interface-outside-top"
     rationale = "Only the top function has ports; an interface elsewhere is ignored."
+    remedy = "Move the INTERFACE pragma into the top function, or remove it."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in _known(source):
             function = _function_of(source.enclosing(pragma))
             if pragma.name == "INTERFACE" and function is not None and function.cursor.spelling != source.top:
-                message = f"INTERFACE in {function.cursor.spelling}: only the top function {source.top} has ports"
+                message = f"INTERFACE in {function.cursor.spelling}: only the top function {source.top} has ports, move it there"
                 yield self.on(pragma.file, pragma.line, message)
 
 
@@ -94,6 +99,7 @@ class InterfaceMissing(Rule):
 
     id = "interface-missing"
     rationale = "A port without an INTERFACE pragma gets the default of the flow that runs, not the one that the driver expects."
+    remedy = "State the mode of every port, return included, with #pragma HLS INTERFACE."
 
     def check(self, source: Source) -> Iterator[Finding]:
         for function in source.functions:

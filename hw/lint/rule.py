@@ -12,10 +12,11 @@ from edgeflow.hw.lint.source import Node, Source
 
 
 class Rule(ABC):
-    """One thing that the code must not do; ``rationale`` says in a sentence why."""
+    """One thing that the code must not do; ``rationale`` says in a sentence why, ``remedy`` what to do instead."""
 
     id: ClassVar[str]
     rationale: ClassVar[str]
+    remedy: ClassVar[str]
     level: ClassVar[Level] = "error"
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -11,7 +12,7 @@ import typer
 
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.cli.console import Console, facts, table
-from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, summary
+from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, linted, summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -476,6 +477,30 @@ def cycles(
         write_trace(found, trace)
         document["trace"] = trace
     console.show(document, lambda out: predicted(out, found, trace), answer=True)
+
+
+@app.command(short_help="Check that the HLS C++ can be synthesized.")
+def lint(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="BUILD|FOLDER", help="Build folder, or a folder of HLS C++.", show_default=False)
+    ],
+) -> None:
+    """Check that the HLS C++ of a build can be synthesized as it is meant; exit 1 if anything breaks a rule (docs/lint.md)."""
+    import edgeflow
+
+    console: Console = context.obj
+    findings = edgeflow.lint(folder)
+    from edgeflow.hw.lint.linter import RULES
+
+    document = {
+        "folder": folder,
+        "rules": sorted(RULES),
+        "findings": [{**asdict(finding), "remedy": RULES[finding.rule].remedy} for finding in findings],
+    }
+    console.show(document, lambda out: linted(out, findings, RULES, quiet=console.quiet), answer=True)
+    if findings:
+        raise typer.Exit(1)
 
 
 @app.command(short_help="Show a build's report.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
     from edgeflow.hw.boards import Board
+    from edgeflow.hw.lint.finding import Finding
+    from edgeflow.hw.lint.rule import Rule
     from edgeflow.sw.flow.verification import Verification
     from edgeflow.sw.search.explore import Exploration
 
@@ -134,6 +137,19 @@ def compared(out: RichConsole, result: Verification) -> None:
     if wrong:
         lines = [(t.name, f"{t.words:,}", f"{t.differing:,}", _first(t.first) if t.words else "never compared") for t in wrong]
         table(out, ("tensor", ">words", ">differing", "first difference"), lines)
+
+
+def linted(out: RichConsole, findings: Sequence[Finding], rules: Mapping[str, Rule], *, quiet: bool) -> None:
+    """What ``lint`` found, a line each as compilers write them, then what to do about each rule that is broken."""
+    here = Path.cwd()
+    for finding in findings:
+        file = finding.file.relative_to(here) if finding.file.is_relative_to(here) else finding.file
+        out.print(str(replace(finding, file=file)), soft_wrap=True)
+    if not quiet and findings:
+        out.print(f"\n{len(findings)} findings, more in docs/lint.md. What to do:")
+        facts(out, [(name, rules[name].remedy) for name in sorted({finding.rule for finding in findings})])
+    elif not quiet:
+        out.print(f"no findings: the code keeps all {len(rules)} rules")
 
 
 def board_rows(boards: Sequence[Board]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

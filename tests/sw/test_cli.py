@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conftest import Terminal, Tiny
     from rich.console import Console as RichConsole
 
-COMMANDS = ("compile", "finetune", "verify", "simulate", "export", "cycles", "explore", "report", "boards", "doctor")
+COMMANDS = ("compile", "finetune", "verify", "simulate", "export", "cycles", "explore", "lint", "report", "boards", "doctor")
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pydantic", "jinja2", "matplotlib")
 
 
@@ -258,6 +258,44 @@ def test_report_is_the_file_and_lists_layers(terminal: Terminal, tiny_build: Pat
     assert document(terminal, "report", tiny_build) == stored
     text = terminal.run("report", tiny_build, "--layers").out
     assert all(layer["name"] in text for layer in stored["layers"])
+
+
+def test_lint_finds_nothing_in_a_build(terminal: Terminal, tiny_build: Path) -> None:
+    assert document(terminal, "lint", tiny_build)["findings"] == []
+    assert "no findings" in terminal.run("lint", tiny_build).out
+    assert terminal.run("lint", tiny_build / "hls", "--quiet").out == ""
+
+
+def test_lint_names_file_line_rule_and_what_to_do(terminal: Terminal, tiny_build: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_build / "hls", tmp_path / "hls")
+    top = tmp_path / "hls" / "edgeflow_top.cpp"
+    text = top.read_text().replace("#pragma HLS PIPELINE II=1", "#pragma HLS PIPLINE II=1", 1)
+    top.write_text(text)
+    line = 1 + text[: text.index("PIPLINE")].count("\n")
+    outcome = terminal.run("lint", tmp_path / "hls")
+    assert (outcome.status, outcome.err) == (1, "")
+    assert f"{top}:{line}: error: #pragma HLS PIPLINE is unknown: did you mean PIPELINE? [unknown-pragma]\n" in outcome.out
+    assert "Correct the name" in outcome.out
+    quiet = terminal.run("lint", tmp_path / "hls", "--quiet").out
+    assert quiet
+    assert all(": error: " in shown or ": warning: " in shown for shown in quiet.splitlines())
+    found = document(terminal, "lint", tmp_path / "hls", status=1)["findings"]
+    wrong = next(one for one in found if one["rule"] == "unknown-pragma")
+    assert (wrong["file"], wrong["line"], wrong["level"]) == (str(top), line, "error")
+    assert wrong["remedy"].startswith("Correct the name")
+
+
+def test_lint_refuses_what_is_no_code(terminal: Terminal, tmp_path: Path) -> None:
+    assert "is not a folder" in terminal.refused("lint", tmp_path / "nowhere")
+    assert "no edgeflow_top.cpp" in terminal.refused("lint", tmp_path)
+
+
+def test_lint_without_libclang_names_the_extra(tiny_build: Path) -> None:
+    start = "import sys; sys.modules['clang'] = None; from edgeflow.sw.cli.main import main"
+    program = f"{start}; sys.exit(main(['lint', {str(tiny_build)!r}]))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "pip install 'edgeflow[lint]'" in done.stderr
 
 
 def test_boards(terminal: Terminal) -> None:
