@@ -118,3 +118,14 @@ def test_array_types_are_named_once() -> None:
                     if isinstance(target, ast.Name)
                 }
                 assert not made & aliases, f"{path.relative_to(ROOT)} defines {made & aliases}: import it from hw/arrays.py"
+
+
+def test_onnxruntime_is_opened_in_one_place() -> None:
+    opened = {
+        path.relative_to(ROOT).as_posix()
+        for room in set(ALLOWED) - {"models"}
+        for path in modules(room)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "InferenceSession"
+    }
+    assert opened == {"quant/canonical/session.py"}

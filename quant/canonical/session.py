@@ -1,7 +1,8 @@
-"""Running the canonical float model with onnxruntime, intermediate tensors included."""
+"""The one way to onnxruntime: opening a model, running it, intermediate tensors included, and naming what goes wrong."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,62 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import ModelError
 
 MAXIMUM_IR_VERSION = 13  # of the file format, the newest that the supported onnxruntime reads
+_SILENT = 4  # severity from which onnxruntime logs: errors are raised
+
+
+def open_session(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    outputs: Sequence[str] = (),
+    *,
+    optimize: bool = True,
+    threads: int | None = None,
+) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU of a model, or of a file as it is; ModelError where onnxruntime refuses it.
+
+    Parameters
+    ----------
+    outputs
+        Values to return after the model's own outputs; only for a model in memory, which is copied.
+    optimize
+        If off, every node runs as written.
+    threads
+        Of one operator; as many as there are processors if None.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    source = _with_outputs(model, outputs).SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
+
+
+def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
+    proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
+    declared = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
+    return proto
+
+
+def run_session(
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None = None,
+    advice: str = "check the input values",
+) -> dict[str, NDArray[Any]]:
+    """The named outputs, or all, by name; ModelError, which ends in ``advice``, where onnxruntime fails on the inputs."""
+    names = list(outputs) if outputs is not None else [entry.name for entry in session.get_outputs()]
+    try:
+        found = session.run(names, dict(inputs))
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; {advice}") from error
+    return dict(zip(names, found, strict=True))
 
 
 class FloatSession:
@@ -22,25 +79,12 @@ class FloatSession:
     """
 
     def __init__(self, model: ir.Model, tensors: Sequence[str]) -> None:
-        proto = ir.to_proto(model)
-        proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
-        declared = {output.name for output in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in declared)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised
         self.tensors = tuple(tensors)
-        try:
-            self._session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
+        self._session = open_session(ir.to_proto(model), tensors)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The named tensors ``(N, ...)`` for a batch of inputs ``(N, ...)``; ModelError where onnxruntime fails on them."""
-        try:
-            found = self._session.run(list(self.tensors), dict(inputs))
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check the input values") from error
-        return dict(zip(self.tensors, found, strict=True))
+        return run_session(self._session, inputs, self.tensors)
 
 
 def first_line(error: Exception) -> str:

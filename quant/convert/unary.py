@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
 from edgeflow.hw.arrays import Real
 from edgeflow.hw.graph import QType
 from edgeflow.hw.ops.smooth import ENTRY_BITS, smooth_parameters
 from edgeflow.quant.canonical.graph import origin, output_name, required_input
-from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.canonical.session import open_session, run_session
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.observe import Statistics
@@ -37,15 +36,12 @@ def unary_function(model: ir.Model, node: ir.Node) -> Function:
     wanted = [f for f in proto.functions if f.domain == node.domain and f.name == node.op_type]
     graph = onnx.helper.make_graph([alone], "unary", value[:1], value[1:])
     single = onnx.helper.make_model(graph, opset_imports=proto.opset_import, functions=wanted)
-    single.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(single.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    single.ir_version = proto.ir_version
+    session = open_session(single, threads=1)
 
     def function(x: Real) -> Real:
         flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)
-        y: Real = np.nan_to_num(session.run(["y"], {"x": flat})[0].astype(np.float64)).reshape(x.shape)
+        y: Real = np.nan_to_num(run_session(session, {"x": flat})["y"].astype(np.float64)).reshape(x.shape)
         return y
 
     return function

@@ -18,12 +18,12 @@ from onnx import helper, numpy_helper
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, first_line
+from edgeflow.quant.canonical.session import first_line, open_session
 from edgeflow.sw.importer.load import check_external, forget_impossible_sizes, graphs, nodes, parse, tensors
 from edgeflow.sw.importer.opset import raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import LINEAR_DOMAINS, QONNX
-from edgeflow.sw.importer.runtime import names_read, run, session
+from edgeflow.sw.importer.runtime import names_read, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,6 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
 def read_original(path: str | os.PathLike[str]) -> Original:
     """A model file in memory; ModelError where it cannot be read."""
     proto = whole(path)
-    proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
     forget_impossible_sizes(proto)
     widened = single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
     quantized = any(_is_quantizer(node) for node in nodes(proto))
@@ -94,7 +93,7 @@ class OriginalSession:
 
     def __init__(self, proto: onnx.ModelProto, tensors: Sequence[str], batch: int, optimize: bool = True) -> None:
         self.tensors = tuple(tensors)
-        self._session = session(proto, tensors, optimize)
+        self._session = open_session(proto, tensors, optimize=optimize)
         constant = {tensor.name for tensor in proto.graph.initializer}
         self._inputs = {entry.name: entry.type.tensor_type for entry in proto.graph.input if entry.name not in constant}
         self._batch = batch

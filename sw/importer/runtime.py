@@ -11,8 +11,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgeflow.hw.arrays import Array
-from edgeflow.hw.errors import ModelError
-from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, first_line
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, open_session, run_session
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
@@ -30,24 +29,9 @@ def session(
     ``outputs`` names values to return after the model's own outputs (for calibration); with ``optimize`` off every node runs as
     written. Raises :class:`ModelError` if onnxruntime refuses the model.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    source: str | bytes
-    if isinstance(model, str | os.PathLike):
-        source = os.fspath(model)
-    else:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else to_proto(model))
-        proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
-        present = {entry.name for entry in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs or () if name not in present)
-        source = proto.SerializeToString()
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
+    if isinstance(model, ir.Model):
+        model = to_proto(model)
+    return open_session(model, outputs or (), optimize=optimize)
 
 
 def names_read(node: onnx.NodeProto) -> set[str]:
@@ -93,11 +77,7 @@ def run(
     runner: onnxruntime.InferenceSession, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
 ) -> dict[str, Array]:
     """Run a session on ``inputs`` and return the outputs by name; :class:`ModelError` if onnxruntime fails."""
-    names = list(outputs) if outputs is not None else [entry.name for entry in runner.get_outputs()]
-    try:
-        return dict(zip(names, runner.run(names, dict(inputs)), strict=True))
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; check its input shapes") from error
+    return run_session(runner, inputs, outputs, "check its input shapes")
 
 
 def agreement(
