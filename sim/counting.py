@@ -19,8 +19,14 @@ def count_differences(program: Program, library: Path, inputs: Mapping[str, IntA
     ``library``: built with ``count`` (:func:`edgeflow.sim.csim.build`); ``inputs``: integers in per-sample shape.
     """
     with CSimulation(program, library) as simulation:
-        pairs = [(step, counted, predicted(step, program)) for step, counted in simulation.counted(inputs)]
-    return [
+        return counted_run(simulation, program, inputs)[1]
+
+
+def counted_run(simulation: CSimulation, program: Program, inputs: Mapping[str, IntArray]) -> tuple[dict[str, IntArray], list[str]]:
+    """Outputs of one sample, as :meth:`CSimulation.run`, and its differences, as :func:`count_differences`, of the same run."""
+    pairs = [(step, counted, predicted(step, program)) for step, counted in simulation.counted(inputs)]
+    outputs = {name: simulation.read_external(name) for name in program.outputs}
+    return outputs, [
         f"{step.node} ({step.instruction.layout.name}): {found} counted, {expected} predicted"
         for step, counted, expected in pairs
         if (found := {name: count for name, count in counted.items() if name not in FETCH}) != expected

@@ -115,6 +115,10 @@ class Attention(Operator):
     name: ClassVar[str] = "attention"
     header: ClassVar[str] = "array.hpp"
     instruction: ClassVar[InstructionLayout] = ATTENTION
+    counters: ClassVar[tuple[str, ...]] = (
+        *("pass", "products", "queries", "values", "exponents"),
+        *("reciprocals", "outputs", "table words"),
+    )
     ports: ClassVar[tuple[Port, ...]] = (
         Port("q"),
         Port("k"),

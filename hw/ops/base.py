@@ -2,18 +2,19 @@
 
 An operator is one frozen dataclass whose fields are the node's attributes. It says what it computes (``reference``, NumPy int64:
 the definition), how the simulator computes it quickly (``kernel``, equal word for word), which instructions implement it
-(``lower``) in which C++ header, what it costs, and which seeded cases its tests draw. Registration refuses a class that leaves
-one out.
+(``lower``) in which C++ header, what it costs, which counters of the C++ check that cost, and which seeded cases its tests draw.
+Registration refuses a class that leaves one out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
@@ -213,11 +214,16 @@ def draw(rng: np.random.Generator, format: Format, samples: int | None = None) -
 
 
 class Unit(ABC):
-    """A unit of the accelerator: the instruction that it runs, the header that implements it, and what it costs."""
+    """A unit of the accelerator: the instruction that it runs, the header that implements it, and what it costs.
+
+    ``counters``: names of the loops and of the work inside them that :meth:`cycles` predicts; the header counts each
+    (``EDGEFLOW_TRIP``), and the tests of the registry compare the two on every case.
+    """
 
     name: ClassVar[str]
     header: ClassVar[str]
     instruction: ClassVar[InstructionLayout]
+    counters: ClassVar[tuple[str, ...]]
 
     @classmethod
     @abstractmethod
@@ -324,7 +330,7 @@ def register(cls: OperatorType) -> OperatorType:
     if inspect.isabstract(cls):
         missing = sorted(cls.__abstractmethods__)
         raise TypeError(f"operator {cls.__name__} must define {', '.join(missing)}")
-    for attribute in ("name", "header", "ports", "instruction"):
+    for attribute in ("name", "header", "ports", "instruction", "counters"):
         if not hasattr(cls, attribute):
             raise TypeError(f"operator {cls.__name__} must define {attribute}")
     if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
@@ -332,8 +338,7 @@ def register(cls: OperatorType) -> OperatorType:
     for f in dataclasses.fields(cls):
         if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING:
             raise TypeError(f"operator {cls.__name__}: field {f.name} must not have a default")
-    if not (INCLUDE / "edgeflow" / cls.header).is_file():
-        raise TypeError(f"operator {cls.__name__}: header {cls.header} does not exist")
+    _check_header(cls, f"operator {cls.__name__}")
     if cls.name in _REGISTRY:
         raise TypeError(f"operator {cls.name} is registered twice")
     for other in _REGISTRY.values():
@@ -344,12 +349,38 @@ def register(cls: OperatorType) -> OperatorType:
     return cls
 
 
+def _check_header(cls: type[Unit], what: str) -> None:
+    """Refuse a unit without header, or whose predicted trip counts the header does not count: no test could compare them."""
+    if not (INCLUDE / "edgeflow" / cls.header).is_file():
+        raise TypeError(f"{what}: header {cls.header} does not exist")
+    if not cls.counters:
+        raise TypeError(f"{what} must name the counters of its loops (EDGEFLOW_TRIP in {cls.header})")
+    counted = {name for header in included_headers(cls.header) for name in _header_counters(header)}
+    missing = sorted(set(cls.counters) - counted)
+    if missing:
+        raise TypeError(f"{what}: {cls.header} does not count {', '.join(missing)} (EDGEFLOW_TRIP)")
+
+
+@cache
+def included_headers(header: str) -> frozenset[str]:
+    """A header of the library and those that it includes, directly or not."""
+    text = (INCLUDE / "edgeflow" / header).read_text()
+    direct = re.findall(r'#include "edgeflow/(\w+\.hpp)"', text)
+    return frozenset({header}).union(*(included_headers(name) for name in direct))
+
+
+@cache
+def _header_counters(header: str) -> frozenset[str]:
+    return frozenset(re.findall(r'EDGEFLOW_TRIP\("([^"]+)"\)', (INCLUDE / "edgeflow" / header).read_text()))
+
+
 def register_unit(cls: UnitType) -> UnitType:
     """Class decorator: add a unit that computes no operator (data movement that the compiler inserts)."""
     if inspect.isabstract(cls):
         raise TypeError(f"unit {cls.__name__} must define {', '.join(sorted(cls.__abstractmethods__))}")
-    if not (INCLUDE / "edgeflow" / cls.header).is_file():
-        raise TypeError(f"unit {cls.__name__}: header {cls.header} does not exist")
+    if not hasattr(cls, "counters"):
+        raise TypeError(f"unit {cls.__name__} must define counters")
+    _check_header(cls, f"unit {cls.__name__}")
     if any(layout.opcode == cls.instruction.opcode for layout in instruction_layouts()):
         raise TypeError(f"unit {cls.name}: opcode {cls.instruction.opcode} is taken")
     _UNITS[cls.name] = cls

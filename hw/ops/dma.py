@@ -29,6 +29,7 @@ class Dma(Unit):
     name: ClassVar[str] = "dma"
     header: ClassVar[str] = "dma.hpp"
     instruction: ClassVar[InstructionLayout] = DMA
+    counters: ClassVar[tuple[str, ...]] = LOOPS
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:

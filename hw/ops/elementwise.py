@@ -180,6 +180,7 @@ class ElementwiseOperator(Operator):
 
     header: ClassVar[str] = "elementwise.hpp"
     instruction: ClassVar[InstructionLayout] = ELEMENTWISE
+    counters: ClassVar[tuple[str, ...]] = ("elementwise", "parameters")
     widens: ClassVar[bool] = True
 
     def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:

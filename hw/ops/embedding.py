@@ -71,6 +71,7 @@ class Embedding(Operator):
     name: ClassVar[str] = "embedding"
     header: ClassVar[str] = "embedding.hpp"
     instruction: ClassVar[InstructionLayout] = EMBEDDING
+    counters: ClassVar[tuple[str, ...]] = ("embedding ids", "embedding row")
     ports: ClassVar[tuple[Port, ...]] = (
         Port("ids", external=True),
         Port("table", constant=True),

@@ -138,6 +138,7 @@ class LayerNorm(Operator):
     widens: ClassVar[bool] = True
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LAYERNORM
+    counters: ClassVar[tuple[str, ...]] = ("layernorm", "layernorm parameters", "layernorm reads", "layernorm writes")
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
         Port("gain", constant=True),

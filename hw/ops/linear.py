@@ -90,6 +90,7 @@ class Linear(Operator):
     widens: ClassVar[bool] = True
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LINEAR
+    counters: ClassVar[tuple[str, ...]] = ("pass", "products", "rows", "weight words")
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
         Port("weight", constant=True),

@@ -147,6 +147,7 @@ class MoveOperator(Operator):
 
     header: ClassVar[str] = "move.hpp"
     instruction: ClassVar[InstructionLayout] = MOVE
+    counters: ClassVar[tuple[str, ...]] = ("move", "move constant")
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         return ()

@@ -59,6 +59,7 @@ class Patches(Operator):
     name: ClassVar[str] = "patches"
     header: ClassVar[str] = "patches.hpp"
     instruction: ClassVar[InstructionLayout] = PATCHES
+    counters: ClassVar[tuple[str, ...]] = ("patches", "patches words")
     ports: ClassVar[tuple[Port, ...]] = (Port("image", external=True),)
 
     def infer(self, inputs: Sequence[Format]) -> Format:

@@ -76,6 +76,7 @@ class Pool(Operator):
     name: ClassVar[str] = "pool"
     header: ClassVar[str] = "pool.hpp"
     instruction: ClassVar[InstructionLayout] = POOL
+    counters: ClassVar[tuple[str, ...]] = ("pool mask", "pool divide", "pool sum", "pool scale")
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("mask", optional=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:

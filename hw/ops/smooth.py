@@ -102,6 +102,7 @@ class Smooth(Operator):
     header: ClassVar[str] = "smooth.hpp"
     writes_long: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = SMOOTH
+    counters: ClassVar[tuple[str, ...]] = ("segments", "smooth")
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("table", constant=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:

@@ -122,6 +122,7 @@ class Softmax(Operator):
     header: ClassVar[str] = "softmax.hpp"
     writes_long: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = SOFTMAX
+    counters: ClassVar[tuple[str, ...]] = ("segments", "softmax")
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("exponent", constant=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:

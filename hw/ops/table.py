@@ -65,6 +65,7 @@ class Table(Operator):
     name: ClassVar[str] = "table"
     header: ClassVar[str] = "table.hpp"
     instruction: ClassVar[InstructionLayout] = TABLE
+    counters: ClassVar[tuple[str, ...]] = ("table entries", "table")
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("table", constant=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:

@@ -11,8 +11,10 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import Case, instruction_layouts, make_node, registry
+from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
+from edgeflow.sim.counting import counted_run
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
@@ -27,7 +29,7 @@ ARCHITECTURES = {
         pi=64, po=48, epilogue=16, vector=32, weight_ports=2, slots=36, max_channels=1088, max_head=128, units=ALL_UNITS
     ),
     "4x16 axi32": Architecture(
-        pi=4, po=16, epilogue=2, vector=2, axi_bits=32, slots=544, max_channels=1088, max_tokens=64, max_head=128, units=ALL_UNITS
+        pi=4, po=16, epilogue=2, vector=1, axi_bits=32, slots=544, max_channels=1088, max_tokens=64, max_head=128, units=ALL_UNITS
     ),
 }
 
@@ -54,6 +56,13 @@ def case_inputs(case: Case) -> dict[str, IntArray]:
     return {f"in{i}": np.asarray(v) for i, v in enumerate(case.inputs) if i not in case.constants}
 
 
+def case_samples(case: Case) -> list[dict[str, IntArray]]:
+    """The same, sample by sample."""
+    inputs = case_inputs(case)
+    samples = next(iter(inputs.values())).shape[0]
+    return [{name: value[i] for name, value in inputs.items()} for i in range(samples)]
+
+
 def reference(case: Case) -> IntArray:
     """The operator's definition."""
     return case.operator.reference([np.asarray(v, dtype=np.int64) for v in case.inputs])
@@ -73,13 +82,22 @@ class Built:
 
     def run(self, case: Case) -> IntArray:
         """What the emitted C++ computes for every sample of a case."""
+        program = self._program(case)
+        with csim.CSimulation(program, self.library) as simulation:
+            return np.stack([simulation.run(sample)["out"] for sample in case_samples(case)])
+
+    def counted_run(self, case: Case) -> tuple[IntArray, list[str]]:
+        """What :meth:`run` gives, and where the first sample's counted iterations are not those predicted, a line each."""
+        program = self._program(case)
+        first, *others = case_samples(case)
+        with csim.CSimulation(program, self.library) as simulation:
+            outputs, differences = counted_run(simulation, program, first)
+            return np.stack([outputs["out"], *(simulation.run(sample)["out"] for sample in others)]), differences
+
+    def _program(self, case: Case) -> Program:
         graph = case_graph(case)
         verify_graph(graph)
-        program = lower(graph, self.architecture)
-        inputs = case_inputs(case)
-        samples = next(iter(inputs.values())).shape[0]
-        with csim.CSimulation(program, self.library) as simulation:
-            return np.stack([simulation.run({n: v[i] for n, v in inputs.items()})["out"] for i in range(samples)])
+        return lower(graph, self.architecture)
 
 
 def build(folder: Path, architecture: Architecture, *, exact: bool = False) -> Built:

@@ -1,75 +1,30 @@
-"""Embedding, pool, move and patches units: loops that run are those predicted, shapes drawn at random, and what a unit costs."""
+"""Embedding, pool, move and patches units: shapes drawn at random, and what a unit costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
-from operator_harness import ARCHITECTURES, Built, case_graph, case_inputs, operator_cases, reference
+from operator_harness import ARCHITECTURES, Built, build, case_graph, reference
 
 from edgeflow.hw.architecture import Architecture
-from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.cost import Resources
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops import Case, Operator, registry, unit
 from edgeflow.hw.ops.base import draw
 from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.patches import Patches
-from edgeflow.hw.ops.pool import Pool
 from edgeflow.hw.ops.reshape import Reshape
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.ops.transpose import Transpose
-from edgeflow.sim import csim
-from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
 
-OPERATORS = ("concat", "embedding", "patches", "pool", "position_embedding", "reshape", "select", "transpose")
-UNITS = ("embedding", "move", "patches", "pool")
 DRAWN = 60
 
 
 @pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
 def counting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """An accelerator and its C simulation, which counts iterations."""
-    architecture = ARCHITECTURES[request.param]
-    folder = tmp_path_factory.mktemp("counting")
-    write_overlay(folder, architecture)
-    return Built(architecture, csim.build(folder, count=True))
-
-
-def counted(case: Case, built: Built) -> list[tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]]:
-    """For every instruction of the units under test: entries and trips as predicted, and as counted."""
-    program = lower(case_graph(case), built.architecture)
-    found = []
-    with csim.CSimulation(program, built.library) as simulation:
-        for step, counts in simulation.counted({n: v[0] for n, v in case_inputs(case).items()}):
-            layout = step.instruction.layout
-            if layout.name in UNITS:
-                cost = unit(layout).cycles(step.instruction.values, built.architecture)
-                predicted = {name: (loop.entries, loop.trips) for name, loop in cost.loops.items()}
-                predicted |= {name: (0, trips) for name, trips in cost.inside.items()}
-                found.append((predicted, {name: counts[name] for name in counts if name not in ("descriptor", "stream")}))
-    return found
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_formula_equals_counted_iterations(name: str, counting: Built) -> None:
-    for case in operator_cases(name):
-        pairs = counted(case, counting)
-        assert pairs, case.name
-        for predicted, real in pairs:
-            assert predicted == real, f"{name}: {case.name}"
-
-
-def test_a_wrong_formula_is_noticed(counting: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Pool.cycles
-
-    def wrong(values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return right({**values, "columns": values["columns"] + 1}, architecture)
-
-    monkeypatch.setattr(Pool, "cycles", wrong)
-    predicted, real = counted(operator_cases("pool")[0], counting)[0]
-    assert {name for name in real if predicted[name] != real[name]} == {"pool scale"}
+    return build(tmp_path_factory.mktemp("counting"), ARCHITECTURES[request.param])
 
 
 def shape(rng: np.random.Generator, rank: int) -> tuple[int, ...]:
@@ -113,9 +68,9 @@ def test_copies_of_drawn_shapes(counting: Built) -> None:
     seen = set()
     for _ in range(DRAWN):
         case = drawn_case(rng)
-        np.testing.assert_array_equal(counting.run(case), reference(case), err_msg=case.name)
-        for predicted, real in counted(case, counting):
-            assert predicted == real, case.name
+        found, differences = counting.counted_run(case)
+        np.testing.assert_array_equal(found, reference(case), err_msg=case.name)
+        assert differences == [], case.name
         seen.add(case.operator.name)
     assert seen == {"concat", "patches", "reshape", "select", "transpose"}
 
