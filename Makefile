@@ -8,7 +8,7 @@ PACKAGING := pyproject.toml constraints.txt
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint types clean
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/.installed
@@ -21,9 +21,16 @@ demo: .venv-demo/.installed
 test: lint
 	$(TEST)/python -m pytest -n 2
 
+# The suite again, with what it leaves unused: on the terminal and, line by line, in build/coverage.
+coverage: .venv-test/.installed
+	$(TEST)/python -m pytest -n 2 --cov --cov-report=term --cov-report=html:build/coverage
+
 lint: .venv-test/.installed
 	$(TEST)/ruff check .
 	$(TEST)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+types: .venv-test/.installed
 	$(TEST)/mypy
 	MYPYPATH=scripts $(TEST)/mypy scripts
 
@@ -37,8 +44,8 @@ lint: .venv-test/.installed
 
 .venv-test/.installed: $(PACKAGING)
 	$(PYTHON) -m venv .venv-test
-	$(TEST)/python -m pip install --quiet -c constraints.txt -e '.[exact,lint,train,qat,text,test]'
+	$(TEST)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-demo .venv-test build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
