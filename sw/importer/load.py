@@ -17,7 +17,7 @@ from onnx_ir.passes.common import InlinePass
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.session import first_line
 from edgeflow.quant.formats.exact_constants import EXACT
-from edgeflow.sw.importer.opset import OPSETS, raised
+from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
 from edgeflow.sw.importer.runtime import reached_names
@@ -130,7 +130,10 @@ def parse(file: Path) -> onnx.ModelProto:
 
 
 def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
-    """UnsupportedError for a model in training mode, in which outputs depend on the other samples of a batch, or on chance."""
+    """UnsupportedError for a model in training mode, in which outputs depend on the other samples of a batch, or on chance.
+
+    Before an attribute said so, BatchNormalization in training mode was the one with more outputs than one. Of a Dropout of these
+    operator sets nothing tells: it copies its input, as it does in every runtime."""
     constants = {
         name: attribute.t
         for node in nodes(proto) if node.op_type == "Constant"
@@ -138,9 +141,9 @@ def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
         for attribute in node.attribute if attribute.HasField("t")
     }  # fmt: skip
     constants |= {tensor.name: tensor for graph in graphs(proto.graph) for tensor in graph.initializer}
-    training = []
+    training, counts = [], default_opset(file, proto) < TRAINING_MODE
     for node in nodes(proto):
-        mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0)
+        mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0) or (counts and sum(map(bool, node.output)) > 1)
         flag = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
         if (node.op_type == "BatchNormalization" and mode) or (flag is not None and np.any(onnx.numpy_helper.to_array(flag))):
             training.append(f"{node.name or node.output[0]} ({node.op_type})")

@@ -14,7 +14,17 @@ OPSETS = range(11, 26)
 """Versions of the default operator set that the importer reads."""
 OLDEST = 7
 """Oldest version that is raised to them."""
+TRAINING_MODE = 14
+"""First version in which an attribute of BatchNormalization says that it is in training mode."""
 _DEFAULT = ("", "ai.onnx")
+
+
+def default_opset(file: Path, proto: onnx.ModelProto) -> int:
+    """The version of the default operator set that a model asks for; ModelError where it names none."""
+    version = next((entry.version for entry in proto.opset_import if entry.domain in _DEFAULT), None)
+    if version is None:
+        raise ModelError(f"{file}: the model does not say which operator set it uses; export it again")
+    return int(version)
 
 
 def raised(file: Path, proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.ModelProto:
@@ -23,17 +33,14 @@ def raised(file: Path, proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) 
     Where no operator of the model has changed since, a new number is all it takes, which leaves operators of other domains (QONNX)
     alone; else ONNX's own converter rewrites it. Raises ModelError or :class:`UnsupportedError`.
     """
-    entry = next((entry for entry in proto.opset_import if entry.domain in _DEFAULT), None)
-    if entry is None:
-        raise ModelError(f"{file}: the model does not say which operator set it uses; export it again")
-    version = entry.version
+    version = default_opset(file, proto)
     if version in OPSETS:
         return proto
     if not OLDEST <= version < OPSETS.start:
         raise UnsupportedError(f"{file}: operator set {version} is not supported; export with opset {OLDEST} to {OPSETS.stop - 1}")
     kinds = {node.op_type for node in nodes if node.domain in _DEFAULT}
     if all(_since(kind, version) == _since(kind, OPSETS.start) for kind in kinds):
-        entry.version = OPSETS.start
+        next(entry for entry in proto.opset_import if entry.domain in _DEFAULT).version = OPSETS.start
         return proto
     # Before version 4 of the format every initializer had to be an input, too, and the converter insists.
     proto.ir_version = max(proto.ir_version, 4)

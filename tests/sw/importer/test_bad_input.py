@@ -11,6 +11,7 @@ import pytest
 from graphs import Graph, normal
 from onnx import TensorProto, helper
 
+import edgeflow
 from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError
 from edgeflow.sw.importer import import_model
 
@@ -98,6 +99,31 @@ def test_training_mode(tmp_path: Path) -> None:
     y = g.node("MatMul", "x", "w")
     g.output(g.node("Dropout", y, g.constant(np.float32(0.1)), g.constant(np.bool_(True))))
     assert "exported in training mode: Dropout_2 (Dropout)" in message(UnsupportedError, g.save(tmp_path))
+
+
+def batch_norm(opset: int, outputs: int, **attributes: Any) -> Graph:
+    g = Graph(opset)
+    y = g.node("MatMul", g.input("x", ["n", 16]), g.weight(16, 8))
+    running = [g.constant(np.full(8, value, np.float32)) for value in (1.5, 0.5, 0.25, 2.0)]
+    made = g.node("BatchNormalization", y, *running, outputs=outputs, **attributes)
+    g.output(made if outputs == 1 else made[0])
+    return g
+
+
+@pytest.mark.parametrize("opset", range(7, 18))
+def test_batch_norm_in_training_mode(opset: int, tmp_path: Path) -> None:
+    """Before operator set 14 the number of outputs says it, from then on an attribute."""
+    training = batch_norm(opset, 5) if opset < 14 else batch_norm(opset, 3, training_mode=1)
+    path = training.save(tmp_path)
+    expected = "exported in training mode: BatchNormalization_1 (BatchNormalization); call model.eval() and export again"
+    assert expected in message(UnsupportedError, path)
+    with pytest.raises(UnsupportedError, match="exported in training mode"):
+        edgeflow.load(path)
+    plain = batch_norm(opset, 1)
+    import_model(plain.save(tmp_path))
+    if opset < 14:  # names that are left empty are no outputs
+        plain.nodes[-1].output.extend([""] * 4)
+        import_model(plain.save(tmp_path))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
