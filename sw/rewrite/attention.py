@@ -8,20 +8,31 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.hw.arrays import Array
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, batch_of, constant, origin_of, produced_by, scalar, shape_of
-from edgeflow.sw.rewrite.heads import Operand, attention, resolve
+from edgeflow.sw.rewrite.base import (
+    DOMAIN,
+    Refused,
+    Rule,
+    bound_batch,
+    constant,
+    either_order,
+    operand,
+    origin_of,
+    produced_by,
+    shape_of,
+    times_number,
+)
+from edgeflow.sw.rewrite.heads import Operands, attention, resolve_all
 from edgeflow.sw.rewrite.score_bias import too_wide
-from edgeflow.sw.rewrite.view import is_plain
+from edgeflow.sw.rewrite.view import is_plain, view_above
 
 MASKED = -1e4
 """An additive mask at or below this value removes a key: exp(-1e4) is zero in float32."""
 
 
-@dataclasses.dataclass
-class _Scores:
+@dataclasses.dataclass(frozen=True)
+class Scores:
     """The product of queries and keys below scale and mask."""
 
     product: ir.Node
@@ -31,8 +42,8 @@ class _Scores:
     """Constant, over the scores of all heads of all samples."""
 
 
-@dataclasses.dataclass
-class _Step:
+@dataclasses.dataclass(frozen=True)
+class Step:
     """One operator between scores and softmax: what is above it, and what it does."""
 
     value: ir.Value
@@ -41,35 +52,38 @@ class _Step:
     bias: Array | None = None
 
 
-def _regroups(node: ir.Node) -> bool:
-    """Whether a View only merges or splits the leading axes of (..., queries, keys)."""
-    source = node.inputs[0]
-    return is_plain(node) and source is not None and shape_of(source)[-2:] == shape_of(node.outputs[0])[-2:]
+def regrouped(value: ir.Value) -> ir.Value | None:
+    """What a View only merges or splits the leading axes of, those of (..., queries, keys)."""
+    view = view_above(value)
+    source = None if view is None or not is_plain(view) else operand(view, 0)
+    return source if source is not None and shape_of(source)[-2:] == shape_of(value)[-2:] else None
 
 
 def key_mask(value: ir.Value | None, *kinds: str) -> ir.Value | None:
     """The (batch, keys) mask input behind an internal KeyMask of one of the given kinds."""
-    node = produced_by(value, "KeyMask", DOMAIN)
+    node = produced_by(value, "KeyMask", domain=DOMAIN)
     if node is None or node.attributes["kind"].as_string() not in kinds or node.attributes["layout"].as_string() != "keys":
         return None
     return node.inputs[0]
 
 
-def _scores(value: ir.Value) -> _Scores | str:
+def is_bias(array: Array) -> bool:
+    """Whether constants added to scores are a bias, and not a mask that removes keys."""
+    return array.dtype.kind == "f" and bool(np.all(array > MASKED))
+
+
+def _scores(value: ir.Value) -> Scores | str:
     """Walk from the input of the softmax to the product of queries and keys, or say what stands in the way."""
     factor, mask, bias = 1.0, None, None
     while True:
         node = value.producer()
         if node is None:
             return "its scores are not computed by a matrix product"
-        if node.op_type == "MatMul" and node.domain == "":
-            return _Scores(node, factor, mask, bias)
-        step: _Step | str
-        if node.op_type == "View" and node.domain == DOMAIN and _regroups(node) and node.inputs[0] is not None:
-            step = _Step(node.inputs[0])
-        elif node.op_type in ("Mul", "Div", "Add", "Where") and node.domain == "":
-            step = _one_step(node)
-        else:
+        product = produced_by(value, "MatMul")
+        if product is not None:
+            return Scores(product, factor, mask, bias)
+        step = next((found for reader in (_regrouped, _scaled, _added, _chosen) if (found := reader(value)) is not None), None)
+        if step is None:
             return f"{node.op_type} between the scores and the softmax is not understood"
         if isinstance(step, str):
             return step
@@ -83,41 +97,48 @@ def _scores(value: ir.Value) -> _Scores | str:
         value, factor = step.value, factor * step.factor
 
 
-def is_bias(array: Array) -> bool:
-    """Whether constants added to scores are a bias, and not a mask that removes keys."""
-    return array.dtype.kind == "f" and bool(np.all(array > MASKED))
+# What one operator between scores and softmax does, or why that is not understood; None for another operator.
 
 
-def _one_step(node: ir.Node) -> _Step | str:
-    """What one operator between scores and softmax does, or why it is not understood."""
-    shape = shape_of(node.outputs[0])
-    if node.op_type == "Where":
-        condition, chosen, other = node.inputs
-        for kept, fill, kind in ((chosen, other, "keep"), (other, chosen, "drop")):
-            array, mask = constant(fill), key_mask(condition, kind)
-            if kept is not None and array is not None and mask is not None and np.all(array <= MASKED):
-                return _Step(kept, mask=mask)
-        return "its scores are masked by something that is not a padding mask of the keys given as an input"
-    left, right = node.inputs
-    for kept, other in ((left, right), (right, left)):
-        if kept is None or other is None or shape_of(kept) != shape:
+def _regrouped(value: ir.Value) -> Step | None:
+    source = regrouped(value)
+    return None if source is None else Step(source)
+
+
+def _scaled(value: ir.Value) -> Step | str | None:
+    scaled = times_number(value)
+    if scaled is not None:
+        return Step(*scaled)
+    return "its scores are scaled by something that is not a number" if produced_by(value, "Mul", "Div") else None
+
+
+def _added(value: ir.Value) -> Step | str | None:
+    node, shape = produced_by(value, "Add"), shape_of(value)
+    if node is None:
+        return None
+    for kept, other in either_order(node):
+        if shape_of(kept) != shape:
             continue
-        number = scalar(other)
-        if node.op_type == "Mul" and number is not None:
-            return _Step(kept, number)
-        if node.op_type == "Div" and number and kept is left:
-            return _Step(kept, 1.0 / number)
-        if node.op_type == "Add":
-            mask, array = key_mask(other, "additive"), constant(other)
-            if mask is not None:
-                return _Step(kept, mask=mask)
-            if array is not None and is_bias(array):
-                return _Step(kept, bias=np.broadcast_to(array, shape))
-            if array is not None and array.size > 1:
-                return "its scores get a constant mask added (a causal one, say): keys can only be masked by an input"
-    if node.op_type == "Add":
-        return "its scores get a bias or mask added that is neither constant nor a padding mask of the keys given as an input"
-    return "its scores are scaled by something that is not a number"
+        mask, array = key_mask(other, "additive"), constant(other)
+        if mask is not None:
+            return Step(kept, mask=mask)
+        if array is not None and is_bias(array):
+            return Step(kept, bias=np.broadcast_to(array, shape))
+        if array is not None and array.size > 1:
+            return "its scores get a constant mask added (a causal one, say): keys can only be masked by an input"
+    return "its scores get a bias or mask added that is neither constant nor a padding mask of the keys given as an input"
+
+
+def _chosen(value: ir.Value) -> Step | str | None:
+    node = produced_by(value, "Where")
+    if node is None:
+        return None
+    condition, chosen, other = node.inputs
+    for kept, fill, kind in ((chosen, other, "keep"), (other, chosen, "drop")):
+        array, mask = constant(fill), key_mask(condition, kind)
+        if kept is not None and array is not None and mask is not None and np.all(array <= MASKED):
+            return Step(kept, mask=mask)
+    return "its scores are masked by something that is not a padding mask of the keys given as an input"
 
 
 def _spread(value: ir.Value, lead: tuple[int, ...], batch: int) -> Array | None:
@@ -128,61 +149,64 @@ def _spread(value: ir.Value, lead: tuple[int, ...], batch: int) -> Array | None:
     return None if groups % batch else index.reshape(batch, groups // batch, *shape[-2:])
 
 
-class SoftmaxAttention(Rule):
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """An attention whose operands are found; ``shape``: of the value that it replaces, ``softmax``: the node that names it."""
+
+    operands: Operands
+    heads: int
+    scores: Scores
+    bias: Array | None
+    softmax: ir.Node
+    shape: tuple[int, ...]
+
+
+class SoftmaxAttention(Rule[Heads]):
     """``softmax(scale * Q K^T + mask) V`` in any layout of batch and heads -> ``edgeflow::Attention``."""
 
     def pattern(self, op: Any, p: Any, v: Any) -> Any:
         return op.MatMul(p, v)
 
-    def check(self, context: Any, p: ir.Value, v: ir.Value) -> MatchResult:
-        node = p.producer()
-        while node is not None and node.op_type == "View" and node.domain == DOMAIN and _regroups(node):
-            node = node.inputs[0].producer() if node.inputs[0] is not None else None
-        if node is None or node.op_type != "Softmax" or node.inputs[0] is None or constant(v) is not None:
+    def check(self, root: ir.Node, p: ir.Value, v: ir.Value) -> Heads | Refused:
+        weights: ir.Value | None = p
+        while weights is not None and (above := regrouped(weights)) is not None:
+            weights = above
+        node = produced_by(weights, "Softmax")
+        if node is None or constant(v) is not None:
             return self.refuse("its first factor is not a softmax")
         if node.attributes.get_int("axis", -1) % len(shape_of(node.outputs[0])) != len(shape_of(node.outputs[0])) - 1:
             return self.refuse("its softmax is not over the keys", node)
-        scores = _scores(node.inputs[0])
-        if isinstance(scores, str):
-            return self.refuse(scores, node)
-        return self._operands(context, scores, node, p, v)
+        scores = _scores(operand(node, 0))
+        found = scores if isinstance(scores, str) else self._heads(root, scores, node, p, v)
+        return self.refuse(found, node) if isinstance(found, str) else found
 
-    def _operands(self, context: Any, scores: _Scores, softmax: ir.Node, p: ir.Value, v: ir.Value) -> MatchResult:
-        left, right = scores.product.inputs
-        if left is None or right is None:
-            raise AssertionError("a MatMul without two inputs")
-        batch = batch_of(context.graph_or_function)
+    def _heads(self, root: ir.Node, scores: Scores, softmax: ir.Node, p: ir.Value, v: ir.Value) -> Heads | str:
+        left, right = operand(scores.product, 0), operand(scores.product, 1)
+        batch = bound_batch(root)
         if min(len(shape_of(value)) for value in (left, right, v)) < 2:
-            return self.refuse("its operands are not matrices", softmax)
+            return "its operands are not matrices"
         lead = np.broadcast_shapes(shape_of(left)[:-2], shape_of(right)[:-2])
         if math.prod(lead) != math.prod(shape_of(p)[:-2]):
-            return self.refuse("scores and probabilities have different numbers of heads", softmax)
+            return "scores and probabilities have different numbers of heads"
         index_q, index_k = _spread(left, lead, batch), _spread(right, lead, batch)
         lead_v = np.broadcast_shapes(shape_of(p)[:-2], shape_of(v)[:-2])
         index_v = _spread(v, lead_v, batch)
         if index_q is None or index_k is None or index_v is None or math.prod(lead_v) != math.prod(lead):
-            return self.refuse("its heads do not divide among the samples of the batch", softmax)
+            return "its heads do not divide among the samples of the batch"
         bias = scores.bias
         if bias is not None:
             bias = bias.reshape(*index_q.shape[:2], *bias.shape[-2:])
             if np.any(bias != bias[:1]):
-                return self.refuse("its scores get a constant added that differs between samples", softmax)
+                return "its scores get a constant added that differs between samples"
             bias = bias[0]
             reason = too_wide(bias, index_q.shape[-1])
             if reason is not None:
-                return self.refuse(reason, softmax)
-        self.bias = bias
-        operands = []
-        for value, index in ((left, index_q), (right, index_k.swapaxes(-1, -2)), (v, index_v)):
-            operand = resolve(value, index, batch)
-            if isinstance(operand, str):
-                return self.refuse(operand, softmax)
-            operands.append(operand)
-        self.operands: tuple[Operand, Operand, Operand] = (operands[0], operands[1], operands[2])
-        self.heads, self.scores, self.softmax, self.root = index_q.shape[1], scores, softmax, context.root
-        return self.accept()
+                return reason
+        found = resolve_all(((left, index_q), (right, index_k.swapaxes(-1, -2)), (v, index_v)), batch)
+        if isinstance(found, str):
+            return found
+        return Heads(found, index_q.shape[1], scores, bias, softmax, shape_of(root.outputs[0]))
 
-    def rewrite(self, op: Any, p: ir.Value, v: ir.Value) -> ir.Value:
-        origin = origin_of(self.softmax.outputs[0])
-        shape = shape_of(self.root.outputs[0])
-        return attention(op, self.operands, self.scores.mask, self.heads, self.scores.factor, shape, origin, self.bias)
+    def rewrite(self, op: Any, found: Heads) -> ir.Value:
+        origin, scores = origin_of(found.softmax.outputs[0]), found.scores
+        return attention(op, found.operands, scores.mask, found.heads, scores.factor, found.shape, origin, found.bias)

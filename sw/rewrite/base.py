@@ -1,19 +1,22 @@
-"""What every rewrite rule shares: the base class, and helpers that read and build values of known shape.
+"""What every rewrite rule shares: the base class, and the vocabulary in which rules read a graph and build values of known shape.
 
-A rule is an onnxscript :class:`RewriteRuleClassBase`: ``pattern`` names the anchor (the last node of the form), ``check`` walks
-up from it and refuses with a reason, ``rewrite`` builds the replacement. While rules run, every value has a static shape (the
-batch is bound to a number), every constant is an initializer, and all data movement is a ``View`` (see
-:mod:`edgeflow.sw.rewrite.view`).
+A rule has a ``pattern`` of onnxscript (the anchor, the last node of the form), a ``check`` that walks up from it and either refuses
+with a reason or returns what it has found, a frozen dataclass, and a ``rewrite`` that builds the replacement from that. While rules
+run, every value has a static shape (the batch is bound to a number), every constant is an initializer, and all data movement is a
+``View`` (see :mod:`edgeflow.sw.rewrite.view`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import RewriteRule
 
 from edgeflow.hw.arrays import Array
 
@@ -35,19 +38,90 @@ BATCH = "edgeflow.batch"
 _numbers = itertools.count()
 
 
-class _Anchored(pattern.RewriteRule):
-    """A rewrite rule that looks at the operator type of a node before anything else; most nodes are none of its business."""
+Match = TypeVar("Match")
+"""What a rule finds where its form stands: a frozen dataclass of its own."""
+_FOUND = "found"
 
-    anchor: str
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A rule's form does not stand at a node, because of ``reason``."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """The match of a form that computes one of its own operands."""
+
+    value: ir.Value
+
+
+class Rule(ABC, Generic[Match]):
+    """Base of all rules. A rule keeps nothing but what it was made with: what it finds goes from ``check`` to ``rewrite``."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or type(self).__name__
+
+    @abstractmethod
+    def pattern(self, op: Any, /, *operands: Any, **others: Any) -> Any:
+        """The anchor, of operands that are named by the parameters."""
+
+    @abstractmethod
+    def check(self, root: ir.Node, /, *operands: Any, **others: Any) -> Match | Refused:
+        """What stands above the anchor ``root``, whose operands have the names of the pattern's; or why it is not the form."""
+
+    @abstractmethod
+    def rewrite(self, op: Any, found: Match) -> ir.Value:
+        """The value that replaces the anchor's, built with ``op``."""
+
+    @classmethod
+    def rule(cls, *arguments: Any, **keywords: Any) -> RewriteRule:
+        """The rewrite rule of an instance made from the arguments."""
+        return _AtAnchor(cls(*arguments, **keywords))
+
+    def replacement(self, op: Any, **bindings: Any) -> ir.Value:
+        """What onnxscript calls with the bindings of a match: those of the pattern, and what :meth:`check` has found."""
+        return self.rewrite(op, found=bindings[_FOUND])
+
+    @staticmethod
+    def refuse(reason: str, node: ir.Node | None = None) -> Refused:
+        """The form does not stand here, because of ``reason``; given ``node``, the reason is kept for the user's message."""
+        if node is not None:
+            node.metadata_props[REFUSED] = reason
+        return Refused(reason)
+
+
+class _AtAnchor(RewriteRule):
+    """A rule as onnxscript applies it: what its check finds becomes a binding of the match, beside the operands of the pattern.
+
+    Nodes between the anchor and the inputs often have other users: dead ones are removed after each round. The operator type of a
+    node is looked at before anything else; most nodes are none of a rule's business.
+    """
+
+    def __init__(self, rule: Rule[Any]) -> None:
+        super().__init__(rule.pattern, rule.replacement, name=rule.name)
+        self._check = rule.check
+        self._anchor = self._target_pattern.output_node.op_type
+
+    def match(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
+        if node.op_type != self._anchor:
+            return None
+        match = super().match(model, graph_or_function, node, **options)
+        if not match:
+            return match
+        found = self._check(node, **match.bindings)
+        if isinstance(found, Refused):
+            return match.fail(found.reason)
+        match.bind(_FOUND, found)
+        return match
 
     def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
-        if node.op_type != self.anchor:
-            return None
-        before = _rules_behind(node)
-        found = super().try_rewrite(model, graph_or_function, node, **options)
-        for made in () if found is None else found.new_nodes:
-            made.metadata_props[RULES] = ", ".join(dict.fromkeys((*before, str(self.name))))
-        return found
+        before = _rules_behind(node) if node.op_type == self._anchor else []
+        made = super().try_rewrite(model, graph_or_function, node, **options)
+        for new in () if made is None else made.new_nodes:
+            new.metadata_props[RULES] = ", ".join(dict.fromkeys((*before, str(self.name))))
+        return made
 
 
 def _rules_behind(node: ir.Node) -> list[str]:
@@ -55,34 +129,6 @@ def _rules_behind(node: ir.Node) -> list[str]:
     makers = [value.producer() for value in node.inputs if value is not None and consumers(value) == 1]
     made = [maker.metadata_props.get(RULES, "") for maker in (*makers, node) if maker is not None]
     return [name for names in made for name in names.split(", ") if name]
-
-
-class Rule(pattern.RewriteRuleClassBase):
-    """Base of all rules. ``check`` returns :meth:`refuse` or a true ``MatchResult``; state found there is kept on ``self``."""
-
-    def __init__(self) -> None:
-        # Nodes between the anchor and the inputs often have other users: dead ones are removed after each round instead.
-        super().__init__(remove_nodes=True)
-
-    @classmethod
-    def rule(cls, *arguments: Any, **keywords: Any) -> pattern.RewriteRule:
-        """The rewrite rule of an instance made from the arguments."""
-        instance = cls(*arguments, **keywords)
-        made = _Anchored(instance.pattern, instance.rewrite, instance.check, name=instance.name, remove_nodes=instance.remove_nodes)
-        made.anchor = made._target_pattern.output_node.op_type
-        return made
-
-    @staticmethod
-    def accept() -> pattern.MatchResult:
-        """The form matches."""
-        return pattern.MatchResult()
-
-    @staticmethod
-    def refuse(reason: str, node: ir.Node | None = None) -> pattern.MatchResult:
-        """The form does not match, because of ``reason``; given ``node``, the reason is kept for the user's message."""
-        if node is not None:
-            node.metadata_props[REFUSED] = reason
-        return pattern.MatchResult().fail(reason)
 
 
 def origin_of(value: ir.Value) -> dict[str, str]:
@@ -115,10 +161,59 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape.numpy())
 
 
-def produced_by(value: ir.Value | None, op_type: str, domain: str = "") -> ir.Node | None:
-    """The node that produces ``value`` if it is of the given operator type, else None."""
+def produced_by(value: ir.Value | None, *op_types: str, domain: str = "") -> ir.Node | None:
+    """The node that produces ``value`` if it is of one of the given operator types, else None."""
     node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type and node.domain == domain else None
+    return node if node is not None and node.op_type in op_types and node.domain == domain else None
+
+
+def operand(node: ir.Node, position: int) -> ir.Value:
+    """The operand of a node that its operator demands."""
+    value = node.inputs[position]
+    if value is None:
+        raise AssertionError(f"{node.op_type} {node.name!r} without operand {position}")
+    return value
+
+
+def operands(node: ir.Node | None) -> tuple[ir.Value, ir.Value] | None:
+    """Both operands of a node with two; None for any other, and for no node."""
+    if node is None or len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
+        return None
+    return node.inputs[0], node.inputs[1]
+
+
+def either_order(node: ir.Node | None) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """The two operands of a commutative node in both orders; nothing for any other, and for no node."""
+    both = operands(node)
+    if both is not None:
+        yield both
+        yield both[1], both[0]
+
+
+def times_number(value: ir.Value | None) -> tuple[ir.Value, float] | None:
+    """x and c of a value ``x * c``, ``c * x`` or ``x / (1 / c)`` of the shape of x."""
+    for x, other in either_order(produced_by(value, "Mul")):
+        number = _number_beside(x, other)
+        if number is not None:
+            return x, number
+    both = operands(produced_by(value, "Div"))
+    number = None if both is None else _number_beside(*both)
+    return (both[0], 1.0 / number) if both is not None and number else None
+
+
+def plus_number(value: ir.Value | None) -> tuple[ir.Value, float] | None:
+    """x and c of a value ``x + c`` or ``c + x`` of the shape of x."""
+    for x, other in either_order(produced_by(value, "Add")):
+        number = _number_beside(x, other)
+        if number is not None:
+            return x, number
+    return None
+
+
+def _number_beside(x: ir.Value, other: ir.Value) -> float | None:
+    """The number in ``other`` unless it gives x more axes."""
+    array = constant(other)
+    return scalar(other) if array is not None and (array.ndim == 0 or array.ndim <= len(shape_of(x))) else None
 
 
 def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
@@ -154,6 +249,13 @@ def consumers(value: ir.Value) -> int:
 def batch_of(graph: ir.Graph) -> int:
     """The number to which the batch axis is bound in ``graph``."""
     return int(graph.metadata_props[BATCH])
+
+
+def bound_batch(node: ir.Node) -> int:
+    """The number to which the batch axis is bound in the graph of a node."""
+    if not isinstance(node.graph, ir.Graph):
+        raise AssertionError(f"node {node.name!r} is in no graph")
+    return batch_of(node.graph)
 
 
 def shrink(array: Array) -> Array:

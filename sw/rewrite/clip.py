@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, scalar, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, scalar, shape_of, typed
 
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class ClipToFunction(Rule):
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """x between two numbers; the largest of float32 stands for no end."""
+
+    x: ir.Value
+    low: float
+    high: float
+
+
+class ClipToFunction(Rule[Ends]):
     """``Clip(x, minimum, maximum)`` with constant ends -> ``edgeflow::Clip(x)``, or ``Relu(x)`` where it has only the minimum 0."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.Clip(x, _allow_other_inputs=True)
 
-    def check(self, context: Any, x: ir.Value) -> MatchResult:
-        node = context.root
+    def check(self, node: ir.Node, x: ir.Value) -> Ends | Refused:
         if x.dtype != ir.DataType.FLOAT or constant(x) is not None:
             return self.refuse("it does not clip a float32 activation", node)
         ends = []
@@ -30,10 +38,10 @@ class ClipToFunction(Rule):
             if number is None or np.isnan(number):
                 return self.refuse("its ends are not constant numbers", node)
             ends.append(float(np.clip(number, -LARGEST, LARGEST)))
-        self.low, self.high = ends
-        return self.accept()
+        return Ends(x, *ends)
 
-    def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
-        if self.low == 0.0 and self.high == LARGEST:
+    def rewrite(self, op: Any, found: Ends) -> ir.Value:
+        x = found.x
+        if (found.low, found.high) == (0.0, LARGEST):
             return typed(op.Relu(x), shape_of(x), x)
-        return typed(op.Clip(x, minimum=self.low, maximum=self.high, _domain=DOMAIN), shape_of(x), x)
+        return typed(op.Clip(x, minimum=found.low, maximum=found.high, _domain=DOMAIN), shape_of(x), x)

@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, origin_of, produced_by, shape_of
-from edgeflow.sw.rewrite.view import index_of, is_plain, make_view
+from edgeflow.sw.rewrite.base import DOMAIN, Kept, Refused, Rule, operand, origin_of, shape_of
+from edgeflow.sw.rewrite.view import index_of, is_plain, make_view, view_above
 
 
-class ComposeViews(Rule):
+@dataclasses.dataclass(frozen=True)
+class TwoViews:
+    """A View and the one that it reads."""
+
+    lower: ir.Node
+    upper: ir.Node
+
+
+class ComposeViews(Rule[TwoViews]):
     """``View(View(x))`` -> ``View(x)`` with the composed index array."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.View(x, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value) -> MatchResult:
-        above = produced_by(x, "View", DOMAIN)
-        if above is None:
-            return self.refuse("not a view of a view")
-        self.lower, self.upper = context.root, above
-        return self.accept()
+    def check(self, root: ir.Node, x: ir.Value) -> TwoViews | Refused:
+        above = view_above(x)
+        return self.refuse("not a view of a view") if above is None else TwoViews(root, above)
 
-    def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
-        source = self.upper.inputs[0]
-        if source is None:
-            raise AssertionError("a View without input")
-        shape = shape_of(self.lower.outputs[0])
+    def rewrite(self, op: Any, found: TwoViews) -> ir.Value:
+        lower, upper = found.lower, found.upper
+        source, result = operand(upper, 0), lower.outputs[0]
         index = None
-        if not is_plain(self.lower) and not is_plain(self.upper):
-            index = index_of(self.upper).reshape(-1)[index_of(self.lower)]
-        elif not is_plain(self.lower):
-            index = index_of(self.lower)
-        elif not is_plain(self.upper):
-            index = index_of(self.upper)
-        value = make_view(op, source, index, shape, origin_of(self.lower.outputs[0]))
+        if not is_plain(lower) and not is_plain(upper):
+            index = index_of(upper).reshape(-1)[index_of(lower)]
+        elif not is_plain(lower):
+            index = index_of(lower)
+        elif not is_plain(upper):
+            index = index_of(upper)
+        value = make_view(op, source, index, shape_of(result), origin_of(result))
         return op.Identity(value) if value is source else value
 
 
-class IdentityView(Rule):
+class IdentityView(Rule[Kept]):
     """A View with the shape and order of its source -> its source."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.View(x, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value) -> MatchResult:
-        if not is_plain(context.root) or shape_of(x) != shape_of(context.root.outputs[0]):
+    def check(self, root: ir.Node, x: ir.Value) -> Kept | Refused:
+        if not is_plain(root) or shape_of(x) != shape_of(root.outputs[0]):
             return self.refuse("the view moves something")
-        return self.accept()
+        return Kept(x)
 
-    def rewrite(self, op: Any, x: ir.Value) -> ir.Value:
-        value: ir.Value = op.Identity(x)
+    def rewrite(self, op: Any, found: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(found.value)
         return value

@@ -2,60 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import Rule, constant, initializer, shape_of, typed
+from edgeflow.sw.rewrite.base import Refused, Rule, constant, initializer, shape_of, typed
 from edgeflow.sw.rewrite.view import make_view
 
 
-class EinsumToMatMul(Rule):
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """Two operands with the labels of their axes, those of the result, and the part that each label has in a matrix product."""
+
+    operands: tuple[ir.Value, ir.Value]
+    labels: tuple[str, str]
+    result: str
+    batch: list[str]
+    summed: list[str]
+    rows: list[str]
+    columns: list[str]
+
+    def length(self, labels: list[str]) -> int:
+        """Elements along some axes."""
+        return math.prod(self.sizes[label] for label in labels)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The length of every axis."""
+        return {
+            label: size
+            for value, labels in zip(self.operands, self.labels, strict=True)
+            for label, size in zip(labels, shape_of(value), strict=True)
+        }
+
+
+class EinsumToMatMul(Rule[Product]):
     """``Einsum(a, b)`` without repeated or summed-out labels -> MatMul of the operands brought to (batch, rows, columns)."""
 
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return op.Einsum(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
-        equation = context.root.attributes.get_string("equation", "").replace(" ", "")
+    def check(self, root: ir.Node, a: ir.Value, b: ir.Value) -> Product | Refused:
+        equation = root.attributes.get_string("equation", "").replace(" ", "")
         terms, arrow, result = equation.partition("->")
         first, comma, second = terms.partition(",")
         plain = all(part.isalpha() and len(set(part)) == len(part) for part in (first, second, result))
         if not arrow or not comma or not plain:
             reason = f"equation {equation!r} is not a product of two tensors with explicit, distinct labels"
-            return self.refuse(reason, context.root)
+            return self.refuse(reason, root)
         if constant(a) is not None:
             a, b, first, second = b, a, second, first
         shared = [label for label in first if label in second]
         if any(label not in result and label not in shared for label in first + second):
-            return self.refuse(f"equation {equation!r} sums over one operand alone", context.root)
-        self.operands, self.labels, self.result = (a, b), (first, second), result
-        self.batch = [label for label in result if label in shared]
-        self.summed = [label for label in shared if label not in result]
-        self.rows = [label for label in result if label not in second]
-        self.columns = [label for label in result if label not in first]
-        return self.accept()
+            return self.refuse(f"equation {equation!r} sums over one operand alone", root)
+        return Product(
+            (a, b),
+            (first, second),
+            result,
+            batch=[label for label in result if label in shared],
+            summed=[label for label in shared if label not in result],
+            rows=[label for label in result if label not in second],
+            columns=[label for label in result if label not in first],
+        )
 
-    def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
-        left, right = self.operands
-        sizes = dict(zip(self.labels[0], shape_of(left), strict=True)) | dict(zip(self.labels[1], shape_of(right), strict=True))
-
-        def length(labels: list[str]) -> int:
-            return math.prod(sizes[label] for label in labels)
-
-        lead = tuple(sizes[label] for label in self.batch)
+    def rewrite(self, op: Any, found: Product) -> ir.Value:
+        (left, right), sizes, length = found.operands, found.sizes, found.length
+        lead = tuple(sizes[label] for label in found.batch)
         # Without batch labels the rows keep their axes, so that a product with a constant matrix stays a Linear on tokens.
-        rows = tuple(sizes[label] for label in self.rows) if not self.batch else (length(self.rows),)
-        x = self._arranged(op, left, self.labels[0], self.batch + self.rows + self.summed, (*lead, *rows, length(self.summed)))
-        y = self._arranged(op, right, self.labels[1], self.batch + self.summed + self.columns,
-                           (*lead, length(self.summed), length(self.columns)))  # fmt: skip
-        product = typed(op.MatMul(x, y), (*lead, *rows, length(self.columns)), left)
-        order = self.batch + self.rows + self.columns
+        rows = tuple(sizes[label] for label in found.rows) if not found.batch else (length(found.rows),)
+        x = self._arranged(op, left, found.labels[0], found.batch + found.rows + found.summed, (*lead, *rows, length(found.summed)))
+        y = self._arranged(op, right, found.labels[1], found.batch + found.summed + found.columns,
+                           (*lead, length(found.summed), length(found.columns)))  # fmt: skip
+        product = typed(op.MatMul(x, y), (*lead, *rows, length(found.columns)), left)
+        order = found.batch + found.rows + found.columns
         index = np.arange(length(order)).reshape([sizes[label] for label in order])
-        index = index.transpose([order.index(label) for label in self.result])
+        index = index.transpose([order.index(label) for label in found.result])
         value = make_view(op, product, index, index.shape)
         return op.Identity(value) if value is left else value
 

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, Rule, constant, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, Refused, Rule, constant, shape_of, typed
 
 
-class GatherToEmbedding(Rule):
+@dataclasses.dataclass(frozen=True)
+class LookUp:
+    """Rows of a constant table at computed ids."""
+
+    table: ir.Value
+    ids: ir.Value
+
+
+class GatherToEmbedding(Rule[LookUp]):
     """``Gather(table, ids)`` along axis 0 of a constant float matrix -> ``edgeflow::Embedding(ids, table)``."""
 
     def pattern(self, op: Any, table: Any, ids: Any) -> Any:
         return op.Gather(table, ids)
 
-    def check(self, context: Any, table: ir.Value, ids: ir.Value) -> MatchResult:
+    def check(self, root: ir.Node, table: ir.Value, ids: ir.Value) -> LookUp | Refused:
         array = constant(table)
         if array is None or constant(ids) is not None:
-            return self.refuse("the indices depend on the input, but the data is not a constant table", context.root)
-        if array.ndim != 2 or context.root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
-            return self.refuse("the table is not a float matrix gathered by rows", context.root)
-        if REFUSED in context.root.metadata_props:
+            return self.refuse("the indices depend on the input, but the data is not a constant table", root)
+        if array.ndim != 2 or root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
+            return self.refuse("the table is not a float matrix gathered by rows", root)
+        if REFUSED in root.metadata_props:
             return self.refuse("the rule of counted positions has said why not")
-        return self.accept()
+        return LookUp(table, ids)
 
-    def rewrite(self, op: Any, table: ir.Value, ids: ir.Value) -> ir.Value:
-        value: ir.Value = op.Embedding(ids, table, _domain=DOMAIN)
-        return typed(value, (*shape_of(ids), shape_of(table)[1]), table)
+    def rewrite(self, op: Any, found: LookUp) -> ir.Value:
+        value: ir.Value = op.Embedding(found.ids, found.table, _domain=DOMAIN)
+        return typed(value, (*shape_of(found.ids), shape_of(found.table)[1]), found.table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,21 @@ def resolve(value: ir.Value, index: Array, batch: int) -> Operand | str:
     return Operand(source.value, token_of, column_of.reshape(-1), source.factor)
 
 
+Operands = tuple[Operand, Operand, Operand]
+"""Queries, keys and values."""
+
+
+def resolve_all(values: Sequence[tuple[ir.Value, Array]], batch: int) -> Operands | str:
+    """Queries, keys and values, each a value and the indices of its head tensors, as :func:`resolve` finds them."""
+    found = []
+    for value, index in values:
+        operand = resolve(value, index, batch)
+        if isinstance(operand, str):
+            return operand
+        found.append(operand)
+    return found[0], found[1], found[2]
+
+
 def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0) -> ir.Value:
     """Build the operand as (batch, tokens, heads * head size), pushing the columns into the Linear that produces it.
 
@@ -60,7 +76,7 @@ def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0)
     value, columns = operand.source, operand.columns
     shape = shape_of(value)
     if places is not None or not np.array_equal(columns, np.arange(shape[-1])):
-        node = produced_by(value, "Linear", DOMAIN)
+        node = produced_by(value, "Linear", domain=DOMAIN)
         weight, bias = (constant(node.inputs[1]), constant(node.inputs[2])) if node is not None else (None, None)
         if node is not None and node.inputs[0] is not None and weight is not None and bias is not None:
             weight, bias = weight[:, columns], bias[columns]
@@ -107,7 +123,7 @@ def _with_channels(op: Any, operand: Operand, channels: Array, negative: bool) -
 
 def attention(
     op: Any,
-    operands: tuple[Operand, Operand, Operand],
+    operands: Operands,
     mask: ir.Value | None,
     heads: int,
     scale: float,

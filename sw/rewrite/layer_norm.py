@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
+from edgeflow.hw.arrays import Array
 from edgeflow.sw.rewrite.base import (
+    Refused,
     Rule,
     constant,
     consumers,
+    either_order,
     initializer,
     integers,
+    operands,
     origin_of,
+    plus_number,
     produced_by,
     scalar,
     shape_of,
     typed,
 )
-from edgeflow.sw.rewrite.linear import per_channel
+from edgeflow.sw.rewrite.linear import Beside, Layer, layer_beside, per_channel
 
 
 def layer_normalization(
@@ -48,90 +55,111 @@ def _mean_over_last(value: ir.Value | None) -> ir.Value | None:
 
 
 def _centred(value: ir.Value | None) -> ir.Value | None:
-    """x of ``x - mean(x)``; also in the form ``x + (-1) * mean(x)``."""
-    node = produced_by(value, "Sub")
-    if node is not None and node.inputs[0] is not None and _mean_over_last(node.inputs[1]) is node.inputs[0]:
-        return node.inputs[0]
-    return None
+    """x of ``x - mean(x)``."""
+    both = operands(produced_by(value, "Sub"))
+    return both[0] if both is not None and _mean_over_last(both[1]) is both[0] else None
+
+
+def _power(value: ir.Value | None, exponent: float) -> ir.Value | None:
+    """x of ``x ** exponent``."""
+    both = operands(produced_by(value, "Pow"))
+    return both[0] if both is not None and scalar(both[1]) == exponent else None
 
 
 def _squared(value: ir.Value | None) -> ir.Value | None:
     """d of ``d * d`` or ``d ** 2``."""
-    node = produced_by(value, "Mul")
-    if node is not None and node.inputs[0] is node.inputs[1]:
-        return node.inputs[0]
-    node = produced_by(value, "Pow")
-    return node.inputs[0] if node is not None and scalar(node.inputs[1]) == 2.0 else None
-
-
-def _deviation(value: ir.Value | None) -> tuple[ir.Value, float] | None:
-    """(x, epsilon) of ``sqrt(mean((x - mean(x))**2) + epsilon)``."""
-    root = produced_by(value, "Sqrt")
-    if root is None:
-        power = produced_by(value, "Pow")
-        root = power if power is not None and scalar(power.inputs[1]) == 0.5 else None
-    return None if root is None else _variance(root.inputs[0])
+    both = operands(produced_by(value, "Mul"))
+    return both[0] if both is not None and both[0] is both[1] else _power(value, 2.0)
 
 
 def _variance(value: ir.Value | None) -> tuple[ir.Value, float] | None:
-    total = produced_by(value, "Add")
-    if total is None:
-        return None
-    for variance, other in (total.inputs, total.inputs[::-1]):
-        epsilon = scalar(other)
-        squares = _mean_over_last(variance) if epsilon is not None else None
-        x = None if squares is None else _centred(_squared(squares))
-        if x is not None and epsilon is not None:
-            return x, epsilon
-    return None
+    """(x, epsilon) of ``mean((x - mean(x))**2) + epsilon``."""
+    total = plus_number(value)
+    x = None if total is None else _centred(_squared(_mean_over_last(total[0])))
+    return None if total is None or x is None else (x, total[1])
 
 
-class DecomposedLayerNorm(Rule):
-    """``(x - mean) / sqrt(var + eps)``, or times the reciprocal of it -> LayerNormalization with unit scale, zero bias."""
+def _deviation(value: ir.Value | None) -> tuple[ir.Value, float] | None:
+    """(x, epsilon) of the square root of that."""
+    root = produced_by(value, "Sqrt")
+    return _variance(_power(value, 0.5) if root is None else root.inputs[0])
 
-    def __init__(self, op_type: str) -> None:
-        super().__init__()
-        self.op_type = op_type
-        self.name = f"DecomposedLayerNorm{op_type}"
 
-    def pattern(self, op: Any, a: Any, b: Any) -> Any:
-        return getattr(op, self.op_type)(a, b)
+def _reciprocal(value: ir.Value | None) -> tuple[ir.Value, float] | None:
+    """(x, epsilon) of one over that root."""
+    node = produced_by(value, "Reciprocal")
+    if node is not None:
+        return _deviation(node.inputs[0])
+    both = operands(produced_by(value, "Div"))
+    if both is not None:
+        return _deviation(both[1]) if scalar(both[0]) == 1.0 else None
+    return _variance(_power(value, -0.5))
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
-        for centred, other in ((a, b),) if self.op_type == "Div" else ((a, b), (b, a)):
-            x = _centred(centred)
-            if x is None:
-                continue
-            found = _deviation(other) if self.op_type == "Div" else self._reciprocal(other)
-            if found is not None and found[0] is x:
-                self.x, self.epsilon = found
-                return self.accept()
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """LayerNormalization of x over its last axis, with what follows it for each channel."""
+
+    x: ir.Value
+    scale: Array
+    bias: Array
+    epsilon: float
+
+
+class _Decomposed(Rule[Normalization]):
+    """A form of ``(x - mean) / sqrt(var + eps)`` -> LayerNormalization with unit scale, zero bias."""
+
+    def check(self, root: ir.Node, a: ir.Value, b: ir.Value) -> Normalization | Refused:
+        for centred, deviation in self.readings(root):
+            if deviation is not None and _centred(centred) is deviation[0]:
+                x, epsilon = deviation
+                width = shape_of(x)[-1]
+                return Normalization(x, np.ones(width), np.zeros(width), epsilon)
         return self.refuse("not a decomposed LayerNormalization")
 
-    @staticmethod
-    def _reciprocal(value: ir.Value) -> tuple[ir.Value, float] | None:
-        node = produced_by(value, "Reciprocal")
-        if node is not None:
-            return _deviation(node.inputs[0])
-        node = produced_by(value, "Pow")
-        if node is not None and scalar(node.inputs[1]) == -0.5:
-            return _variance(node.inputs[0])
-        node = produced_by(value, "Div")
-        return _deviation(node.inputs[1]) if node is not None and scalar(node.inputs[0]) == 1.0 else None
+    @abstractmethod
+    def readings(self, root: ir.Node) -> Iterator[tuple[ir.Value, tuple[ir.Value, float] | None]]:
+        """What may be ``x - mean``, and the (x, epsilon) of what it is divided by."""
 
-    def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
-        width = shape_of(self.x)[-1]
-        return layer_normalization(op, self.x, np.ones(width), np.zeros(width), self.epsilon)
+    def rewrite(self, op: Any, found: Normalization) -> ir.Value:
+        return layer_normalization(op, found.x, found.scale, found.bias, found.epsilon)
 
 
-class FusedLayerNorm(Rule):
+class DividedLayerNorm(_Decomposed):
+    """Divided by the deviation."""
+
+    def __init__(self) -> None:
+        super().__init__("DecomposedLayerNormDiv")
+
+    def pattern(self, op: Any, a: Any, b: Any) -> Any:
+        return op.Div(a, b)
+
+    def readings(self, root: ir.Node) -> Iterator[tuple[ir.Value, tuple[ir.Value, float] | None]]:
+        both = operands(root)
+        if both is not None:
+            yield both[0], _deviation(both[1])
+
+
+class MultipliedLayerNorm(_Decomposed):
+    """Times the reciprocal of the deviation."""
+
+    def __init__(self) -> None:
+        super().__init__("DecomposedLayerNormMul")
+
+    def pattern(self, op: Any, a: Any, b: Any) -> Any:
+        return op.Mul(a, b)
+
+    def readings(self, root: ir.Node) -> Iterator[tuple[ir.Value, tuple[ir.Value, float] | None]]:
+        return ((centred, _reciprocal(other)) for centred, other in either_order(root))
+
+
+class FusedLayerNorm(Rule[Normalization]):
     """LayerNormalization with its axis written otherwise or without bias -> axis -1, scale and bias vectors."""
 
     def pattern(self, op: Any, x: Any, scale: Any) -> Any:
         return op.LayerNormalization(x, scale, _allow_other_inputs=True)
 
-    def check(self, context: Any, x: ir.Value, scale: ir.Value) -> MatchResult:
-        node = context.root
+    def check(self, node: ir.Node, x: ir.Value, scale: ir.Value) -> Normalization | Refused:
         shape = shape_of(x)
         axis = node.attributes.get_int("axis", -1)
         if axis % len(shape) != len(shape) - 1:
@@ -146,42 +174,27 @@ class FusedLayerNorm(Rule):
         canonical = has_bias and axis == -1 and len(node.outputs) == 1 and {"axis", "epsilon"} == set(node.attributes)
         if canonical and gain.shape == shape_of(scale) and node.inputs[2] is not None and bias.shape == shape_of(node.inputs[2]):
             return self.refuse("already canonical")
-        self.gain, self.bias, self.epsilon = gain, bias, node.attributes.get_float("epsilon", 1e-5)
-        return self.accept()
+        return Normalization(x, gain, bias, node.attributes.get_float("epsilon", 1e-5))
 
-    def rewrite(self, op: Any, x: ir.Value, scale: ir.Value) -> ir.Value:
-        return layer_normalization(op, x, self.gain, self.bias, self.epsilon)
+    def rewrite(self, op: Any, found: Normalization) -> ir.Value:
+        return layer_normalization(op, found.x, found.scale, found.bias, found.epsilon)
 
 
-class FoldIntoLayerNorm(Rule):
+class FoldIntoLayerNorm(Rule[Layer]):
     """``LayerNormalization(x) * c`` and ``+ c`` with one constant a channel and no other user -> its scale and bias."""
 
-    def __init__(self, op_type: str) -> None:
-        super().__init__()
-        self.op_type = op_type
-        self.name = f"FoldIntoLayerNorm{op_type}"
+    def __init__(self, beside: Beside) -> None:
+        super().__init__(f"FoldIntoLayerNorm{beside.op_type}")
+        self.beside = beside
 
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
-        return getattr(op, self.op_type)(a, b)
+        return getattr(op, self.beside.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
-        for value, other in ((a, b), (b, a)):
-            node = produced_by(value, "LayerNormalization")
-            if node is None or consumers(value) != 1 or shape_of(value) != shape_of(context.root.outputs[0]):
-                continue
-            vector = per_channel(constant(other), shape_of(value)[-1])
-            if vector is not None and len(node.inputs) == 3:
-                self.node, self.vector = node, vector.astype(np.float64)
-                return self.accept()
-        return self.refuse("no operand is a LayerNormalization used once with a constant for each channel beside it")
+    def check(self, root: ir.Node, a: ir.Value, b: ir.Value) -> Layer | Refused:
+        reason = "no operand is a LayerNormalization used once with a constant for each channel beside it"
+        return layer_beside(root, "LayerNormalization") or self.refuse(reason)
 
-    def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
-        x, scale, bias = self.node.inputs[0], constant(self.node.inputs[1]), constant(self.node.inputs[2])
-        if x is None or scale is None or bias is None:
-            raise AssertionError("a LayerNormalization without constant scale and bias")
-        if self.op_type == "Mul":
-            scale, bias = scale * self.vector, bias * self.vector
-        else:
-            bias = bias + self.vector
-        epsilon = self.node.attributes.get_float("epsilon", 1e-5)
-        return layer_normalization(op, x, scale, bias, epsilon, origin_of(self.node.outputs[0]))
+    def rewrite(self, op: Any, found: Layer) -> ir.Value:
+        scale, bias = self.beside.fold(*found.weight_and_bias, found.vector)
+        epsilon = found.node.attributes.get_float("epsilon", 1e-5)
+        return layer_normalization(op, found.x, scale, bias, epsilon, origin_of(found.node.outputs[0]))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
 from edgeflow.hw.arrays import Array
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, origin_of, produced_by, shape_of
-from edgeflow.sw.rewrite.view import index_of, is_plain, linear, make_view
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, operand, origin_of, produced_by, shape_of
+from edgeflow.sw.rewrite.view import index_of, is_plain, is_view, linear, make_view, view_above
 
 
 def rows_and_columns(node: ir.Node, width: int) -> tuple[Array, Array] | None:
@@ -27,59 +27,75 @@ def rows_and_columns(node: ir.Node, width: int) -> tuple[Array, Array] | None:
     return rows[..., 0], first
 
 
-class ColumnsOfLinear(Rule):
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A View beside a Linear, both nodes, and the source row and the columns of its rows."""
+
+    view: ir.Node
+    linear: ir.Node
+    rows: Array
+    columns: Array
+
+    @property
+    def index(self) -> Array:
+        """The View's rows alone, where features are already as it puts them."""
+        width = len(self.columns)
+        return self.rows[..., None] * width + np.arange(width)
+
+    @property
+    def weight_and_bias(self) -> tuple[Array, Array]:
+        weight, bias = constant(operand(self.linear, 1)), constant(operand(self.linear, 2))
+        if weight is None or bias is None:
+            raise AssertionError("a Linear without constant weight and bias")
+        return weight, bias
+
+
+class ColumnsOfLinear(Rule[Split]):
     """``View(Linear(x))`` that picks features -> a Linear that computes only those (one qkv Linear becomes three)."""
 
     def pattern(self, op: Any, y: Any) -> Any:
         return op.View(y, _domain=DOMAIN)
 
-    def check(self, context: Any, y: ir.Value) -> MatchResult:
-        node = produced_by(y, "Linear", DOMAIN)
-        if node is None or is_plain(context.root) or y.is_graph_output():
+    def check(self, root: ir.Node, y: ir.Value) -> Split | Refused:
+        node = produced_by(y, "Linear", domain=DOMAIN)
+        if node is None or is_plain(root) or y.is_graph_output():
             return self.refuse("not a feature view of a Linear")
-        if any(user.op_type != "View" or user.domain != DOMAIN for user, _ in y.uses()):
+        if not all(is_view(user) for user, _ in y.uses()):
             return self.refuse("the whole Linear has another user")
-        split = rows_and_columns(context.root, shape_of(y)[-1])
+        split = rows_and_columns(root, shape_of(y)[-1])
         if split is None or np.array_equal(split[1], np.arange(shape_of(y)[-1])):
             return self.refuse("the view does not pick the same features in every row")
-        self.node, (self.rows, self.columns) = node, split
-        self.shape = shape_of(context.root.outputs[0])
-        return self.accept()
+        return Split(root, node, *split)
 
-    def rewrite(self, op: Any, y: ir.Value) -> ir.Value:
-        x, weight, bias = self.node.inputs[0], constant(self.node.inputs[1]), constant(self.node.inputs[2])
-        if x is None or weight is None or bias is None:
-            raise AssertionError("a Linear without constant weight and bias")
-        value = linear(op, x, weight[:, self.columns], bias[self.columns], origin_of(y))
-        width = len(self.columns)
-        return make_view(op, value, self.rows[..., None] * width + np.arange(width), self.shape)
+    def rewrite(self, op: Any, found: Split) -> ir.Value:
+        weight, bias = found.weight_and_bias
+        x, origin = operand(found.linear, 0), origin_of(found.linear.outputs[0])
+        value = linear(op, x, weight[:, found.columns], bias[found.columns], origin)
+        return make_view(op, value, found.index, shape_of(found.view.outputs[0]))
 
 
-class RowsOfLinear(Rule):
+class RowsOfLinear(Rule[Split]):
     """``Linear(View(x))`` where the view permutes the features of each row -> the permutation applied to the weight's rows."""
 
     def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
         return op.Linear(x, w, b, _domain=DOMAIN)
 
-    def check(self, context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> MatchResult:
-        node = produced_by(x, "View", DOMAIN)
-        if node is None or is_plain(node) or node.inputs[0] is None:
+    def check(self, root: ir.Node, x: ir.Value, w: ir.Value, b: ir.Value) -> Split | Refused:
+        view = view_above(x)
+        if view is None or is_plain(view):
             return self.refuse("not a Linear of a view that moves features")
-        width = shape_of(node.inputs[0])[-1]
-        split = rows_and_columns(node, width)
+        width = shape_of(operand(view, 0))[-1]
+        split = rows_and_columns(view, width)
         if split is None or len(split[1]) != width or np.array_equal(split[1], np.arange(width)):
             return self.refuse("the view does not permute the features of each row")
         if not np.array_equal(np.sort(split[1]), np.arange(width)):
             return self.refuse("the view repeats features")
-        self.source, (self.rows, self.columns) = node.inputs[0], split
-        return self.accept()
+        return Split(view, root, *split)
 
-    def rewrite(self, op: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> ir.Value:
-        weight, bias = constant(w), constant(b)
-        if weight is None or bias is None:
-            raise AssertionError("a Linear without constant weight and bias")
+    def rewrite(self, op: Any, found: Split) -> ir.Value:
+        weight, bias = found.weight_and_bias
         moved = np.empty_like(weight)
-        moved[self.columns] = weight
-        width = len(self.columns)
-        rows = make_view(op, self.source, self.rows[..., None] * width + np.arange(width), shape_of(x), origin_of(x))
+        moved[found.columns] = weight
+        x = found.view.outputs[0]
+        rows = make_view(op, operand(found.view, 0), found.index, shape_of(x), origin_of(x))
         return linear(op, rows, moved, bias)

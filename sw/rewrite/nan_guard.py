@@ -6,29 +6,15 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, shape_of
+from edgeflow.sw.rewrite.base import Kept, Refused, Rule, constant, operand, produced_by, shape_of
+from edgeflow.sw.rewrite.view import VIEW, view_above
 
 _CONDITIONS = {
-    "IsNaN",
-    "IsInf",
-    "Equal",
-    "Not",
-    "ReduceMax",
-    "ReduceMin",
-    "ReduceSum",
-    "Cast",
-    "Greater",
-    "GreaterOrEqual",
-    "Or",
-    "And",
-    "View",
-    "Abs",
-    "Identity",
-    "Less",
-    "LessOrEqual",
-}
+    "IsNaN", "IsInf", "Equal", "Not", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "And", "Abs", "ReduceMax",
+    "ReduceMin", "ReduceSum", "Cast", "Identity", VIEW,
+}  # fmt: skip
+"""What exporters write the condition of such a guard with."""
 
 
 def _rests_on(value: ir.Value | None, allowed: set[ir.Value]) -> bool:
@@ -41,7 +27,7 @@ def _rests_on(value: ir.Value | None, allowed: set[ir.Value]) -> bool:
     return all(_rests_on(operand, allowed) for operand in node.inputs)
 
 
-class NanGuard(Rule):
+class NanGuard(Rule[Kept]):
     """``Where(condition on p, 0, softmax(s) = p)`` or with swapped branches -> ``p``.
 
     The guard acts only on rows without a single key to attend to, whose result means nothing.
@@ -50,21 +36,21 @@ class NanGuard(Rule):
     def pattern(self, op: Any, condition: Any, a: Any, b: Any) -> Any:
         return op.Where(condition, a, b)
 
-    def check(self, context: Any, condition: ir.Value, a: ir.Value, b: ir.Value) -> MatchResult:
+    def check(self, root: ir.Node, condition: ir.Value, a: ir.Value, b: ir.Value) -> Kept | Refused:
         for zeros, kept in ((a, b), (b, a)):
             array = constant(zeros)
-            if array is None or np.any(array != 0) or shape_of(kept) != shape_of(context.root.outputs[0]):
+            if array is None or np.any(array != 0) or shape_of(kept) != shape_of(root.outputs[0]):
                 continue
-            node = kept.producer()
-            while node is not None and node.op_type == "View" and node.domain == DOMAIN:
-                node = node.inputs[0].producer() if node.inputs[0] is not None else None
-            if node is None or node.op_type != "Softmax" or node.inputs[0] is None:
+            made = kept
+            while (view := view_above(made)) is not None:
+                made = operand(view, 0)
+            softmax = produced_by(made, "Softmax")
+            if softmax is None or constant(condition) is not None:
                 continue
-            if constant(condition) is None and _rests_on(condition, {kept, node.outputs[0], node.inputs[0]}):
-                self.kept = kept
-                return self.accept()
+            if _rests_on(condition, {kept, made, operand(softmax, 0)}):
+                return Kept(kept)
         return self.refuse("not a guard around a softmax")
 
-    def rewrite(self, op: Any, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
-        value: ir.Value = op.Identity(self.kept)
+    def rewrite(self, op: Any, found: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(found.value)
         return value

@@ -6,33 +6,29 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import Rule, constant, shape_of
+from edgeflow.sw.rewrite.base import Kept, Refused, Rule, constant, either_order, shape_of
 
 
-class Neutral(Rule):
+class Neutral(Rule[Kept]):
     """``x + 0`` and ``x * 1`` (either order, broadcasting that does not enlarge ``x``) -> ``x``."""
 
-    def __init__(self, op_type: str) -> None:
-        super().__init__()
-        self.op_type = op_type
-        self.name = f"Neutral{op_type}"
+    def __init__(self, op_type: str, neutral: float) -> None:
+        super().__init__(f"Neutral{op_type}")
+        self.op_type, self.neutral = op_type, neutral
 
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
         return getattr(op, self.op_type)(a, b)
 
-    def check(self, context: Any, a: ir.Value, b: ir.Value) -> MatchResult:
-        neutral = 0.0 if self.op_type == "Add" else 1.0
-        for x, other in ((a, b), (b, a)):
+    def check(self, root: ir.Node, a: ir.Value, b: ir.Value) -> Kept | Refused:
+        for x, other in either_order(root):
             array = constant(other)
             if array is None or constant(x) is not None:
                 continue
-            if np.all(array == neutral) and shape_of(x) == shape_of(context.root.outputs[0]):
-                self.kept = x
-                return self.accept()
+            if np.all(array == self.neutral) and shape_of(x) == shape_of(root.outputs[0]):
+                return Kept(x)
         return self.refuse("neither operand is neutral")
 
-    def rewrite(self, op: Any, a: ir.Value, b: ir.Value) -> ir.Value:
-        value: ir.Value = op.Identity(self.kept)
+    def rewrite(self, op: Any, found: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(found.value)
         return value

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, initializer, shape_of, typed
+from edgeflow.hw.arrays import Array
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, initializer, shape_of, typed
 from edgeflow.sw.rewrite.view import make_view
 
 
-class ConvToPatchEmbed(Rule):
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """A convolution of patches side by side; ``shape``: of its result."""
+
+    image: ir.Value
+    kernel: Array
+    bias: Array
+    shape: tuple[int, ...]
+
+
+class ConvToPatchEmbed(Rule[Patches]):
     """2-D ``Conv`` with stride = kernel, no padding, dilation or groups -> ``edgeflow::PatchEmbed`` seen as (batch, D, h, w)."""
 
     def pattern(self, op: Any, image: Any, weight: Any) -> Any:
         return op.Conv(image, weight, _allow_other_inputs=True)
 
-    def check(self, context: Any, image: ir.Value, weight: ir.Value) -> MatchResult:
-        node = context.root
+    def check(self, node: ir.Node, image: ir.Value, weight: ir.Value) -> Patches | Refused:
         kernel = constant(weight)
         if kernel is None or kernel.ndim != 4:
             return self.refuse("only 2-D convolutions with constant weights are supported", node)
@@ -41,19 +51,18 @@ class ConvToPatchEmbed(Rule):
         vector = np.zeros(kernel.shape[0], np.float32) if bias is None else constant(bias)
         if vector is None:
             return self.refuse("its bias is not constant", node)
-        self.kernel, self.bias, self.root = kernel, vector, node
-        return self.accept()
+        return Patches(image, kernel, vector, shape_of(node.outputs[0]))
 
-    def rewrite(self, op: Any, image: ir.Value, weight: ir.Value) -> ir.Value:
-        shape = shape_of(self.root.outputs[0])
-        batch, channels, tokens = shape[0], shape[1], math.prod(shape[2:])
+    def rewrite(self, op: Any, found: Patches) -> ir.Value:
+        batch, channels, *rows_and_columns = found.shape
+        tokens = math.prod(rows_and_columns)
         value: ir.Value = op.PatchEmbed(
-            image,
-            initializer(self.kernel, "weight"),
-            initializer(self.bias, "bias"),
-            kernel=[int(size) for size in self.kernel.shape[2:]],
+            found.image,
+            initializer(found.kernel, "weight"),
+            initializer(found.bias, "bias"),
+            kernel=[int(size) for size in found.kernel.shape[2:]],
             _domain=DOMAIN,
         )
-        typed(value, (batch, tokens, channels), image)
+        typed(value, (batch, tokens, channels), found.image)
         index = np.arange(batch * tokens * channels).reshape(batch, tokens, channels).transpose(0, 2, 1)
-        return make_view(op, value, index, shape)
+        return make_view(op, value, index, found.shape)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import onnx_ir as ir
-from onnxscript.rewriter.pattern import MatchResult
 
-from edgeflow.sw.rewrite.base import DOMAIN, Rule, constant, produced_by, scalar, shape_of, typed
-
-
-def _operands(value: ir.Value | None, op_type: str) -> list[tuple[ir.Value, ir.Value]]:
-    """The two operands of a commutative operator, in both orders; none if ``value`` is not made by it."""
-    node = produced_by(value, op_type)
-    if node is None or len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
-        return []
-    return [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])]
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, either_order, produced_by, scalar, shape_of, typed
 
 
 def _without_cast(value: ir.Value | None) -> ir.Value | None:
@@ -33,9 +25,9 @@ def counted_positions(value: ir.Value | None) -> tuple[ir.Value, int] | str | No
     """Ids (batch, tokens) and padding id with ``value = cumsum(ids != padding, axis 1) * (ids != padding) + padding``.
 
     Why not, for what counts in another way; None for what does not count."""
-    for total, added in _operands(_without_cast(value), "Add"):
+    for total, added in either_order(produced_by(_without_cast(value), "Add")):
         start = _integer(added)
-        for count, factor in _operands(_without_cast(total), "Mul") if start is not None else ():
+        for count, factor in either_order(produced_by(_without_cast(total), "Mul")) if start is not None else ():
             tokens = produced_by(_without_cast(count), "CumSum")
             if tokens is None or _without_cast(tokens.inputs[0]) is not _without_cast(factor):
                 continue
@@ -55,14 +47,23 @@ def counted_positions(value: ir.Value | None) -> tuple[ir.Value, int] | str | No
 def _kept(value: ir.Value | None) -> tuple[ir.Value, int] | None:
     """Ids and padding id with ``value = not (ids == padding)``."""
     inverted = produced_by(value, "Not")
-    for ids, number in _operands(inverted.inputs[0], "Equal") if inverted is not None else ():
+    for ids, number in either_order(produced_by(inverted.inputs[0], "Equal")) if inverted is not None else ():
         padding = _integer(number)
         if constant(ids) is None and padding is not None:
             return ids, padding
     return None
 
 
-class CountedPositions(Rule):
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """Rows of a table by position among the ids other than ``padding``."""
+
+    table: ir.Value
+    ids: ir.Value
+    padding: int
+
+
+class CountedPositions(Rule[Counted]):
     """``Gather(table, positions)`` of positions that are counted from the ids -> ``edgeflow::PositionEmbedding(ids, table)``.
 
     The positions are those of ``create_position_ids_from_input_ids`` (fairseq, and Hugging Face's RoBERTa and MPNet).
@@ -71,22 +72,22 @@ class CountedPositions(Rule):
     def pattern(self, op: Any, table: Any, positions: Any) -> Any:
         return op.Gather(table, positions)
 
-    def check(self, context: Any, table: ir.Value, positions: ir.Value) -> MatchResult:
+    def check(self, root: ir.Node, table: ir.Value, positions: ir.Value) -> Counted | Refused:
         array = constant(table)
-        if array is None or array.ndim != 2 or context.root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
+        if array is None or array.ndim != 2 or root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
             return self.refuse("the table is not a constant float matrix gathered by rows")
         found = counted_positions(positions)
         if found is None:
             return self.refuse("the positions are not counted")
         if isinstance(found, str):
-            return self.refuse(found, context.root)
-        self.ids, self.padding = found
-        last = self.padding + shape_of(self.ids)[1]
+            return self.refuse(found, root)
+        ids, padding = found
+        last = padding + shape_of(ids)[1]
         if last >= len(array):
-            reason = f"{shape_of(self.ids)[1]} tokens reach position {last}, but the table has {len(array)} rows"
-            return self.refuse(reason, context.root)
-        return self.accept()
+            reason = f"{shape_of(ids)[1]} tokens reach position {last}, but the table has {len(array)} rows"
+            return self.refuse(reason, root)
+        return Counted(table, ids, padding)
 
-    def rewrite(self, op: Any, table: ir.Value, positions: ir.Value) -> ir.Value:
-        value: ir.Value = op.PositionEmbedding(self.ids, table, padding=self.padding, _domain=DOMAIN)
-        return typed(value, (*shape_of(self.ids), shape_of(table)[1]), table)
+    def rewrite(self, op: Any, found: Counted) -> ir.Value:
+        value: ir.Value = op.PositionEmbedding(found.ids, found.table, padding=found.padding, _domain=DOMAIN)
+        return typed(value, (*shape_of(found.ids), shape_of(found.table)[1]), found.table)

@@ -15,16 +15,31 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
-from edgeflow.sw.rewrite.base import DOMAIN, initializer, origin_of, produced_by, scalar, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, initializer, operand, origin_of, produced_by, shape_of, times_number, typed
 
 __all__ = [
     "Source",
     "index_of",
     "is_bijective",
+    "is_view",
     "make_view",
     "row_index",
     "trace",
+    "view_above",
 ]
+
+VIEW = "View"
+"""Operator type of views, in EdgeFlow's domain."""
+
+
+def is_view(node: ir.Node | None) -> bool:
+    """Whether a node is a View."""
+    return node is not None and node.op_type == VIEW and node.domain == DOMAIN
+
+
+def view_above(value: ir.Value | None) -> ir.Node | None:
+    """The View that makes a value, else None."""
+    return produced_by(value, VIEW, domain=DOMAIN)
 
 
 def index_of(node: ir.Node) -> Array:
@@ -101,38 +116,17 @@ def trace(value: ir.Value) -> Source:
     factor = 1.0
     origin = origin_of(value)
     while True:
-        node = value.producer()
-        if node is None:
-            return Source(value, index, factor, origin)
-        if produced_by(value, "View", DOMAIN):
-            above = node.inputs[0]
-            if above is None:
-                raise AssertionError("a View without input")
-            if not is_plain(node):
-                index = index_of(node).reshape(-1)[index]
-            value = above
+        view = view_above(value)
+        if view is not None:
+            if not is_plain(view):
+                index = index_of(view).reshape(-1)[index]
+            value = operand(view, 0)
             continue
-        step = _scaled(node)
+        step = times_number(value)
         if step is None:
             return Source(value, index, factor, origin)
         value, number = step
         factor *= number
-
-
-def _scaled(node: ir.Node) -> tuple[ir.Value, float] | None:
-    """The other operand and the number of a multiplication or division by a number that keeps the shape."""
-    if node.domain != "" or node.op_type not in ("Mul", "Div"):
-        return None
-    left, right = node.inputs
-    for tensor, other in ((left, right), (right, left)):
-        number = scalar(other)
-        if number is None or tensor is None or shape_of(tensor) != shape_of(node.outputs[0]):
-            continue
-        if node.op_type == "Mul":
-            return tensor, number
-        if tensor is left and number != 0.0:
-            return tensor, 1.0 / number
-    return None
 
 
 def linear(op: object, x: ir.Value, weight: Array, bias: Array, origin: dict[str, str] | None = None) -> ir.Value:
