@@ -34,7 +34,8 @@ from edgeflow.hw.graph import Graph
 from edgeflow.models.encoders import EncoderShape, encoder
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
-from edgeflow.sw.compiler.lowering import Prepared
+from edgeflow.sw.compiler.lowering import Compiler
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import random_inputs
 from edgeflow.sw.search.accelerator import Predicted, Rank, choose, spaces
@@ -96,17 +97,17 @@ def rows(shape: EncoderShape, wanted: list[str]) -> list[Row]:
 
 def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
     """The choice for a board against the others."""
-    board, start = load_board(name), time.process_time()
+    board, network, start = load_board(name), Network(graph), time.process_time()
     row: Row = {"shape": shape.name, "board": name}
     try:
-        chosen = choose(graph, board, board.clock_mhz)
+        chosen = choose(network, board, board.clock_mhz)
     except EdgeFlowError as error:
         return row | {"refused": str(error)}
     seconds = time.process_time() - start
-    prepared = Prepared(graph)
-    predict = unless_refused(Predicted(prepared, board, board.clock_mhz))
-    bound = unless_refused(Bound(prepared, board, board.clock_mhz).milliseconds)
-    every = list(spaces(graph, board, board.clock_mhz))
+    compiler = Compiler(network)
+    predict = unless_refused(Predicted(compiler, board, board.clock_mhz))
+    bound = unless_refused(Bound(compiler, board, board.clock_mhz).milliseconds)
+    every = list(spaces(network, board, board.clock_mhz))
     small = shape.tokens <= EXHAUSTIVE[0] and shape.width <= EXHAUSTIVE[1]
     found = dict.fromkeys(fitting(every) if small else draws(every))
     found.pop(chosen.architecture, None)

@@ -30,6 +30,7 @@ from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.cycles import CycleReport, estimate
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import random_inputs
 from edgeflow.sw.search.accelerator import configure
@@ -63,8 +64,9 @@ def load(name: str, weight_bits: int = 8, activation_bits: int = 8) -> Graph:
 def measure(graph: Graph, board: Board, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Figures of one model on the accelerator chosen for a board, with ``sizes`` given."""
     clock = CLOCK if board.name == "zcu102" else board.clock_mhz
-    architecture = configure(graph, board, clock, sizes=sizes)
-    report = estimate(lower(graph, architecture), graph, board, clock)
+    network = Network(graph)
+    architecture = configure(network, board, clock, sizes=sizes)
+    report = estimate(lower(network, architecture), graph, board, clock)
     allowed, used = limits(board), known_resources(architecture)
     return {
         "board": board.name,
@@ -153,12 +155,12 @@ def bandwidth(tokens: int = 256, heads: int = 3, head_channels: int = 64) -> lis
 
 def few_bits(board: Board) -> list[dict[str, Any]]:
     """DeiT-Tiny at 8 bits, at 4 and with 2-bit weights on one accelerator that has all modes, and on it with one weight port."""
-    graphs = {f"W{w}A{a}": load("deit_tiny", w, a) for w, a in ((8, 8), (4, 4), (2, 4))}
-    chosen = configure(graphs["W4A4"], board, CLOCK, precisions=(2,))
+    networks = {f"W{w}A{a}": Network(load("deit_tiny", w, a)) for w, a in ((8, 8), (4, 4), (2, 4))}
+    chosen = configure(networks["W4A4"], board, CLOCK, precisions=(2,))
     rows = []
-    for ports, (name, graph) in itertools.product(sorted({chosen.weight_ports, 1}, reverse=True), graphs.items()):
-        program = lower(graph, chosen.model_copy(update={"weight_ports": ports}))
-        report = estimate(program, graph, board, CLOCK)
+    for ports, (name, network) in itertools.product(sorted({chosen.weight_ports, 1}, reverse=True), networks.items()):
+        program = lower(network, chosen.model_copy(update={"weight_ports": ports}))
+        report = estimate(program, network.graph, board, CLOCK)
         rows.append(
             {
                 "bits": name,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,23 @@ ALLOWED = {
 }
 # The rooms of sw/, lowest first: each imports those before it.
 FLOORS = ("files", "rewrite", "importer", "measure", "compiler", "export", "search", "report", "flow", "cli")
+# The modules of sw/compiler/, lowest first: each imports those before it.
+COMPILER = (
+    "wide_copies",
+    "network",
+    "storage",
+    "row_blocks",
+    "lifetimes",
+    "placement",
+    "weight_image",
+    "instructions",
+    "schedule",
+    "memory_map",
+    "weight_prefetch",
+    "lowering",
+    "codegen",
+    "overlay",
+)
 HEAVY = {"torch", "brevitas", "hls4ml", "pynq", "dask", "transformers"}
 TORCH_ROOMS = {"models"}
 # The network in training: its classes derive from torch's, and nothing imports them but the training itself, late.
@@ -63,6 +82,45 @@ def test_the_rooms_of_sw_stand_on_one_another() -> None:
                 parts = name.split(".")
                 if parts[:2] == ["edgeflow", "sw"] and len(parts) > 2:
                     assert parts[2] in below, f"{path.relative_to(ROOT)} imports {name}, of a higher room"
+
+
+def test_the_compiler_is_one_line_of_modules() -> None:
+    files = {path.stem: path for path in modules("sw/compiler") if path.stem != "__init__"}
+    assert sorted(files) == sorted(COMPILER)
+    for name, path in files.items():
+        below = {f"edgeflow.sw.compiler.{other}" for other in COMPILER[: COMPILER.index(name)]}
+        higher = {m for m in imported(path) if m.startswith("edgeflow.sw.compiler")} - below
+        assert not higher, f"sw/compiler/{name}.py imports {sorted(higher)}, of the same height or higher"
+
+
+def test_no_module_imports_itself_in_the_end() -> None:
+    """Late imports, inside functions and for type checkers, count like all others."""
+    paths = [*(ROOT / "edgeflow").glob("*.py"), *(path for room in ALLOWED for path in modules(room))]
+    files = {dotted(path): path for path in paths}
+    imports = {name: dependencies(path, files) - {name} for name, path in files.items()}
+    assert sum(map(len, imports.values())) > len(files)
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"modules import each other: {' <- '.join(error.args[1])}")
+
+
+def dotted(path: Path) -> str:
+    """The name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "edgeflow" else ("edgeflow", *parts)).removesuffix(".__init__")
+
+
+def dependencies(path: Path, known: Collection[str]) -> set[str]:
+    """The modules among ``known`` that a file imports, wherever in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [name if name in known else node.module for name in submodules]
+    return set(names) & set(known)
 
 
 @pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))

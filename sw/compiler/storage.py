@@ -1,36 +1,25 @@
-"""What the memory planner has to know of a graph: which tensors share memory, how each is stored, and which nodes touch it.
-
-A linear layer reads its residual from the wide memory: :func:`legalize` inserts a copy where the residual cannot lie there.
-"""
+"""How the tensors of a network are stored on an accelerator, which of them share memory, and which operations touch them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
-from edgeflow.hw.architecture import HALVES, NIBBLES, Architecture
-from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.architecture import HALVES, NIBBLES, Architecture, ceil_div
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Format, Graph, Node, QType, TensorType
-from edgeflow.hw.ops import make_node, operator
-from edgeflow.hw.ops.requantize import Requantize
-from edgeflow.hw.program import WORDS, format_lines, natural_storage
-from edgeflow.sw.compiler.row_blocks import row_split
-
-Aliases = Mapping[str, tuple[str, int]]
+from edgeflow.hw.graph import Format
+from edgeflow.hw.program import WORDS, format_lines, natural_storage, stride_lines
+from edgeflow.sw.compiler.network import OUTPUT, Aliases, Network, Operation
 
 
 @dataclass(frozen=True)
 class Activation:
     """A tensor with memory of its own.
 
-    ``produced``: the node that completes it; -1 for a network input and for a constant that a unit reads from the scratchpad.
-    ``begun``: the first node that writes it, an earlier one where a part of it is written in place.
-    ``touches``: nodes that read or write it in the scratchpad, in order. ``reads``: nodes that read it in external memory.
+    ``produced``: the operation that completes it; -1 for a network input and for a constant that a unit reads from the scratchpad.
+    ``begun``: the first operation that writes it, an earlier one where a part of it is written in place.
+    ``touches``: operations that read or write it in the scratchpad, in order. ``reads``: those that read it in external memory.
     """
 
     name: str
@@ -53,147 +42,113 @@ class Activation:
         """Whether it lies in the wide memory while it is on chip."""
         return self.storage in (HALVES, WORDS)
 
-
-def views(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Tensors that lie inside another: name to (base tensor, line offset), chains resolved."""
-    found: dict[str, tuple[str, int]] = {}
-    for node in graph.nodes:
-        offset = operator(node).view(graph.formats(node))
-        source = node.inputs[0]
-        # A network output gets memory of its own, so that inputs and outputs never share words.
-        if offset is None or source in graph.constants or node.output in graph.outputs:
-            continue
-        base, start = found.get(source, (source, 0))
-        found[node.output] = (base, start + offset)
-    return found
+    def grows(self, number: int) -> bool:
+        """Whether parts of it have been written when an operation runs, but not all."""
+        return self.begun <= number <= self.produced and self.begun < self.produced
 
 
-def joins(graph: Graph, aliases: Aliases) -> dict[str, tuple[str, int]]:
-    """Parts of concatenated rows that are written where the whole will lie: name to (concatenation, line offset).
+class Storage:
+    """A network's tensors in memory: ``aliases`` lie inside others, ``activations`` have memory of their own.
 
-    One part at least is left to be moved, so that the concatenation is still an instruction.
+    ``join``: whether parts of concatenated rows lie where the whole will lie. UnsupportedError where a unit cannot take or make
+    more than 16 bits.
     """
-    uses = _uses(graph)
-    producers = {node.output: operator(node) for node in graph.nodes if node.output not in aliases}
-    bases = {base for base, _ in aliases.values()}
-    found: dict[str, tuple[str, int]] = {}
-    for node in graph.nodes:
-        split = row_split(graph, node)
-        if split is None or not split.copies:
-            continue
-        own: dict[str, tuple[str, int]] = {}
-        line = 0
-        for name, f in zip(node.inputs, graph.formats(node), strict=True):
-            made = producers.get(name)
-            alone = len(uses[name]) == 1 and name not in bases and name not in graph.outputs
-            if alone and made is not None and not made.joins:
-                own[name] = (node.output, line)
-            line += format_lines(f)
-        found |= dict(list(own.items())[: len(node.inputs) - 1])
-    return found
+
+    def __init__(self, network: Network, architecture: Architecture, *, join: bool = True) -> None:
+        self.network = network
+        self.aliases: Aliases = {**network.views, **network.joins} if join else network.views
+        self.activations = self._activations(storages(network, architecture))
+
+    def base(self, name: str) -> tuple[str, int]:
+        """The tensor with memory of its own in which a tensor lies, and the line at which it starts there."""
+        return self.aliases.get(name, (name, 0))
+
+    def activation(self, name: str) -> Activation:
+        """The same tensor as an activation."""
+        return self.activations[self.base(name)[0]]
+
+    def of(self, name: str) -> int:
+        """How the elements of a tensor are stored."""
+        held = self.activations.get(self.base(name)[0])
+        return natural_storage(self.network.formats[name].bits) if held is None else held.storage
+
+    def rows(self, name: str, rows: int) -> int:
+        """Lines that so many rows of a tensor take."""
+        storage = self.of(name)
+        return (ceil_div(rows, 2) if storage == NIBBLES else rows) * stride_lines(self.network.formats[name].channels, storage)
+
+    def row(self, name: str, row: int) -> int:
+        """Lines from the start of a tensor to a row."""
+        storage = self.of(name)
+        return (row // 2 if storage == NIBBLES else row) * stride_lines(self.network.formats[name].channels, storage)
+
+    def overwritten(self, operation: Operation) -> dict[int, str]:
+        """Operands of an operation (tensors by operand number) over which its output may be written."""
+        node = operation.node
+        if node.output in self.aliases:
+            return {}
+        bases = [self.base(name)[0] for name in node.inputs]
+        out = self.activations[node.output]
+        found = {}
+        for i in operation.operator.overwritable(operation.formats):
+            t = self.activations.get(node.inputs[i]) if i in operation.on_chip else None
+            if t is not None and bases.count(t.name) == 1 and (t.storage, t.lines) == (out.storage, out.lines):
+                found[i] = t.name
+        return found
+
+    def _activations(self, storage: Mapping[str, int]) -> dict[str, Activation]:
+        graph = self.network.legal
+        produced = dict.fromkeys(graph.inputs, -1)
+        begun: dict[str, int] = {}
+        touches: dict[str, list[int]] = {}
+        reads: dict[str, list[int]] = {}
+        for operation in self.network.executed:
+            number, output = operation.number, operation.node.output
+            for index, name in operation.operands.items():
+                if index == OUTPUT:
+                    continue
+                base = self.base(name)[0]
+                external = operation.reads_external(index)
+                produced.setdefault(base, -1)
+                (reads if external else touches).setdefault(base, []).append(number)
+                self._check(operation, base, storage[base], not external)
+            base = self.base(output)[0]
+            produced[base] = number
+            # From its first part on, a concatenation stays where it is.
+            touches.setdefault(base, []).extend(range(begun.setdefault(base, number), number + 1))
+            self._check(operation, output, storage[output], not operation.operator.writes_long)
+        return {
+            name: Activation(
+                name=name,
+                format=self.network.formats[name],
+                storage=storage[name],
+                produced=number,
+                begun=begun.get(name, number),
+                touches=tuple(sorted(set(touches.get(name, ())))),
+                reads=tuple(reads.get(name, ())),
+                constant=name in graph.constants,
+                output=name in graph.outputs,
+            )
+            for name, number in produced.items()
+        }
+
+    def _check(self, operation: Operation, name: str, storage: int, on_chip: bool) -> None:
+        if storage == WORDS and on_chip:
+            node, bits = operation.node, self.network.formats[name].bits
+            raise UnsupportedError(f"node {node.origin} ({node.op}): {name} has {bits} bits; the scratchpad holds up to 16")
 
 
-def _uses(graph: Graph) -> dict[str, list[tuple[Node, int]]]:
-    found: dict[str, list[tuple[Node, int]]] = {}
-    for node in graph.nodes:
-        for index, name in enumerate(node.inputs):
-            found.setdefault(name, []).append((node, index))
-    return found
-
-
-def legalize(graph: Graph) -> Graph:
-    """The same graph with a 16-bit copy of every residual of up to 8 bits that cannot lie in the wide memory itself."""
-    uses = _uses(graph)
-    producers = {node.output: node for node in graph.nodes}
-    tensors, constants = dict(graph.tensors), dict(graph.constants)
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        op = operator(node)
-        for index, name in enumerate(node.inputs):
-            if not op.reads_wide(index) or name in constants or tensors[name].format.bits > 8:
-                continue
-            private = all(operator(user).reads_wide(i) for user, i in uses[name]) and name not in graph.outputs
-            if private and name in producers and operator(producers[name]).widens:
-                continue
-            copy = f"{name}/wide"
-            if copy not in tensors:
-                nodes.append(_copy(tensors, constants, name, copy, node.origin))
-            inputs = tuple(copy if i == index else n for i, n in enumerate(node.inputs))
-            node = dataclasses.replace(node, inputs=inputs)
-        nodes.append(node)
-    return dataclasses.replace(graph, tensors=tensors, constants=constants, nodes=tuple(nodes))
-
-
-def _copy(tensors: dict[str, TensorType], constants: dict[str, IntArray], name: str, copy: str, origin: str) -> Node:
-    source = tensors[name]
-    tensors[copy] = TensorType(source.shape, QType(16, True, source.qtype.scale, source.qtype.zero_point))
-    channels = source.format.channels
-    ones = f"{copy}/multiplier"
-    tensors[ones] = TensorType((channels,), QType(32, True, 1.0))
-    constants[ones] = np.ones(channels, dtype=np.int64)
-    return make_node(Requantize(shift=0, zero_point=0, bits=16, signed=True, half_even=False), (name, ones), copy, origin)
-
-
-def storages(graph: Graph, aliases: Aliases, architecture: Architecture) -> dict[str, int]:
-    """How each activation is stored, and each constant that a unit reads from the scratchpad."""
-    uses = _uses(graph)
-    made = {node.output: operator(node) for node in graph.nodes}
+def storages(network: Network, architecture: Architecture) -> dict[str, int]:
+    """How the elements of each activation are stored, and those of each constant that a unit reads from the scratchpad."""
     found: dict[str, int] = {}
-    for name in [*graph.inputs, *made, *graph.constants]:
-        bits = graph.tensors[name].format.bits
+    for name in [*network.legal.inputs, *network.producers, *network.legal.constants]:
+        bits = network.formats[name].bits
         found[name] = natural_storage(bits)
-        used = [(operator(node), node, index) for node, index in uses.get(name, ())]
-        if bits <= 8 and any(op.reads_wide(index) for op, _, index in used):
+        uses, made = network.uses.get(name, ()), network.producers.get(name)
+        if bits <= 8 and any(user.operator.reads_wide(index) for user, index in uses):
             found[name] = HALVES
-        elif bits <= 4 and 4 in architecture.precisions and used and name in made and name not in graph.outputs:
-            read = all(op.reads_pairs(index, graph.formats(node)) for op, node, index in used)
-            if read and made[name].writes_pairs and name not in aliases:
+        elif bits <= 4 and 4 in architecture.precisions and uses and made is not None and name not in network.legal.outputs:
+            read = all(user.operator.reads_pairs(index, user.formats) for user, index in uses)
+            if read and made.operator.writes_pairs and name not in network.views:
                 found[name] = NIBBLES
     return found
-
-
-def activations(graph: Graph, aliases: Aliases, joined: Collection[str], architecture: Architecture) -> dict[str, Activation]:
-    """Everything that needs memory by name; UnsupportedError where a unit cannot take or make more than 16 bits."""
-    storage = storages(graph, aliases, architecture)
-    produced = dict.fromkeys(graph.inputs, -1)
-    begun: dict[str, int] = {}
-    touches: dict[str, list[int]] = {name: [] for name in graph.inputs}
-    reads: dict[str, list[int]] = {name: [] for name in graph.inputs}
-    for i, node in enumerate(graph.nodes):
-        if node.output in aliases and node.output not in joined:
-            continue
-        op = operator(node)
-        for index, name in enumerate(node.inputs):
-            fixed = name in graph.constants
-            if fixed and not op.on_chip_constant(index):
-                continue
-            base = aliases.get(name, (name, 0))[0]
-            produced.setdefault(base, -1)
-            where = reads if op.ports[index].external and not fixed else touches
-            where.setdefault(base, []).append(i)
-            _check(storage[base], where is touches, graph, node, base)
-        out = aliases.get(node.output, (node.output, 0))[0]
-        produced[out] = i
-        # From its first part on, a concatenation stays where it is.
-        touches.setdefault(out, []).extend(range(begun.setdefault(out, i), i + 1))
-        _check(storage[node.output], not op.writes_long, graph, node, node.output)
-    return {
-        name: Activation(
-            name=name,
-            format=graph.tensors[name].format,
-            storage=storage[name],
-            produced=made,
-            begun=begun.get(name, made),
-            touches=tuple(sorted(set(touches.get(name, ())))),
-            reads=tuple(reads.get(name, ())),
-            constant=name in graph.constants,
-            output=name in graph.outputs,
-        )
-        for name, made in produced.items()
-    }
-
-
-def _check(storage: int, on_chip: bool, graph: Graph, node: Node, name: str) -> None:
-    if storage == WORDS and on_chip:
-        bits = graph.tensors[name].format.bits
-        raise UnsupportedError(f"node {node.origin} ({node.op}): {name} has {bits} bits; the scratchpad holds up to 16")

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_hls
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
@@ -95,6 +97,11 @@ class State:
     accuracy: Accuracy | None = None
     bits: Bits | None = None
     timings: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def network(self) -> Network:
+        """The integer graph as it is compiled."""
+        return Network(self.quantized.graph)
 
     @property
     def data(self) -> dict[str, Array]:
@@ -199,14 +206,14 @@ def export_step(state: State) -> None:
 
 def fit_step(state: State) -> None:
     """Choose the accelerator for the board, or take the given one."""
-    graph = state.quantized.graph
+    network = state.network
     chosen = state.request.architecture
     request = state.request
     if chosen is None and state.choice is not None and state.choice.architecture is not None:
-        kept = extended(state.choice.architecture, graph)  # the one that a latency budget was kept on
+        kept = extended(state.choice.architecture, network)  # the one that a latency budget was kept on
         chosen = None if excess(kept, request.board, request.share) else kept
     if chosen is None:
-        found = choose(graph, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
+        found = choose(network, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
         chosen = found.architecture
         state.search = Search(bounded=found.bounded, simulated=found.simulated, proven=found.proven)
     state.architecture = chosen
@@ -214,7 +221,7 @@ def fit_step(state: State) -> None:
 
 def lower_step(state: State) -> None:
     """Turn the integer graph into instructions, a weight image and a memory map."""
-    state.program = lower(state.quantized.graph, state.architecture)
+    state.program = lower(state.network, state.architecture)
     state.program.save(state.folder)
 
 

@@ -18,14 +18,13 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fabric import NARROW_STEP, WIDE_STEP, scratchpad
 from edgeflow.hw.fit import SHARE, Space, excess, fill, limits
-from edgeflow.hw.graph import Graph
-from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.linear import WEIGHT, Linear
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.cycles import predicted_cycles
-from edgeflow.sw.compiler.lowering import Prepared, demands, stationary, units
+from edgeflow.sw.compiler.lowering import Compiler
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.compiler.placement import working_set
-from edgeflow.sw.compiler.storage import storages, views
+from edgeflow.sw.compiler.storage import storages
 from edgeflow.sw.search.latency_bound import Bound
 
 SIMULATED = 64  # accelerators at most, and
@@ -50,7 +49,7 @@ class Choice:
 
 
 def configure(
-    graph: Graph,
+    network: Network,
     board: Board,
     clock_mhz: float,
     *,
@@ -60,12 +59,12 @@ def configure(
     progress: Progress | None = None,
 ) -> Architecture:
     """The accelerator of :func:`choose`."""
-    found = choose(graph, board, clock_mhz, share=share, sizes=sizes, precisions=precisions, progress=progress)
+    found = choose(network, board, clock_mhz, share=share, sizes=sizes, precisions=precisions, progress=progress)
     return found.architecture
 
 
 def choose(
-    graph: Graph,
+    network: Network,
     board: Board,
     clock_mhz: float,
     *,
@@ -74,45 +73,44 @@ def choose(
     precisions: tuple[int, ...] = (),
     progress: Progress | None = None,
 ) -> Choice:
-    """The accelerator for an integer graph on a board.
+    """The accelerator for a network on a board.
 
     ``share``: of every resource of the board; ``sizes``: those of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``
-    that are not to be chosen; ``precisions``: those to have even where this graph does not use them. BoardError says what the
+    that are not to be chosen; ``precisions``: those to have even where this network does not use them. BoardError says what the
     smallest accelerator exceeds; UnsupportedError what no accelerator can run.
     """
-    prepared = Prepared(graph)
-    bound, predict = Bound(prepared, board, clock_mhz), Predicted(prepared, board, clock_mhz)
-    every = spaces(graph, board, clock_mhz, share, sizes, precisions)
+    compiler = Compiler(network)
+    bound, predict = Bound(compiler, board, clock_mhz), Predicted(compiler, board, clock_mhz)
+    every = spaces(network, board, clock_mhz, share, sizes, precisions)
     return search(every, bound.milliseconds, predict, progress)
 
 
-def extended(architecture: Architecture, graph: Graph) -> Architecture:
-    """The accelerator with all units that a graph uses."""
-    return architecture.model_copy(update={"units": tuple(dict.fromkeys((*architecture.units, *units(graph))))})
+def extended(architecture: Architecture, network: Network) -> Architecture:
+    """The accelerator with all units that a network uses."""
+    return architecture.model_copy(update={"units": tuple(dict.fromkeys((*architecture.units, *network.units)))})
 
 
 def spaces(
-    graph: Graph,
+    network: Network,
     board: Board,
     clock_mhz: float,
     share: float = SHARE,
     sizes: Mapping[str, int] | None = None,
     precisions: tuple[int, ...] = (),
 ) -> Iterator[Space]:
-    """The accelerators for a graph on a board, those with the largest scratchpad first.
+    """The accelerators for a network on a board, those with the largest scratchpad first.
 
-    The array gets the 4-bit mode, and takes weights four to a byte, where the graph has layers that would use it or ``precisions``
-    asks for it.
+    The array gets the 4-bit mode, and takes weights four to a byte, where the network has layers that would use it or
+    ``precisions`` asks for it.
     """
-    needs, used, prepared = demands(graph), units(graph), Prepared(graph)
-    legal = prepared.legal
+    needs, used = network.demands, network.units
     whole = Architecture.model_validate({**needs, "slots": needs["max_channels"], "units": used})
-    narrow_rows = NIBBLES in storages(legal, views(legal), whole).values()
-    quarters = any(isinstance(operator(node), Linear) and legal.formats(node)[WEIGHT].bits <= 2 for node in legal.nodes)
+    narrow_rows = NIBBLES in storages(network, whole).values()
+    quarters = any(isinstance(o.operator, Linear) and o.formats[WEIGHT].bits <= 2 for o in network.operations)
     wanted = {8, *([4] if narrow_rows else []), *([2] if quarters else []), *precisions}
     precisions = tuple(sorted(wanted, reverse=True))
-    lines = working_set(legal, whole.model_copy(update={"precisions": precisions}))
-    tokens = {tokens: stationary(graph, tokens) for tokens in token_sizes(needs["max_tokens"])}
+    lines = working_set(network, whole.model_copy(update={"precisions": precisions}))
+    tokens = {tokens: network.stationary(tokens) for tokens in token_sizes(needs["max_tokens"])}
     for pair, (most, held) in itertools.product(useful(scratch_sizes(lines), board, share), tokens.items()):
         yield Space(board, {**needs, "max_tokens": most}, used, pair, clock_mhz, share, sizes, precisions, held)
 
@@ -244,7 +242,7 @@ class Predicted:
 
     ``instructions``: of the program that was predicted last."""
 
-    prepared: Prepared
+    compiler: Compiler
     board: Board
     clock_mhz: float
     instructions: int = 0
@@ -252,7 +250,7 @@ class Predicted:
 
     def __call__(self, architecture: Architecture) -> float:
         if architecture not in self.known:
-            program = self.prepared.outline(architecture)
+            program = self.compiler.outline(architecture)
             self.instructions = len(program.steps)
             self.known[architecture] = predicted_cycles(program, self.board, self.clock_mhz) / (self.clock_mhz * 1e3)
         return self.known[architecture]

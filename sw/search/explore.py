@@ -31,6 +31,7 @@ from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import checked_data, quantize
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.files.arrays import described
 from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.importer import import_model
@@ -97,7 +98,8 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
     stems = {bits: folder / f"bits-{bits}" for bits in request.configs}
     kept = {bits: stem.with_suffix(".json").is_file() for bits, stem in stems.items()}
     graphs = {bits: Graph.load(stems[bits]) if kept[bits] else _quantized(request, c, say) for bits, c in request.configs.items()}
-    wanted = {bits: {_key(bits, a): a for a in architectures(graph, request.board, request.grid)} for bits, graph in graphs.items()}
+    networks = {bits: Network(graph) for bits, graph in graphs.items()}
+    wanted = {bits: {_key(bits, a): a for a in architectures(n, request.board, request.grid)} for bits, n in networks.items()}
     keys = [key for keys in wanted.values() for key in keys]
     done = {point["key"]: point for point in known if point["key"] in set(keys)}
     resumed = len(done)
@@ -112,10 +114,10 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
     except OSError as error:
         raise OutputError(f"output folder {folder} cannot be written: {error.strerror}; choose another with -o") from error
     with file:
-        for bits, graph in graphs.items():
+        for bits, network in networks.items():
             missing = [a for key, a in wanted[bits].items() if key not in done]
             say("explore accelerators", len(done), len(keys))
-            for point in _run(request, graph, stems[bits], bits, missing):
+            for point in _run(request, network, stems[bits], bits, missing):
                 file.write(json.dumps(point) + "\n")
                 file.flush()
                 done[point["key"]] = point
@@ -124,12 +126,12 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
     return Exploration(folder, points, resumed, write_front(folder, header, points))
 
 
-def architectures(graph: Graph, board: Board, grid: Grid) -> list[Architecture]:
+def architectures(network: Network, board: Board, grid: Grid) -> list[Architecture]:
     """The accelerators of a grid that fit the board, each once; BoardError if there is none."""
     found: dict[Architecture, None] = {}
     refused: BoardError | None = None
     for clock in grid.clocks_mhz:
-        for space in spaces(graph, board, clock, grid.share):
+        for space in spaces(network, board, clock, grid.share):
             try:
                 found |= dict.fromkeys(_grid(space, grid))
                 break  # the largest scratchpad that fits: less only spills
@@ -177,16 +179,16 @@ def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
         yield from dict.fromkeys((*fitting[:1], *fitting[-1:]))
 
 
-def evaluate(network: Graph | Path, job: tuple[str, int, Board, Architecture]) -> Point:
-    """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``network``: the
-    integer graph, or where :meth:`Graph.save` has put it."""
-    graph = network if isinstance(network, Graph) else _loaded(network)
+def evaluate(given: Network | Path, job: tuple[str, int, Board, Architecture]) -> Point:
+    """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``given``: the
+    network, or where :meth:`Graph.save` has put its integer graph."""
+    network = given if isinstance(given, Network) else _loaded(given)
     key, bits, board, architecture = job
     fields = ("pi", "po", *REST, "narrow_lines", "wide_lines", "stream_lines", "slots", "clock_mhz")
     point: Point = {"key": key, "bits": bits, **{name: getattr(architecture, name) for name in fields}}
     point["resources"] = known_resources(architecture)
     try:
-        report = estimate(lower(graph, architecture), graph, board, architecture.clock_mhz)
+        report = estimate(lower(network, architecture), network.graph, board, architecture.clock_mhz)
     except UnsupportedError as error:
         return point | {"runs": False, "reason": str(error)}
     dsp = point["resources"]["dsp"]
@@ -200,8 +202,8 @@ def evaluate(network: Graph | Path, job: tuple[str, int, Board, Architecture]) -
 
 
 @lru_cache(maxsize=1)
-def _loaded(stem: Path) -> Graph:
-    return Graph.load(stem)
+def _loaded(stem: Path) -> Network:
+    return Network(Graph.load(stem))
 
 
 def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
@@ -222,10 +224,10 @@ def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
     return found[1:]
 
 
-def _run(request: Request, graph: Graph, stem: Path, bits: int, missing: Sequence[Architecture]) -> Iterator[Point]:
+def _run(request: Request, network: Network, stem: Path, bits: int, missing: Sequence[Architecture]) -> Iterator[Point]:
     jobs = [(_key(bits, a), bits, request.board, a) for a in missing]
     if request.scheduler is not None:
-        return run_cluster(evaluate, graph, jobs, request.scheduler)
+        return run_cluster(evaluate, network, jobs, request.scheduler)
     return run_local(evaluate, stem.resolve(), jobs, request.processes or processors())
 
 

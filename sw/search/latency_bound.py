@@ -12,24 +12,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.boards import Board
-from edgeflow.hw.graph import Format, Node
+from edgeflow.hw.graph import Format
 from edgeflow.hw.memoize import Remembered
-from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.attention_schedule import ATTENTION
 from edgeflow.hw.ops.base import Instruction
+from edgeflow.hw.ops.dma import transfer
 from edgeflow.hw.ops.layernorm import LAYERNORM, LayerNorm
 from edgeflow.hw.ops.layernorm_schedule import chunk_count
 from edgeflow.hw.ops.linear import ARRAY_DEPTH, LINEAR, PASS_GAP, Linear
 from edgeflow.hw.program import DESCRIPTOR_BYTES
 from edgeflow.sim.cycles.ddr import Ddr, ddr
 from edgeflow.sim.cycles.model import DESCRIPTOR_QUEUE, DISPATCH_CYCLES, least_cycles
-from edgeflow.sw.compiler.lowering import NodeContext, Operand, Prepared, instructions, operands_on_chip
-from edgeflow.sw.compiler.row_blocks import row_split
-from edgeflow.sw.compiler.storage import storages, views
+from edgeflow.sw.compiler.instructions import Operand, instructions
+from edgeflow.sw.compiler.lowering import Compiler
+from edgeflow.sw.compiler.network import Operation
+from edgeflow.sw.compiler.storage import storages
 from edgeflow.sw.compiler.weight_image import SizedImage
 
 BLOCKS = 6  # of queries, after which attention's passes repeat
@@ -52,24 +53,24 @@ class Work:
 
 
 class Bound:
-    """The least cycles of a graph on an accelerator (see above), never more than the cycle simulator says.
+    """The least cycles of a network on an accelerator (see above), never more than the cycle simulator says.
 
     Layers that lower alike count as equal: one operator and formats, attributes that differ in nothing but integers (shifts and
     multipliers). UnsupportedError where a layer does not run.
     """
 
-    def __init__(self, prepared: Prepared, board: Board, clock_mhz: float) -> None:
-        graph = prepared.legal
-        self._prepared, self._board, self._clock_mhz = prepared, board, clock_mhz
-        aliases = views(graph)
-        self._storages = Remembered(lambda a: storages(graph, aliases, a))
+    def __init__(self, compiler: Compiler, board: Board, clock_mhz: float) -> None:
+        network = compiler.network
+        self._compiler, self._board, self._clock_mhz = compiler, board, clock_mhz
+        self._storages = Remembered(lambda architecture: storages(network, architecture))
         self._transfers = Remembered(self._moved)
         self._layers: list[Remembered[Work]] = []
         alike: dict[tuple[object, ...], Remembered[Work]] = {}
-        for nodes in _pairs([node for node in graph.nodes if node.output not in aliases and not self._copied(node)]):
-            kind = tuple(self._kind(node) for node in nodes)
+        # What transfers alone may do counts with them.
+        for layer in _pairs([o for o in network.executed if o.split is None or not o.split.copies]):
+            kind = tuple(_kind(operation) for operation in layer)
             if kind not in alike:
-                alike[kind] = self._remembered(nodes)
+                alike[kind] = self._remembered(layer)
             self._layers.append(alike[kind])
 
     def __call__(self, architecture: Architecture) -> float:
@@ -87,39 +88,27 @@ class Bound:
     def _memory(self, architecture: Architecture) -> Ddr:
         return ddr(self._board, architecture, self._clock_mhz)
 
-    def _copied(self, node: Node) -> bool:
-        """Whether transfers alone may do what a node does."""
-        split = row_split(self._prepared.legal, node)
-        return split is not None and split.copies
-
-    def _kind(self, node: Node) -> tuple[object, ...]:
-        graph = self._prepared.legal
-        constant = tuple(name in graph.constants for name in node.inputs)
-        attributes = tuple((name, value) for name, value in node.attributes.items() if type(value) is not int)
-        return node.op, tuple(graph.formats(node)), constant, attributes
-
-    def _remembered(self, nodes: tuple[Node, ...]) -> Remembered[Work]:
-        return Remembered(lambda architecture: self._least(nodes, architecture))
+    def _remembered(self, layer: Sequence[Operation]) -> Remembered[Work]:
+        return Remembered(lambda architecture: self._least(layer, architecture))
 
     def _moved(self, architecture: Architecture) -> Work:
-        made = self._prepared.transfers(architecture)
+        made = [transfer(t.mode, t.offset, t.scratch_line, t.lines) for t in self._compiler.transfers(architecture)]
         lines = sum(ins.values["lines"] for ins in made)
         return Work(len(made), least_cycles(made, architecture, self._memory(architecture)), 0.0, lines * LINE_BYTES)
 
-    def _least(self, nodes: Sequence[Node], architecture: Architecture) -> Work:
-        graph = self._prepared.legal
-        formats = [graph.formats(node) for node in nodes]
-        blocks, lanes = ceil_div(formats[0][0].rows, architecture.po), architecture.po
-        if operator(nodes[0]).instruction is not ATTENTION or blocks <= BLOCKS:
-            return self._work(nodes, formats, architecture)
+    def _least(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
+        first, lanes = layer[0], architecture.po
+        blocks = ceil_div(first.formats[0].rows, lanes)
+        if first.operator.instruction is not ATTENTION or blocks <= BLOCKS:
+            return self._work(layer, architecture)
         # Every further block of queries adds the same passes.
-        q, *others = formats[0]
+        q, *others = first.formats
         few = [Format((q.rows - (blocks - n) * lanes, q.channels), q.bits, q.signed) for n in (BLOCKS - 1, BLOCKS)]
-        less, more = (self._work(nodes, [[short, *others]], architecture) for short in few)
+        less, more = (self._work([replace(first, formats=(short, *others))], architecture) for short in few)
         return more.plus(less, blocks - BLOCKS)
 
-    def _work(self, nodes: Sequence[Node], formats: Sequence[Sequence[Format]], architecture: Architecture) -> Work:
-        made = [self._instructions(*layer, architecture) for layer in zip(nodes, formats, strict=True)]
+    def _work(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
+        made = [self._instructions(operation, architecture) for operation in layer]
         memory = self._memory(architecture)
         every = list(itertools.chain(*made))
         rate = min(architecture.stream_bytes, memory.weights, memory.shared)
@@ -132,11 +121,16 @@ class Bound:
             cycles = least_cycles(every, architecture, memory)
         return Work(len(every), cycles, fetch, sum(sizes))
 
-    def _instructions(self, node: Node, formats: Sequence[Format], architecture: Architecture) -> list[Instruction]:
-        graph, storage = self._prepared.legal, self._storages(architecture)
-        operands = {i: Operand(0, storage[name]) for i, name in operands_on_chip(graph, node).items()}
-        context = NodeContext(node, architecture, operands, SizedImage(architecture), 0)
-        return instructions(node, formats, graph.node_constants(node), context)
+    def _instructions(self, operation: Operation, architecture: Architecture) -> list[Instruction]:
+        storage = self._storages(architecture)
+        operands = {i: Operand(0, storage[name]) for i, name in operation.operands.items()}
+        return instructions(operation, operands, architecture, SizedImage(architecture))
+
+
+def _kind(operation: Operation) -> tuple[object, ...]:
+    """Equal for operations that lower alike."""
+    attributes = tuple((name, value) for name, value in operation.node.attributes.items() if type(value) is not int)
+    return operation.node.op, operation.formats, tuple(operation.constants), attributes
 
 
 def _two_processes(works: Sequence[Work], memory: Ddr) -> float:
@@ -157,15 +151,16 @@ def _two_processes(works: Sequence[Work], memory: Ddr) -> float:
     return done[-1]
 
 
-def _pairs(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
-    """The nodes in order, a linear layer together with the layer normalization after it."""
-    made: list[tuple[Node, ...]] = []
-    for node in nodes:
-        layout = operator(node).instruction
-        if layout is LAYERNORM and made and len(made[-1]) == 1 and operator(made[-1][0]).instruction is LINEAR:
-            made[-1] = (made[-1][0], node)
+def _pairs(operations: Sequence[Operation]) -> list[tuple[Operation, ...]]:
+    """The operations in order, a linear layer together with the layer normalization after it."""
+    made: list[tuple[Operation, ...]] = []
+    for operation in operations:
+        behind = made[-1] if made else ()
+        linear = len(behind) == 1 and behind[0].operator.instruction is LINEAR
+        if linear and operation.operator.instruction is LAYERNORM:
+            made[-1] = (*behind, operation)
         else:
-            made.append((node,))
+            made.append((operation,))
     return made
 
 

@@ -19,7 +19,6 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import BoardError, InputError
 from edgeflow.hw.fit import SHARE, excess
-from edgeflow.hw.graph import Graph
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
@@ -28,6 +27,7 @@ from edgeflow.quant.techniques.hawq.allocate import Allocation, Cost, Task, chea
 from edgeflow.quant.techniques.hawq.layers import FULL, Layer, layers_config
 from edgeflow.sim.cycles import CycleReport, estimate
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.search.accelerator import configure, extended
 
 # The widest of the bits that the hardware treats alike: weights lie in memory in bytes, half bytes or quarter bytes, and the array
@@ -49,12 +49,12 @@ class Target:
     share: float = SHARE
     sizes: Mapping[str, int] | None = None
 
-    def configured(self, graph: Graph, precisions: tuple[int, ...] = (), progress: Progress | None = None) -> Architecture:
-        """The accelerator given, or the best one for a graph."""
+    def configured(self, network: Network, precisions: tuple[int, ...] = (), progress: Progress | None = None) -> Architecture:
+        """The accelerator given, or the best one for a network."""
         if self.architecture is not None:
             return self.architecture
         return configure(
-            graph, self.board, self.clock_mhz, share=self.share, sizes=self.sizes, precisions=precisions, progress=progress
+            network, self.board, self.clock_mhz, share=self.share, sizes=self.sizes, precisions=precisions, progress=progress
         )
 
 
@@ -81,27 +81,28 @@ def plain_build(
 ) -> PlainBuild:
     """Quantize a canonical model to 8 bits and predict it; raises what a compilation would."""
     quantized = quantize(model, data, plain_config(config), progress)
-    architecture = target.configured(quantized.graph, progress=progress)
-    program = lower(quantized.graph, architecture)
+    network = Network(quantized.graph)
+    architecture = target.configured(network, progress=progress)
+    program = lower(network, architecture)
     report = estimate(program, quantized.graph, target.board, target.clock_mhz)
     return PlainBuild(quantized, architecture, report, len(program.weights))
 
 
 class Forms:
-    """Integer graphs of a model by the bits of its layers, whose numbers do not matter: only formats and shapes do."""
+    """Integer networks of a model by the bits of its layers, whose numbers do not matter: only formats and shapes do."""
 
     def __init__(self, model: ir.Model, data: Mapping[str, Array], layers: Sequence[Layer], config: QuantizationConfig) -> None:
         self._model = model
         self._few = {name: array[:TABLE_SAMPLES] for name, array in data.items()}
         self._config = config.model_copy(update={"rounding": "nearest", "ablation": False, "selection_work": 0.0})
-        self._known: dict[tuple[LayerBits, ...], Graph] = {}
+        self._known: dict[tuple[LayerBits, ...], Network] = {}
         self.layers = tuple(layers)
 
-    def graph(self, bits: Mapping[str, LayerBits]) -> Graph:
-        """The graph of an allocation."""
+    def network(self, bits: Mapping[str, LayerBits]) -> Network:
+        """The network of an allocation."""
         key = tuple(bits[layer.name] for layer in self.layers)
         if key not in self._known:
-            self._known[key] = quantize(self._model, self._few, layers_config(self._config, bits)).graph
+            self._known[key] = Network(quantize(self._model, self._few, layers_config(self._config, bits)).graph)
         return self._known[key]
 
     def equal(self, weight: int, activation: int) -> dict[str, LayerBits]:
@@ -115,8 +116,8 @@ def accelerators(forms: Forms, target: Target, plain: PlainBuild, progress: Prog
     that of the 8-bit build; or the one that was given. Those that do not fit the board are left out."""
     if target.architecture is not None:
         return [target.architecture]
-    four = forms.graph(forms.equal(NARROW, NARROW))
-    same = extended(plain.architecture, forms.graph(forms.equal(FULL.weight, FULL.activation)))
+    four = forms.network(forms.equal(NARROW, NARROW))
+    same = extended(plain.architecture, forms.network(forms.equal(FULL.weight, FULL.activation)))
     found = []
     for precisions in ((min(WEIGHT_FORMS),), ()):
         with contextlib.suppress(BoardError):
@@ -137,8 +138,8 @@ class LatencyTable:
 
     def predict(self, bits: Mapping[str, LayerBits]) -> CycleReport:
         """The predicted execution of a whole allocation."""
-        graph = self._forms.graph(bits)
-        return estimate(lower(graph, self.architecture), graph, self._target.board, self._target.clock_mhz)
+        network = self._forms.network(bits)
+        return estimate(lower(network, self.architecture), network.graph, self._target.board, self._target.clock_mhz)
 
     def _tabulated(self, progress: Progress | None) -> Cost:
         forms = [(w, a) for w in WEIGHT_FORMS for a in ACTIVATION_FORMS]

@@ -18,6 +18,7 @@ from edgeflow.sim.counting import counted_run
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ARCHITECTURES = {
@@ -97,7 +98,7 @@ class Built:
     def _program(self, case: Case) -> Program:
         graph = case_graph(case)
         verify_graph(graph)
-        return lower(graph, self.architecture)
+        return lower(Network(graph), self.architecture)
 
 
 def build(folder: Path, architecture: Architecture, *, exact: bool = False) -> Built:

@@ -20,6 +20,7 @@ from edgeflow.sim.counting import count_differences
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 UNITS = ("linear", "attention", "dma")
 SIZES = {
@@ -73,7 +74,7 @@ def run(program: Program, library: Path, graph: Graph) -> np.ndarray:
 def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> None:
     graph = GRAPHS[name]
     verify_graph(graph)
-    program = lower(graph, SIZES[size])
+    program = lower(Network(graph), SIZES[size])
     expected = Executor(graph, threads=1).run(inputs_of(graph))[graph.outputs[0]]
     assert expected.std() > 0
     np.testing.assert_array_equal(run(program, libraries[size], graph), expected)
@@ -90,7 +91,7 @@ def test_four_bits_take_half_the_cycles() -> None:
     """The same layers at 4 bits: two rows at once, half of the bytes of weights."""
     size = SIZES["64x48"].model_copy(update={"narrow_lines": 8192})
     shape = (196, 768, 768)
-    eight, four = lower(mlp(*shape, 8, 8), size), lower(mlp(*shape, 4, 4), size)
+    eight, four = lower(Network(mlp(*shape, 8, 8)), size), lower(Network(mlp(*shape, 4, 4)), size)
     # The first layer reads the network's 8-bit input in both.
     slow, fast = linear_passes(eight)[16:], linear_passes(four)[16:]
     assert [v["quad"] for v in fast] == [1] * len(fast)
@@ -107,7 +108,7 @@ def loaded_words(library: Path, architecture: Architecture, weight_bits: int, ch
     """Words of the weight stream that the C++ takes for each tile of a linear layer of 48 outputs."""
     builder = Builder("words", 3, channels)
     graph = builder.graph(builder.linear("x", 48, weight_bits=weight_bits, bits=16))
-    with csim.CSimulation(lower(graph, architecture), library) as simulation:
+    with csim.CSimulation(lower(Network(graph), architecture), library) as simulation:
         counted = [found for _, found in simulation.counted({"x": inputs_of(graph)["x"][0]})]
     return [found["weight words"][1] for found in counted if "weight words" in found]
 
@@ -135,7 +136,7 @@ def test_quarter_bytes_fill_whole_words(libraries: dict[str, Path]) -> None:
 def test_bandwidth_of_attention_is_constant(lanes: int) -> None:
     """One key or value a cycle for any number of lanes: PI bytes of the scratchpad or of the value memory for each product."""
     architecture = Architecture(pi=64, po=lanes, epilogue=4, slots=64, units=UNITS, vector=8)
-    program = lower(attending(256, 2, 64), architecture)
+    program = lower(Network(attending(256, 2, 64)), architecture)
     passes = [dict(s.instruction.values) for s in program.steps if s.instruction.layout.name == "attention"]
     scores = [v for v in passes if v["mac"] == SCORES]
     values = [v for v in passes if v["mac"] == VALUES]
@@ -154,7 +155,7 @@ def test_wrong_formula_is_found(libraries: dict[str, Path], monkeypatch: pytest.
     from edgeflow.hw.ops.linear import Linear
 
     graph = GRAPHS["W4A8"]
-    program = lower(graph, SIZES["16x16"])
+    program = lower(Network(graph), SIZES["16x16"])
     right = Linear.cycles.__func__  # type: ignore[attr-defined]
 
     def wrong(cls: type[Linear], values: dict[str, int], architecture: Architecture) -> Cycles:

@@ -20,6 +20,7 @@ from edgeflow.hw.ops.attention import Attention, normalized_reciprocal, row_scal
 from edgeflow.hw.ops.base import Operator
 from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters, normalizer, reciprocal_root, reciprocal_root_seeds
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 RNG_SEED = 20240607
 
@@ -165,7 +166,7 @@ class TestAttention:
     def test_lowering_refuses_heads_that_are_too_wide(self) -> None:
         case = next(c for c in operator_cases("attention") if "heads of 128" in c.name)
         with pytest.raises(UnsupportedError, match=r"channels of a head exceed .*max_head"):
-            lower(case_graph(case), Architecture(units=("attention", "dma"), max_head=64))
+            lower(Network(case_graph(case)), Architecture(units=("attention", "dma"), max_head=64))
 
 
 class TestLayerNorm:

@@ -34,6 +34,7 @@ from edgeflow.hw.program import Step
 from edgeflow.sim import csim
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 UNITS = ("elementwise", "layernorm")
 
@@ -49,7 +50,7 @@ def counting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def unit_steps(graph: Graph, architecture: Architecture) -> list[Step]:
     """Instructions of the units under test."""
-    return [step for step in lower(graph, architecture).steps if step.instruction.layout.name in UNITS]
+    return [step for step in lower(Network(graph), architecture).steps if step.instruction.layout.name in UNITS]
 
 
 def unit_trips(graph: Graph, architecture: Architecture) -> dict[str, int]:
@@ -138,7 +139,7 @@ def test_other_seeds_are_refused() -> None:
     x, gain, offset, seed = case.inputs
     changed = dataclasses.replace(case, inputs=(x, gain, offset, seed + (np.arange(192) == 7)))
     with pytest.raises(UnsupportedError, match="the seeds of layer normalization are not those of the accelerator"):
-        lower(case_graph(changed), ARCHITECTURES["16x16 axi128"])
+        lower(Network(case_graph(changed)), ARCHITECTURES["16x16 axi128"])
 
 
 @pytest.mark.parametrize("rows", [1, 6, 7])
@@ -152,7 +153,7 @@ def test_rows_of_four_bits_are_written_in_pairs(rows: int, counting: tuple[Archi
     graph = followed(case_graph(case), layer, {"weight": weight, "bias": bias, "multiplier": np.full(20, 1 << 12)})
     middle = reference(case)
     constants = [weight, bias, np.full(20, 1 << 12)]
-    program = lower(graph, architecture)
+    program = lower(Network(graph), architecture)
     pairs = [s.instruction.values["y_storage"] for s in program.steps if s.instruction.layout.name == "layernorm"]
     assert pairs == [0 if 4 in architecture.precisions else 1]
     with csim.CSimulation(program, library) as simulation:

@@ -19,6 +19,7 @@ from edgeflow.hw.ops.smooth import Smooth, gelu_delta, smooth_parameters
 from edgeflow.hw.ops.softmax import MAXIMUM_LAG, TOTAL_LAG, Softmax, softmax_parameters, widest_probability
 from edgeflow.hw.ops.table import Table
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 OPERATORS = ("smooth", "softmax", "table")
 UNITS = (*OPERATORS, "dma")
@@ -154,7 +155,7 @@ def test_wrong_inputs_are_refused(op: Operator, inputs: tuple[Format, ...], mess
 def test_rows_beyond_the_accelerator_are_refused(name: str) -> None:
     case = max(operator_cases(name), key=lambda c: c.formats[0].channels)
     with pytest.raises(UnsupportedError, match="max_channels"):
-        lower(case_graph(case), Architecture(max_channels=64, units=UNITS))
+        lower(Network(case_graph(case)), Architecture(max_channels=64, units=UNITS))
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -26,6 +26,7 @@ from edgeflow.sim.cycles import estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.compiler.weight_prefetch import runs_beside
 
 UNITS = ("linear", "attention", "layernorm", "dma")
@@ -116,7 +117,7 @@ def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> N
     """Instruction by instruction every tensor, all at once the outputs; the formulas' counts, which are the least that suffice."""
     graph, architecture = GRAPHS[name], SIZES[size]
     verify_graph(graph)
-    program = lower(graph, architecture)
+    program = lower(Network(graph), architecture)
     assert len(pairs(program)) >= 3
     sample = sample_of(graph)
     assert all(found.differing == 0 for found in compare(graph, program, libraries[size], {"x": sample["x"][None]}))
@@ -134,7 +135,7 @@ def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> N
 def test_iterations_are_the_fewest(name: str, size: str, libraries: dict[str, Path]) -> None:
     """With one iteration less the last chunk is not written."""
     graph = GRAPHS[name]
-    program = lower(graph, SIZES[size])
+    program = lower(Network(graph), SIZES[size])
     steps = list(program.steps)
     norms = [i for i, step in enumerate(steps) if step.instruction.layout.name == "layernorm"]
     for i in norms:
@@ -153,7 +154,7 @@ def test_iterations_are_the_fewest(name: str, size: str, libraries: dict[str, Pa
 def test_sixteen_bits_are_written_beside_the_products() -> None:
     """In the cycles in which the epilogue does not write: here after the pass, but chunks have been read meanwhile."""
     size = SIZES["64x48"]
-    found = {last: lower(stream(150, 48, 150, last=last), size) for last in (8, 16)}
+    found = {last: lower(Network(stream(150, 48, 150, last=last)), size) for last in (8, 16)}
     narrow, wide = (pairs(program)[-1] for program in found.values())
     assert (narrow[2]["y_storage"], wide[2]["y_storage"]) == (1, HALVES)
     assert narrow[1] == {**wide[1], "y": narrow[1]["y"], "residual": narrow[1]["residual"]}
@@ -162,7 +163,9 @@ def test_sixteen_bits_are_written_beside_the_products() -> None:
 
 def test_a_normalization_that_keeps_up_costs_its_latency() -> None:
     """With more products to a row than the epilogue and the normalization take cycles, only the last rows remain after the pass."""
-    trips = {rows: [m["trips"] for _, _, m in pairs(lower(stream(rows, 48, 384), SIZES["16x16"]))][1] for rows in (40, 80, 160)}
+    trips = {
+        rows: [m["trips"] for _, _, m in pairs(lower(Network(stream(rows, 48, 384)), SIZES["16x16"]))][1] for rows in (40, 80, 160)
+    }
     assert len(set(trips.values())) == 1
     architecture = SIZES["16x16"]
     values = {"rows": 160, "channels": 48}
@@ -184,7 +187,7 @@ def test_cycles_beside_the_products_count_there() -> None:
     """The normalization has those after the pass, and says how many it would have had besides."""
     architecture = SIZES["16x16"]
     graph = stream(160, 48, 384)
-    program = lower(graph, architecture)
+    program = lower(Network(graph), architecture)
     report = estimate(program, graph, load_board("zcu102"), 200.0)
     layers = {layer.output: layer for layer in report.layers}
     for i, linear, norm in pairs(program):
@@ -202,7 +205,7 @@ def test_cycles_beside_the_products_count_there() -> None:
 def test_exact_headers_agree(name: str, tmp_path: Path) -> None:
     graph, architecture = GRAPHS[name], SIZES["4x8, four ports"]
     write_overlay(tmp_path, architecture)
-    program = lower(graph, architecture)
+    program = lower(Network(graph), architecture)
     library = csim.build(tmp_path, exact=True)
     assert all(found.differing == 0 for found in compare(graph, program, library, {"x": sample_of(graph)["x"][None]}))
 
@@ -215,7 +218,7 @@ def test_an_overlay_without_an_array(size: str, tmp_path: Path) -> None:
     architecture = SIZES[size].model_copy(update={"units": ("layernorm", "dma")})
     write_overlay(tmp_path, architecture)
     assert "array_state" not in (tmp_path / "edgeflow_top.cpp").read_text()
-    program, sample = lower(graph, architecture), sample_of(graph)
+    program, sample = lower(Network(graph), architecture), sample_of(graph)
     (values,) = (s.instruction.values for s in program.steps if s.instruction.layout.name == "layernorm")
     expected = Executor(graph, threads=1).run({"x": sample["x"][None]})[graph.outputs[0]]
     with csim.CSimulation(program, csim.build(tmp_path, count=True)) as simulation:

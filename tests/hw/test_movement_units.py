@@ -17,6 +17,7 @@ from edgeflow.hw.ops.reshape import Reshape
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.ops.transpose import Transpose
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 DRAWN = 60
 
@@ -80,7 +81,7 @@ def test_an_image_takes_a_word_a_cycle() -> None:
     architecture = ARCHITECTURES["16x16 axi128"]
     image = Format((3, 224, 224), 8, True)
     case = Case("image", Patches(16, 16), (image,), (np.zeros((1, *image.shape), dtype=np.int64),), frozenset())
-    (step,) = [s for s in lower(case_graph(case), architecture).steps if s.instruction.layout.name == "patches"]
+    (step,) = [s for s in lower(Network(case_graph(case)), architecture).steps if s.instruction.layout.name == "patches"]
     cost = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
     assert cost.loops["patches"].trips == cost.inside["patches words"] == 3 * 224 * 256 // 16
 

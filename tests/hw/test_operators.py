@@ -96,18 +96,20 @@ class TestOperator:
             np.testing.assert_array_equal(exact_overlay.run(case), reference(case), err_msg=f"{name}: {case.name}")
 
     def test_demands_suffice(self, name: str) -> None:
-        from edgeflow.sw.compiler.lowering import demands, lower, units
+        from edgeflow.sw.compiler.lowering import lower
+        from edgeflow.sw.compiler.network import Network
 
         for case in operator_cases(name):
-            graph = case_graph(case)
-            lower(graph, Architecture(**demands(graph), units=units(graph)))
+            network = Network(case_graph(case))
+            lower(network, Architecture(**network.demands, units=network.units))
 
     def test_costs_are_stated(self, name: str) -> None:
         from edgeflow.sw.compiler.lowering import lower
+        from edgeflow.sw.compiler.network import Network
 
         architecture = ARCHITECTURES["16x16 axi128"]
         for case in operator_cases(name):
-            for step in lower(case_graph(case), architecture).steps:
+            for step in lower(Network(case_graph(case)), architecture).steps:
                 cost = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
                 assert cost.total > 0, f"{name}: {case.name}"
                 assert cost.macs <= case.operator.macs(case.formats), f"{name}: {case.name}"
@@ -118,13 +120,14 @@ class TestUnit:
     def test_cases_run_every_counter(self, layout: InstructionLayout) -> None:
         """So that no formula of trip counts stands untested: those of the cases, which are compared, name all."""
         from edgeflow.sw.compiler.lowering import lower
+        from edgeflow.sw.compiler.network import Network
 
         users = [cls for cls in registry().values() if layout in (cls.instruction, DMA)]
         cases = [case for cls in users for case in operator_cases(cls.name)]
         found: set[str] = set()
         for architecture in ARCHITECTURES.values():
             for case in cases:
-                program = lower(case_graph(case), architecture)
+                program = lower(Network(case_graph(case)), architecture)
                 found = found.union(*(predicted(s, program) for s in program.steps if s.instruction.layout is layout))
             if found == set(unit(layout).counters):
                 break

@@ -16,13 +16,14 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Format
 from edgeflow.hw.program import WORDS, Program, format_lines, natural_storage, pack_rows, unpack_rows
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 ARCHITECTURE = Architecture(units=("linear", "dma"), weight_ports=2, narrow_lines=64, wide_lines=64)
 
 
 @pytest.fixture
 def program() -> Program:
-    return lower(mlp(100, 130, 200, 4, 4), ARCHITECTURE)
+    return lower(Network(mlp(100, 130, 200, 4, 4)), ARCHITECTURE)
 
 
 formats = st.builds(Format, st.lists(st.integers(1, 9), max_size=2).map(lambda s: (*s, 70)), st.integers(1, 32), st.booleans())

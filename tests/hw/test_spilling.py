@@ -21,8 +21,8 @@ from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sw.compiler.codegen import write_overlay
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.compiler.placement import working_set
-from edgeflow.sw.compiler.storage import legalize
 
 
 def tokens() -> Graph:
@@ -85,10 +85,11 @@ def samples(graph: Graph) -> dict[str, IntArray]:
 @pytest.mark.parametrize(("name", "size"), RUNS)
 def test_words_do_not_depend_on_the_scratchpad(name: str, size: str, libraries: dict[str, Path]) -> None:
     graph, architecture = GRAPHS[name], SIZES[size]
+    network = Network(graph)
     verify_graph(graph)
     limits = (architecture.narrow_lines, architecture.wide_lines)
-    assert any(need > has for need, has in zip(working_set(legalize(graph), architecture), limits, strict=True))
-    program = lower(graph, architecture)
+    assert any(need > has for need, has in zip(working_set(network, architecture), limits, strict=True))
+    program = lower(network, architecture)
     assert all(used <= has for used, has in zip(program.scratch_lines, limits, strict=True))
     results = compare(graph, program, libraries[size], samples(graph))
     assert [(r.name, r.differing) for r in results if r.differing or not r.words] == []
@@ -96,7 +97,7 @@ def test_words_do_not_depend_on_the_scratchpad(name: str, size: str, libraries: 
 
 @pytest.mark.parametrize(("name", "size"), RUNS)
 def test_transfers_take_the_cycles_that_are_predicted(name: str, size: str, libraries: dict[str, Path]) -> None:
-    program = lower(GRAPHS[name], SIZES[size])
+    program = lower(Network(GRAPHS[name]), SIZES[size])
     modes = set()
     with csim.CSimulation(program, libraries[size]) as simulation:
         for step, counted in simulation.counted({n: v[0] for n, v in samples(GRAPHS[name]).items()}):

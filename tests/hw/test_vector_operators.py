@@ -25,6 +25,7 @@ from edgeflow.hw.ops.table import Table
 from edgeflow.hw.ops.transpose import Transpose
 from edgeflow.hw.program import format_lines, pack_rows, unpack_rows
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 ARCHITECTURE = ARCHITECTURES["16x16 axi128"]
 ROWS = Format((4, 10), 8, True)
@@ -96,7 +97,7 @@ def test_rows_longer_than_the_buffers_are_refused(name: str) -> None:
     case = next(c for c in operator_cases(name) if c.operator.infer(c.formats).channels > 64)
     small = Architecture(max_channels=64, units=ARCHITECTURE.units)
     with pytest.raises(UnsupportedError, match=r"exceed the accelerator's 64 \(max_channels\)"):
-        lower(case_graph(case), small)
+        lower(Network(case_graph(case)), small)
 
 
 def test_movement_demands_no_row_buffer() -> None:
@@ -182,7 +183,7 @@ def test_elements_that_the_scratchpad_cannot_hold_are_not_moved(name: str) -> No
     op, formats = operators[name]
     inputs = tuple(np.zeros((1, *f.shape), dtype=np.int64) for f in formats)
     with pytest.raises(UnsupportedError, match="20 bits"):
-        lower(case_graph(Case(name, op, formats, inputs, frozenset())), ARCHITECTURE)
+        lower(Network(case_graph(Case(name, op, formats, inputs, frozenset()))), ARCHITECTURE)
 
 
 def test_masks_longer_than_their_memory_are_refused() -> None:
@@ -191,7 +192,7 @@ def test_masks_longer_than_their_memory_are_refused() -> None:
     inputs = tuple(np.zeros((1, *f.shape), dtype=np.int64) for f in formats)
     case = Case("mask", Pool(1, 0, 8, True, True), formats, inputs, frozenset())
     with pytest.raises(UnsupportedError, match="a mask of 4097 rows exceeds the accelerator's 4096"):
-        lower(case_graph(case), Architecture(narrow_lines=16384, units=ARCHITECTURE.units))
+        lower(Network(case_graph(case)), Architecture(narrow_lines=16384, units=ARCHITECTURE.units))
 
 
 def test_more_loops_than_counters_are_refused() -> None:

@@ -19,19 +19,20 @@ from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import make_node, node_macs, unit
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, write_trace
-from edgeflow.sw.compiler.lowering import lower, units
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 CLOCK = 200.0
 KINDS = ("compute", "memory", "fill", "waiting")
 
 
 def architecture(**changes: int) -> Architecture:
-    return Architecture(units=units(small_network()), max_channels=128, clock_mhz=CLOCK).model_copy(update=changes)
+    return Architecture(units=Network(small_network()).units, max_channels=128, clock_mhz=CLOCK).model_copy(update=changes)
 
 
 def predicted(board: Board | None = None, **changes: int) -> CycleReport:
     graph = small_network()
-    return estimate(lower(graph, architecture(**changes)), graph, board or load_board("zcu102"), CLOCK)
+    return estimate(lower(Network(graph), architecture(**changes)), graph, board or load_board("zcu102"), CLOCK)
 
 
 def test_layers_instructions_units_and_kinds_add_up() -> None:
@@ -62,7 +63,7 @@ def test_instructions_follow_one_another() -> None:
 
 def test_every_instruction_takes_what_its_unit_states() -> None:
     graph = small_network()
-    program = lower(graph, architecture())
+    program = lower(Network(graph), architecture())
     report = estimate(program, graph, load_board("zcu102"), CLOCK)
     chained = False
     for step, found in zip(program.steps, report.instructions, strict=True):
@@ -106,7 +107,7 @@ def test_operations_a_dsp_count_every_dsp() -> None:
 
 def test_traffic_is_what_crosses_the_ports() -> None:
     graph = small_network()
-    program = lower(graph, architecture())
+    program = lower(Network(graph), architecture())
     report = estimate(program, graph, load_board("zcu102"), CLOCK)
     assert report.traffic.weights == sum(step.instruction.stream[1] for step in program.steps) * 64
     assert report.traffic.read == TOKENS * 64  # rows of 32 bytes in lines of 64
@@ -136,7 +137,7 @@ def test_a_slow_memory_makes_layers_wait() -> None:
 
 def test_a_pass_that_only_loads_weights_waits_for_memory() -> None:
     graph = small_network()
-    program = lower(graph, architecture())
+    program = lower(Network(graph), architecture())
     report = estimate(program, graph, load_board("zcu102"), CLOCK)
     alone = [
         (i, step.instruction.values["load_words"])
@@ -175,7 +176,7 @@ def test_work_outside_the_array_is_listed() -> None:
 
 def test_a_loop_at_a_port_moves_a_word_an_iteration() -> None:
     """What units state with ``port``: the input's and the output's lines, in AXI words."""
-    program = lower(small_network(), architecture())
+    program = lower(Network(small_network()), architecture())
     loops = [
         loop
         for step in program.steps
@@ -272,8 +273,8 @@ def test_four_bits_take_half_the_cycles_and_count_against_the_peak_of_eight() ->
     reports = {}
     for bits in (8, 4):
         graph = plain_network(bits)
-        made = Architecture(units=units(graph), max_channels=128, clock_mhz=CLOCK, **sizes)
-        reports[bits] = estimate(lower(graph, made), graph, load_board("zcu102"), CLOCK)
+        made = Architecture(units=Network(graph).units, max_channels=128, clock_mhz=CLOCK, **sizes)
+        reports[bits] = estimate(lower(Network(graph), made), graph, load_board("zcu102"), CLOCK)
     eight, four = reports[8], reports[4]
     whole, half = eight.layers[1], four.layers[1]
     assert (whole.rate, half.rate) == (256, 512)

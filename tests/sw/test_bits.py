@@ -26,6 +26,7 @@ from edgeflow.quant.techniques.hawq.objective import Objective
 from edgeflow.quant.techniques.hawq.sensitivity import METRICS, measure
 from edgeflow.sw.cli.main import main
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.search.accelerator import configure, extended
 from edgeflow.sw.search.bit_allocation import BitRequest, as_built, choose_bits, exceeded
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision
@@ -279,10 +280,10 @@ def test_a_limit_that_the_whole_network_exceeds_is_said(model_file: Path, data: 
 
 
 def test_an_accelerator_takes_the_units_that_a_network_adds(model_file: Path, data: dict[str, Any]) -> None:
-    graph = quantize(edgeflow.load(model_file), data).graph
+    network = Network(quantize(edgeflow.load(model_file), data).graph)
     board = edgeflow.load_board("kv260")
-    whole = configure(graph, board, board.clock_mhz)
+    whole = configure(network, board, board.clock_mhz)
     lacking = whole.model_copy(update={"units": tuple(unit for unit in whole.units if unit != "elementwise")})
     assert "elementwise" in whole.units
-    assert set(extended(lacking, graph).units) == set(whole.units)
-    lower(graph, extended(lacking, graph))
+    assert set(extended(lacking, network).units) == set(whole.units)
+    lower(network, extended(lacking, network))

@@ -14,6 +14,7 @@ from edgeflow.sim import csim
 from edgeflow.sim.headers import native_include
 from edgeflow.sw.compiler.codegen import overlay_sources, write_hls
 from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 
 GOLDEN = Path(__file__).parent / "golden"
 ARCHITECTURE = ARCHITECTURES["16x16 axi128"]
@@ -26,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     case = operator_cases("linear")[2]
     inputs, outputs = case_inputs(case), reference(case)
     samples = [({"in0": inputs["in0"][i]}, {"out": outputs[i]}) for i in range(len(outputs))]
-    program = lower(case_graph(case), ARCHITECTURE)
+    program = lower(Network(case_graph(case)), ARCHITECTURE)
     write_hls(folder, program, part="xck26-sfvc784-2LV-c", clock_mhz=200.0, samples=samples)
     return folder
 
@@ -133,7 +134,7 @@ def test_sources_that_do_not_compile_are_a_toolchain_error(project: Path, tmp_pa
 def test_padding_never_reaches_an_output(project: Path) -> None:
     """Garbage between the last channel and the end of a row changes nothing."""
     case = operator_cases("linear")[1]
-    program = lower(case_graph(case), ARCHITECTURE)
+    program = lower(Network(case_graph(case)), ARCHITECTURE)
     inputs = case_inputs(case)["in0"]
     with csim.CSimulation(program, csim.build(project)) as simulation:
         place = next(a for a in program.allocations if a.tensor == "in0")

@@ -20,7 +20,8 @@ from edgeflow.models.encoders import EncoderShape, encoder
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.cycles import estimate
-from edgeflow.sw.compiler.lowering import Prepared, lower
+from edgeflow.sw.compiler.lowering import Compiler, lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import random_inputs
 from edgeflow.sw.search.accelerator import (
@@ -39,6 +40,7 @@ from edgeflow.sw.search.accelerator import (
 from edgeflow.sw.search.latency_bound import Bound
 
 GRAPH = small_network()
+NETWORK = Network(GRAPH)
 BOARD = load_board("zcu102")
 TOLERANCE = 1.03  # of the best latency that a choice may take
 SHAPES = (
@@ -51,27 +53,28 @@ SHAPES = (
 )
 
 
-def prediction(graph: Graph, board: Board) -> Predicted:
+def prediction(network: Network, board: Board) -> Predicted:
     """Latency on a board at its clock."""
-    return Predicted(Prepared(graph), board, board.clock_mhz)
+    return Predicted(Compiler(network), board, board.clock_mhz)
 
 
-def network(shape: EncoderShape, folder: Path) -> Graph:
-    """The integer graph of an encoder with random weights."""
+def encoder_network(shape: EncoderShape, folder: Path) -> Network:
+    """An encoder with random weights."""
     file = folder / "model.onnx"
     onnx.save(encoder(shape), file)
     model = import_model(file, dims={}, shapes={})
-    return quantize(model, random_inputs(model, 2, 0), QuantizationConfig(rounding="nearest", input_correction=False)).graph
+    config = QuantizationConfig(rounding="nearest", input_correction=False)
+    return Network(quantize(model, random_inputs(model, 2, 0), config).graph)
 
 
 @pytest.mark.parametrize(("shape", "name"), SHAPES, ids=lambda value: getattr(value, "name", value))
 def test_no_accelerator_of_any_space_is_faster(shape: EncoderShape, name: str, tmp_path: Path) -> None:
     """Exhaustive: whatever an accelerator's lower bound does not rule out is simulated, and a draw of what it does."""
-    graph, board = network(shape, tmp_path), load_board(name)
-    predict, bound = prediction(graph, board), Bound(Prepared(graph), board, board.clock_mhz)
-    chosen = choose(graph, board, board.clock_mhz)
+    network, board = encoder_network(shape, tmp_path), load_board(name)
+    predict, bound = prediction(network, board), Bound(Compiler(network), board, board.clock_mhz)
+    chosen = choose(network, board, board.clock_mhz)
     assert chosen.latency_ms == predict(chosen.architecture)
-    every = [a for space in spaces(graph, board, board.clock_mhz) for array in space.arrays() for a in space.accelerators(*array)]
+    every = [a for space in spaces(network, board, board.clock_mhz) for array in space.arrays() for a in space.accelerators(*array)]
     assert len(every) > 5
     assert chosen.simulated > 0
     fast = [a for a in every if bound.milliseconds(a) * TOLERANCE < chosen.latency_ms]
@@ -81,17 +84,17 @@ def test_no_accelerator_of_any_space_is_faster(shape: EncoderShape, name: str, t
 
 
 def test_the_outline_takes_the_cycles_of_the_program() -> None:
-    for a in (next(spaces(GRAPH, BOARD, 300.0)).largest(*shape) for shape in ((4, 8), (16, 32), (64, 48))):
-        cycles = estimate(lower(GRAPH, a), GRAPH, BOARD, 300.0).cycles
-        assert Predicted(Prepared(GRAPH), BOARD, 300.0)(a) == cycles / 300e3
-        assert Bound(Prepared(GRAPH), BOARD, 300.0)(a) <= cycles
+    for a in (next(spaces(NETWORK, BOARD, 300.0)).largest(*shape) for shape in ((4, 8), (16, 32), (64, 48))):
+        cycles = estimate(lower(NETWORK, a), GRAPH, BOARD, 300.0).cycles
+        assert Predicted(Compiler(NETWORK), BOARD, 300.0)(a) == cycles / 300e3
+        assert Bound(Compiler(NETWORK), BOARD, 300.0)(a) <= cycles
 
 
 def test_a_bound_holds_where_the_scratchpad_is_small(tmp_path: Path) -> None:
     """Spilled tensors, layers in blocks of rows."""
-    graph = network(EncoderShape(200, 64, 1, "linear", positions=True), tmp_path)
-    predict, bound = prediction(graph, BOARD), Bound(Prepared(graph), BOARD, BOARD.clock_mhz)
-    whole = next(spaces(graph, BOARD, BOARD.clock_mhz)).largest(16, 32)
+    network = encoder_network(EncoderShape(200, 64, 1, "linear", positions=True), tmp_path)
+    predict, bound = prediction(network, BOARD), Bound(Compiler(network), BOARD, BOARD.clock_mhz)
+    whole = next(spaces(network, BOARD, BOARD.clock_mhz)).largest(16, 32)
     latency = []
     for lines in ((4096, 2048), (704, 448), (512, 192)):
         a = whole.model_copy(update=dict(zip(("narrow_lines", "wide_lines"), lines, strict=True)))
@@ -103,24 +106,24 @@ def test_a_bound_holds_where_the_scratchpad_is_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", boards())
 def test_the_choice_fits_and_runs(name: str) -> None:
     board = load_board(name)
-    chosen = configure(GRAPH, board, board.clock_mhz)
+    chosen = configure(NETWORK, board, board.clock_mhz)
     assert excess(chosen, board, SHARE) == {}
     assert chosen.clock_mhz == board.clock_mhz
-    assert prediction(GRAPH, board)(chosen) > 0
+    assert prediction(NETWORK, board)(chosen) > 0
 
 
 def test_no_accelerator_of_the_space_is_faster() -> None:
     sizes = {"pi": 8, "weight_ports": 1}
-    predict = Predicted(Prepared(GRAPH), BOARD, 300.0)
-    chosen = configure(GRAPH, BOARD, 300.0, sizes=sizes)
-    space = next(spaces(GRAPH, BOARD, 300.0, sizes=sizes))
+    predict = Predicted(Compiler(NETWORK), BOARD, 300.0)
+    chosen = configure(NETWORK, BOARD, 300.0, sizes=sizes)
+    space = next(spaces(NETWORK, BOARD, 300.0, sizes=sizes))
     every = [a for shape in space.arrays() for a in space.accelerators(*shape)]
     assert len(every) > 10
     assert predict(chosen) <= SLACK * min(predict(a) for a in every)
 
 
 def test_it_sheds_what_does_not_help() -> None:
-    space = next(spaces(GRAPH, BOARD, 300.0))
+    space = next(spaces(NETWORK, BOARD, 300.0))
     largest = space.accelerators(8, 32)[0]
     calls: list[Architecture] = []
 
@@ -138,7 +141,7 @@ def test_a_graph_that_runs_nowhere_is_refused_with_its_reason() -> None:
         raise UnsupportedError("no unit for this")
 
     with pytest.raises(UnsupportedError, match="no unit for this"):
-        search([next(spaces(GRAPH, BOARD, 300.0))], lambda _: 0.0, refuse)
+        search([next(spaces(NETWORK, BOARD, 300.0))], lambda _: 0.0, refuse)
 
 
 def test_no_bound_is_an_error_and_not_a_choice() -> None:
@@ -146,20 +149,20 @@ def test_no_bound_is_an_error_and_not_a_choice() -> None:
         raise UnsupportedError("no unit for this")
 
     with pytest.raises(UnsupportedError, match="no unit for this"):
-        search([next(spaces(GRAPH, BOARD, 300.0))], refuse, refuse)
+        search([next(spaces(NETWORK, BOARD, 300.0))], refuse, refuse)
 
 
 def test_a_larger_share_or_board_is_not_slower() -> None:
     latency = []
     for name, share in (("pynq-z2", 0.8), ("ultra96-v2", 0.5), ("ultra96-v2", 0.8), ("zcu102", 0.8)):
         board = load_board(name)
-        latency.append(choose(GRAPH, board, board.clock_mhz, share=share).latency_ms)
+        latency.append(choose(NETWORK, board, board.clock_mhz, share=share).latency_ms)
     assert all(later <= SLACK * earlier for earlier, later in itertools.pairwise(latency))
 
 
 def test_a_share_that_is_too_small_is_refused() -> None:
     with pytest.raises(BoardError, match=r"zcu102 is too small .* 1% of the device may be used"):
-        configure(GRAPH, BOARD, 300.0, share=0.01)
+        configure(NETWORK, BOARD, 300.0, share=0.01)
 
 
 def test_the_scratchpad_shrinks_by_whole_block_memories() -> None:
@@ -198,24 +201,26 @@ def narrowed(weight_bits: int, activation_bits: int) -> Graph:
 
 
 def test_precisions_are_bought_only_where_they_are_used() -> None:
-    found = {bits: next(spaces(narrowed(*bits), BOARD, 300.0)).precisions for bits in ((8, 8), (4, 8), (3, 4), (2, 8), (2, 4))}
+    found = {
+        bits: next(spaces(Network(narrowed(*bits)), BOARD, 300.0)).precisions for bits in ((8, 8), (4, 8), (3, 4), (2, 8), (2, 4))
+    }
     assert found == {(8, 8): (8,), (4, 8): (8,), (3, 4): (8, 4), (2, 8): (8, 2), (2, 4): (8, 4, 2)}
-    assert next(spaces(GRAPH, BOARD, 300.0, precisions=(2,))).precisions == (8, 2)
-    luts = [space.least(16, 16) for space in (next(spaces(GRAPH, BOARD, 300.0, precisions=p)) for p in ((), (2,), (4,), (2, 4)))]
+    assert next(spaces(NETWORK, BOARD, 300.0, precisions=(2,))).precisions == (8, 2)
+    luts = [space.least(16, 16) for space in (next(spaces(NETWORK, BOARD, 300.0, precisions=p)) for p in ((), (2,), (4,), (2, 4)))]
     costs = [known_resources(a)["lut"] for a in luts if a is not None]
     assert costs == sorted(set(costs))
     assert costs[3] - costs[2] == costs[1] - costs[0]
 
 
 def test_spaces_have_every_unit_of_the_graph() -> None:
-    space: Space = next(spaces(GRAPH, BOARD, 300.0))
+    space: Space = next(spaces(NETWORK, BOARD, 300.0))
     assert {"linear", "dma"} <= set(space.units)
     assert space.demands["max_channels"] == 128
 
 
 def test_another_division_of_the_scratchpad_is_tried_where_the_first_fits() -> None:
     """256 tokens of 512 channels on the ZCU104: more of the wide memory is 1.2 times as fast, and no array is kept away."""
-    first = next(spaces(GRAPH, BOARD, BOARD.clock_mhz))
+    first = next(spaces(NETWORK, BOARD, BOARD.clock_mhz))
     narrow, wide = (dataclasses.replace(first, lines=lines) for lines in ((8192, 2048), (4096, 4096)))
     assert narrow.arrays() == wide.arrays()
 

@@ -155,11 +155,12 @@ def test_two_processes_find_the_same(terminal: Run, tiny: Any, done: Path, tmp_p
 
 def test_the_default_grid_tries_every_array_that_fits(done: Path) -> None:
     from edgeflow.hw.graph import Graph
+    from edgeflow.sw.compiler.network import Network
     from edgeflow.sw.search.accelerator import spaces
 
-    graph, board = Graph.load(done / "bits-8"), load_board("ultra96-v2")
-    found = exploration.architectures(graph, board, exploration.Grid((200.0,)))
-    assert {(a.pi, a.po) for a in found} == set(next(spaces(graph, board, 200.0)).arrays())
+    network, board = Network(Graph.load(done / "bits-8")), load_board("ultra96-v2")
+    found = exploration.architectures(network, board, exploration.Grid((200.0,)))
+    assert {(a.pi, a.po) for a in found} == set(next(spaces(network, board, 200.0)).arrays())
     assert len(set(found)) == len(found)
     assert len({a.vector for a in found}) > 3
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,24 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
+from edgeflow.hw.architecture import BYTES, HALVES, NIBBLES, Architecture
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, Node, QType, TensorType
-from edgeflow.hw.ops import make_node, operator
+from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.add import Add
 from edgeflow.hw.ops.attention import Attention
-from edgeflow.hw.ops.base import Constants, Operator, instruction_layouts
+from edgeflow.hw.ops.base import Operator, instruction_layouts
 from edgeflow.hw.ops.concat import Concat
-from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
+from edgeflow.hw.ops.dma import CONSTANTS, LOAD, STORE
 from edgeflow.hw.ops.layernorm import LayerNorm
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines
-from edgeflow.sw.compiler.lowering import Operand, _Lowering
-from edgeflow.sw.compiler.placement import OUTPUT, Blocks, plan, working_set
-from edgeflow.sw.compiler.storage import legalize, storages, views
-from edgeflow.sw.compiler.weight_image import WeightImage
+from edgeflow.sw.compiler.instructions import Operand
+from edgeflow.sw.compiler.network import OUTPUT, Network, Operation
+from edgeflow.sw.compiler.placement import Placement, plan, working_set
+from edgeflow.sw.compiler.row_blocks import Blocks
+from edgeflow.sw.compiler.schedule import Computation, Schedule, Transfer
+from edgeflow.sw.compiler.storage import storages
 
 ALL_UNITS = tuple(layout.name for layout in instruction_layouts())
 ROWS = 12
@@ -130,122 +131,116 @@ def drawn(seed: int) -> Graph:
 Tag = tuple[str, int]  # a line of a tensor
 
 
-class Tracker(_Lowering):
-    """Follows every line through the program instead of lowering operators: each must be where a node looks for it."""
+class Tracker:
+    """Follows every line through a schedule: each must be where an operation looks for it."""
 
-    image: WeightImage
-    scratch: dict[int, Tag]
-    external: dict[int, Tag]
-    done = 0
-    start = 0
+    def __init__(self, placement: Placement, narrow: int) -> None:
+        self.placement = placement
+        self.storage = placement.storage
+        self.network = placement.storage.network
+        self.narrow = narrow
+        self.scratch: dict[int, Tag] = {}
+        self.external: dict[int, Tag] = {}
+        self.transfers: list[Transfer] = []
+        for name in self.network.graph.inputs:
+            line = placement.external[name]
+            self.external |= {line + i: (name, i) for i in range(self.storage.activations[name].lines)}
 
-    def follow(self) -> None:
-        """Takes the transfers since the last node."""
-        for step in self.steps[self.done :]:
-            assert step.instruction.layout is DMA
-            far, near, lines, mode = (step.instruction.values[k] for k in ("memory_line", "scratch_line", "lines", "mode"))
-            for n in range(lines):
-                if mode == LOAD:
-                    self.scratch[near + n] = self.external[far + n]
-                elif mode == STORE:
-                    self.external[far + n] = self.scratch[near + n]
-                else:
-                    self.scratch[near + n] = self.constant(far + n)
-        self.done = len(self.steps)
+    def run(self) -> None:
+        """Every action of every operation."""
+        schedule = Schedule(self.placement)
+        for operation in self.network.executed:
+            for action in schedule.actions(operation):
+                if isinstance(action, Computation):
+                    self.compute(action)
+                    continue
+                self.move(action)
+                if action.completes == operation.node.output and self.copies(operation):
+                    self.copied(operation, self.placement.blocks[operation.number])
 
-    def constant(self, line: int) -> Tag:
-        found = [(p.name, line - p.line) for p in self.image.parameters if p.line <= line < p.line + p.bytes // LINE_BYTES]
-        assert len(found) == 1
-        return found[0]
+    def move(self, action: Transfer) -> None:
+        """Lines from one memory to another."""
+        self.transfers.append(action)
+        for n in range(action.lines):
+            near, far = action.scratch_line + n, action.offset + n
+            if action.mode == CONSTANTS:
+                self.scratch[near] = (action.tensor, far)
+                continue
+            far += self.placement.external[action.tensor]
+            if action.mode == LOAD:
+                self.scratch[near] = self.external[far]
+            else:
+                self.external[far] = self.scratch[near]
 
-    def _copies(self, number: int, blocks: Blocks) -> None:
-        self.follow()
-        super()._copies(number, blocks)
-        self.follow()
-        node = self.graph.nodes[number]
-        away = OUTPUT in blocks.streamed
-        memory = self.external if away else self.scratch
-        line = self.placement.external[node.output] if away else self._line(node.output, number, None)
-        i = 0
-        for name in node.inputs:
-            base, offset = self.placement.aliases.get(name, (name, 0))
-            for n in range(format_lines(self.graph.tensors[name].format)):
-                assert memory[line + i] == (base, offset + n)
-                memory[line + i] = (node.output, i)
-                i += 1
-
-    def _operands(self, number: int, blocks: Blocks | None, start: int) -> dict[int, Operand]:
-        self.start = start
-        return super()._operands(number, blocks, start)
-
-    def _instructions(
-        self,
-        number: int,
-        formats: tuple[Format, ...],  # type: ignore[override]
-        constants: Constants,
-        operands: Mapping[int, Operand],
-        completes: str | None,
-        first_row: int,
-    ) -> None:
-        self.follow()
-        node = self.graph.nodes[number]
-        blocks = self.placement.blocks.get(number)
-        out = operator(node).infer(formats)
-        written = dict(self.tags(node.output, out, operands[OUTPUT], self.start if blocks else 0))
+    def compute(self, action: Computation) -> None:
+        """An operation or a block of its rows: finds its operands and writes its output."""
+        operation, operands, number = action.operation, action.operands, action.operation.number
+        whole = self.network.operations[number]
+        out = operation.operator.infer(operation.formats)
+        blocks, split = self.placement.blocks.get(number), operation.split
+        written = dict(self.tags(whole.node.output, out, operands[OUTPUT], operation.first_row))
         for index, operand in operands.items():
             if index == OUTPUT:
                 continue
-            name = node.inputs[index]
-            part = blocks is not None and index in blocks.split.inputs
-            for i, (line, tag) in enumerate(self.tags(name, formats[index], operand, self.start if part else 0)):
+            name = operation.name(index)
+            part = blocks is not None and split is not None and index in split.inputs
+            start = operation.first_row if part else 0
+            for i, (line, tag) in enumerate(self.tags(name, operation.formats[index], operand, start)):
                 assert self.scratch.get(line) == tag, f"node {number} finds {self.scratch.get(line)} for {tag}"
                 # An output overwrites nothing that is read later, but for the residual's own line.
-                moved = name in self.placement.joined
-                assert (
-                    line not in written
-                    or moved
-                    or (index in operator(node).overwritable(self.graph.formats(node)) and list(written)[i] == line)
-                )
+                moved = name in self.network.joins and name in self.storage.aliases
+                over = index in whole.operator.overwritable(whole.formats)
+                assert line not in written or moved or (over and list(written)[i] == line)
         self.scratch.update(written)
 
+    def copies(self, operation: Operation) -> bool:
+        """Whether an operation is done by transfers alone."""
+        return operation.number in self.placement.blocks and operation.split is not None and operation.split.copies
+
+    def copied(self, operation: Operation, blocks: Blocks) -> None:
+        """The rows of an operation's inputs lie one after another: they are those of its output."""
+        output = operation.node.output
+        away = OUTPUT in blocks.streamed
+        memory = self.external if away else self.scratch
+        span = self.placement.span(output, operation.number)
+        assert away or span is not None
+        line = self.placement.lines[span] if span is not None and not away else self.placement.external[output]
+        i = 0
+        for name in operation.node.inputs:
+            base, offset = self.storage.base(name)
+            for n in range(format_lines(self.network.formats[name])):
+                assert memory[line + i] == (base, offset + n)
+                memory[line + i] = (output, i)
+                i += 1
+
     def tags(self, name: str, format: Format, operand: Operand, row: int) -> list[tuple[int, Tag]]:
-        base, offset = self.placement.aliases.get(name, (name, 0))
-        offset += self._row(name, row)
-        memory = range(self.architecture.narrow_lines)
+        base, offset = self.storage.base(name)
+        offset += self.storage.row(name, row)
         lines = range(operand.line, operand.line + format_lines(format, operand.storage))
-        assert all((line in memory) == (operand.storage != HALVES) for line in lines)
+        assert all((line < self.narrow) == (operand.storage != HALVES) for line in lines)
         return [(line, (base, offset + i)) for i, line in enumerate(lines)]
 
 
 def follow(graph: Graph, narrow: int, wide: int) -> Tracker:
-    """Lowers a graph for memories of these sizes and checks every access."""
-    legal = legalize(graph)
+    """Plans a graph for memories of these sizes and checks every access."""
     a = Architecture(units=ALL_UNITS, narrow_lines=64, wide_lines=64).model_copy(
         update={"narrow_lines": narrow, "wide_lines": wide}
     )
-    tracker = Tracker(legal, graph.tensors, a, plan(legal, a), WeightImage(a))
-    tracker.scratch = {}
-    tracker.external = {
-        tracker.placement.external[n] + i: (n, i) for n in graph.inputs for i in range(tracker.placement.activations[n].lines)
-    }
+    tracker = Tracker(plan(Network(graph), a), narrow)
     for span, line in tracker.placement.lines.items():
         start, end = (narrow, narrow + wide) if span.wide else (0, narrow)
         assert start <= line
         assert line + span.lines <= end
-    for i, node in enumerate(legal.nodes):
-        if node.output not in tracker.placement.aliases or node.output in tracker.placement.joined:
-            tracker.node(i)
-    tracker.follow()
+    tracker.run()
     for name in graph.outputs:
-        t = tracker.placement.activations[name]
-        for i in range(t.lines):
+        for i in range(tracker.storage.activations[name].lines):
             assert tracker.external[tracker.placement.external[name] + i] == (name, i)
     return tracker
 
 
 def transfers(tracker: Tracker, mode: int) -> int:
     """Lines that the program moves in one direction."""
-    return sum(s.instruction.values["lines"] for s in tracker.steps if s.instruction.values["mode"] == mode)
+    return sum(transfer.lines for transfer in tracker.transfers if transfer.mode == mode)
 
 
 @settings(max_examples=80, deadline=None)
@@ -260,15 +255,14 @@ def test_operands_are_where_nodes_look_for_them(seed: int, narrow: int, wide: in
 @given(st.integers(0, 1 << 32))
 def test_with_enough_memory_only_inputs_and_outputs_move(seed: int) -> None:
     graph = drawn(seed)
-    legal = legalize(graph)
-    narrow, wide = working_set(legal, Architecture(units=ALL_UNITS))
+    network = Network(graph)
+    narrow, wide = working_set(network, Architecture(units=ALL_UNITS))
     tracker = follow(graph, max(narrow, 1), max(wide, 1))
     assert not tracker.placement.blocks
-    used = {n for node in legal.nodes for n in node.inputs}
-    held = {views(legal).get(n, (n, 0))[0] for n in used}
-    assert transfers(tracker, LOAD) == sum(tracker.placement.activations[n].lines for n in graph.inputs if n in held)
-    assert transfers(tracker, STORE) == sum(tracker.placement.activations[n].lines for n in graph.outputs)
-    assert transfers(tracker, CONSTANTS) <= sum(t.lines for t in tracker.placement.activations.values() if t.constant)
+    held = {network.views.get(n, (n, 0))[0] for n in network.uses}
+    assert transfers(tracker, LOAD) == sum(tracker.storage.activations[n].lines for n in graph.inputs if n in held)
+    assert transfers(tracker, STORE) == sum(tracker.storage.activations[n].lines for n in graph.outputs)
+    assert transfers(tracker, CONSTANTS) <= sum(t.lines for t in tracker.storage.activations.values() if t.constant)
 
 
 def chain() -> Builder:
@@ -285,14 +279,14 @@ def test_a_residual_stream_takes_the_memory_of_one_tensor() -> None:
     for _ in range(3):
         x = b.linear("image", 64, 16, residual=x)
         x = b.layernorm(b.add(x, b.tensor(f"row{x}", (64,), 16, constant=True)), 16)
-    assert working_set(b.graph(("image", "stream"), (x,)), Architecture(units=ALL_UNITS)) == (ROWS, 2 * ROWS)
+    assert working_set(Network(b.graph(("image", "stream"), (x,))), Architecture(units=ALL_UNITS)) == (ROWS, 2 * ROWS)
 
 
 def test_a_residual_that_is_read_later_is_not_written_over() -> None:
     b = chain()
     y = b.linear("image", 64, 16, residual="stream")
     last = b.add(y, "stream")
-    assert working_set(b.graph(("image", "stream"), (last,)), Architecture(units=ALL_UNITS)) == (ROWS, 4 * ROWS)
+    assert working_set(Network(b.graph(("image", "stream"), (last,))), Architecture(units=ALL_UNITS)) == (ROWS, 4 * ROWS)
 
 
 def test_rows_are_concatenated_in_place() -> None:
@@ -301,7 +295,7 @@ def test_rows_are_concatenated_in_place() -> None:
     parts = [token, b.linear("image", 64, 16), b.linear("image", 64, 16)]
     last = b.layernorm(b.node(Concat(0), parts), 16)
     graph = b.graph(("image",), (last,))
-    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 2 * (2 * ROWS + 1))
+    assert working_set(Network(graph), Architecture(units=ALL_UNITS)) == (ROWS, 2 * (2 * ROWS + 1))
 
 
 def test_pairs_of_rows_share_lines_where_only_linear_layers_read_them() -> None:
@@ -313,20 +307,21 @@ def test_pairs_of_rows_share_lines_where_only_linear_layers_read_them() -> None:
         b.linear(shared, 64, 16, weight_bits=4),
     ]
     graph = b.graph(("image", "stream"), (*last, b.layernorm(shared, 8)))
-    found = storages(graph, {}, Architecture(units=ALL_UNITS))
+    network = Network(graph)
+    found = storages(network, Architecture(units=ALL_UNITS))
     assert [found[name] for name in (paired, weighed, shared)] == [NIBBLES, BYTES, BYTES]
     narrow = Architecture(units=ALL_UNITS, precisions=(8,))
-    assert storages(graph, {}, narrow)[paired] == BYTES
+    assert storages(network, narrow)[paired] == BYTES
 
 
 def test_narrow_residuals_lie_in_the_wide_memory() -> None:
     b = chain()
     private, shared = b.linear("image", 64, 8), b.linear("image", 64, 8)
     last = [b.linear("image", 64, 8, residual=name) for name in (private, shared, "image")]
-    graph = legalize(b.graph(("image",), (*last, b.layernorm(shared, 8))))
-    assert [n.op for n in graph.nodes].count("requantize") == 2
-    found = storages(graph, {}, Architecture(units=ALL_UNITS))
-    assert [found[n.inputs[4]] for n in graph.nodes if n.output in last] == [HALVES] * 3
+    network = Network(b.graph(("image",), (*last, b.layernorm(shared, 8))))
+    assert [n.op for n in network.legal.nodes].count("requantize") == 2
+    found = storages(network, Architecture(units=ALL_UNITS))
+    assert [found[n.inputs[4]] for n in network.legal.nodes if n.output in last] == [HALVES] * 3
     assert (found[private], found[shared], found["image"]) == (HALVES, BYTES, BYTES)
 
 
@@ -349,7 +344,7 @@ def test_a_tensor_leaves_between_its_uses() -> None:
     for _ in range(3):
         x = b.layernorm(x, 16)
     graph = b.graph(("image", "stream"), (b.add(b.add(x, "stream"), old),))
-    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 6 * ROWS)
+    assert working_set(Network(graph), Architecture(units=ALL_UNITS)) == (ROWS, 6 * ROWS)
     tracker = follow(graph, ROWS, 4 * ROWS)
     assert not tracker.placement.blocks
     assert transfers(tracker, STORE) == 2 * ROWS + 2 * ROWS
@@ -362,7 +357,7 @@ def test_an_input_leaves_rather_than_what_must_be_stored_first() -> None:
     old = b.linear("image", 64, 16)
     x = b.add(first, b.linear("image", 64, 16))
     graph = b.graph(("image", "stream"), (b.add(b.add(x, "stream"), old),))
-    assert working_set(graph, Architecture(units=ALL_UNITS)) == (ROWS, 8 * ROWS)
+    assert working_set(Network(graph), Architecture(units=ALL_UNITS)) == (ROWS, 8 * ROWS)
     tracker = follow(graph, ROWS, 6 * ROWS)
     assert not tracker.placement.blocks
     assert transfers(tracker, STORE) == 2 * ROWS

@@ -32,7 +32,8 @@ from edgeflow.quant.formats.ranges import TensorRange
 from edgeflow.quant.techniques.compensate import LayerErrors
 from edgeflow.quant.techniques.decisions import Decision, Selection
 from edgeflow.sim.cycles import estimate
-from edgeflow.sw.compiler.lowering import lower, units
+from edgeflow.sw.compiler.lowering import lower
+from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.measure.samples import Samples, Unseen
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
 from edgeflow.sw.report.schema import Search
@@ -71,8 +72,8 @@ RANGES = (
 def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
     graph, board = small_network(blocks), load_board("kv260")
     verify_graph(graph)
-    architecture = Architecture(units=units(graph), max_channels=128, clock_mhz=200.0)
-    program = lower(graph, architecture)
+    architecture = Architecture(units=Network(graph).units, max_channels=128, clock_mhz=200.0)
+    program = lower(Network(graph), architecture)
     layers = {node.output: 40.0 - i for i, node in enumerate(graph.nodes)}
     made = ReportInputs(
         model="small.onnx",
