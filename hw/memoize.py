@@ -69,10 +69,12 @@ class _Recorder:
         self._read: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
+        """A field that has not been read yet; from then on it is an attribute of the recorder itself."""
         value = getattr(self._architecture, name)
         if callable(value):
             raise AttributeError(f"{name} of an accelerator that is recorded: only fields can be read")
-        return self._read.setdefault(name, value)
+        self._read[name] = self.__dict__[name] = value
+        return value
 
 
 def _raises(error: EdgeFlowError) -> Callable[[], Any]:
