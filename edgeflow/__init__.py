@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 if not (Path(__file__).parent / "hw").is_dir():
     raise ImportError(
@@ -37,40 +37,74 @@ from edgeflow.hw.errors import (
 from edgeflow.hw.progress import Progress
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import onnx_ir
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from edgeflow.hw.architecture import Architecture
     from edgeflow.hw.boards import Board
     from edgeflow.hw.lint import Finding
-    from edgeflow.quant.formats.config import QuantizationConfig
-    from edgeflow.quant.ptq import Quantized
-    from edgeflow.quant.techniques.qat.options import FineTuning
+    from edgeflow.quant.convert.conversion import Quantized
+    from edgeflow.quant.formats.config import LayerBits, QuantizationConfig, QuantizationOptions
+    from edgeflow.quant.techniques.qat.options import FineTuning, FineTuningOptions
     from edgeflow.quant.techniques.qat.tune import Tuned
     from edgeflow.sim.cycles import CycleReport
+    from edgeflow.sw.files.batches import Data
     from edgeflow.sw.files.build import Build
+    from edgeflow.sw.flow.options import CompileOptions, EngineName, ExploreOptions
     from edgeflow.sw.flow.verification import Verification
-    from edgeflow.sw.measure.samples import Given
+    from edgeflow.sw.importer.model_sources import ModelSource
     from edgeflow.sw.search.explore import Exploration
 
-    Arrays = Mapping[str, NDArray[Any]]
     PathLike = str | os.PathLike[str]
+    __version__: str
 
-
-Options = TypeVar("Options")
+_TYPES = {
+    "Architecture": "hw.architecture",
+    "Board": "hw.boards",
+    "Build": "sw.files.build",
+    "CompileOptions": "sw.flow.options",
+    "CycleReport": "sim.cycles",
+    "Exploration": "sw.search.explore",
+    "ExploreOptions": "sw.flow.options",
+    "Finding": "hw.lint",
+    "FineTuning": "quant.techniques.qat.options",
+    "LayerBits": "quant.formats.config",
+    "QuantizationConfig": "quant.formats.config",
+    "Quantized": "quant.convert.conversion",
+    "Tuned": "quant.techniques.qat.tune",
+    "Verification": "sw.flow.verification",
+}
+"""The public types, and where they are defined: imported when they are asked for."""
 
 __all__ = [
+    "Architecture",
+    "Board",
     "BoardError",
+    "Build",
     "CalibrationError",
     "ClusterError",
+    "CompileOptions",
+    "CycleReport",
     "EdgeFlowError",
+    "Exploration",
+    "ExploreOptions",
+    "Finding",
+    "FineTuning",
     "InputError",
+    "LayerBits",
     "ModelError",
     "OutputError",
     "Progress",
+    "QuantizationConfig",
+    "Quantized",
     "ToolchainError",
+    "Tuned",
     "UnsupportedError",
+    "Verification",
     "VerificationError",
+    "__version__",
     "boards",
     "compile",
     "cycles",
@@ -88,6 +122,22 @@ __all__ = [
     "simulate",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("edgeflow")
+    if name in _TYPES:
+        from importlib import import_module
+
+        return getattr(import_module(f"edgeflow.{_TYPES[name]}"), name)
+    raise AttributeError(f"module 'edgeflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.Model:
@@ -113,40 +163,43 @@ def save(model: onnx_ir.Model, path: PathLike) -> None:
     write_bytes(path, model_bytes(model))
 
 
-def quantization(**options: Any) -> QuantizationConfig:
+def quantization(**options: Unpack[QuantizationOptions]) -> QuantizationConfig:
     """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one.
 
     Unless ``selection_work`` is given, techniques are chosen by the error of the output, with SELECTION_WORK.
     """
     from edgeflow.quant.formats.config import SELECTION_WORK, QuantizationConfig
+    from edgeflow.sw.flow.options import validated
 
-    return _options("quantization", QuantizationConfig, {"selection_work": SELECTION_WORK, **options})
+    return validated("quantization option", QuantizationConfig, {"selection_work": SELECTION_WORK, **options})
 
 
-def fine_tuning(**options: Any) -> FineTuning:
+def fine_tuning(**options: Unpack[FineTuningOptions]) -> FineTuning:
     """Options of quantization-aware training (see FineTuning); InputError names a wrong one."""
     from edgeflow.quant.techniques.qat.options import FineTuning
+    from edgeflow.sw.flow.options import validated
 
-    return _options("fine-tuning", FineTuning, options)
+    return validated("fine-tuning option", FineTuning, options)
 
 
 def quantize(
     model: onnx_ir.Model,
-    calibration: Arrays | PathLike,
+    calibration: Data,
     *,
     config: QuantizationConfig | None = None,
     progress: Progress | None = None,
 ) -> Quantized:
     """Calibrate and quantize a canonical float graph; the result's ``graph`` is the integer network.
 
-    ``calibration``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them; all of them set numbers, and the result's
-    ``warnings`` say what is odd about them. Raises CalibrationError.
+    ``calibration`` (see :func:`compile` for its forms): all of it sets numbers, and the result's ``warnings`` say what is odd about
+    it. Raises CalibrationError.
     """
     from edgeflow.quant import ptq
     from edgeflow.sw.files.arrays import described
+    from edgeflow.sw.files.batches import read_data
     from edgeflow.sw.measure.screening import with_warnings
 
-    arrays = _arrays(calibration)
+    arrays = read_data(calibration, lambda: _inputs(model), "calibration data")
     what = described(arrays, "calibration data")
     checked = ptq.checked_data(model, arrays, what)
     return with_warnings(model, checked, what, ptq.quantize(model, checked, config or quantization(), progress))
@@ -154,7 +207,7 @@ def quantize(
 
 def finetune(
     model: onnx_ir.Model,
-    data: Arrays | PathLike,
+    data: Data,
     labels: NDArray[Any] | None = None,
     *,
     config: QuantizationConfig | None = None,
@@ -163,28 +216,31 @@ def finetune(
 ) -> Tuned:
     """Fine-tune a canonical float graph with its quantizers in place (quantization-aware training, with Brevitas).
 
-    ``data``: arrays ``(samples, ...)`` by input name, or an ``.npz`` file of them; ``labels (samples,)`` their classes, without
+    ``data`` (see :func:`compile` for its forms) is what it learns from; ``labels (samples,)`` their classes, without
     which the float model's own outputs are the target. ``config`` has the bits. The result's ``model`` is a canonical graph that
     brings its formats along: :func:`quantize` keeps its words and scales, :func:`save` writes it for :func:`compile`. Raises
     CalibrationError for data or labels that do not fit, ToolchainError where Brevitas is not installed (the extra ``qat``).
     """
     from edgeflow.quant.techniques.qat import tune
+    from edgeflow.sw.files.batches import read_data
 
-    return tune.finetune(model, _arrays(data), labels, config or quantization(), options or fine_tuning(), progress)
+    arrays = read_data(data, lambda: _inputs(model), "training data")
+    return tune.finetune(model, arrays, labels, config or quantization(), options or fine_tuning(), progress)
 
 
 def compile(
-    model: PathLike,
+    model: ModelSource,
     *,
-    board: str = "kv260",
-    calibration: Arrays | PathLike | None = None,
     output: PathLike,
+    board: PathLike = "kv260",
+    calibration: Data | None = None,
+    example_inputs: object = None,
     config: QuantizationConfig | None = None,
-    bits: Literal["hawq", "fit"] | None = None,
+    bits: Literal["hawq", "fit"] | PathLike | None = None,
     budget: str | Sequence[str] = (),
-    labels: NDArray[Any] | None = None,
-    test: Arrays | PathLike | None = None,
-    test_labels: NDArray[Any] | None = None,
+    labels: ArrayLike | None = None,
+    test: Data | None = None,
+    test_labels: ArrayLike | None = None,
     dims: Mapping[str, int] | None = None,
     overlay: PathLike | Architecture | None = None,
     clock_mhz: float | None = None,
@@ -193,44 +249,48 @@ def compile(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Build:
-    """Compile an ONNX file for a board into the folder ``output``, which is written whole or not at all.
+    """Compile a model for a board into the folder ``output``, which is written whole or not at all.
 
-    Accuracy is measured on samples that no number of the network depends on: ``test`` data, arrays by input name or an ``.npz``
-    file; without it, on a quarter of ``calibration``, which is held out if that has 64 or more different samples; else not at all.
-    Without ``calibration``, seeded random data sets the numbers. ``labels`` are the calibration samples' classes and
-    ``test_labels`` those of the test data, if known: with them the report has top-1 accuracy, and ``bits`` uses the former.
+    ``model``: the path of an ONNX file, an ``onnx.ModelProto``, what :func:`load` returned, or a torch module, which is exported
+    with ``example_inputs``: what its ``forward`` takes, a tensor, several in a tuple, or a mapping by the names of its parameters
+    (only shapes and types matter; the batch is of any size).
+
+    ``calibration`` sets ranges and rounding: an ``.npz`` file; arrays ``(samples, ...)`` by input name; the array of a model with
+    one input; or anything that yields batches, such as a torch DataLoader: of mappings by input name, of tuples in the order of the
+    model's inputs (of a pair (inputs, labels) the first is used, and a warning says so), or of arrays. Batches are kept on disk,
+    not in memory. Without ``calibration``, seeded random data sets the numbers.
+
+    Accuracy is measured on samples that no number of the network depends on: ``test`` data, in the same forms; without it, on a
+    quarter of ``calibration``, which is held out if that has 64 or more different samples; else not at all. ``labels`` are the
+    calibration samples' classes and ``test_labels`` those of the test data, arrays ``(samples,)`` or the names of arrays of the
+    data: with them the report has top-1 accuracy, and ``bits`` uses the former.
+
     ``bits`` chooses the bits of every layer under ``budget`` (such as ``"latency=0.6x"`` of the cost at 8 bits; see
-    docs/quantization.md) by the trace of the loss's Hessian (``"hawq"``) or of its Fisher information (``"fit"``). ``overlay``
-    targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of choosing one for the board. ``sizes`` fixes
-    some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the accelerator that is chosen; ``share`` (0.8) is the
-    part of every resource of the board that it may take.
+    docs/quantization.md) by the trace of the loss's Hessian (``"hawq"``) or of its Fisher information (``"fit"``); or it is the
+    ``bits.json`` of a build. ``overlay`` targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of
+    choosing one for the board. ``sizes`` fixes some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the
+    accelerator that is chosen; ``share`` (0.8) is the part of every resource of the board that it may take.
     """
-    from edgeflow.hw.boards import load_board as find_board
-    from edgeflow.sw.compiler.overlay import read_overlay
-    from edgeflow.sw.flow import steps
-    from edgeflow.sw.search.bit_allocation import bit_request
+    from edgeflow.sw.flow.compilation import compile_model
+    from edgeflow.sw.flow.options import CompileOptions, validated
 
-    found = find_board(board)
-    if labels is not None and calibration is None:
-        raise InputError("labels are the classes of calibration data: give it, too")
-    if test_labels is not None and test is None:
-        raise InputError("test_labels are the classes of test data: give it, too")
-    request = steps.Request(
-        model=Path(model),
-        board=found,
-        output=Path(output),
-        calibration=None if calibration is None else _given(calibration, "calibration data", labels),
-        config=config or quantization(),
-        dims=dims or {},
-        architecture=None if overlay is None else read_overlay(overlay),
-        clock_mhz=_clock(clock_mhz, found.clock_mhz),
-        seed=seed,
-        test=None if test is None else _given(test, "test data", test_labels),
-        sizes=sizes or {},
-        share=_share(share),
-        bits=bit_request(bits, budget),
-    )
-    return steps.run(request, progress or _silent)
+    options = {
+        "board": board,
+        "calibration": calibration,
+        "quantization": config,
+        "bits": bits,
+        "budget": budget,
+        "labels": labels,
+        "test": test,
+        "test_labels": test_labels,
+        "dims": dims,
+        "overlay": overlay,
+        "clock_mhz": clock_mhz,
+        "sizes": sizes,
+        "share": share,
+        "seed": seed,
+    }
+    return compile_model(model, output, validated("option", CompileOptions, options), example_inputs, progress)
 
 
 def open_build(folder: PathLike) -> Build:
@@ -242,26 +302,29 @@ def open_build(folder: PathLike) -> Build:
 
 def simulate(
     build: Build | PathLike,
-    inputs: Arrays | PathLike,
+    inputs: Data,
     *,
-    engine: Literal["numpy", "csim", "float"] = "numpy",
+    engine: EngineName = "numpy",
     exact: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Run a build on inputs; returns its outputs as real values ``(samples, ...)``.
+    """Run a build on inputs (see :func:`compile` for their forms); returns its outputs as real values ``(samples, ...)``.
 
     ``engine``: the NumPy executor; the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers); or, for
     comparison, the float model in onnxruntime. UserWarning for samples whose key mask leaves no key: softmax has no meaning there,
     and the engines' outputs are not the float model's.
     """
     from edgeflow.sw.flow import verification
+    from edgeflow.sw.flow.options import SimulationOptions, validated
 
-    return verification.simulate(_build(build), _arrays(inputs), engine, exact, progress)
+    chosen = validated("option", SimulationOptions, {"engine": engine, "exact": exact})
+    opened = _build(build)
+    return verification.simulate(opened, _data(inputs, opened), chosen.engine, chosen.exact, progress)
 
 
 def verify(
     build: Build | PathLike,
-    inputs: Arrays | PathLike | None = None,
+    inputs: Data | None = None,
     *,
     samples: int = 8,
     exact: bool = False,
@@ -270,8 +333,8 @@ def verify(
     """Run float, NumPy and C++ on the inputs (by default those kept in the build) and compare every intermediate word."""
     from edgeflow.sw.flow import verification
 
-    arrays = None if inputs is None else _arrays(inputs)
-    return verification.verify(_build(build), arrays, samples, exact, progress)
+    opened = _build(build)
+    return verification.verify(opened, None if inputs is None else _data(inputs, opened), samples, exact, progress)
 
 
 def export(build: Build | PathLike, output: PathLike, *, format: Literal["qdq", "qonnx"] = "qdq") -> Path:
@@ -289,9 +352,12 @@ def export(build: Build | PathLike, output: PathLike, *, format: Literal["qdq", 
 def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleReport:
     """Predicted cycles of a build, instruction by instruction."""
     from edgeflow.sim.cycles import estimate
+    from edgeflow.sw.flow.options import checked_clock
 
     opened = _build(build)
-    return estimate(opened.program, opened.graph, opened.board, _clock(clock_mhz, opened.manifest["clock_mhz"]))
+    usual = opened.manifest["clock_mhz"]
+    clock = usual if clock_mhz is None else checked_clock(clock_mhz, f"{usual:g}")
+    return estimate(opened.program, opened.graph, opened.board, clock)
 
 
 def lint(folder: PathLike) -> list[Finding]:
@@ -307,11 +373,12 @@ def lint(folder: PathLike) -> list[Finding]:
 
 
 def explore(
-    model: PathLike,
+    model: ModelSource,
     *,
-    board: str = "kv260",
-    calibration: Arrays | PathLike | None = None,
     output: PathLike,
+    board: PathLike = "kv260",
+    calibration: Data | None = None,
+    example_inputs: object = None,
     config: QuantizationConfig | None = None,
     dims: Mapping[str, int] | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
@@ -324,30 +391,28 @@ def explore(
 ) -> Exploration:
     """Predict latency and resources of a grid of accelerators for a model on a board, and draw the Pareto front.
 
+    ``model``, ``example_inputs`` and ``calibration`` are those of :func:`compile`.
     ``sizes`` gives, for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``, the sizes to try (those that matter,
     if left out); ``clocks_mhz`` the clocks (the board's own). ``jobs`` processes of this machine work on it, or the Dask cluster
     whose ``scheduler`` has this address. The folder ``output`` keeps every point as soon as it is done: called again, this goes on
     where it stopped. BoardError if nothing fits, ClusterError if workers fail.
     """
-    from edgeflow.hw.boards import load_board as find_board
-    from edgeflow.sw.search import explore as exploration
+    from edgeflow.sw.flow.compilation import explore_model
+    from edgeflow.sw.flow.options import ExploreOptions, validated
 
-    found = find_board(board)
-    chosen = config or quantization()
-    clocks = tuple(_clock(clock, found.clock_mhz) for clock in clocks_mhz or (found.clock_mhz,))
-    request = exploration.Request(
-        model=Path(model),
-        board=found,
-        output=Path(output),
-        calibration=None if calibration is None else _arrays(calibration),
-        configs={chosen.weight_bits: chosen},
-        dims=dims or {},
-        grid=exploration.Grid(clocks, sizes or {}, _share(share)),
-        seed=seed,
-        processes=jobs,
-        scheduler=scheduler,
-    )
-    return exploration.explore(request, progress or _silent)
+    options = {
+        "board": board,
+        "calibration": calibration,
+        "quantization": config,
+        "dims": dims,
+        "sizes": sizes,
+        "clocks_mhz": clocks_mhz,
+        "share": share,
+        "seed": seed,
+        "jobs": jobs,
+        "scheduler": scheduler,
+    }
+    return explore_model(model, output, validated("option", ExploreOptions, options), example_inputs, progress)
 
 
 def boards() -> tuple[str, ...]:
@@ -364,59 +429,20 @@ def load_board(board: PathLike) -> Board:
     return find_board(str(board))
 
 
-def _options(what: str, kind: type[Options], options: Mapping[str, Any]) -> Options:
-    from pydantic import ValidationError
-
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{what} option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 def _build(build: Build | PathLike) -> Build:
     return open_build(build) if isinstance(build, str | os.PathLike) else build
 
 
-def _arrays(data: Arrays | PathLike) -> Arrays:
-    if isinstance(data, str | os.PathLike):
-        from edgeflow.sw.files.arrays import read_npz
-
-        return read_npz(Path(data))
-    import numpy
-
-    from edgeflow.sw.files.arrays import Archive
-
-    if isinstance(data, Archive):
-        return data
-    return {name: numpy.asarray(array) for name, array in data.items()}
+def _inputs(model: onnx_ir.Model) -> list[str]:
+    return [str(value.name) for value in model.graph.inputs]
 
 
-def _given(data: Arrays | PathLike, what: str, labels: NDArray[Any] | None) -> Given:
-    from edgeflow.sw.files.arrays import described
-    from edgeflow.sw.measure.samples import Given
+def _data(inputs: Data, build: Build) -> Mapping[str, NDArray[Any]]:
+    from edgeflow.sw.files.batches import read_data
 
-    arrays = _arrays(data)
-    return Given(arrays, labels, described(arrays, what))
+    def names() -> list[str]:
+        import onnx_ir
 
+        return _inputs(onnx_ir.load(build.float_model))
 
-def _clock(asked: float | None, usual: float) -> float:
-    if asked is None:
-        return usual
-    if not 0 < asked < float("inf"):
-        raise InputError(f"clock {asked:g} MHz is not possible: give a positive number of MHz, such as {usual:g}")
-    return asked
-
-
-def _share(asked: float | None) -> float:
-    if asked is None:
-        from edgeflow.hw.fit import SHARE
-
-        return SHARE
-    if not 0 < asked <= 1:
-        raise InputError(f"share {asked:g} of the board's resources is not possible: give more than 0 and at most 1, such as 0.8")
-    return asked
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Report no progress."""
+    return read_data(inputs, names, "input data")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -126,3 +126,32 @@ class QuantizationConfig(BaseModel):
         """The options that hold at a float tensor: those of the network, less the techniques that are left out there."""
         off = {key: value for name, sites in self.without.items() if site in sites for key, value in TECHNIQUES[name].items()}
         return self.model_copy(update=off) if off else self
+
+
+class QuantizationOptions(TypedDict, total=False):
+    """The fields of :class:`QuantizationConfig`, as keyword arguments."""
+
+    weight_bits: int
+    activation_bits: int
+    attention_bits: int
+    layers: Mapping[str, LayerBits | Mapping[str, int]]
+    residual_bits: int
+    residual_headroom: float
+    observer: ObserverName
+    allowance: bool
+    percentile: float
+    equalization: bool
+    one_sided: bool
+    channel_weights: bool
+    bias_correction: bool
+    rounding: RoundingName
+    input_correction: bool
+    without: Mapping[str, Sequence[str]]
+    selection_work: float
+    ablation: bool
+    multiplier_bits: int
+    exponent_fraction_bits: int
+    softmax_bits: int
+    probability_bits: int
+    sample_values: int
+    seed: int

@@ -15,11 +15,9 @@ from edgeflow.sw.cli.console import Console, facts, table
 from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, linted, summary
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from rich.console import Console as RichConsole
 
     from edgeflow.quant.formats.config import LayerBits
-    from edgeflow.sw.files.arrays import Archive
 
 app = typer.Typer(
     add_completion=False,
@@ -173,44 +171,33 @@ def compile_model(
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     dims = _dims(dim or [])
     asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
-    sizes = {name: size for name, size in asked.items() if size is not None}
-    if overlay is not None and (sizes or clock is not None or share is not None):
-        raise InputError(
-            "option --overlay fixes the accelerator and its clock: "
-            "leave out --clock, --share, --pi, --po, --epilogue, --vector, --ports"
-        )
+    if labels is not None and calib is None and test is None:
+        raise InputError("option --labels names an array of the calibration or test file: add --calib FILE.npz or --test FILE.npz")
     import edgeflow
-    from edgeflow.sw.files.arrays import read_npz
-    from edgeflow.sw.search.bit_allocation import method_or_layers
 
     console: Console = context.obj
-    method, layers_bits = method_or_layers(bits)
-    data = None if calib is None else read_npz(calib, "calibration data")
-    tests = None if test is None else read_npz(test, "test data")
-    truth, tests_truth = (None, None) if labels is None else _labels(labels, data, tests)
     with console.progress() as progress:
         build = edgeflow.compile(
             model,
             board=board,
-            calibration=data,
+            calibration=calib,
             output=output,
             config=edgeflow.quantization(
                 observer=observer.value,
                 weight_bits=weight_bits,
                 activation_bits=activation_bits,
-                layers=layers_bits,
                 ablation=ablation,
                 seed=seed,
             ),
-            bits=method,
+            bits=bits,
             budget=budget or (),
-            labels=truth,
-            test=tests,
-            test_labels=tests_truth,
+            labels=None if calib is None else labels,
+            test=test,
+            test_labels=None if test is None else labels,
             dims=dims,
             clock_mhz=clock,
             overlay=overlay,
-            sizes=sizes,
+            sizes={name: size for name, size in asked.items() if size is not None},
             share=share,
             seed=seed,
             progress=progress,
@@ -309,24 +296,19 @@ def explore(
 ) -> None:
     """Sweep accelerators for a model and a board: predicted latency against resources, and the Pareto front."""
     dims = _dims(dim or [])
-    if jobs is not None and scheduler is not None:
-        raise InputError("option --jobs is for this machine, --scheduler for a cluster: leave one of them out")
     asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
     options = {"weight_ports": "--ports"}
     sizes = {name: _numbers(options.get(name, f"--{name}"), text, int) for name, text in asked.items() if text is not None}
     clocks = None if clock is None else _numbers("--clock", clock, float)
     import edgeflow
-    from edgeflow.sw.files.arrays import read_npz
 
     console: Console = context.obj
-    data = None if calib is None else read_npz(calib, "calibration data")
     with console.progress() as progress:
         found = edgeflow.explore(
             model,
             board=board,
-            calibration=data,
+            calibration=calib,
             output=output,
-            config=edgeflow.quantization(seed=seed),
             dims=dims,
             sizes=sizes,
             clocks_mhz=clocks,
@@ -395,15 +377,15 @@ def simulate(
     """Run a build on inputs of your own; outputs are real values under the model's names."""
     if outputs is None and labels is None:
         raise InputError("simulate has nothing to do with its result: give --outputs FILE.npz, or --labels KEY for top-1 accuracy")
-    if exact and engine is not Engine.CSIM:
-        raise InputError("option --exact is for the C simulation: add --engine csim")
     import time
     import warnings
 
     import edgeflow
     from edgeflow.sw.files.arrays import check_writable, read_npz, take_labels, top1_accuracy, write_npz
+    from edgeflow.sw.flow.options import SimulationOptions, validated
 
     console: Console = context.obj
+    validated("option", SimulationOptions, {"engine": engine.value, "exact": exact})
     opened = edgeflow.open_build(build)
     if outputs is not None:
         check_writable(outputs)
@@ -558,19 +540,6 @@ def doctor(context: typer.Context) -> None:
     console.show(document, lambda out: draw(out, findings), answer=True)
     if not healthy:
         raise typer.Exit(1)
-
-
-def _labels(key: str, calibration: Archive | None, test: Archive | None) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """The labels in the calibration and in the test data, which are taken out; accuracy needs those of the test data if there is
-    any."""
-    from edgeflow.sw.files.arrays import described, take_labels
-
-    if calibration is None and test is None:
-        raise InputError("option --labels names an array of the calibration or test file: add --calib FILE.npz or --test FILE.npz")
-    found = None
-    if calibration is not None and (test is None or key in calibration):
-        found = take_labels(calibration, key, described(calibration, "calibration data"))
-    return found, None if test is None else take_labels(test, key, described(test, "test data"))
 
 
 def _dims(options: list[str]) -> dict[str, int]:

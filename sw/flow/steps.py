@@ -42,6 +42,7 @@ from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
 from edgeflow.sw.importer import import_model
+from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.measure.accuracy import Accuracy, evaluate
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original
 from edgeflow.sw.measure.samples import Given, Samples, choose_samples
@@ -59,7 +60,7 @@ TESTBENCH_SAMPLES = 2
 class Request:
     """What the user asked for."""
 
-    model: Path
+    model: ModelFile
     board: Board
     output: Path
     calibration: Given | None
@@ -156,7 +157,7 @@ def import_step(state: State) -> None:
     given = request.calibration or request.test
     shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
     data = "the data" if given is None else given.what
-    state.float_model = import_model(request.model, dims=request.dims, shapes=shapes, data=data)
+    state.float_model = import_model(request.model.path, dims=request.dims, shapes=shapes, data=data)
     (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
 
 
@@ -169,7 +170,7 @@ def calibrate_step(state: State) -> None:
 
 def reference_step(state: State) -> None:
     """Hold the canonical model to the original one, which accuracy is measured against from here on."""
-    state.reference = hold_to_original(state.request.model, state.float_model, state.data, state.progress)
+    state.reference = hold_to_original(state.request.model.path, state.float_model, state.data, state.progress)
 
 
 def bits_step(state: State) -> None:
@@ -343,13 +344,13 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 def _write_manifest(state: State) -> None:
     request = state.request
-    original = keep_original(state.folder, request.model)
+    original = keep_original(state.folder, request.model.path)
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
     write_manifest(
         state.folder,
         {
             "edgeflow": metadata.version("edgeflow"),
-            "model": {"file": request.model.name, "sha256": hash_file(request.model)},
+            "model": {"file": request.model.name, "sha256": hash_file(request.model.path)},
             "reference": {"kind": state.reference.kind, "note": state.reference.note, **original},
             "board": request.board.name,
             "clock_mhz": request.clock_mhz,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,3 +31,19 @@ class FineTuning(BaseModel):
     order: OrderName = "together"
     stages: int = Field(default=4, ge=1, description="of quantizing layers one after another, where order is hawq")
     seed: int = Field(default=0, ge=0, description="seed of every random choice")
+
+
+class FineTuningOptions(TypedDict, total=False):
+    """The fields of :class:`FineTuning`, as keyword arguments."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    scale_rate: float
+    weight_decay: float
+    warmup: float
+    validation: float
+    calibration: int
+    order: OrderName
+    stages: int
+    seed: int

@@ -1,0 +1,100 @@
+"""From what a user gives, a model, options and data, to a build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflow.hw.arrays import Array
+from edgeflow.hw.progress import Progress
+from edgeflow.sw.files.arrays import described, take_labels
+from edgeflow.sw.files.batches import Data, Names, read_data
+from edgeflow.sw.files.build import Build, check_target
+from edgeflow.sw.flow.options import CompileOptions, ExploreOptions
+from edgeflow.sw.flow.steps import Request, run
+from edgeflow.sw.importer.model_sources import ModelSource, model_file
+from edgeflow.sw.measure.samples import Given
+from edgeflow.sw.search import explore
+
+
+def compile_model(
+    model: ModelSource,
+    output: str | os.PathLike[str],
+    options: CompileOptions,
+    example_inputs: object = None,
+    progress: Progress | None = None,
+) -> Build:
+    """Compile a model into the folder ``output``; ``example_inputs`` are those of a torch module."""
+    board, architecture = options.found_board(), options.architecture()
+    check_target(Path(output))
+    with model_file(model, example_inputs) as file:
+        calibration, test = _data(options, file.input_names)
+        request = Request(
+            model=file,
+            board=board,
+            output=Path(output),
+            calibration=calibration,
+            config=options.quantization,
+            dims=options.dims,
+            architecture=architecture,
+            clock_mhz=board.clock_mhz if options.clock_mhz is None else options.clock_mhz,
+            seed=options.seed,
+            test=test,
+            sizes=options.sizes,
+            share=options.resources,
+            bits=options.bit_request(),
+        )
+        return run(request, progress or _silent)
+
+
+def explore_model(
+    model: ModelSource,
+    output: str | os.PathLike[str],
+    options: ExploreOptions,
+    example_inputs: object = None,
+    progress: Progress | None = None,
+) -> explore.Exploration:
+    """Explore accelerators for a model into the folder ``output``."""
+    board, chosen = options.found_board(), options.quantization
+    with model_file(model, example_inputs) as file:
+        request = explore.Request(
+            model=file.path,
+            board=board,
+            output=Path(output),
+            calibration=None if options.calibration is None else read_data(options.calibration, file.input_names),
+            configs={chosen.weight_bits: chosen},
+            dims=options.dims,
+            grid=explore.Grid(options.clocks_mhz or (board.clock_mhz,), options.sizes, options.resources),
+            seed=options.seed,
+            processes=options.jobs,
+            scheduler=options.scheduler,
+        )
+        return explore.explore(request, progress or _silent)
+
+
+def _data(options: CompileOptions, names: Names) -> tuple[Given | None, Given | None]:
+    """Calibration and test data with their labels, which may be arrays of the data itself."""
+    test = None if options.test is None else _given(options.test, "test data", options.test_labels, names)
+    if options.calibration is None:
+        return None, test
+    # On the command line one name stands for the labels in either file; accuracy needs those of the test data.
+    shared = test is not None and isinstance(options.labels, str) and options.labels == options.test_labels
+    return _given(options.calibration, "calibration data", options.labels, names, optional=shared), test
+
+
+def _given(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> Given:
+    arrays: Mapping[str, Array] = read_data(data, names, what)
+    what = described(arrays, what)
+    if isinstance(labels, str):
+        if optional and labels not in arrays:
+            return Given(arrays, None, what)
+        rest = dict(arrays)
+        labels = take_labels(rest, labels, what)
+        return Given(rest, labels, what)
+    return Given(arrays, labels, what)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""

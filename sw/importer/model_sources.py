@@ -1,0 +1,87 @@
+"""A model as a user has it: a file, an ONNX message, a canonical model, or a torch module; each becomes a file to import."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import onnx
+import onnx_ir as ir
+
+from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError
+from edgeflow.sw.importer.canonical_files import model_bytes
+from edgeflow.sw.importer.load import parse
+from edgeflow.sw.importer.torch_export import export_module, is_module
+
+if TYPE_CHECKING:
+    import torch
+
+ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | ir.Model | torch.nn.Module"
+"""An ONNX file; an ONNX message; a canonical model (``edgeflow.load``); a torch module, which takes example inputs."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Where a model lies, and its ``name`` in reports and messages. ``given``: the user's own file, not one that was written for
+    the import and goes with it."""
+
+    path: Path
+    name: str
+    given: bool
+
+    def input_names(self) -> tuple[str, ...]:
+        """The names of its inputs, in its order."""
+        graph = parse(self.path).graph
+        constants = {tensor.name for tensor in graph.initializer}
+        return tuple(value.name for value in graph.input if value.name not in constants)
+
+
+@contextmanager
+def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]:
+    """The model as a file while the block runs; errors in it name the model, not a temporary file.
+
+    InputError for what is no model, and for ``example_inputs`` with anything but a torch module; see
+    :func:`~edgeflow.sw.importer.torch_export.export_module` for those of a torch module.
+    """
+    module = is_module(model)
+    if example_inputs is not None and not module:
+        raise InputError(f"example_inputs are for a torch module, and the model is a {type(model).__name__}: leave them out")
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        yield ModelFile(path, path.name, given=True)
+        return
+    if not module and not isinstance(model, onnx.ModelProto | ir.Model):
+        raise InputError(
+            f"model is a {type(model).__name__}: give the path of an ONNX file, an onnx.ModelProto, what edgeflow.load or"
+            " edgeflow.quantize returned, or a torch module with example_inputs"
+        )
+    with tempfile.TemporaryDirectory(prefix="edgeflow-model-") as folder:
+        name = type(model).__name__ if module else str(model.graph.name or "model")
+        path = Path(folder) / "model.onnx"
+        if module:
+            export_module(model, example_inputs, path)
+        else:
+            path.write_bytes(model_bytes(model) if isinstance(model, ir.Model) else _serialized(model))
+        try:
+            yield ModelFile(path, name, given=False)
+        except EdgeFlowError as error:
+            if str(path) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(path), f"model {name}")) from error
+
+
+def _serialized(proto: onnx.ModelProto) -> bytes:
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise ModelError(
+            "the onnx.ModelProto has its weights in other files: load it with onnx.load(path), or give the path of the file"
+        )
+    try:
+        content: bytes = proto.SerializeToString()
+    except ValueError as error:  # protobuf has a limit of 2 GB
+        raise ModelError(f"the onnx.ModelProto cannot be written ({error}): give the path of a file") from error
+    return content
