@@ -229,7 +229,7 @@ def finetune(
 
 
 def compile(
-    model: ModelSource,
+    model: ModelSource | Quantized,
     *,
     output: PathLike,
     board: PathLike = "kv260",
@@ -251,9 +251,9 @@ def compile(
 ) -> Build:
     """Compile a model for a board into the folder ``output``, which is written whole or not at all.
 
-    ``model``: the path of an ONNX file, an ``onnx.ModelProto``, what :func:`load` returned, or a torch module, which is exported
-    with ``example_inputs``: what its ``forward`` takes, a tensor, several in a tuple, or a mapping by the names of its parameters
-    (only shapes and types matter; the batch is of any size).
+    ``model``: the path of an ONNX file, an ``onnx.ModelProto``, what :func:`load` or :func:`quantize` returned (the latter needs no
+    ``calibration``), or a torch module, which is exported with ``example_inputs``: what its ``forward`` takes, a tensor,
+    several in a tuple, or a mapping by the names of its parameters (only shapes and types matter; the batch is of any size).
 
     ``calibration`` sets ranges and rounding: an ``.npz`` file; arrays ``(samples, ...)`` by input name; the array of a model with
     one input; or anything that yields batches, such as a torch DataLoader: of mappings by input name, of tuples in the order of the
@@ -301,63 +301,74 @@ def open_build(folder: PathLike) -> Build:
 
 
 def simulate(
-    build: Build | PathLike,
+    build: Build | Quantized | PathLike,
     inputs: Data,
     *,
     engine: EngineName = "numpy",
     exact: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Run a build on inputs (see :func:`compile` for their forms); returns its outputs as real values ``(samples, ...)``.
+    """Run a build, or what :func:`quantize` returned, on inputs (see :func:`compile` for their forms); returns its outputs as real
+    values ``(samples, ...)``.
 
-    ``engine``: the NumPy executor; the emitted C++ compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers); or, for
-    comparison, the float model in onnxruntime. UserWarning for samples whose key mask leaves no key: softmax has no meaning there,
-    and the engines' outputs are not the float model's.
+    ``engine``: the NumPy executor; the emitted C++ of a build compiled with g++ (``exact``: with the Xilinx ``ap_int`` headers);
+    or, for comparison, the float model in onnxruntime. UserWarning for samples whose key mask leaves no key: softmax has no meaning
+    there, and the engines' outputs are not the float model's.
     """
-    from edgeflow.sw.flow import verification
+    from edgeflow.sw.flow import quantized_model, verification
     from edgeflow.sw.flow.options import SimulationOptions, validated
 
     chosen = validated("option", SimulationOptions, {"engine": engine, "exact": exact})
-    opened = _build(build)
-    return verification.simulate(opened, _data(inputs, opened), chosen.engine, chosen.exact, progress)
+    subject = quantized_model.opened(build)
+    return verification.simulate(subject, _data(inputs, subject), chosen.engine, chosen.exact, progress)
 
 
 def verify(
-    build: Build | PathLike,
+    build: Build | Quantized | PathLike,
     inputs: Data | None = None,
     *,
     samples: int = 8,
     exact: bool = False,
+    board: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Verification:
-    """Run float, NumPy and C++ on the inputs (by default those kept in the build) and compare every intermediate word."""
-    from edgeflow.sw.flow import verification
+    """Run float, NumPy and C++ on the inputs (by default those kept in the build) and compare every intermediate word.
 
-    opened = _build(build)
-    return verification.verify(opened, None if inputs is None else _data(inputs, opened), samples, exact, progress)
+    What :func:`quantize` returned is compiled for ``board`` first, into a folder that does not stay.
+    """
+    from edgeflow.sw.flow import quantized_model, verification
+
+    subject = quantized_model.opened(build)
+    arrays = None if inputs is None else _data(inputs, subject)
+    with quantized_model.built(subject, board, "verification") as whole:
+        return verification.verify(whole, arrays, samples, exact, progress)
 
 
-def export(build: Build | PathLike, output: PathLike, *, format: Literal["qdq", "qonnx"] = "qdq") -> Path:
-    """Write the quantized model of a build as an ONNX file for other tools, and return its path.
+def export(build: Build | Quantized | PathLike, output: PathLike, *, format: Literal["qdq", "qonnx"] = "qdq") -> Path:
+    """Write a quantized model, that of a build or what :func:`quantize` returned, as an ONNX file for other tools, and return its
+    path.
 
     ``qdq``: QuantizeLinear and DequantizeLinear, which onnxruntime runs; ``qonnx``: QONNX's Quant nodes. Weights are the integer
     network's words; activations pass quantizers with its formats; attention, normalization and activation functions between them
     are float. The file is written whole or not at all.
     """
-    from edgeflow.sw.export import export_build
+    from edgeflow.sw.flow import quantized_model
 
-    return export_build(_build(build), Path(output), format)
+    return quantized_model.export(quantized_model.opened(build), Path(output), format)
 
 
-def cycles(build: Build | PathLike, *, clock_mhz: float | None = None) -> CycleReport:
-    """Predicted cycles of a build, instruction by instruction."""
-    from edgeflow.sim.cycles import estimate
-    from edgeflow.sw.flow.options import checked_clock
+def cycles(
+    build: Build | Quantized | PathLike,
+    *,
+    clock_mhz: float | None = None,
+    board: PathLike | None = None,
+    progress: Progress | None = None,
+) -> CycleReport:
+    """Predicted cycles, instruction by instruction, of a build, or of what :func:`quantize` returned, on the accelerator that is
+    best for it on ``board``."""
+    from edgeflow.sw.flow import quantized_model
 
-    opened = _build(build)
-    usual = opened.manifest["clock_mhz"]
-    clock = usual if clock_mhz is None else checked_clock(clock_mhz, f"{usual:g}")
-    return estimate(opened.program, opened.graph, opened.board, clock)
+    return quantized_model.predicted_cycles(quantized_model.opened(build), board, clock_mhz, progress)
 
 
 def lint(folder: PathLike) -> list[Finding]:
@@ -429,20 +440,12 @@ def load_board(board: PathLike) -> Board:
     return find_board(str(board))
 
 
-def _build(build: Build | PathLike) -> Build:
-    return open_build(build) if isinstance(build, str | os.PathLike) else build
-
-
 def _inputs(model: onnx_ir.Model) -> list[str]:
     return [str(value.name) for value in model.graph.inputs]
 
 
-def _data(inputs: Data, build: Build) -> Mapping[str, NDArray[Any]]:
+def _data(inputs: Data, subject: Build | Quantized) -> Mapping[str, NDArray[Any]]:
     from edgeflow.sw.files.batches import read_data
+    from edgeflow.sw.flow.quantized_model import float_model
 
-    def names() -> list[str]:
-        import onnx_ir
-
-        return _inputs(onnx_ir.load(build.float_model))
-
-    return read_data(inputs, names, "input data")
+    return read_data(inputs, lambda: _inputs(float_model(subject)), "input data")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.errors import InputError, UnsupportedError
@@ -27,6 +28,8 @@ from edgeflow.quant.techniques.compensate import LayerErrors
 from edgeflow.quant.techniques.decisions import Selection
 from edgeflow.quant.techniques.layer_inputs import Replay
 
+SAMPLES = 8  # that a quantized model keeps, to be run on
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -45,6 +48,7 @@ class Quantized:
     integer tensor that has one; ``warnings`` what the user should know, a line each;
     ``layers`` what compensated rounding brought the linear layers that have it, by the float value that they make;
     ``indices`` the format in which a linear layer's output indexes the table of the function behind it, by that output;
+    ``model`` the canonical float model, ``config`` the options, and ``samples`` some of the samples that it was made of;
     ``contributions`` what each technique brought the outputs, if the configuration asks for that;
     ``selection`` which techniques were left out where, or ``selection_note`` why that was not looked at, if it asks for that.
     """
@@ -55,6 +59,9 @@ class Quantized:
     warnings: tuple[str, ...]
     layers: Mapping[str, LayerErrors]
     indices: Mapping[str, QType]
+    model: ir.Model = field(repr=False)
+    config: QuantizationConfig = field(repr=False)
+    samples: Mapping[str, NDArray[Any]] = field(repr=False)
     contributions: tuple[Contribution, ...] = ()
     selection: Selection | None = None
     selection_note: str = ""
@@ -83,8 +90,17 @@ def convert(
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
     warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
-    correspondence = dict(builder.correspondence)
-    return Quantized(builder.graph(outputs), ranges, correspondence, warnings, context.layers, context.indices)
+    return Quantized(
+        graph=builder.graph(outputs),
+        ranges=ranges,
+        correspondence=dict(builder.correspondence),
+        warnings=warnings,
+        layers=context.layers,
+        indices=context.indices,
+        model=graph.model,
+        config=config,
+        samples={name: array[:SAMPLES].copy() for name, array in arrays.items()},
+    )
 
 
 def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:

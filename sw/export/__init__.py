@@ -21,7 +21,16 @@ from edgeflow.sw.export.tensor_matching import Readings
 from edgeflow.sw.files.arrays import check_writable, write_bytes
 from edgeflow.sw.files.build import Build
 
-__all__ = ["FORMATS", "Described", "export_build", "export_qdq", "export_qonnx", "read_correspondence", "write_correspondence"]
+__all__ = [
+    "FORMATS",
+    "Described",
+    "export_build",
+    "export_model",
+    "export_qdq",
+    "export_qonnx",
+    "read_correspondence",
+    "write_correspondence",
+]
 
 
 def export_qdq(model: ir.Model, quantized: Described) -> onnx.ModelProto:
@@ -46,10 +55,15 @@ FORMATS: Mapping[str, Callable[[ir.Model, Described], onnx.ModelProto]] = {"qdq"
 
 def export_build(build: Build, output: Path, format: str) -> Path:
     """Write the quantized model of a build in a format of :data:`FORMATS`; InputError for another, OutputError if that fails."""
+    return export_model(ir.load(build.float_model), read_correspondence(build.folder, build.graph), output, format)
+
+
+def export_model(model: ir.Model, quantized: Described, output: Path, format: str) -> Path:
+    """Write a quantized model, whose canonical form is ``model``, as :func:`export_build` does."""
     if format not in FORMATS:
         raise InputError(f"export format {format!r} is not known: choose from {', '.join(FORMATS)}")
     check_writable(output)
-    proto = FORMATS[format](ir.load(build.float_model), read_correspondence(build.folder, build.graph))
+    proto = FORMATS[format](model, quantized)
     write_bytes(output, proto.SerializeToString())
     return output
 

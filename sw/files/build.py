@@ -23,6 +23,7 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError, OutputError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
+from edgeflow.sw.files.card import card
 
 MANIFEST = "manifest.json"
 QDQ_MODEL = "model.qdq.onnx"
@@ -70,6 +71,10 @@ class Build:
         """The sample inputs that the build keeps for verification, by the model's input names."""
         with np.load(self.folder / "golden.npz") as archive:
             return {name: archive[name] for name in archive.files}
+
+    def _repr_html_(self) -> str:
+        """A short card for notebooks."""
+        return card(self.folder, self.report)
 
 
 def open_build(folder: str | os.PathLike[str]) -> Build:

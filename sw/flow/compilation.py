@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.progress import Progress
+from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.sw.files.arrays import described, take_labels
 from edgeflow.sw.files.batches import Data, Names, read_data
 from edgeflow.sw.files.build import Build, check_target
@@ -20,23 +21,27 @@ from edgeflow.sw.search import explore
 
 
 def compile_model(
-    model: ModelSource,
+    model: ModelSource | Quantized,
     output: str | os.PathLike[str],
     options: CompileOptions,
     example_inputs: object = None,
     progress: Progress | None = None,
 ) -> Build:
     """Compile a model into the folder ``output``; ``example_inputs`` are those of a torch module."""
+    quantized = model if isinstance(model, Quantized) else None
+    if quantized is not None:
+        options.without_quantization()
+        samples = Given(quantized.samples, what="the samples that the model was quantized with")
     board, architecture = options.found_board(), options.architecture()
     check_target(Path(output))
-    with model_file(model, example_inputs) as file:
+    with model_file(model.model if isinstance(model, Quantized) else model, example_inputs) as file:
         calibration, test = _data(options, file.input_names)
         request = Request(
             model=file,
             board=board,
             output=Path(output),
-            calibration=calibration,
-            config=options.quantization,
+            calibration=calibration if quantized is None else samples,
+            config=options.quantization if quantized is None else quantized.config,
             dims=options.dims,
             architecture=architecture,
             clock_mhz=board.clock_mhz if options.clock_mhz is None else options.clock_mhz,
@@ -45,6 +50,7 @@ def compile_model(
             sizes=options.sizes,
             share=options.resources,
             bits=options.bit_request(),
+            quantized=quantized,
         )
         return run(request, progress or _silent)
 

@@ -182,6 +182,15 @@ class CompileOptions(_Shared):
         self.bit_request()
         return self
 
+    def without_quantization(self) -> None:
+        """InputError where something is asked for that a quantized model has already."""
+        given = [name for name in ("calibration", "labels", "bits") if getattr(self, name) is not None]
+        given += ["dims"] if self.dims else []
+        if "quantization" in self.model_fields_set and self.quantization != CompileOptions(seed=self.seed).quantization:
+            given.append("config")
+        if given:
+            raise InputError(f"the model is quantized already, so that {', '.join(given)} can change nothing: leave that out")
+
     def bit_request(self) -> BitRequest | None:
         """How bits are to be chosen, None if they are as configured."""
         return bit_request(self.bits, self.budget)

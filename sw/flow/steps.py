@@ -73,6 +73,7 @@ class Request:
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
     share: float = SHARE  # of every resource of the board, that the accelerator may take
     bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
+    quantized: Quantized | None = None  # what ``edgeflow.quantize`` made of the model
 
 
 @dataclass
@@ -157,7 +158,10 @@ def import_step(state: State) -> None:
     given = request.calibration or request.test
     shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
     data = "the data" if given is None else given.what
-    state.float_model = import_model(request.model.path, dims=request.dims, shapes=shapes, data=data)
+    if request.quantized is not None:
+        state.float_model = request.quantized.model
+    else:
+        state.float_model = import_model(request.model.path, dims=request.dims, shapes=shapes, data=data)
     (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
 
 
@@ -165,6 +169,10 @@ def calibrate_step(state: State) -> None:
     """Check the data, or draw seeded random data if there is none, and hold a part of it out."""
     request = state.request
     state.samples = choose_samples(state.float_model, request.calibration, request.test, request.seed)
+    if request.quantized is not None and state.samples.unseen is None:
+        state.samples = replace(state.samples, reason="the model was quantized beforehand; give test data (--test)")
+    if request.quantized is not None:
+        state.samples = replace(state.samples, guesses=())  # those of the samples that set numbers are in its own warnings
     write_npz(state.folder / "golden.npz", state.golden())
 
 
@@ -193,8 +201,9 @@ def bits_step(state: State) -> None:
 
 
 def quantize_step(state: State) -> None:
-    """Choose ranges and build the integer graph."""
-    state.quantized = quantize(state.float_model, state.data, state.config, state.progress)
+    """Choose ranges and build the integer graph, unless that was done beforehand."""
+    given = state.request.quantized
+    state.quantized = given or quantize(state.float_model, state.data, state.config, state.progress)
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
@@ -250,6 +259,8 @@ def compare_step(state: State) -> None:
     build = BuildFigures(
         latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
     )
+    if request.quantized is not None:  # the few samples that it keeps would make a poorer 8-bit build than it was made of
+        return
     plain, document = None, None
     if state.choice is not None:
         chosen, state.choice = state.choice, as_built(state.choice, predicted.latency_ms)

@@ -15,6 +15,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import key_masks, keyless_samples
+from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs, model_data
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
@@ -60,14 +61,14 @@ class Verification:
         return self.differing == 0 and all(t.words for t in self.tensors)
 
 
-def checked(build: Build, inputs: Mapping[str, Array], what: str = "input data") -> dict[str, Array]:
-    """Inputs as the build's model wants them; CalibrationError otherwise."""
-    return model_data(ir.load(build.float_model), inputs, described(inputs, what))
+def checked(model: ir.Model, inputs: Mapping[str, Array], what: str = "input data") -> dict[str, Array]:
+    """Inputs as a canonical model wants them; CalibrationError otherwise."""
+    return model_data(model, inputs, described(inputs, what))
 
 
-def keyless(build: Build, inputs: Mapping[str, Array]) -> NDArray[np.bool_]:
+def keyless(model: ir.Model, inputs: Mapping[str, Array]) -> NDArray[np.bool_]:
     """Which samples of checked inputs leave no key that takes part, ``(samples,)``."""
-    return keyless_samples(key_masks(FloatGraph(ir.load(build.float_model))), inputs)
+    return keyless_samples(key_masks(FloatGraph(model)), inputs)
 
 
 def warnings_of(empty: NDArray[np.bool_], what: str) -> tuple[str, ...]:
@@ -88,8 +89,8 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
         reference = reference_of(build)
     except InputError as error:  # words are compared all the same
         reference = Reference("canonical", str(error), model)
-    arrays = {name: value[:samples] for name, value in checked(build, build.golden() if inputs is None else inputs).items()}
-    empty = keyless(build, arrays)
+    arrays = {name: value[:samples] for name, value in checked(model, build.golden() if inputs is None else inputs).items()}
+    empty = keyless(model, arrays)
     words = encode_inputs(build.graph, arrays)
     if progress is not None:
         progress("compiling the C simulation", 0, 1)
@@ -111,17 +112,24 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     )
 
 
-def simulate(build: Build, inputs: Mapping[str, Array], engine: str, exact: bool, progress: Progress | None) -> dict[str, Array]:
+def simulate(
+    build: Build | Quantized, inputs: Mapping[str, Array], engine: str, exact: bool, progress: Progress | None
+) -> dict[str, Array]:
     """The outputs as real values ``(samples, *shape)``: of the network by NumPy or C simulation, or of the reference.
 
-    Warns of samples on which they are not the same function."""
-    arrays = checked(build, inputs)
-    for line in warnings_of(keyless(build, arrays), described(inputs, "input data")):
+    Warns of samples on which they are not the same function. InputError for the C simulation of a quantized model, which has no
+    C++."""
+    model = build.model if isinstance(build, Quantized) else ir.load(build.float_model)
+    arrays = checked(model, inputs)
+    for line in warnings_of(keyless(model, arrays), described(inputs, "input data")):
         warnings.warn(line, stacklevel=3)
     if engine == "float":
-        return reference_of(build).outputs(arrays, progress)
+        reference = Reference("canonical", None, model) if isinstance(build, Quantized) else reference_of(build)
+        return reference.outputs(arrays, progress)
     words = encode_inputs(build.graph, arrays)
     if engine == "numpy":
         return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))
+    if isinstance(build, Quantized):
+        raise InputError("the C simulation runs the C++ of a build: compile the quantized model, and simulate that")
     results = csim.run_samples(build.program, csim.build(build.folder / "hls", exact=exact), words, progress)
     return dict(decode_outputs(build.graph, results))

@@ -333,3 +333,88 @@ def test_without_an_exporter_the_message_says_so(missing: str, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(edgeflow.ToolchainError, match="pip install torch onnxscript"):
         export_module(module, x, tmp_path / "m.onnx")
+
+
+# Quantized models
+
+
+@pytest.fixture(scope="module")
+def quantized(tiny: Tiny) -> edgeflow.Quantized:
+    """The tiny transformer, quantized from Python, with the same numbers as in the good build."""
+    return edgeflow.quantize(edgeflow.load(tiny.model), tiny.calibration)
+
+
+def test_a_quantized_model_is_compiled_as_it_is(
+    quantized: edgeflow.Quantized, tiny: Tiny, tiny_build: Path, overlay: Path, tmp_path: Path
+) -> None:
+    x = tokens(tiny)
+    build = edgeflow.compile(quantized, overlay=overlay, output=tmp_path / "b", test=x + np.float32(0.1))
+    assert program(build) == program(edgeflow.open_build(tiny_build))
+    assert build.report["accuracy"]["data"] == "test"
+    assert build.manifest["golden_origin"] == "test"
+    assert np.array_equal(edgeflow.simulate(quantized, x)["logits"], edgeflow.simulate(build, x)["logits"])
+    assert edgeflow.verify(build).passed
+    without = edgeflow.compile(quantized, overlay=overlay, output=tmp_path / "b")
+    assert without.report["accuracy"]["meaningful"] is False
+    assert without.manifest["golden_samples"] == 8
+
+
+def test_what_is_asked_of_a_build_is_asked_of_a_quantized_model(
+    quantized: edgeflow.Quantized, tiny: Tiny, tiny_build: Path, tmp_path: Path
+) -> None:
+    x, build = tokens(tiny), edgeflow.open_build(tiny_build)
+    assert (
+        np.abs(
+            edgeflow.simulate(quantized, x, engine="float")["logits"] - edgeflow.simulate(build, x, engine="float")["logits"]
+        ).max()
+        < 1e-5
+    )
+    assert edgeflow.cycles(quantized, board="kv260").cycles == edgeflow.cycles(build).cycles
+    assert edgeflow.cycles(quantized, board="kv260", clock_mhz=100).latency_ms > edgeflow.cycles(build).latency_ms
+    found = edgeflow.verify(quantized, x, samples=2, board="kv260")
+    assert found.passed
+    assert (found.samples, found.origin) == (2, "given")
+    for form in ("qdq", "qonnx"):
+        made = [edgeflow.export(subject, tmp_path / f"{i}.onnx", format=form) for i, subject in enumerate((quantized, build))]  # type: ignore[arg-type]
+        assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_what_a_quantized_model_has_not_is_said_in_one_line(
+    quantized: edgeflow.Quantized, tiny: Tiny, tiny_build: Path, tmp_path: Path
+) -> None:
+    x = tokens(tiny)
+    for call, part in (
+        (lambda: edgeflow.cycles(quantized), "add board="),
+        (lambda: edgeflow.verify(quantized), "add board="),
+        (lambda: edgeflow.cycles(tiny_build, board="kv260"), "leave it out"),
+        (lambda: edgeflow.verify(tiny_build, board="kv260"), "leave it out"),
+        (lambda: edgeflow.simulate(quantized, x, engine="csim"), "compile the quantized model"),
+        (lambda: edgeflow.simulate(7, x), "a int is no build"),  # type: ignore[arg-type]
+        (lambda: edgeflow.compile(quantized, calibration=x, output=tmp_path / "b"), "quantized already, so that calibration"),
+        (lambda: edgeflow.compile(quantized, config=edgeflow.quantization(weight_bits=4), output=tmp_path / "b"), "so that config"),
+        (lambda: edgeflow.compile(quantized, bits="fit", budget="size=0.5x", output=tmp_path / "b"), "so that bits"),
+    ):
+        with pytest.raises(edgeflow.InputError, match=part) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+# Notebooks
+
+
+def test_a_build_shows_itself_in_a_notebook(tiny_build: Path, tmp_path: Path) -> None:
+    build = edgeflow.open_build(tiny_build)
+    card = build._repr_html_()
+    for part in ("tiny.onnx", "kv260", f"{build.report['latency_ms']:.3f} ms", "dsp", "not measured", "report.html"):
+        assert part in card
+    from edgeflow.sw.files.card import card as draw
+
+    odd = {**build.report, "model": "<script>alert(1)</script>.onnx"}
+    assert "<script>" not in draw(tmp_path / "<b>", odd)
+    assert "&lt;script&gt;" in draw(tmp_path / "<b>", odd)
+    measured = {
+        "meaningful": True, "outputs": [{"name": "y<0>", "sqnr_db": 41.25}], "samples": 1000, "top1_agreement": 0.5,
+        "top1_accuracy": 0.25, "float_top1_accuracy": 0.75,
+    }  # fmt: skip
+    text = draw(tmp_path, {**build.report, "accuracy": measured})
+    assert "y&lt;0&gt; 41.2 dB, top-1 agreement 50.00%, top-1 25.00% (float 75.00%) on 1,000 samples" in text

@@ -64,3 +64,16 @@ def test_the_readme_shows_the_same_lines() -> None:
 
 def test_the_example_is_small() -> None:
     assert (EXAMPLE / "model.onnx").stat().st_size < 3_000_000
+
+
+def test_the_notebook_compiles_a_torch_module_in_ten_lines(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = ROOT / "examples" / "notebook.py"
+    lines = [line for line in script.read_text().splitlines() if line and not line.startswith('"""')]
+    assert len(lines) <= 10
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = re.fullmatch(r"True [\d.e-]+\nlargest error: ([\d.]+)\n", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) < 0.1
