@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgeflow.hw.arrays import Array
 from edgeflow.sw.importer.fold import influence
+from edgeflow.sw.importer.onnx_operators import stored_tensor, traits
 
 _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
@@ -35,9 +36,9 @@ class Constants:
         """The element type of a constant as the file stores it."""
         if value.const_value is not None:
             return value.const_value.dtype
-        node = value.producer()
-        if node is not None and node.op_type == "Constant" and "value" in node.attributes:
-            return node.attributes["value"].as_tensor().dtype
+        stored = stored_tensor(value.producer())
+        if stored is not None:
+            return stored.dtype
         array = self.array(value)
         return None if array is None else ir.DataType.from_numpy(array.dtype)
 
@@ -45,9 +46,10 @@ class Constants:
         node = value.producer()
         if node is None or self._reach.get(value) or node.domain != "":
             return None
-        if node.op_type == "Constant":
-            if "value" in node.attributes:
-                return _widened(node.attributes["value"].as_tensor().numpy())
+        stored = stored_tensor(node)
+        if stored is not None:
+            return _widened(stored.numpy())
+        if traits(node).stores:
             for attribute, dtype in _PLAIN.items():
                 if attribute in node.attributes:
                     return np.asarray(node.attributes[attribute].value, dtype)

@@ -16,15 +16,12 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import Shapes
+from edgeflow.sw.importer.onnx_operators import traits
 from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.base import initializer
 
 Dependence = Mapping[ir.Value, frozenset[str]]
 
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
-_DATA_SHAPED = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}
-_SHAPE_OPERAND = {"Reshape", "Expand", "Slice", "Range", "ConstantOfShape", "Tile", "Pad", "Resize", "OneHot", "TopK"}
-_TAKES = {"Gather", "GatherElements", "GatherND"}
 SAMPLE_SEED = 20240601
 
 
@@ -45,14 +42,12 @@ def influence(graph: ir.Graph) -> Influence:
         operands = [entry for entry in node.inputs if entry is not None]
         reached = none.union(*(value.get(entry, none) for entry in operands), *_captured(node, value))
         sized = none.union(*(shape.get(entry, none) for entry in operands))
-        if node.op_type in _DATA_SHAPED:
-            sized |= reached
-        elif node.op_type in _SHAPE_OPERAND:
-            first = 0 if node.op_type in ("Range", "ConstantOfShape") else 1
-            sized = sized.union(*(value.get(entry, none) for entry in operands[first:]))
-        if node.op_type in ("Shape", "Size"):
+        operator = traits(node)
+        if operator.sized_from is not None:
+            sized = sized.union(*(value.get(entry, none) for entry in operands[operator.sized_from :]))
+        if operator.reads_shape:
             reached = sized
-        if node.op_type in _RANDOM:
+        if operator.random:
             reached |= {"random numbers"}
         for output in node.outputs:
             value[output], shape[output] = reached, sized
@@ -100,14 +95,14 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
         flow = [node for node in graph if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())]
         if not flow:
             return
-        stuck = [node for node in flow if node.op_type != "If" or (node.inputs[0] is not None and reach.get(node.inputs[0]))]
+        stuck = [node for node in flow if not traits(node).branches or (node.inputs[0] is not None and reach.get(node.inputs[0]))]
         if stuck:
             listed = "; ".join(f"{node.name} ({node.op_type}: control flow that depends on the input)" for node in stuck)
             raise UnsupportedError(f"{len(stuck)} unsupported node(s): {listed}; export the model without them")
         node = flow[0]
         condition = node.inputs[0]
         if condition is None:
-            raise ModelError(f"node {node.name!r}: If without a condition; export the model again")
+            raise ModelError(f"node {node.name!r}: {node.op_type} without a condition; export the model again")
         if condition.const_value is not None:
             taken = bool(condition.const_value.numpy().reshape(()))
         else:
@@ -182,7 +177,7 @@ def fill_uniform(model: ir.Model) -> bool:
     """
     graph, found = model.graph, False
     for node in list(graph):
-        data = node.inputs[0] if node.op_type in _TAKES and node.domain == "" else None
+        data = node.inputs[0] if traits(node).picks else None
         array = None if data is None or data.const_value is None else data.const_value.numpy()
         if array is None or array.size == 0 or np.any(array != array.flat[0]) or node.outputs[0].is_graph_output():
             continue

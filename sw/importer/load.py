@@ -17,6 +17,7 @@ from onnx_ir.passes.common import InlinePass
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.session import first_line
 from edgeflow.quant.formats.exact_constants import EXACT
+from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stored_tensors
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
@@ -134,19 +135,11 @@ def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
 
     Before an attribute said so, BatchNormalization in training mode was the one with more outputs than one. Of a Dropout of these
     operator sets nothing tells: it copies its input, as it does in every runtime."""
-    constants = {
-        name: attribute.t
-        for node in nodes(proto) if node.op_type == "Constant"
-        for name in node.output
-        for attribute in node.attribute if attribute.HasField("t")
-    }  # fmt: skip
-    constants |= {tensor.name: tensor for graph in graphs(proto.graph) for tensor in graph.initializer}
-    training, counts = [], default_opset(file, proto) < TRAINING_MODE
-    for node in nodes(proto):
-        mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0) or (counts and sum(map(bool, node.output)) > 1)
-        flag = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
-        if (node.op_type == "BatchNormalization" and mode) or (flag is not None and np.any(onnx.numpy_helper.to_array(flag))):
-            training.append(f"{node.name or node.output[0]} ({node.op_type})")
+    constants = stored_tensors(nodes(proto), (tensor for graph in graphs(proto.graph) for tensor in graph.initializer))
+    by_outputs = default_opset(file, proto) < TRAINING_MODE
+    training = [
+        f"{node.name or node.output[0]} ({node.op_type})" for node in nodes(proto) if in_training(node, constants, by_outputs)
+    ]
     if training:
         listed = "; ".join(training[:3]) + (f"; and {len(training) - 3} more" if len(training) > 3 else "")
         raise UnsupportedError(f"{file}: exported in training mode: {listed}; call model.eval() and export again")
@@ -211,8 +204,9 @@ def check_external(file: Path, tensor: onnx.TensorProto) -> None:
 def _check_weights(file: Path, model: ir.Model) -> None:
     tensors = [(name, value.const_value) for name, value in model.graph.initializers.items()]
     for node in model.graph.all_nodes():
-        if node.op_type == "Constant" and "value" in node.attributes:
-            tensors.append((node.outputs[0].name or "", node.attributes["value"].as_tensor()))
+        stored = stored_tensor(node)
+        if stored is not None:
+            tensors.append((node.outputs[0].name or "", stored))
     for name, tensor in tensors:
         if tensor is None or not tensor.dtype.is_floating_point():
             continue

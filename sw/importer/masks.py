@@ -22,6 +22,7 @@ from edgeflow.hw.errors import ModelError
 from edgeflow.quant.canonical.masks import EXACT, MASK, MaskValues, attends_bounds
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import influence, sample_inputs
+from edgeflow.sw.importer.onnx_operators import traits
 from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.attention import MASKED
 from edgeflow.sw.rewrite.base import DOMAIN, constant, initializer, shape_of
@@ -320,12 +321,12 @@ def _kind(value: ir.Value, elements: Mapping[float, Any]) -> str | None:
         return None
     uses = list(value.uses())
     if isinstance(some, np.bool_):
-        fills = [(constant(node.inputs[1]), constant(node.inputs[2])) for node, at in uses if node.op_type == "Where" and at == 0]
+        fills = [(constant(node.inputs[1]), constant(node.inputs[2])) for node, at in uses if traits(node).chooses and at == 0]
         dropped = fills and all(chosen is not None and np.all(chosen <= MASKED) for chosen, _ in fills)
         return "drop" if dropped else "keep"
     some_values = list(elements.values())
     additive = isinstance(some, np.floating) and 0 in some_values and any(number <= MASKED for number in some_values)
-    multiplied = any(node.op_type in ("Mul", "Div", "ReduceSum", "MatMul") for node, _ in uses)
+    multiplied = any(traits(node).multiplies for node, _ in uses)
     return "additive" if additive and not (multiplied and 1 in some_values) else "factor"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeflow.quant.formats.exact_constants import exact_constant, give_exact
 from edgeflow.quant.formats.plan import UNARY
 from edgeflow.quant.formats.prequantized import INDEX, MADE, give_format, given_format, words
-from edgeflow.sw.rewrite.base import initializer
+from edgeflow.sw.rewrite.base import DOMAIN, initializer, plus_number, produced_by
 
 OFFSET = "edgeflow.offset"
 """Metadata key, while formats are given: the offset of the format in which a node makes its value, as EdgeFlow exported it."""
@@ -28,27 +28,24 @@ def fold_offsets(model: ir.Model) -> list[str]:
     warnings = []
     for node in list(model.graph):
         noted = float(node.metadata_props.pop(OFFSET, "0"))
-        if node.op_type == "Add":
-            warnings += _fold(model, node, noted)
+        warnings += _fold(model, node, noted)
     return warnings
 
 
 def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
-    x, number = add.inputs
-    if x is not None and x.const_value is not None:
-        x, number = number, x
-    if x is None or number is None or number.const_value is None or number.const_value.size != 1:
+    total = plus_number(add.outputs[0])
+    if total is None:
         return []
+    x, number = total
     function, made, layers = x.producer(), given_format(add, MADE), _layers(add.outputs[0])
     if function is None or function.op_type not in UNARY or not _alone(x) or made is None or not layers:
         return []
-    before = function.inputs[0]
-    maker = None if before is None else before.producer()
-    if before is None or maker is None or maker.op_type != "Linear" or not _alone(before):
+    before = produced_by(function.inputs[0], "Linear", domain=DOMAIN)
+    if before is None or not _alone(before.outputs[0]):
         return []  # a table of its own has one format for all channels
     if any(given_format(layer, 0) != made for layer in layers):
         return []
-    warnings, rounded = [], -float(number.const_value.numpy().reshape(()))
+    warnings, rounded = [], -number
     offset = noted if np.float32(noted) == np.float32(rounded) else rounded
     if noted and offset != noted:
         warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; what it is now counts")
@@ -73,15 +70,14 @@ def _layers(value: ir.Value) -> list[ir.Node] | None:
     if value.is_graph_output():
         return None
     for node, index in value.uses():
-        if node.op_type == "Linear" and index == 0:
+        output = node.outputs[0]
+        if produced_by(output, "Linear", domain=DOMAIN) and index == 0:
             found.append(node)
-        elif node.op_type == "SelectTokens":
-            behind = _layers(node.outputs[0])
-            if behind is None:
-                return None
-            found += behind
-        else:
+            continue
+        behind = _layers(output) if produced_by(output, "SelectTokens", domain=DOMAIN) else None
+        if behind is None:
             return None
+        found += behind
     return found
 
 

@@ -20,9 +20,9 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.session import first_line, open_session
 from edgeflow.sw.importer.load import check_external, forget_impossible_sizes, graphs, nodes, parse, tensors
+from edgeflow.sw.importer.onnx_operators import Quantizes, stored_tensors, traits
 from edgeflow.sw.importer.opset import raised
 from edgeflow.sw.importer.precision import single_precision
-from edgeflow.sw.importer.quantizers import LINEAR_DOMAINS, QONNX
 from edgeflow.sw.importer.runtime import names_read, run
 
 
@@ -76,7 +76,7 @@ def read_original(path: str | os.PathLike[str]) -> Original:
     proto = whole(path)
     forget_impossible_sizes(proto)
     widened = single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
-    quantized = any(_is_quantizer(node) for node in nodes(proto))
+    quantized = any(_quantizes(node) is not None for node in nodes(proto))
     if quantized and proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     if quantized:  # what stands for a quantizer needs operators of today
@@ -138,16 +138,13 @@ class OriginalSession:
 # Quantizers
 
 
+def _quantizes(node: onnx.NodeProto) -> Quantizes | None:
+    return traits(node).quantizes
+
+
 def _is_quant(node: onnx.NodeProto) -> bool:
-    return node.domain in QONNX and node.op_type in ("Quant", "BipolarQuant", "Trunc")
-
-
-def _is_linear(node: onnx.NodeProto, op_type: str) -> bool:
-    return node.op_type == op_type and node.domain in LINEAR_DOMAINS
-
-
-def _is_quantizer(node: onnx.NodeProto) -> bool:
-    return _is_quant(node) or _is_linear(node, "QuantizeLinear") or _is_linear(node, "DequantizeLinear")
+    """Whether a node is a quantizer of QONNX."""
+    return _quantizes(node) not in (None, Quantizes.TO_INTEGERS, Quantizes.TO_REAL)
 
 
 def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
@@ -156,7 +153,9 @@ def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
     result.CopyFrom(proto)
     graph = result.graph
     del graph.node[:], graph.value_info[:]
-    constants = _constants(proto.graph)
+    constants = {
+        name: numpy_helper.to_array(tensor) for name, tensor in stored_tensors(proto.graph.node, proto.graph.initializer).items()
+    }
     moving = {entry.name for entry in proto.graph.input if entry.name not in constants}
     integers: set[str] = set()  # values between QuantizeLinear and DequantizeLinear that are real now
     for node in proto.graph.node:
@@ -165,9 +164,9 @@ def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
         if moves:
             moving.update(node.output)
         number = source in constants and constants[source].size == 1 and constants[source].dtype.kind == "f"
-        starts = (moves or number) and not activations and (_is_quant(node) or _is_linear(node, "QuantizeLinear"))
-        ends = source in integers and _is_linear(node, "DequantizeLinear")
-        if starts or ends or (source in integers and node.op_type == "Clip"):
+        starts = (moves or number) and not activations and (_is_quant(node) or _quantizes(node) is Quantizes.TO_INTEGERS)
+        ends = source in integers and _quantizes(node) is Quantizes.TO_REAL
+        if starts or ends or (source in integers and traits(node).clips):
             graph.node.append(helper.make_node("Identity", [source], list(node.output), name=node.name))
         elif _is_quant(node):
             graph.node.extend(_in_standard_operators(node, constants))
@@ -178,25 +177,17 @@ def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
     return result
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, Array]:
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-    return {name: numpy_helper.to_array(tensor) for name, tensor in found.items()}
-
-
 def _in_standard_operators(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Iterator[onnx.NodeProto]:
     """``(clip(round(x / scale + zero point)) - zero point) * scale`` of a Quant, ``sign(x) * scale`` of a BipolarQuant."""
     made = _Nodes(node.output[0])
     x, scale = node.input[0], node.input[1]
-    if node.op_type == "BipolarQuant":
+    if _quantizes(node) is Quantizes.BIPOLAR:
         positive = made("GreaterOrEqual", x, made.number(0.0))
         made.last("Mul", made("Where", positive, made.number(1.0), made.number(-1.0)), scale)
         yield from made.nodes
         return
     bits = constants.get(node.input[3]) if len(node.input) > 3 else None
-    if node.op_type == "Trunc" or bits is None or bits.size != 1:
+    if _quantizes(node) is Quantizes.TRUNCATES or bits is None or bits.size != 1:
         raise UnsupportedError(f"{node.name} ({node.op_type}): it has no form in standard operators")
     options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     signed, narrow = bool(options.get("signed", 1)), bool(options.get("narrow", 0))

@@ -11,11 +11,9 @@ import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.graph import QType
+from edgeflow.sw.importer.onnx_operators import traits
+from edgeflow.sw.rewrite.base import operands, produced_by
 
-MOVES = frozenset(
-    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Expand", "Tile", "Split", "Identity", "Dropout",
-     "DepthToSpace", "SpaceToDepth")
-)  # fmt: skip
 MARK = "edgeflow.quantizer"
 
 
@@ -81,7 +79,9 @@ class Quantizers:
 
 
 def is_move(node: ir.Node) -> bool:
-    return node.domain == "" and (node.op_type in MOVES or node.op_type == "Clip")
+    """Whether a node moves or limits integers as it would the real values."""
+    operator = traits(node)
+    return operator.moves or operator.clips
 
 
 def behind(value: ir.Value) -> list[ir.Node]:
@@ -114,9 +114,9 @@ def _passed(value: ir.Value) -> tuple[ir.Value, list[int]]:
     marks: list[int] = []
     while True:
         node = value.producer()
-        if node is None or node.domain != "" or node.op_type not in MOVES or node.inputs[0] is None:
+        if node is None or not traits(node).moves or node.inputs[0] is None:
             return value, marks
-        if node.op_type == "Gather" and is_constant(node.inputs[0]):  # rows of a table are no data that is moved
+        if traits(node).picks and is_constant(node.inputs[0]):  # rows of a table are no data that is moved
             return value, marks
         if MARK in node.metadata_props:
             marks.append(int(node.metadata_props[MARK]))
@@ -129,7 +129,7 @@ def find_readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Readin
     twice: dict[str, None] = {}
     read_at: list[tuple[str, str, int, ir.Value]] = []
     for node in graph:
-        moves = node.domain == "" and node.op_type in MOVES
+        moves = traits(node).moves
         for index, value in enumerate(node.inputs):
             if value is not None and not (moves and index == 0):
                 read_at.append((str(node.name), node.op_type, index, value))
@@ -167,9 +167,9 @@ def _grid(qtype: QType) -> tuple[object, ...]:
 def constant_readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
     """Who reads a constant, behind data movement and products with other constants, such as scales that are taken off again."""
     for reader, index in value.uses():
-        moved = index == 0 and reader.op_type in MOVES and reader.op_type != "Gather"
-        product = reader.op_type == "Mul" and all(operand is not None and is_constant(operand) for operand in reader.inputs)
-        if reader.domain == "" and (moved or product):
+        operator, both = traits(reader), operands(produced_by(reader.outputs[0], "Mul"))
+        moved = index == 0 and operator.moves and not operator.picks
+        if moved or (both is not None and all(map(is_constant, both))):
             for output in reader.outputs:
                 yield from constant_readers(output)
         else:

@@ -30,9 +30,9 @@ from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType, Rounding
 from edgeflow.sw.importer.constant_values import Constants
 from edgeflow.sw.importer.export_metadata import Notes
+from edgeflow.sw.importer.onnx_operators import Quantizes, traits
 from edgeflow.sw.importer.quantizer_readers import (
     MARK,
-    MOVES,
     Quantizer,
     Quantizers,
     Weights,
@@ -41,10 +41,8 @@ from edgeflow.sw.importer.quantizer_readers import (
     ends,
     find_readings,
 )
+from edgeflow.sw.rewrite.base import operand
 
-QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
-"""Operator domains of QONNX, under the names that exporters have used."""
-LINEAR_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _ENDLESS = 1 << 62
 _BITS_16, _UBITS_16 = (-(1 << 15), (1 << 15) - 1), (0, (1 << 16) - 1)
 _CLIP_TOLERANCE = 0.02  # of a step: what float32 may move a limit of 16 bits
@@ -102,33 +100,28 @@ def take_out(model: ir.Model) -> Quantizers | None:
         A quantizer whose scale is not a positive constant, or whose two halves contradict each other.
     """
     graph = model.graph
-    if not any(_is_quantizer(node) for node in graph):
+    if not any(is_known(node) for node in graph):
         return None
     work = _Removal(graph)
     for node in list(graph):
-        if node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX:
-            work.qonnx(node)
-        elif _is_linear(node, "DequantizeLinear"):
-            work.dequantize(node)
+        match traits(node).quantizes:
+            case Quantizes.TO_REAL:
+                work.dequantize(node)
+            case Quantizes.BOTH:
+                work.quantize(node)
+            case Quantizes.BIPOLAR:
+                work.binarize(node)
+            case Quantizes.TRUNCATES:
+                work.truncate(node)
     work.finish_integers()
     readings, warnings = find_readings(graph, work.found)
     weights = tuple(entry for constant in work.constants for entry in _weights(constant))
     return Quantizers(readings, weights, (*work.warnings, *warnings), tuple(work.exact))
 
 
-def _is_linear(node: ir.Node, op_type: str) -> bool:
-    return node.op_type == op_type and node.domain in LINEAR_DOMAINS
-
-
-def _is_quantizer(node: ir.Node) -> bool:
-    return (node.op_type in ("Quant", "BipolarQuant", "Trunc") and node.domain in QONNX) or any(
-        _is_linear(node, op_type) for op_type in ("QuantizeLinear", "DequantizeLinear")
-    )
-
-
 def is_known(node: ir.Node) -> bool:
-    """Whether an operator outside ONNX is one of the quantizers that :func:`take_out` removes."""
-    return _is_quantizer(node)
+    """Whether an operator is one of the quantizers that :func:`take_out` removes."""
+    return traits(node).quantizes is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,20 +147,22 @@ class _Removal:
 
     # QONNX
 
-    def qonnx(self, node: ir.Node) -> None:
-        """Take out a Quant or BipolarQuant."""
-        if node.op_type == "Trunc":
-            raise UnsupportedError(f"{node.name} (Trunc): cutting bits off is not supported; export the model without it")
-        source = node.inputs[0]
-        assert source is not None
-        array = self.known.array(source)
-        scale = self._scale(node, 1)
-        if node.op_type == "BipolarQuant":
-            if array is None:
-                raise UnsupportedError(f"{node.name} (BipolarQuant): activations of one bit are not supported; use two or more")
-            grid = _Grid(scale.reshape(-1), np.zeros(1), -1, 1, "ROUND", self._axis(node, scale, array.ndim))
-            self._constant(node, np.where(array >= 0, 1, -1).astype(np.int64), grid, None)
-            return
+    def truncate(self, node: ir.Node) -> None:
+        """Refuse a Trunc."""
+        raise UnsupportedError(f"{node.name} ({node.op_type}): cutting bits off is not supported; export the model without it")
+
+    def binarize(self, node: ir.Node) -> None:
+        """Take out a BipolarQuant."""
+        array, scale = self.known.array(operand(node, 0)), self._scale(node, 1)
+        if array is None:
+            raise UnsupportedError(f"{node.name} ({node.op_type}): activations of one bit are not supported; use two or more")
+        grid = _Grid(scale.reshape(-1), np.zeros(1), -1, 1, "ROUND", self._axis(node, scale, array.ndim))
+        self._constant(node, np.where(array >= 0, 1, -1).astype(np.int64), grid, None)
+
+    def quantize(self, node: ir.Node) -> None:
+        """Take out a Quant."""
+        source = operand(node, 0)
+        array, scale = self.known.array(source), self._scale(node, 1)
         signed, narrow = node.attributes.get_int("signed", 1), node.attributes.get_int("narrow", 0)
         rounding = node.attributes.get_string("rounding_mode", "ROUND").upper()
         bits = self._number(node, 3, "bit width")
@@ -222,7 +217,7 @@ class _Removal:
         That is how formats of 9 to 15 bits are written, as onnxruntime clips no integers of 16 bits."""
         source = top.inputs[0]
         clip = None if source is None else source.producer()
-        if (low, high) not in (_BITS_16, _UBITS_16) or clip is None or clip.op_type != "Clip" or clip.domain != "":
+        if (low, high) not in (_BITS_16, _UBITS_16) or clip is None or not traits(clip).clips:
             return low, high
         limits = [None if _missing(clip, i) else self.known.array(clip.inputs[i]) for i in (1, 2)]  # type: ignore[arg-type]
         if limits[0] is None or limits[1] is None or zero.size > 1 or clip.inputs[0] is None:
@@ -267,13 +262,13 @@ class _Removal:
                     f"{node.name} (DequantizeLinear): input {value.name!r} of the model holds integers; export it with real inputs"
                 )
             source = above.inputs[0]
-            if _is_linear(above, "QuantizeLinear"):
+            if traits(above).quantizes is Quantizes.TO_INTEGERS:
                 first, last = self._range(above)
                 return above, max(low, first), min(high, last)
-            if above.op_type == "Clip" and above.domain == "" and source is not None:
+            if traits(above).clips and source is not None:
                 least, most = self._limits(above)
                 low, high, value = max(low, least), min(high, most), source
-            elif above.op_type in MOVES and above.domain == "" and source is not None:
+            elif traits(above).moves and source is not None:
                 value = source
             else:
                 raise UnsupportedError(
@@ -297,16 +292,16 @@ class _Removal:
         low, high, value = -_ENDLESS, _ENDLESS, source
         while True:
             above = value.producer()
-            if above is None or above.op_type == "Constant" or above.inputs[0] is None:
+            if above is None or not above.inputs or above.inputs[0] is None:
                 break
-            if above.op_type == "Clip":
+            if traits(above).clips:
                 least, most = self._limits(above)
                 low, high = max(low, least), min(high, most)
-            elif _is_linear(above, "QuantizeLinear"):
+            elif traits(above).quantizes is Quantizes.TO_INTEGERS:
                 self._refuse_blocks(above)
                 first, last = self._range(above)
                 return max(low, first), min(high, last), self.known.array(above.inputs[0])
-            elif above.op_type not in MOVES:
+            elif not traits(above).moves:
                 break
             value = above.inputs[0]
         kind = self.known.kind(value)
@@ -402,10 +397,10 @@ class _Removal:
     def finish_integers(self) -> None:
         """Between QuantizeLinear and DequantizeLinear real values flow now: QuantizeLinear and the Clips behind it do nothing."""
         for node in list(self.graph):
-            if not _is_linear(node, "QuantizeLinear") or node.inputs[0] is None:
+            if traits(node).quantizes is not Quantizes.TO_INTEGERS or node.inputs[0] is None:
                 continue
             for inner in behind(node.outputs[0]):
-                if inner.op_type == "Clip" and inner.inputs[0] is not None:
+                if traits(inner).clips and inner.inputs[0] is not None:
                     kept = ir.node("Identity", [inner.inputs[0]], name=inner.name)
                     kept.metadata_props.update(inner.metadata_props)
                     _replace(self.graph, inner, kept)

@@ -213,7 +213,8 @@ def plus_number(value: ir.Value | None) -> tuple[ir.Value, float] | None:
 def _number_beside(x: ir.Value, other: ir.Value) -> float | None:
     """The number in ``other`` unless it gives x more axes."""
     array = constant(other)
-    return scalar(other) if array is not None and (array.ndim == 0 or array.ndim <= len(shape_of(x))) else None
+    rank = 0 if x.shape is None else len(x.shape)
+    return scalar(other) if array is not None and array.ndim <= rank else None
 
 
 def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
