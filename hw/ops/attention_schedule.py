@@ -105,6 +105,13 @@ class _Scheduler:
         self.items = [(h, b) for h in range(op.heads) for b in range(self.blocks_of_queries)]
         self.q_slots = ceil_div(op.head_channels, a.pi)
         self.p_slots = ceil_div(min(op.keys, a.max_tokens), a.pi)
+        self.idle = dict.fromkeys(ATTENTION.names, 0) | {
+            "has_mask": int(op.mask is not None),
+            "fraction_bits": op.fraction_bits,
+            "probability_bits": op.probability_bits,
+            "o_bits": op.o_bits,
+            "o_signed": int(op.o_signed),
+        }
 
     def resident(self) -> Iterator[Pass]:
         """All keys fit: the four-stage schedule of the module's table."""
@@ -130,7 +137,7 @@ class _Scheduler:
             if 0 <= i - 3 < count:
                 second |= self.store(i - 3)
             for fields in (first, second):
-                if fields != self.base():
+                if fields != self.idle:
                     yield fields
 
     def blocks(self) -> Iterator[Pass]:
@@ -156,14 +163,8 @@ class _Scheduler:
             yield self.base() | self.store(i)
 
     def base(self) -> Pass:
-        op = self.op
-        return dict.fromkeys(ATTENTION.names, 0) | {
-            "has_mask": int(op.mask is not None),
-            "fraction_bits": op.fraction_bits,
-            "probability_bits": op.probability_bits,
-            "o_bits": op.o_bits,
-            "o_signed": int(op.o_signed),
-        }
+        """A pass that does nothing yet, to be filled in."""
+        return self.idle.copy()
 
     def start(self) -> Pass:
         return self.base() | {"load_words": self.op.table_words}

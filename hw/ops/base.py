@@ -143,7 +143,7 @@ class Instruction:
             wrong = set(self.values) ^ set(self.layout.names)
             raise ValueError(f"instruction {self.layout.name}: missing or unknown fields {sorted(wrong)}")
         for name, value in self.values.items():
-            if value not in ranges[name]:
+            if value and value not in ranges[name]:  # 0 fits every field, and most are 0
                 raise ValueError(f"instruction {self.layout.name}: {name} = {value} does not fit its field")
 
     def encode(self) -> NDArray[np.uint32]:
@@ -398,6 +398,7 @@ def instruction_layouts() -> tuple[InstructionLayout, ...]:
     return tuple(layouts[opcode] for opcode in sorted(layouts))
 
 
+@cache
 def unit(layout: InstructionLayout) -> type[Unit]:
     """The unit whose header, cycles and resources describe an instruction (the first operator registered with it)."""
     return next(cls for cls in (*_REGISTRY.values(), *_UNITS.values()) if cls.instruction is layout)
