@@ -10,11 +10,11 @@ import asyncio
 import concurrent.futures
 import contextlib
 import importlib
-import queue
+import logging
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -27,10 +27,9 @@ Result = TypeVar("Result")
 SCHEMES = ("tcp", "tls")
 CONNECT_SECONDS = 10.0  # until a scheduler must have answered
 WORKER_SECONDS = 15.0  # without any worker before a sweep gives up
-SCATTER_SECONDS = 10.0  # until the shared data must have reached the workers
-POLL_SECONDS = 1.0
-ATTEMPTS = 4  # at a job whose workers die
-BATCHES = 2  # jobs that wait at each worker thread of a cluster
+CHECK_SECONDS = 1.0  # between questions whether workers are there
+POLL_SECONDS = 0.02  # between looks at what has finished
+RETRIES = 2  # of a job that ends with an error; how often a worker may die of one is the scheduler's own limit
 
 
 def run_local(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], processes: int) -> Iterator[Result]:
@@ -59,16 +58,21 @@ def run_local(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Jo
 def run_cluster(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], address: str) -> Iterator[Result]:
     """``work(shared, job)`` for every job on the cluster whose scheduler has this address, in the order in which they finish.
 
-    A job whose worker dies runs on another one. ClusterError if ``distributed`` is not installed, the scheduler does not answer
-    or goes away, no worker is there (any more), workers have another EdgeFlow, or a job kills every worker that it runs on.
+    A job whose worker dies runs on another one, and one that fails is tried again before its error is raised. ClusterError if
+    ``distributed`` is not installed, the scheduler does not answer or goes away, no worker is there (any more), workers have
+    another EdgeFlow, or, once all others are done, if a job kills every worker that it runs on.
     """
     client = _connect(address)
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)  # tracebacks of what is one ClusterError here
     try:
         _check_workers(client, address)
         yield from _results(client, work, shared, jobs, address)
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=2)
+        log.setLevel(level)
 
 
 def _connect(address: str) -> Any:
@@ -95,7 +99,7 @@ def _connect(address: str) -> Any:
 def _check_workers(client: Any, address: str) -> None:
     """Wait for a worker, and see that all have this EdgeFlow."""
     deadline = time.monotonic() + WORKER_SECONDS
-    while not _workers(client):
+    while not _workers(client, address):
         if time.monotonic() > deadline:
             raise ClusterError(f"the scheduler at {address} has no workers: start some (dask worker {address}) and run this again")
         time.sleep(0.2)
@@ -118,64 +122,81 @@ def installed_version() -> str:
 
 
 def _results(client: Any, work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], address: str) -> Iterator[Result]:
-    killed = importlib.import_module("distributed.scheduler").KilledWorker
-    waiting = deque(range(len(jobs)))
-    attempts = [0] * len(jobs)
-    running: dict[Any, int] = {}  # futures that are let go are cancelled
-    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    data: Any = None
-    seen = time.monotonic()  # when a worker was there
-    try:
-        while waiting or running:
-            if data is None and _workers(client):
-                with contextlib.suppress(TimeoutError):  # the workers have just died
-                    data = client.scatter(shared, broadcast=True, hash=False, timeout=SCATTER_SECONDS)
-            room = 0 if data is None else BATCHES * sum(client.nthreads().values()) - len(running)
-            for number in [waiting.popleft() for _ in range(min(room, len(waiting)))]:
-                future = client.submit(work, data, jobs[number], pure=False)
-                running[future] = number
-                attempts[number] += 1
-                future.add_done_callback(finished.put)
-            with contextlib.suppress(queue.Empty):
-                future = finished.get(timeout=POLL_SECONDS)
-                number = running.pop(future)
-                try:
-                    result = future.result()
-                except (asyncio.CancelledError, concurrent.futures.CancelledError):
-                    if client.status != "running":
-                        raise
-                    # The workers that held the shared data have died with it.
-                    data = None
-                    waiting.append(number)
-                    if attempts[number] > ATTEMPTS:
-                        raise _deadly(address) from None
-                else:
-                    yield result
-            if client.status != "running":
-                raise OSError
-            seen = time.monotonic() if _workers(client) else seen
-            if time.monotonic() - seen > WORKER_SECONDS:
-                raise ClusterError(
-                    f"the scheduler at {address} has no workers left: start some (dask worker {address}) and run the same command "
-                    f"again to go on"
-                )
-    except killed as error:
-        raise _deadly(address) from error
-    except (OSError, TimeoutError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+    # The shared data is the result of a task: where the workers that hold it die, the scheduler makes it again.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+        data = client.submit(_itself, shared, pure=False, retries=RETRIES)
+    suspects = yield from _completed(client, work, data, jobs, address)
+    # A job that waited at a worker which another one killed is suspected with it: alone, each shows what it does.
+    deadly = 0
+    for job in suspects:
+        deadly += len((yield from _completed(client, work, data, [job], address)))
+    if deadly:
         raise ClusterError(
-            f"the scheduler at {address} has gone: start it again and run the same command again to go on"
-        ) from error
+            f"{deadly} of {len(jobs)} jobs killed every worker of {address} that they ran on, perhaps for want of memory: give the "
+            f"workers more, and run the same command again to go on"
+        )
 
 
-def _deadly(address: str) -> ClusterError:
-    return ClusterError(
-        f"a job killed every worker of {address} that it ran on, perhaps for want of memory: give workers more, and run the same "
-        f"command again to go on"
-    )
+def _completed(
+    client: Any, work: Callable[[Any, Job], Result], data: Any, jobs: Sequence[Job], address: str
+) -> Generator[Result, None, list[Job]]:
+    """The results of jobs as they are ready; returns the jobs whose workers died as often as the scheduler allows."""
+    distributed = importlib.import_module("distributed")
+    killed = importlib.import_module("distributed.scheduler").KilledWorker
+    running = dict(zip(client.map(work, [data] * len(jobs), jobs, pure=False, retries=RETRIES), jobs, strict=True))
+    completed = distributed.as_completed(running, loop=client.loop, with_results=True, raise_errors=False)
+    suspects: list[Job] = []
+    while not completed.is_empty():
+        _wait(client, completed, address)
+        for future, result in completed.next_batch(block=False):
+            job = running.pop(future)  # a future that is let go leaves the cluster's memory
+            if isinstance(result, asyncio.CancelledError | concurrent.futures.CancelledError):
+                raise _gone(address)
+            if future.status != "error":
+                yield result
+            elif isinstance(result[1], killed):
+                suspects.append(job)
+            else:
+                raise result[1].with_traceback(result[2])
+    return suspects
 
 
-def _workers(client: Any) -> int:
-    return len(client.nthreads()) if client.status == "running" else 0
+def _wait(client: Any, completed: Any, address: str) -> None:
+    """Wait for a result; ClusterError if none can come any more."""
+    seen = checked = time.monotonic()  # when a worker was there, and when that was asked
+    while not completed.has_ready():
+        time.sleep(POLL_SECONDS)
+        now = time.monotonic()
+        if client.status != "running":
+            raise _gone(address)
+        if now - checked < CHECK_SECONDS:
+            continue
+        checked = now
+        if _workers(client, address):
+            seen = now
+        elif now - seen > WORKER_SECONDS:
+            raise ClusterError(
+                f"the scheduler at {address} has no workers left: start some (dask worker {address}) and run the same command "
+                f"again to go on"
+            )
+
+
+def _itself(shared: Any) -> Any:
+    """The task that holds the data of all jobs."""
+    return shared
+
+
+def _gone(address: str) -> ClusterError:
+    return ClusterError(f"the scheduler at {address} has gone: start it again and run the same command again to go on")
+
+
+def _workers(client: Any, address: str) -> int:
+    """How many workers the scheduler has; ClusterError if it does not say."""
+    try:
+        return len(client.nthreads())
+    except (OSError, TimeoutError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+        raise _gone(address) from error
 
 
 def _first_line(error: BaseException) -> str:

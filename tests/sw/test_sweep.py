@@ -1,13 +1,19 @@
-"""Jobs in local processes and on a real Dask cluster of two workers on loopback, and what happens when workers fail."""
+"""Jobs in local processes and on real Dask clusters of processes on loopback, and what happens when these fail."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +24,21 @@ from edgeflow.sw.search.sweep import run_cluster, run_local
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="pip install 'edgeflow[dask]'")
 quiet = pytest.mark.filterwarnings("ignore")  # of other packages, about processes that were killed
+TEST_SECONDS = 120  # after which a cluster that hangs fails its test
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Fail a test that hangs instead of waiting for a cluster that never answers."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"the test took more than {TEST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -87,24 +108,139 @@ def test_jobs_of_a_killed_worker_run_on_another(cluster: Any) -> None:
 
 @needs_dask
 @quiet
-@pytest.mark.parametrize("allowed", [0, 100])
-def test_a_job_that_kills_its_workers_is_named_as_such(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether the scheduler gives the job up, or the data of all jobs is lost with the workers again and again."""
+def test_all_workers_may_die_when_others_take_their_place(cluster: Any) -> None:
+    """The results, and the data that all jobs share, were on the workers that died: both are made again."""
+
+    def work(shared: bytes, job: int) -> tuple[int, int, int]:
+        time.sleep(0.1)
+        return job, len(shared), os.getpid()
+
+    done: list[int] = []
+    pids: set[int] = set()
+    for job, size, pid in run_cluster(work, bytes(1_000_000), list(range(20)), cluster.scheduler_address):
+        assert size == 1_000_000
+        done.append(job)
+        if len(done) < 8:
+            pids.add(pid)
+        elif len(done) == 8:
+            assert len(pids) == 2
+            for one in pids:
+                os.kill(one, signal.SIGKILL)
+    assert sorted(done) == list(range(20))
+
+
+@needs_dask
+@quiet
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_job_that_kills_its_worker_costs_no_other_job(threads: int) -> None:
+    """Also not those that wait or run at the same worker, which die with it again and again."""
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
-    monkeypatch.setattr(sweep, "ATTEMPTS", 1)
-    monkeypatch.setattr(sweep, "SCATTER_SECONDS", 2.0)
 
     def work(_: int, job: int) -> int:
         if job == 3:
+            time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.4 if job in (2, 4) else 0.0)
         return job
 
+    done: list[int] = []
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": allowed}),
-        distributed.LocalCluster(n_workers=1, processes=True, host="127.0.0.1", dashboard_address=None) as made,
-        pytest.raises(ClusterError, match=r"a job killed every worker of tcp://.*run the same command again"),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=threads, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as made,
+        pytest.raises(
+            ClusterError, match=r"^1 of 8 jobs killed every worker of tcp://.*run the same command again to go on$"
+        ) as seen,
     ):
-        list(run_cluster(work, 0, list(range(5)), made.scheduler_address))
+        done.extend(run_cluster(work, 0, list(range(8)), made.scheduler_address))
+    assert sorted(done) == [0, 1, 2, 4, 5, 6, 7]
+    assert "\n" not in str(seen.value)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """A scheduler and its workers, which nothing starts again."""
+
+    address: str
+    scheduler: subprocess.Popen[bytes]
+    workers: tuple[subprocess.Popen[bytes], ...]
+
+
+@contextlib.contextmanager
+def cluster_of_processes(folder: Path, workers: int) -> Iterator[Processes]:
+    """A cluster as users start it: ``dask scheduler`` and ``dask worker``, without nannies."""
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-W", "ignore", "-m", "dask", *arguments, "--no-dashboard"]
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    file = folder / "scheduler.json"
+    with contextlib.ExitStack() as stack:
+
+        def started(*arguments: str) -> subprocess.Popen[bytes]:
+            process = stack.enter_context(start(*arguments))
+            stack.callback(process.kill)
+            return process
+
+        scheduler = started("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        while not file.is_file() or not file.read_text().endswith("}"):
+            assert scheduler.poll() is None
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        serving = [started("worker", address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1") for _ in range(workers)]
+        yield Processes(address, scheduler, tuple(serving))
+
+
+@needs_dask
+@quiet
+@pytest.mark.parametrize(
+    ("victim", "message"),
+    [
+        ("workers", r"^the scheduler at tcp://\S+ has no workers left: start some \(dask worker .*again to go on$"),
+        ("scheduler", r"^the scheduler at tcp://\S+ has gone: start it again and run the same command again to go on$"),
+    ],
+)
+def test_a_cluster_that_is_killed(
+    victim: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before is the caller's, and one line says what to do: the client's tracebacks are not shown."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "WORKER_SECONDS", 30.0)
+    done: list[int] = []
+    with cluster_of_processes(tmp_path, 2) as made:
+
+        def work(shared: int, job: int) -> int:
+            time.sleep(0.1)
+            return shared + job
+
+        def consume() -> None:
+            for result in run_cluster(work, 100, list(range(1000)), made.address):
+                done.append(result)
+                if len(done) == 5:
+                    monkeypatch.setattr(sweep, "WORKER_SECONDS", 2.0)
+                    for process in made.workers if victim == "workers" else [made.scheduler]:
+                        process.kill()
+
+        with pytest.raises(ClusterError, match=message) as seen:
+            consume()
+    assert 5 <= len(done) < 1000
+    assert set(done) < set(range(100, 1100))
+    assert "\n" not in str(seen.value)
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR", "CRITICAL")] == []
+
+
+@needs_dask
+@quiet
+def test_a_job_that_fails_is_tried_again(cluster: Any, tmp_path: Path) -> None:
+    def work(folder: str, job: int) -> int:
+        try:
+            Path(folder, str(job)).touch(exist_ok=False)
+        except FileExistsError:
+            return job
+        raise OSError("no space left on device")
+
+    assert sorted(run_cluster(work, str(tmp_path), [1, 2, 3], cluster.scheduler_address)) == [1, 2, 3]
 
 
 @needs_dask
@@ -116,9 +252,8 @@ def test_an_error_in_a_job_stays_itself(cluster: Any) -> None:
 
 @needs_dask
 @quiet
-def test_a_scheduler_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_goes_away() -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.2)
     made = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
     done: list[int] = []
 
