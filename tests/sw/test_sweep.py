@@ -24,6 +24,7 @@ from edgeflow.sw.search.sweep import run_cluster, run_local
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="pip install 'edgeflow[dask]'")
 quiet = pytest.mark.filterwarnings("ignore")  # of other packages, about processes that were killed
+PATIENT = {"distributed.deploy.lost-worker-timeout": "120s"}  # until a worker that starts slowly is not started again
 TEST_SECONDS = 120  # after which a cluster that hangs fails its test
 
 
@@ -69,11 +70,14 @@ def test_a_killed_process_is_one_message_and_loses_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A scheduler on loopback; tests start workers as processes of their own."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as made:
+    """A scheduler and two workers on loopback; workers that die are started again."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    with (
+        dask.config.set(PATIENT),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as made,
+    ):
         yield made
 
 
@@ -132,9 +136,10 @@ def test_all_workers_may_die_when_others_take_their_place(cluster: Any) -> None:
 @needs_dask
 @quiet
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_job_that_kills_its_worker_costs_no_other_job(threads: int) -> None:
+def test_a_job_that_kills_its_worker_costs_no_other_job(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also not those that wait or run at the same worker, which die with it again and again."""
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "WORKER_SECONDS", 60.0)  # a busy machine starts a worker slowly
 
     def work(_: int, job: int) -> int:
         if job == 3:
@@ -145,7 +150,7 @@ def test_a_job_that_kills_its_worker_costs_no_other_job(threads: int) -> None:
 
     done: list[int] = []
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({**PATIENT, "distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=threads, processes=True, host="127.0.0.1", dashboard_address=None
         ) as made,
