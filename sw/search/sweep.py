@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -63,16 +63,27 @@ def run_cluster(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[
     another EdgeFlow, or, once all others are done, if a job kills every worker that it runs on.
     """
     client = _connect(address)
-    log = logging.getLogger("distributed.client")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)  # tracebacks of what is one ClusterError here
+    with _quiet_client():
+        try:
+            _check_workers(client, address)
+            yield from _results(client, work, shared, jobs, address)
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=2)
+
+
+@contextlib.contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Keep back the tracebacks that a client logs when its scheduler goes away: that is one ClusterError here."""
+    loggers = [logging.getLogger(name) for name in ("distributed.client", "tornado.application")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        _check_workers(client, address)
-        yield from _results(client, work, shared, jobs, address)
+        yield
     finally:
-        with contextlib.suppress(Exception):
-            client.close(timeout=2)
-        log.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _connect(address: str) -> Any:
@@ -148,7 +159,7 @@ def _completed(
     completed = distributed.as_completed(running, loop=client.loop, with_results=True, raise_errors=False)
     suspects: list[Job] = []
     while not completed.is_empty():
-        _wait(client, completed, address)
+        _wait(client, completed, running, address)
         for future, result in completed.next_batch(block=False):
             job = running.pop(future)  # a future that is let go leaves the cluster's memory
             if isinstance(result, asyncio.CancelledError | concurrent.futures.CancelledError):
@@ -162,8 +173,8 @@ def _completed(
     return suspects
 
 
-def _wait(client: Any, completed: Any, address: str) -> None:
-    """Wait for a result; ClusterError if none can come any more."""
+def _wait(client: Any, completed: Any, running: Collection[Any], address: str) -> None:
+    """Wait for a result of the running futures; ClusterError if none can come any more."""
     seen = checked = time.monotonic()  # when a worker was there, and when that was asked
     while not completed.has_ready():
         time.sleep(POLL_SECONDS)
@@ -173,6 +184,8 @@ def _wait(client: Any, completed: Any, address: str) -> None:
         if now - checked < CHECK_SECONDS:
             continue
         checked = now
+        if any(future.status == "cancelled" for future in running):  # the client has lost its scheduler, and found it again
+            raise _gone(address)
         if _workers(client, address):
             seen = now
         elif now - seen > WORKER_SECONDS:
