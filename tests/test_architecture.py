@@ -93,6 +93,18 @@ def test_the_compiler_is_one_line_of_modules() -> None:
         assert not higher, f"sw/compiler/{name}.py imports {sorted(higher)}, of the same height or higher"
 
 
+def test_operators_of_nodes_are_resolved_in_the_network_alone() -> None:
+    resolving = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("sw/compiler", "sw/search", "sw/flow")
+        for path in modules(room)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgeflow.hw.ops")
+        if any(alias.name == "operator" for alias in node.names)
+    }
+    assert resolving == {"sw/compiler/network.py", "sw/compiler/wide_copies.py"}
+
+
 def test_no_module_imports_itself_in_the_end() -> None:
     """Late imports, inside functions and for type checkers, count like all others."""
     paths = [*(ROOT / "edgeflow").glob("*.py"), *(path for room in ALLOWED for path in modules(room))]

@@ -16,7 +16,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.sw.compiler.lifetimes import Lifetime, peak, place
 from edgeflow.sw.compiler.network import OUTPUT, Network
-from edgeflow.sw.compiler.row_blocks import Blocks, Working
+from edgeflow.sw.compiler.row_blocks import Blocks, WorkingSets
 from edgeflow.sw.compiler.storage import Storage
 
 NAMES = ("narrow", "wide")
@@ -94,7 +94,7 @@ class _Planner:
         self.limits = limits
         self.tensors = storage.activations
         self.operations = storage.network.operations
-        self.working = Working(storage)
+        self.working_sets = WorkingSets(storage)
         self.cuts: set[tuple[str, int]] = set()
         self.blocks: dict[int, Blocks] = {}
         self.options: dict[int, Iterator[Blocks]] = {}
@@ -131,7 +131,7 @@ class _Planner:
                 if n is not None and (t.name, n) not in passing:
                     run.append(n)
         for n, operand, name in self._streamed():
-            lines = self.working.lines(self.operations[n], operand, self.blocks[n].rows)
+            lines = self.working_sets.lines(self.operations[n], operand, self.blocks[n].rows)
             found.append(Span(name, n, n, self.tensors[name].wide, lines, operand))
         return found
 
@@ -143,7 +143,7 @@ class _Planner:
         for operation in self.operations:
             n = operation.number
             passing = self.blocks[n].streamed if n in self.blocks else frozenset[int]()
-            for i, name in self.working.overwritten[n].items():
+            for i, name in self.working_sets.overwritten[n].items():
                 if (i in passing) != (OUTPUT in passing):
                     continue
                 old = ends.get((name, n, i if i in passing else None))
@@ -222,7 +222,7 @@ class _Planner:
     def _split(self, node: int) -> bool:
         """Runs a node in blocks, or in the next best blocks if it does already."""
         if node not in self.options:
-            self.options[node] = iter(self.working.options(self.operations[node], self.limits))
+            self.options[node] = iter(self.working_sets.options(self.operations[node], self.limits))
         chosen = next(self.options[node], None)
         if chosen is not None:
             self.blocks[node] = chosen
@@ -231,7 +231,7 @@ class _Planner:
     def _refusal(self, wide: bool, node: int) -> UnsupportedError:
         operation = self.operations[node]
         memory, n = NAMES[wide], operation.node
-        needed, least = self.working.needed(operation, wide), self.working.least(operation, wide)
+        needed, least = self.working_sets.needed(operation, wide), self.working_sets.least(operation, wide)
         how = "" if least is None else f", {least} in blocks"
         return UnsupportedError(
             f"node {n.origin} ({n.op}) needs {needed} lines of the {memory} scratchpad{how}; the accelerator has "

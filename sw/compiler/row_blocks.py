@@ -51,7 +51,7 @@ def _block_formats(operation: Operation, split: RowSplit, rows: int) -> tuple[Fo
     return tuple(formats)
 
 
-class Working:
+class WorkingSets:
     """Lines of the narrow and of the wide memory that operations take while they run, whole or in blocks of rows."""
 
     def __init__(self, storage: Storage) -> None:
