@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.cpp_widths import MULTIPLIER, WIDE_MULTIPLIER
 from edgeflow.hw.graph import Format
 
-MULTIPLIER_BITS = 17  # with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
-ACCUMULATOR_MULTIPLIER_BITS = 24  # of a linear layer's accumulator: 32 x 25 bits signed are two slices of either family
+MULTIPLIER_BITS = MULTIPLIER.bits - 1  # magnitude: with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
+ACCUMULATOR_MULTIPLIER_BITS = WIDE_MULTIPLIER.bits - 1  # of a linear layer's accumulator: two slices
 MAXIMUM_SHIFT = 46
 
 

@@ -7,6 +7,19 @@ from __future__ import annotations
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.cost import Resources
+from edgeflow.hw.cpp_widths import (
+    ACCUMULATOR,
+    ELEMENT,
+    MULTIPLIER,
+    OPERAND,
+    PACKED,
+    PRODUCT,
+    RECIPROCAL_DIVIDEND,
+    SCORE,
+    WEIGHT_TOTAL,
+    WIDE_MULTIPLIER,
+    WIDE_PRODUCT,
+)
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -26,9 +39,9 @@ from edgeflow.hw.primitives import (
 )
 
 CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
-PACKED_BITS, OPERAND_BITS, SCORE_BITS, ACCUMULATOR_BITS = 27, 18, 24, 32
-MULTIPLIER_BITS, ELEMENT_BITS, PRODUCT_BITS = 18, 17, 50
-WIDE_MULTIPLIER_BITS, WIDE_PRODUCT_BITS = 25, 57  # of a linear layer's accumulator
+PACKED_BITS, OPERAND_BITS, SCORE_BITS, ACCUMULATOR_BITS = PACKED.bits, OPERAND.bits, SCORE.bits, ACCUMULATOR.bits
+MULTIPLIER_BITS, ELEMENT_BITS, PRODUCT_BITS = MULTIPLIER.bits, ELEMENT.bits, PRODUCT.bits
+WIDE_MULTIPLIER_BITS, WIDE_PRODUCT_BITS = WIDE_MULTIPLIER.bits, WIDE_PRODUCT.bits
 TABLE_ENTRIES = 1 << 11
 EXPONENT_ENTRIES = 1 << 10
 ADDRESS_BITS = 16
@@ -142,7 +155,7 @@ def attention(a: Architecture) -> Counts:
     running = comparator_luts(SCORE_BITS) + mux_luts(2, SCORE_BITS) + adder_luts(24)
     sizes = attention_sizes(a)
     table = lutram_luts(8, EXPONENT_ENTRIES)
-    normalise = divider_luts(42, 24) + 2 * shifter_luts(24, 24)
+    normalise = divider_luts(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + 2 * shifter_luts(24, 24)
     scores = SCORE_BITS, 2 * a.max_tokens
     values = 8, sizes["ATTENTION_VALUES"]
     blocks = a.block_buffers * (a.po * bram18(*scores) + LINE_BYTES * bram18(*values))
@@ -152,5 +165,5 @@ def attention(a: Architecture) -> Counts:
     partial = a.po * lutram_luts(ACCUMULATOR_BITS, sizes["ATTENTION_HEAD"])
     lut = a.po * (distance + weight + running + table) + normalise + rotators + output + partial + buffers
     ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6))
-    ff += divider_registers(42, 24) + sizes["ATTENTION_KEYS"]
+    ff += divider_registers(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + sizes["ATTENTION_KEYS"]
     return a.po * lane_dsp, lut, ff, blocks

@@ -11,11 +11,12 @@ from collections.abc import Callable
 import numpy as np
 
 from edgeflow.hw.arrays import IntArray, Real
+from edgeflow.hw.cpp_widths import LONG_MULTIPLIER, LONG_WEIGHT, PLACE
 
 MAXIMUM_TABLE_BITS = 7  # log2 of the segments of the exponential
-MAXIMUM_INTERPOLATION_BITS = 10
-MAXIMUM_PROBABILITY_BITS = 22
-MULTIPLIER_BITS = 26  # with a distance of 17 bits, signed 27 x 18 bits: one DSP48E2
+MAXIMUM_INTERPOLATION_BITS = PLACE.bits
+MAXIMUM_PROBABILITY_BITS = LONG_WEIGHT.bits
+MULTIPLIER_BITS = LONG_MULTIPLIER.bits - 1  # with a distance of 17 bits, signed 27 x 18 bits: one DSP48E2
 
 
 def check_interpolation(interpolation_bits: int) -> None:

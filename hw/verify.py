@@ -75,7 +75,7 @@ def _registers_fit(graph: Graph) -> Iterator[str]:
             if not register.fits:
                 yield (
                     f"node {node.origin} ({node.op}): {register.name} needs [{register.minimum}, {register.maximum}], "
-                    f"more than its {register.bits} bits"
+                    f"more than its {register.width.bits} bits"
                 )
 
 

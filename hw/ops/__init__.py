@@ -22,6 +22,7 @@ from edgeflow.hw.ops.base import (
     register,
     registry,
     unit,
+    units,
 )
 
 for _module in pkgutil.iter_modules(__path__):
@@ -44,4 +45,5 @@ __all__ = [
     "register",
     "registry",
     "unit",
+    "units",
 ]

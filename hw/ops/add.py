@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.exact_float import WORK, requantize_rows
@@ -74,9 +75,17 @@ class Add(ElementwiseOperator):
         return pair_kernel(inputs, constants, fixed, out, block)
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        a, low_a, high_a = requantized("a", *value_range(inputs[0], constants.get(0)), self.multiplier_a, self.shift_a)
-        b, low_b, high_b = requantized("b", *value_range(inputs[1], constants.get(1)), self.multiplier_b, self.shift_b)
-        return (*a, *b, Register("sum", 50, low_a + low_b, high_a + high_b))
+        operands = [value_range(inputs[i], constants.get(i)) for i in range(2)]
+        a, low_a, high_a = requantized("a", *operands[0], self.multiplier_a, self.shift_a)
+        b, low_b, high_b = requantized("b", *operands[1], self.multiplier_b, self.shift_b)
+        ends = [end * m for ends, m in zip(operands, (self.multiplier_a, self.multiplier_b), strict=True) for end in ends]
+        return (
+            *(Register(name, widths.ELEMENT, low, high) for name, (low, high) in zip("ab", operands, strict=True)),
+            *a,
+            *b,
+            Register("first product", widths.OPERAND_PRODUCT, min(ends), max(ends)),
+            Register("sum", widths.PRODUCT, low_a + low_b, high_a + high_b),
+        )
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         scaling = [(self.multiplier_a, self.shift_a), (self.multiplier_b, self.shift_b)]

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up, slots_of
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.array_resources import array_constants, array_resources
@@ -31,7 +32,17 @@ from edgeflow.hw.exponent import (
     weights,
 )
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.attention_schedule import ATTENTION, Operands, output_lines, pass_cycles, passes, stationary
+from edgeflow.hw.ops.attention_schedule import (
+    ATTENTION,
+    RECIPROCAL_LAG,
+    VALUES,
+    Operands,
+    output_lines,
+    pass_cycles,
+    passes,
+    stationary,
+)
+from edgeflow.hw.ops.attention_schedule import SCORES as PASS_SCORES
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -45,13 +56,14 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
+from edgeflow.hw.ops.linear import array_registers
 from edgeflow.hw.ops.rows import RowSplit
 
 LINE_CHANNELS = 64  # no head straddles two lines of the scratchpad
 MAXIMUM_HEAD = 448  # channels: the scores of 512 would leave their 24-bit register
-MAXIMUM_WEIGHT_BITS = 8
-TOTAL_BITS = 24  # of the sum of a row's weights
-NUMERATOR_BITS = 16
+MAXIMUM_WEIGHT_BITS = widths.EXPONENT.bits
+TOTAL_BITS = widths.WEIGHT_TOTAL.bits  # of the sum of a row's weights
+NUMERATOR_BITS = widths.RECIPROCAL_NUMERATOR.bits
 MAXIMUM_OUTPUT_SHIFT = MAXIMUM_SHIFT - TOTAL_BITS
 SCORES = 1 << 16  # taken at a time in the simulator
 
@@ -119,6 +131,12 @@ class Attention(Operator):
         *("pass", "products", "queries", "values", "exponents"),
         *("reciprocals", "outputs", "table words"),
     )
+    on_array: ClassVar[bool] = True
+    codes: ClassVar[Mapping[str, int]] = {
+        "ATTENTION_SCORES": PASS_SCORES,
+        "ATTENTION_VALUES": VALUES,
+        "RECIPROCAL_LAG": RECIPROCAL_LAG,
+    }
     ports: ClassVar[tuple[Port, ...]] = (
         Port("q"),
         Port("k"),
@@ -262,17 +280,25 @@ class Attention(Operator):
         scaled = (v.magnitude * (2 * largest + 1) << k) // 2
         half = (1 << (self.output_shift + k)) >> 1
         return (
-            Register("score", 24, low, high),
-            Register("distance", 25, 0, high - low),
-            Register("multiplier", 18, 0, int(multiplier.max())),
-            Register("exponent", 50, 0, (high - low) * int(multiplier.max()) + ((1 << self.shift) >> 1)),
-            Register("weight", MAXIMUM_WEIGHT_BITS + 1, 0, int(entries.max())),
-            Register("sum of weights", TOTAL_BITS + 1, 0, total),
-            Register("weighted values", 32, total * v.minimum, total * v.maximum),
-            Register("numerator", NUMERATOR_BITS + 1, 0, largest),
-            Register("dividend", NUMERATOR_BITS + TOTAL_BITS + 1, 0, (largest << TOTAL_BITS) + (1 << (TOTAL_BITS - 1)) - 1),
-            Register("reciprocal", 18, 0, 2 * largest),
-            Register("product", 50, -scaled, scaled + half),
+            Register("score", widths.SCORE, low, high),
+            Register("distance", widths.DISTANCE, 0, high - low),
+            Register("multiplier", widths.MULTIPLIER, 0, int(multiplier.max())),
+            Register("exponent", widths.PRODUCT, 0, (high - low) * int(multiplier.max()) + ((1 << self.shift) >> 1)),
+            Register("exponent shift", widths.EXPONENT_SHIFT, 0, self.probability_bits),
+            Register("table entry", widths.EXPONENT, 0, int(entries.max())),
+            Register("rounded entry", widths.ROUNDED_EXPONENT, 0, int(entries.max()) + ((1 << self.probability_bits) >> 1)),
+            Register("fraction", widths.FRACTION, 0, entries.size - 1),
+            Register("digits", widths.DIGITS, 0, k),
+            Register("shift", widths.SHIFT, 0, max(self.shift, self.output_shift + k)),
+            *array_registers(inputs[Q], inputs[K]),
+            *array_registers(Format((), MAXIMUM_WEIGHT_BITS, False), v),
+            Register("weight", widths.WEIGHT, 0, int(entries.max())),
+            Register("sum of weights", widths.WEIGHT_TOTAL, 0, total),
+            Register("weighted values", widths.ACCUMULATOR, total * v.minimum, total * v.maximum),
+            Register("numerator", widths.RECIPROCAL_NUMERATOR, 0, largest),
+            Register("dividend", widths.RECIPROCAL_DIVIDEND, 0, (largest << TOTAL_BITS) + (1 << (TOTAL_BITS - 1)) - 1),
+            Register("reciprocal", widths.MULTIPLIER, 0, 2 * largest),
+            Register("product", widths.PRODUCT, -scaled, scaled + half),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

@@ -27,10 +27,9 @@ from dataclasses import dataclass
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div, round_up
 from edgeflow.hw.cost import Cycles, Loop
 from edgeflow.hw.ops.base import InstructionLayout
+from edgeflow.hw.ops.linear import ARRAY_DEPTH, PASS_GAP
 
-PASS_GAP = 16  # cycles from a write of stationary operands until they can be read (array.hpp)
-RECIPROCAL_LAG = 16  # cycles until the sums of the pass before can be read (attention.hpp)
-DEPTH = 40  # as ARRAY_DEPTH of hw/ops/linear.py: the same pipeline
+RECIPROCAL_LAG = 16  # cycles until the sums of the pass before can be read
 SCORES, VALUES = 1, 2  # products of a pass
 
 ATTENTION = InstructionLayout(
@@ -296,7 +295,7 @@ def pass_cycles(values: Mapping[str, int], a: Architecture) -> Cycles:
         "products": values["steps"] * {0: 0, SCORES: values["keys"], VALUES: values["rows"]}[values["mac"]],
     }
     return Cycles(
-        {"pass": Loop(pass_trips(values, a), 0 if values["chain"] else 1, depth=DEPTH)},
+        {"pass": Loop(pass_trips(values, a), 0 if values["chain"] else 1, depth=ARRAY_DEPTH)},
         inside={name: count for name, count in inside.items() if count},
     )
 

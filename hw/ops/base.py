@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.cpp_widths import Width
 from edgeflow.hw.graph import Attribute, Format, Graph, Node
 from edgeflow.hw.ops.rows import RowSplit
 
@@ -61,14 +62,14 @@ class Register:
     """An intermediate with the width the C++ gives it and the exact range it can take for the given constants."""
 
     name: str
-    bits: int
+    width: Width
     minimum: int
     maximum: int
 
     @property
     def fits(self) -> bool:
-        """Whether no value can overflow the (signed) register."""
-        return self.minimum >= -(1 << (self.bits - 1)) and self.maximum < 1 << (self.bits - 1)
+        """Whether no value can overflow the register."""
+        return self.minimum >= self.width.minimum and self.maximum <= self.width.maximum
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ class InstructionLayout:
     def ranges(self) -> dict[str, range]:
         """The values that each field can take."""
         return {slot.name: range(-(1 << (slot.bits - 1)), 1 << slot.bits) for slot in self.slots}
+
+    def bits(self, name: str) -> int:
+        """Width of a field."""
+        return next(slot.bits for slot in self.slots if slot.name == name)
 
     def decode(self, words: Sequence[int]) -> dict[str, int]:
         """Field values (unsigned) of a descriptor's 32 words."""
@@ -224,6 +229,8 @@ class Unit(ABC):
     header: ClassVar[str]
     instruction: ClassVar[InstructionLayout]
     counters: ClassVar[tuple[str, ...]]
+    on_array: ClassVar[bool] = False  # the array runs its instruction, where there is one
+    codes: ClassVar[Mapping[str, int]] = {}  # numbers that the header takes from here, by their C++ names
 
     @classmethod
     @abstractmethod
@@ -396,6 +403,11 @@ def instruction_layouts() -> tuple[InstructionLayout, ...]:
     """Every distinct instruction, by opcode."""
     layouts = {cls.instruction.opcode: cls.instruction for cls in (*_REGISTRY.values(), *_UNITS.values())}
     return tuple(layouts[opcode] for opcode in sorted(layouts))
+
+
+def units() -> tuple[type[Unit], ...]:
+    """The unit of every instruction, by opcode."""
+    return tuple(unit(layout) for layout in instruction_layouts())
 
 
 @cache

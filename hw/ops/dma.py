@@ -30,6 +30,7 @@ class Dma(Unit):
     header: ClassVar[str] = "dma.hpp"
     instruction: ClassVar[InstructionLayout] = DMA
     counters: ClassVar[tuple[str, ...]] = LOOPS
+    codes: ClassVar[Mapping[str, int]] = {"DMA_STORE": STORE, "DMA_CONSTANTS": CONSTANTS}  # else LOAD
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:

@@ -181,6 +181,16 @@ class ElementwiseOperator(Operator):
     header: ClassVar[str] = "elementwise.hpp"
     instruction: ClassVar[InstructionLayout] = ELEMENTWISE
     counters: ClassVar[tuple[str, ...]] = ("elementwise", "parameters")
+    codes: ClassVar[Mapping[str, int]] = {
+        "ELEMENTWISE_ADD": ADD,
+        "ELEMENTWISE_MULTIPLY": MULTIPLY,
+        "ELEMENTWISE_REQUANTIZE": REQUANTIZE,
+        "OPERAND_SCRATCH": SCRATCH,
+        "OPERAND_ROW": ROW,
+        "OPERAND_ROWS": ROWS,
+        "ELEMENTWISE_ROWS_BITS": ELEMENTWISE.bits("rows"),
+        "ELEMENTWISE_COLUMNS_BITS": ELEMENTWISE.bits("columns"),
+    }
     widens: ClassVar[bool] = True
 
     def row_split(self, inputs: Sequence[Format], constants: Collection[int]) -> RowSplit | None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw import primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
@@ -39,8 +40,6 @@ from edgeflow.hw.ops.vector import (
 
 BLOCK_BYTES = 256  # of ids that are read at a time
 HEAD_BYTES = 16  # before a row's elements; holds the row's multiplier
-KNOWN_BITS, ROW_BITS = 24, 16  # of a row's number and of the words of a row: their product is one DSP slice
-
 EMBEDDING = InstructionLayout(
     "embedding",
     9,
@@ -51,6 +50,9 @@ EMBEDDING = InstructionLayout(
     ),
     arguments=("constants", "memory", "scratch"),
 )
+
+# Of a row's number and of the words of a row: their product is one DSP slice.
+KNOWN_BITS, ROW_BITS = widths.TABLE_ROW.bits, EMBEDDING.bits("row_words")
 
 IDS, TABLE, MULTIPLIER = range(3)
 
@@ -72,6 +74,7 @@ class Embedding(Operator):
     header: ClassVar[str] = "embedding.hpp"
     instruction: ClassVar[InstructionLayout] = EMBEDDING
     counters: ClassVar[tuple[str, ...]] = ("embedding ids", "embedding row")
+    codes: ClassVar[Mapping[str, int]] = {"EMBEDDING_ROW_WORDS_BITS": ROW_BITS}
     ports: ClassVar[tuple[Port, ...]] = (
         Port("ids", external=True),
         Port("table", constant=True),
@@ -119,7 +122,11 @@ class Embedding(Operator):
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         table = constants[TABLE]
-        return tuple(requantized("scaled", int(table.min()), int(table.max()), constants[MULTIPLIER], self.shift)[0])
+        return (
+            Register("id", widths.TOKEN_ID, 0, max(inputs[IDS].maximum, table.shape[0])),
+            Register("row", widths.TABLE_ROW, 0, table.shape[0] - 1),
+            *requantized("scaled", int(table.min()), int(table.max()), constants[MULTIPLIER], self.shift)[0],
+        )
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw import compiled
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
@@ -62,7 +63,7 @@ from edgeflow.hw.primitives import (
     tree_registers,
 )
 
-DEVIATION_BITS = 18  # a deviation from the mean: one DSP48E2 operand
+DEVIATION_BITS = widths.DEVIATION.bits  # a deviation from the mean: one DSP48E2 operand
 Z_BITS = 20  # fraction bits of d / sqrt(V)
 ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which lies in (1, 2]
 SEEDS = 192
@@ -139,6 +140,8 @@ class LayerNorm(Operator):
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LAYERNORM
     counters: ClassVar[tuple[str, ...]] = ("layernorm", "layernorm parameters", "layernorm reads", "layernorm writes")
+    on_array: ClassVar[bool] = True
+    codes: ClassVar[Mapping[str, int]] = {"NEWTON_STEPS": NEWTON_STEPS, "LAYERNORM_CHANNELS_BITS": LAYERNORM.bits("channels")}
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
         Port("gain", constant=True),
@@ -213,23 +216,36 @@ class LayerNorm(Operator):
         affine = z * np.abs(gain) + (np.abs(offset) << self.offset_shift)
         half = (1 << self.shift) >> 1
         return (
-            Register("element", DEVIATION_BITS, x.minimum << self.fraction_bits, x.maximum << self.fraction_bits),
-            Register("sum", 32, low << self.fraction_bits, high << self.fraction_bits),
-            Register("squares", 54, 0, n * square),
-            Register("mean total", 37, -n * mean, n * mean),
-            Register("balance", 35, -balance, balance),
-            Register("cross", 54, -mean * balance, mean * balance),
-            Register("mean multiplier", 18, 0, self.mean_multiplier),
-            Register("mean product", 50, low * self.mean_multiplier, high * self.mean_multiplier + ((1 << self.mean_shift) >> 1)),
-            Register("mean", 20, int(means.min()), int(means.max())),
-            Register("deviation", DEVIATION_BITS, int(ends.min()), int(ends.max())),
-            Register("variance", 54, 0, n * largest**2 + self.epsilon),
+            Register("element", widths.DEVIATION, x.minimum << self.fraction_bits, x.maximum << self.fraction_bits),
+            Register("sum", widths.ACCUMULATOR, low << self.fraction_bits, high << self.fraction_bits),
+            Register("square", widths.SQUARE, 0, square),
+            Register("squares", widths.VARIANCE, 0, n * square),
+            Register("mean total", widths.MEAN_TOTAL, -n * mean, n * mean),
+            Register("balance", widths.BALANCE, -balance, balance),
+            Register("cross", widths.CROSS, -mean * balance, mean * balance),
+            Register("mean multiplier", widths.MULTIPLIER, 0, self.mean_multiplier),
+            Register(
+                "mean product",
+                widths.PRODUCT,
+                low * self.mean_multiplier,
+                high * self.mean_multiplier + ((1 << self.mean_shift) >> 1),
+            ),
+            Register("mean", widths.MEAN, int(means.min()), int(means.max())),
+            Register("deviation", widths.DEVIATION, int(ends.min()), int(ends.max())),
+            Register("variance", widths.VARIANCE, 0, n * largest**2 + self.epsilon),
+            Register("digits", widths.DIGITS, 0, widths.VARIANCE.bits // 2),
+            Register(
+                "shift",
+                widths.SHIFT,
+                0,
+                max(self.shift, self.mean_shift, self.offset_shift, widths.VARIANCE.bits // 2 + ROOT_BITS - Z_BITS),
+            ),
             *rooted,
-            Register("normalized product", 50, -product, product),
-            Register("normalized", 22, -z, z),
-            Register("gain", 18, int(gain.min()), int(gain.max())),
-            Register("offset", 32, int(offset.min()), int(offset.max())),
-            Register("affine", 50, -int(affine.max()), int(affine.max()) + half),
+            Register("normalized product", widths.PRODUCT, -product, product),
+            Register("normalized", widths.NORMALIZED, -z, z),
+            Register("gain", widths.MULTIPLIER, int(gain.min()), int(gain.max())),
+            Register("offset", widths.ACCUMULATOR, int(offset.min()), int(offset.max())),
+            Register("affine", widths.PRODUCT, -int(affine.max()), int(affine.max()) + half),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:
@@ -374,14 +390,15 @@ def _root_registers(seed: IntArray) -> tuple[tuple[Register, ...], int]:
         following = max(following, int((high * high_factor).max()) + (1 << 25))
         low, high = (low * low_factor + (1 << 25)) >> 26, (high * high_factor + (1 << 25)) >> 26
     registers = (
-        Register("w", 32, 0, (1 << 30) - 1),
-        Register("seed", 26, 0, int(seed.max()) << 8),
-        Register("root square", 52, 0, square),
-        Register("root product", 62, 0, product),
-        Register("root rest", 62, 0, 3 << 58),
-        Register("root factor", 30, 0, factor),
-        Register("next root", 58, 0, following),
-        Register("root", 26, 0, int(high.max())),
+        Register("w", widths.ACCUMULATOR, 0, (1 << 30) - 1),
+        Register("seed", widths.ROOT, 0, int(seed.max()) << 8),
+        Register("root square", widths.ROOT_SQUARE, 0, square),
+        Register("scaled square", widths.SCALED_SQUARE, 0, square >> 18),
+        Register("root product", widths.ROOT_PRODUCT, 0, product),
+        Register("root rest", widths.ROOT_PRODUCT, 0, 3 << 58),
+        Register("root factor", widths.ROOT_FACTOR, 0, factor),
+        Register("next root", widths.NEXT_ROOT, 0, following),
+        Register("root", widths.ROOT, 0, int(high.max())),
     )
     # |d| <= sqrt(V) < sqrt(w + 1) times the power of two that V was scaled by.
     largest = float((high * np.sqrt(high_w + 1.0)).max()) * 2.0 ** (Z_BITS - ROOT_BITS - 15)

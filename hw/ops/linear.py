@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
-from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS, requantize, saturate
-from edgeflow.hw.array_resources import TABLE_ENTRIES, array_constants, array_resources
+from edgeflow.hw.arithmetic import requantize, saturate
+from edgeflow.hw.array_resources import CASCADE, TABLE_ENTRIES, array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import matrix_product
@@ -38,7 +39,7 @@ from edgeflow.hw.ops.base import (
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
 from edgeflow.hw.ops.rows import RowSplit
 
-PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read (array.hpp)
+PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read
 # From the last cycle of a chain to its last word written: read, four cascaded multipliers, the adder tree (up to five levels), the
 # accumulator, two requantizations of six stages, table, saturation and write.
 ARRAY_DEPTH = 40
@@ -91,6 +92,8 @@ class Linear(Operator):
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LINEAR
     counters: ClassVar[tuple[str, ...]] = ("pass", "products", "rows", "weight words")
+    on_array: ClassVar[bool] = True
+    codes: ClassVar[Mapping[str, int]] = {"CASCADE": CASCADE}
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),
         Port("weight", constant=True),
@@ -189,24 +192,36 @@ class Linear(Operator):
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         multiplier = constants[MULTIPLIER]
         low, high = accumulator_range(inputs[X], constants)
-        bits = MULTIPLIER_BITS if self.has_table else ACCUMULATOR_MULTIPLIER_BITS
         found = [
-            Register("accumulator", 32, int(low.min(initial=0)), int(high.max(initial=0))),
-            Register("multiplier", bits + 1, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))),
+            *array_registers(inputs[WEIGHT], inputs[X], quad=inputs[X].bits <= 4 and inputs[WEIGHT].bits <= 4),
+            Register("shift", widths.SHIFT, 0, max(self.shift, self.residual_shift, self.output_shift)),
+            Register("accumulator", widths.ACCUMULATOR, int(low.min(initial=0)), int(high.max(initial=0))),
+            Register(
+                "multiplier",
+                widths.MULTIPLIER if self.has_table else widths.WIDE_MULTIPLIER,
+                int(multiplier.min(initial=0)),
+                int(multiplier.max(initial=0)),
+            ),
             _product_register(low, high, multiplier, 1 << max(self.shift - 1, 0)),
         ]
         if self.has_residual:
             residual = inputs[4]
             ends = np.array([residual.minimum, residual.maximum]) * self.residual_multiplier
-            found.append(Register("residual multiplier", 18, self.residual_multiplier, self.residual_multiplier))
+            found.append(Register("residual multiplier", widths.MULTIPLIER, self.residual_multiplier, self.residual_multiplier))
             found.append(
-                Register("residual product", 50, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0)))
+                Register(
+                    "residual product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0))
+                )
             )
         if self.has_table:
             table, scale = constants[EXTRA], constants[OUTPUT_MULTIPLIER]
+            middle = 1 << (self.index_bits - 1)
+            found.append(Register("table index", widths.ACTIVATION_INDEX, -middle, max(middle, 2 * middle - 1)))
             ends = np.outer([table.min(), table.max()], [scale.min(), scale.max()])
-            found.append(Register("output multiplier", 18, int(scale.min()), int(scale.max())))
-            found.append(Register("output product", 50, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0))))
+            found.append(Register("output multiplier", widths.MULTIPLIER, int(scale.min()), int(scale.max())))
+            found.append(
+                Register("output product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0)))
+            )
         return tuple(found)
 
     def macs(self, inputs: Sequence[Format]) -> int:
@@ -359,9 +374,31 @@ def accumulator_range(x: Format, constants: Constants) -> tuple[IntArray, IntArr
     return low, high
 
 
+def array_registers(weights: Format, operands: Format, quad: bool = False) -> list[Register]:
+    """What the multipliers hold: two weights packed into one operand, and in the 4-bit mode (``quad``) two rows into the other.
+
+    The sum of a cascade of them falls apart into two sums of products, or four. An accelerator without the 4-bit mode has but two.
+    """
+    found = [Register("weight", widths.WEIGHT, weights.minimum, weights.maximum)]
+    modes = [(widths.CASCADE_SUM, widths.CASCADE_SUM.bits, 0)] + [
+        (widths.QUAD_SUM, 2 * widths.QUAD_SUM.bits, widths.QUAD_SUM.bits)
+    ] * quad
+    for field, weight_place, row_place in modes:
+        packed, operand = (1 << weight_place) + 1, (1 << row_place) + 1 if row_place else 1
+        corners = [w * x for w in (weights.minimum, weights.maximum) for x in (operands.minimum, operands.maximum)]
+        least, most = CASCADE * min(corners), CASCADE * max(corners)
+        found += [
+            Register("packed weights", widths.PACKED, weights.minimum * packed, weights.maximum * packed),
+            Register("operand", widths.OPERAND, operands.minimum * operand, operands.maximum * operand),
+            Register("cascade", widths.CHAIN, least * packed * operand, most * packed * operand),
+            Register("sum of a cascade", field, least, most),
+        ]
+    return found
+
+
 def _product_register(low: IntArray, high: IntArray, multiplier: IntArray, half: int) -> Register:
     ends = np.stack([low * multiplier, high * multiplier])
-    return Register("product", 57, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
+    return Register("product", widths.WIDE_PRODUCT, int(ends.min(initial=0)), int(ends.max(initial=0)) + half)
 
 
 def row_stride(channels: int, storage: int) -> int:

@@ -148,6 +148,7 @@ class MoveOperator(Operator):
     header: ClassVar[str] = "move.hpp"
     instruction: ClassVar[InstructionLayout] = MOVE
     counters: ClassVar[tuple[str, ...]] = ("move", "move constant")
+    codes: ClassVar[Mapping[str, int]] = {"MOVE_COUNT_BITS": MOVE.bits("n0")}
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         return ()

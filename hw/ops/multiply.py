@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.exact_float import WORK, requantize_rows
@@ -64,7 +65,11 @@ class Multiply(ElementwiseOperator):
         a, b = (value_range(inputs[i], constants.get(i)) for i in range(2))
         corners = [x * y for x in a for y in b]
         scaled, _, _ = requantized("scaled", min(corners), max(corners), self.multiplier, self.shift)
-        return (Register("a x b", 32, min(corners), max(corners)), *scaled)
+        return (
+            Register("a x b", widths.OPERAND_PRODUCT, min(corners), max(corners)),
+            Register("kept a x b", widths.ACCUMULATOR, min(corners), max(corners)),
+            *scaled,
+        )
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:
         scaling = {"multiplier_b": self.multiplier, "shift_b": self.shift}

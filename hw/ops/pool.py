@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw import primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, row_lines, storage_bytes
 from edgeflow.hw.arithmetic import round_shift, saturate
@@ -37,10 +38,9 @@ from edgeflow.hw.ops.vector import (
     require_channels,
 )
 
-DIVISION_BITS = 32  # a bit of the quotient a cycle
+DIVISION_BITS = widths.POOL_NUMBER.bits  # a bit of the quotient a cycle
 MASK_LINES = 64  # lines of 64 rows whose mask is held
 PRODUCT_STAGES = 4  # more than a narrow product has: the sum's and the reciprocal's halves are multiplied one after another
-PRODUCT_BITS = 50
 
 POOL = InstructionLayout(
     "pool",
@@ -135,9 +135,11 @@ class Pool(Operator):
         half = 1 << (self.shift - 1) if self.shift else 0
         rows = int(counts.max())
         return (
-            Register("sum", 32, rows * min(x.minimum, 0), rows * x.maximum),
-            Register("reciprocal", 32, 0, int(r.max())),
-            Register("product", 50, most * min(x.minimum, 0), most * x.maximum + half),
+            Register("sum", widths.ACCUMULATOR, rows * min(x.minimum, 0), rows * x.maximum),
+            Register("reciprocal", widths.ACCUMULATOR, 0, int(r.max())),
+            Register("product", widths.PRODUCT, most * min(x.minimum, 0), most * x.maximum + half),
+            Register("dividend", widths.POOL_NUMBER, 0, self.numerator + x.rows // 2),
+            Register("shift", widths.SHIFT, 0, self.shift),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:
@@ -213,10 +215,10 @@ class Pool(Operator):
         lane = primitives.adder_luts(32) + primitives.mux_luts(LINE_BYTES // a.vector, 16) + primitives.mux_luts(2, 16)
         counting = LINE_BYTES * 3 + primitives.adder_tree_luts(LINE_BYTES, 1) + primitives.lutram_luts(64, MASK_LINES)
         division = primitives.adder_luts(DIVISION_BITS + 1) + primitives.mux_luts(2, DIVISION_BITS + 1)
-        scaling = primitives.adder_luts(PRODUCT_BITS) + primitives.shifter_luts(PRODUCT_BITS, 49) * 2
-        scaling += primitives.saturate_luts(PRODUCT_BITS, 16) + primitives.mux_luts(a.vector, 32)
+        scaling = primitives.adder_luts(widths.PRODUCT.bits) + primitives.shifter_luts(widths.PRODUCT.bits, 49) * 2
+        scaling += primitives.saturate_luts(widths.PRODUCT.bits, 16) + primitives.mux_luts(a.vector, 32)
         control = 6 * primitives.adder_luts(16) + 4 * primitives.comparator_luts(16) + 2 * LINE_BYTES
-        ff = a.vector * 2 * 32 + 2 * line + 4 * 32 + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * PRODUCT_BITS + 6 * 16
+        ff = a.vector * 2 * 32 + 2 * line + 4 * 32 + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * widths.PRODUCT.bits + 6 * 16
         sums = primitives.ram_bram36(32, ceil_div(a.max_channels, a.vector), a.vector)
         return Resources(dsp, a.vector * lane + counting + division + scaling + control, ff, sums, 0)
 

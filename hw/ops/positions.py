@@ -9,13 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, storage_bytes
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import Case, Constants, Kernel, LoweringContext, Register, register
 from edgeflow.hw.ops.embedding import IDS, Embedding
-
-POSITION_BITS = 32
 
 
 def positions(ids: IntArray, padding: int) -> IntArray:
@@ -58,7 +57,7 @@ class PositionEmbedding(Embedding):
         return run
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        position = Register("position", POSITION_BITS + 1, self.padding, self.padding + inputs[IDS].channels)
+        position = Register("position", widths.TOKEN_ID, self.padding, self.padding + inputs[IDS].channels)
         return (*super().registers(inputs, constants), position)
 
     def rows_read(self, ids: Format, context: LoweringContext) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.graph import Format
@@ -70,10 +71,12 @@ class Requantize(ElementwiseOperator):
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         x = inputs[X]
         scaled, low, high = requantized("scaled", x.minimum, x.maximum, constants[MULTIPLIER], self.shift)
+        ends = np.outer([x.minimum, x.maximum], constants[MULTIPLIER])
         return (
             *scaled,
-            Register("zero point", 32, self.zero_point, self.zero_point),
-            Register("sum", 50, low + self.zero_point, high + self.zero_point),
+            Register("first product", widths.OPERAND_PRODUCT, int(ends.min()), int(ends.max())),
+            Register("zero point", widths.ACCUMULATOR, self.zero_point, self.zero_point),
+            Register("sum", widths.PRODUCT, low + self.zero_point, high + self.zero_point),
         )
 
     def lower(self, inputs: Sequence[Format], constants: Constants, context: LoweringContext) -> list[Instruction]:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray, Real
@@ -152,15 +153,24 @@ class Smooth(Operator):
         half = (1 << self.output_shift) >> 1
         top, bottom = max(x.maximum, 0) * self.slope - least + half, -most + half
         return (
-            Register("magnitude", 18, 0, x.magnitude),
-            Register("multiplier", 27, 0, self.multiplier),
-            Register("place", 50, 0, product),
-            Register("table entry", 24, low, high),
-            Register("drop", 24, int(drop.min()), int(drop.max())),
-            Register("delta", 40, least, most),
-            Register("slope", 27, 0, self.slope),
-            Register("difference", 50, bottom, top),
-            Register("result", 50, (bottom >> self.output_shift) + self.zero_point, (top >> self.output_shift) + self.zero_point),
+            Register("magnitude", widths.MAGNITUDE, 0, x.magnitude),
+            Register("multiplier", widths.LONG_MULTIPLIER, 0, self.multiplier),
+            Register("place", widths.PRODUCT, 0, product),
+            Register("table entry", widths.KNOT, low, high),
+            Register("drop", widths.KNOT, int(drop.min()), int(drop.max())),
+            Register("delta", widths.INTERPOLATED, least, most),
+            Register("slope", widths.LONG_MULTIPLIER, 0, self.slope),
+            Register("difference", widths.PRODUCT, bottom, top),
+            Register("position", widths.PLACE, 0, (1 << self.interpolation_bits) - 1),
+            Register("segment", widths.SEGMENT, 0, table.size - 2),
+            Register("zero point", widths.LONG_ELEMENT, self.zero_point, self.zero_point),
+            Register("shift", widths.SHIFT, 0, max(self.shift, self.output_shift)),
+            Register(
+                "result",
+                widths.PRODUCT,
+                (bottom >> self.output_shift) + self.zero_point,
+                (top >> self.output_shift) + self.zero_point,
+            ),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import compiled
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize
 from edgeflow.hw.arrays import Array, IntArray
@@ -68,11 +69,11 @@ from edgeflow.hw.primitives import (
     tree_registers,
 )
 
-NUMERATOR_BITS = 24
-DIVISOR_BITS = 28  # significant bits of a row's sum that the division sees
-RECIPROCAL_BITS = 26
+NUMERATOR_BITS = widths.SOFTMAX_NUMERATOR.bits
+DIVISOR_BITS = widths.SOFTMAX_DIVISOR.bits  # significant bits of a row's sum that the division sees
+RECIPROCAL_BITS = widths.RECIPROCAL.bits
 QUOTIENT_STAGES = RECIPROCAL_BITS + 1
-SUM_BITS = 40
+SUM_BITS = widths.WEIGHT_SUM.bits
 MAXIMUM_SHIFT = 48  # of the 50-bit product
 
 # Trips (cycles, at II = 1) between the stage that reads a line and the last one that writes a row's maximum: scratchpad 3,
@@ -197,17 +198,23 @@ class Softmax(Operator):
         reciprocal = (self.numerator << (DIVISOR_BITS + 2)) // (1 << (DIVISOR_BITS - 1))
         shift = self.output_shift + total.bit_length()
         return (
-            Register("distance", 18, 0, distance),
-            Register("multiplier", 27, 0, self.multiplier),
-            Register("exponent", 50, 0, distance * self.multiplier + ((1 << self.shift) >> 1)),
-            Register("table entry", 24, 0, most),
-            Register("interpolation", 40, 0, most << self.interpolation_bits),
-            Register("rounded interpolation", 50, 0, (most + (1 << self.probability_bits)) << self.interpolation_bits),
-            Register("weight", 23, 0, most),
-            Register("sum of weights", SUM_BITS + 1, 0, total),
-            Register("quotient", QUOTIENT_STAGES + 2, 0, reciprocal + 1),
-            Register("reciprocal", RECIPROCAL_BITS + 1, 0, (reciprocal + 1) >> 1),
-            Register("product", 50, 0, most * ((reciprocal + 1) >> 1) + ((1 << shift) >> 1)),
+            Register("distance", widths.MAGNITUDE, 0, distance),
+            Register("multiplier", widths.LONG_MULTIPLIER, 0, self.multiplier),
+            Register("exponent", widths.PRODUCT, 0, distance * self.multiplier + ((1 << self.shift) >> 1)),
+            Register("table entry", widths.KNOT, 0, most),
+            Register("interpolation", widths.INTERPOLATED, 0, most << self.interpolation_bits),
+            Register("rounded interpolation", widths.PRODUCT, 0, (most + (1 << self.probability_bits)) << self.interpolation_bits),
+            Register("fraction", widths.FRACTION, 0, (1 << (self.table_bits + self.interpolation_bits)) - 1),
+            Register("position", widths.PLACE, 0, (1 << self.interpolation_bits) - 1),
+            Register("numerator", widths.SOFTMAX_NUMERATOR, 0, self.numerator),
+            Register("divisor", widths.SOFTMAX_DIVISOR, 0, (1 << DIVISOR_BITS) - 1),
+            Register("shift", widths.SHIFT, 0, max(self.shift, shift, self.interpolation_bits + self.probability_bits)),
+            Register("output", widths.LONG_ELEMENT, 0, (1 << self.bits) - 1),
+            Register("weight", widths.LONG_WEIGHT, 0, most),
+            Register("sum of weights", widths.WEIGHT_SUM, 0, total),
+            Register("quotient", widths.SOFTMAX_DIVISOR, 0, reciprocal + 1),
+            Register("reciprocal", widths.RECIPROCAL, 0, (reciprocal + 1) >> 1),
+            Register("product", widths.PRODUCT, 0, most * ((reciprocal + 1) >> 1) + ((1 << shift) >> 1)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
@@ -31,7 +32,7 @@ from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, require_channels
 from edgeflow.hw.primitives import adder_luts, mux_luts, ram_bram36, registers
 
-MAXIMUM_BITS = 10
+MAXIMUM_BITS = widths.LOOKUP_INDEX.bits
 LINE_ENTRIES = 32  # entries of two bytes in a line of the weight stream
 ENTRIES_DEPTH = 4  # stages of the loop that fills the tables: queue, word, entry, write
 DEPTH = 11  # scratchpad 3, choice of the chunk 2, index 1, table 2, write 3
@@ -101,7 +102,12 @@ class Table(Operator):
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         entries = constants[ENTRIES]
-        return (Register("table entry", self.bits + (not self.signed), int(entries.min()), int(entries.max())),)
+        output = widths.Width("Output", self.bits, "what the output's format holds: nothing saturates", self.signed)
+        return (
+            Register("table entry", output, int(entries.min()), int(entries.max())),
+            Register("stored entry", widths.ELEMENT, int(entries.min()), int(entries.max())),
+            Register("index", widths.LOOKUP_INDEX, 0, entries.size - 1),
+        )
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.arithmetic import round_shift
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.exact_float import BLOCK_ELEMENTS, blocked
@@ -56,8 +57,9 @@ def requantized(name: str, low: int, high: int, multiplier: IntArray | int, shif
     least, most = int(ends.min(initial=0)), int(ends.max(initial=0))
     half = 1 << (shift - 1) if shift else 0
     registers = [
-        Register(f"{name} multiplier", 18, int(m.min(initial=0)), int(m.max(initial=0))),
-        Register(f"{name} product", 50, least, most + half),
+        Register(f"{name} multiplier", widths.MULTIPLIER, int(m.min(initial=0)), int(m.max(initial=0))),
+        Register(f"{name} product", widths.PRODUCT, least, most + half),
+        Register(f"{name} shift", widths.SHIFT, 0, shift),
     ]
     result = round_shift(np.array([least, most], dtype=np.int64), shift)
     return registers, int(result[0]), int(result[1])

@@ -15,14 +15,17 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, storage_bytes
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture, storage_bytes
 from edgeflow.hw.arrays import IntArray
-from edgeflow.hw.ops import instruction_layouts, registry, unit
+from edgeflow.hw.cpp_widths import WIDTHS
+from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
-from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
+from edgeflow.hw.program import DESCRIPTOR_BYTES, WORDS, Allocation, Program, pack_rows
 
-OVERLAY_TEMPLATES = ("edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp", "edgeflow_top.cpp", "csim.cpp")
-ARRAY_UNITS = ("linear", "attention", "layernorm")  # instructions that the array runs, where there is one
+OVERLAY_TEMPLATES = (
+    *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),
+    *("edgeflow_top.cpp", "csim.cpp"),
+)
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
 
 
@@ -47,12 +50,21 @@ def constants(architecture: Architecture) -> list[tuple[str, int]]:
     return list(found.items())
 
 
+def codes() -> dict[str, int]:
+    """Numbers that the headers share with the compiler, by their C++ names: storages of elements, then each unit's own."""
+    found = {"LINE_BYTES": LINE_BYTES, "NIBBLES": NIBBLES, "BYTES": BYTES, "HALVES": HALVES, "WORDS": WORDS}
+    for cls in units():
+        found |= cls.codes
+    return found
+
+
 def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
-    units = set(architecture.units)
-    array = bool(units & {"linear", "attention"})
+    chosen = set(architecture.units)
+    array = bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
-    known = units | set(ARRAY_UNITS) if array else units
+    array_units = tuple(cls.instruction.name for cls in units() if cls.on_array)
+    known = chosen | set(array_units) if array else chosen
     layouts = [layout for layout in instruction_layouts() if layout.name in known]
     words = LINE_BYTES // architecture.word_bytes
     depth = {"program": INSTRUCTION_LIMIT * DESCRIPTOR_BYTES // architecture.word_bytes, "weights": 1 << 20, "memory": 1 << 20}
@@ -66,10 +78,12 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         }
     values = {
         "version": metadata.version("edgeflow"),
+        "widths": WIDTHS,
+        "codes": list(codes().items()),
         "constants": constants(architecture),
         "layouts": layouts,
         "array": array,
-        "array_units": ARRAY_UNITS,
+        "array_units": array_units,
         "buffers": "bram" if architecture.block_buffers else "lutram",
         "headers": sorted({unit(layout).header for layout in layouts}),
         "instruction_words": INSTRUCTION_WORDS,

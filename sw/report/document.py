@@ -472,14 +472,13 @@ def _proof(graph: Graph) -> list[schema.RegisterProof]:
     found = []
     for node in graph.nodes:
         for r in operator(node).registers(graph.formats(node), graph.node_constants(node)):
-            needed = 1 + max((-1 - r.minimum).bit_length() if r.minimum < 0 else 0, r.maximum.bit_length() if r.maximum > 0 else 0)
             found.append(
                 schema.RegisterProof(
                     layer=node.origin,
                     tensor=node.output,
                     intermediate=r.name,
-                    width_bits=r.bits,
-                    needed_bits=needed,
+                    width_bits=r.width.bits,
+                    needed_bits=r.width.needed(r.minimum, r.maximum),
                     minimum=r.minimum,
                     maximum=r.maximum,
                 )

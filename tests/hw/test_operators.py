@@ -23,14 +23,14 @@ from edgeflow.sim.counting import predicted
 
 # Wrong lines: the header, the text that stands there and what it is changed to.
 MUTATIONS = (
-    ("requantize.hpp", "const ap_uint<6> position = shift - 1;", "const ap_uint<6> position = shift;"),
+    ("requantize.hpp", "const Shift position = shift - 1;", "const Shift position = shift;"),
     ("memory.hpp", "value.byte[b] >> 4);", "value.byte[b] >> 3);"),
-    ("array.hpp", "const ap_int<18> high = (chain - low) >> 18;", "const ap_int<18> high = chain >> 18;"),
+    ("array.hpp", "const CascadeSum high = (chain - low) >>", "const CascadeSum high = chain >>"),
     ("epilogue.hpp", "[index + middle];", "[index + middle - 1];"),
     ("epilogue.hpp", "!epilogue.attention && ins.half_even", "false"),
     ("attention.hpp", "if (attended && score > maximum)", "if (score > maximum)"),
     ("chunk.hpp", "chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
-    ("layernorm.hpp", "step < 2; ++step", "step < 1; ++step"),
+    ("layernorm.hpp", "step < NEWTON_STEPS; ++step", "step < 1; ++step"),
     ("softmax.hpp", "if (first || highest > maximum)", "if (highest > maximum)"),
     ("interpolate.hpp", "segment + 1 < knots", "segment + 2 < knots"),
     ("long_chunk.hpp", "(element & 15u) << 2", "(element & 15u) << 1"),
@@ -39,7 +39,7 @@ MUTATIONS = (
     ("elementwise.hpp", "(ins.shift_a, ins.half_even)", "(ins.shift_a, false)"),
     ("table.hpp", "[2 * pair + half] =", "[2 * pair + 1 - half] ="),
     ("embedding.hpp", "unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
-    ("embedding.hpp", "id != ap_uint<32>(ins.padding)", "id == ap_uint<32>(ins.padding)"),
+    ("embedding.hpp", "id != TokenId(ins.padding)", "id == TokenId(ins.padding)"),
     ("pool.hpp", "(counted >> 1)", "(counted >> 2)"),
     ("move.hpp", "(from > to ? from : to);", "(from > to ? to : from);"),
     ("dma.hpp", "w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),

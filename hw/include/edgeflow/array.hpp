@@ -26,15 +26,6 @@
 
 namespace edgeflow {
 
-typedef ap_int<27> Packed;    // two weights in the wide operand of one multiplier
-typedef ap_int<18> Operand;   // one input, or two of the 4-bit mode
-typedef ap_int<48> Chain;     // the sum of a cascade of four
-typedef ap_int<24> Score;     // query times key
-typedef ap_uint<8> Exponent8; // an entry of attention's exponent table
-
-static const int CASCADE = 4;
-static const unsigned PASS_GAP = 16;  // cycles from a write of the stationary operands until they can be read
-
 // The row that the epilogue works on.
 struct EpilogueRow {
     LinearInstruction ins;
@@ -54,27 +45,27 @@ struct EpilogueRow {
 template <class C>
 struct ArrayState {
     Packed weight[C::SLOTS][C::PO / 2][C::PI];
-    ap_int<32> bias[2][C::PO];
+    Accumulator bias[2][C::PO];
     WideMultiplier multiplier[2][C::PO];
     Multiplier output_multiplier[2][C::PO];
     Element table[C::EPILOGUE][C::LINEAR_TABLE];
-    ap_int<32> accumulator[2][C::PO];
-    ap_int<32> result[2][C::PO];
+    Accumulator accumulator[2][C::PO];
+    Accumulator result[2][C::PO];
     EpilogueRow epilogue;
     Line residual;  // of the last line of the residual that the epilogue has read
     LayernormState<C> norm;
     // Attention.
     Score score[2][C::PO][C::ATTENTION_KEYS];
     Score maximum[2][C::PO];
-    ap_int<32> total[C::PO];
+    Accumulator total[C::PO];
     Multiplier reciprocal[2][C::PO];
-    ap_uint<6> reciprocal_shift[2][C::PO];
-    Exponent8 exponent[C::PO][C::ATTENTION_EXPONENTS];
+    Shift reciprocal_shift[2][C::PO];
+    Exponent exponent[C::PO][C::ATTENTION_EXPONENTS];
     ap_uint<1> attended[C::ATTENTION_KEYS];
     ap_uint<8> query[C::PI];
     ap_uint<8> value[LINE_BYTES][C::ATTENTION_VALUES];
-    ap_int<17> output[C::EPILOGUE][2][C::PO / C::EPILOGUE][C::ATTENTION_HEAD];
-    ap_int<32> partial[C::PO][C::ATTENTION_HEAD];
+    Element output[C::EPILOGUE][2][C::PO / C::EPILOGUE][C::ATTENTION_HEAD];
+    Accumulator partial[C::PO][C::ATTENTION_HEAD];
 };
 
 // Progress of the pass that runs: the row and the step of the products, the position of the loads.
@@ -89,11 +80,11 @@ struct PassState {
     unsigned load_position;
 };
 
-inline Packed pack_weights(const ap_int<9>& first, const ap_int<9>& second, bool quad) {
+inline Packed pack_weights(const Weight& first, const Weight& second, bool quad) {
 #pragma HLS INLINE
     const Packed low = first;
     const Packed high = second;
-    const Packed upper = quad ? Packed(high << 22) : Packed(high << 18);
+    const Packed upper = quad ? Packed(high << 2 * QUAD_SUM_BITS) : Packed(high << CASCADE_SUM_BITS);
     return Packed(upper + low);
 }
 
@@ -106,14 +97,14 @@ namespace edgeflow {
 
 // One step of PI inputs of one row (or of two in the 4-bit mode) for all outputs; sums[0] and sums[1] are the rows' dot products.
 template <class C>
-void array_products(const ArrayState<C>& state, unsigned slot, bool quad, const Operand (&operand)[C::PI], ap_int<32> (&sums)[2][C::PO]) {
+void array_products(const ArrayState<C>& state, unsigned slot, bool quad, const Operand (&operand)[C::PI], Accumulator (&sums)[2][C::PO]) {
 #pragma HLS INLINE
     for (int pair = 0; pair < C::PO / 2; ++pair) {
 #pragma HLS UNROLL
-        ap_int<32> first0 = 0;
-        ap_int<32> second0 = 0;
-        ap_int<32> first1 = 0;
-        ap_int<32> second1 = 0;
+        Accumulator first0 = 0;
+        Accumulator second0 = 0;
+        Accumulator first1 = 0;
+        Accumulator second1 = 0;
         for (int group = 0; group < C::PI / CASCADE; ++group) {
 #pragma HLS UNROLL
             Chain chain = 0;
@@ -123,19 +114,19 @@ void array_products(const ArrayState<C>& state, unsigned slot, bool quad, const 
                 chain += product;
             }
             if (C::QUAD && quad) {
-                const ap_int<11> field0 = chain;
-                const Chain rest0 = (chain - field0) >> 11;
-                const ap_int<11> field1 = rest0;
-                const Chain rest1 = (rest0 - field1) >> 11;
-                const ap_int<11> field2 = rest1;
-                const ap_int<11> field3 = (rest1 - field2) >> 11;
+                const QuadSum field0 = chain;
+                const Chain rest0 = (chain - field0) >> QUAD_SUM_BITS;
+                const QuadSum field1 = rest0;
+                const Chain rest1 = (rest0 - field1) >> QUAD_SUM_BITS;
+                const QuadSum field2 = rest1;
+                const QuadSum field3 = (rest1 - field2) >> QUAD_SUM_BITS;
                 first0 += field0;
                 first1 += field1;
                 second0 += field2;
                 second1 += field3;
             } else {
-                const ap_int<18> low = chain;
-                const ap_int<18> high = (chain - low) >> 18;
+                const CascadeSum low = chain;
+                const CascadeSum high = (chain - low) >> CASCADE_SUM_BITS;
                 first0 += low;
                 second0 += high;
             }
@@ -162,7 +153,7 @@ void array_operands(const Line& line, unsigned part, unsigned storage, bool is_s
         const Operand x0 = is_signed ? Operand(signed_low) : Operand(low);
         const Operand x1 = is_signed ? Operand(signed_high) : Operand(high);
         if (C::QUAD && quad) {
-            operand[i] = Operand((x1 << 11) + x0);
+            operand[i] = Operand((x1 << QUAD_SUM_BITS) + x0);
         } else if (storage == NIBBLES) {
             operand[i] = (row & 1u) != 0 ? x1 : x0;
         } else {
@@ -206,7 +197,7 @@ void array_load(const LinearInstruction& ins, unsigned cycle, const StreamWord<C
 #pragma HLS UNROLL
                 const ap_uint<32> raw = ap_uint<32>(word.byte[4 * i]) | (ap_uint<32>(word.byte[4 * i + 1]) << 8) |
                                         (ap_uint<32>(word.byte[4 * i + 2]) << 16) | (ap_uint<32>(word.byte[4 * i + 3]) << 24);
-                const ap_int<32> value = raw;
+                const Accumulator value = raw;
                 if (kind == 0) {
                     state.bias[ins.load_set][first + i] = value;
                 } else if (kind == 1) {
@@ -234,8 +225,8 @@ void array_load(const LinearInstruction& ins, unsigned cycle, const StreamWord<C
                 const ap_uint<8> quarters = word.byte[p / 2];
                 const ap_int<2> low_quarter = quarters >> (p % 2 * 4);
                 const ap_int<2> high_quarter = quarters >> (p % 2 * 4 + 2);
-                ap_int<9> first = ins.load_packing != 0 ? ap_int<9>(low_half) : ap_int<9>(even);
-                ap_int<9> second = ins.load_packing != 0 ? ap_int<9>(high_half) : ap_int<9>(odd);
+                Weight first = ins.load_packing != 0 ? Weight(low_half) : Weight(even);
+                Weight second = ins.load_packing != 0 ? Weight(high_half) : Weight(odd);
                 if (C::QUARTERS && ins.load_packing == 2) {
                     first = low_quarter;
                     second = high_quarter;
@@ -426,7 +417,7 @@ array_cycles:
                     array_operands<C>(
                         line, pass.part, is_attention ? BYTES : linear.x_storage, is_attention || linear.x_signed, pass.row, quad, operand);
                 }
-                ap_int<32> sums[2][C::PO];
+                Accumulator sums[2][C::PO];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=0
                 const unsigned slot = (is_attention ? attention.slot : linear.slot) + pass.step;
                 array_products<C>(state, slot, quad, operand, sums);
@@ -435,14 +426,14 @@ array_cycles:
 #pragma HLS UNROLL
                     for (int r = 0; r < 2; ++r) {
 #pragma HLS UNROLL
-                        ap_int<32> start = state.accumulator[r][o];
+                        Accumulator start = state.accumulator[r][o];
                         if (pass.step == 0) {
-                            start = is_attention ? ap_int<32>(0) : state.bias[linear.set][o];
+                            start = is_attention ? Accumulator(0) : state.bias[linear.set][o];
                             if (values && attention.accumulate) {
                                 start = state.partial[o][pass.row];
                             }
                         }
-                        const ap_int<32> next = start + sums[r][o];
+                        const Accumulator next = start + sums[r][o];
                         state.accumulator[r][o] = next;
                         if (last && !scores) {
                             state.result[r][o] = next;

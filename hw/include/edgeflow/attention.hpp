@@ -17,10 +17,6 @@
 
 namespace edgeflow {
 
-static const unsigned ATTENTION_SCORES = 1;
-static const unsigned ATTENTION_VALUES = 2;
-static const unsigned RECIPROCAL_LAG = 16;  // cycles until the sums of a pass before can be read
-
 // Progress of the jobs of one pass.
 struct AttentionPass {
     unsigned query_lane;
@@ -96,23 +92,23 @@ void attention_value_operands(const AttentionInstruction& ins, const PassState& 
 
 // 2^(P - t) for a distance from the maximum: one table entry and a rounded shift (hw/exponent.py is the definition).
 template <class C>
-ap_int<9> attention_weight(const AttentionInstruction& ins, const Score& maximum, const Score& score, const Exponent8* table) {
+Weight attention_weight(const AttentionInstruction& ins, const Score& maximum, const Score& score, const Exponent* table) {
 #pragma HLS INLINE
-    const ap_int<25> distance = maximum - score;
-    const Product t = requantize(ap_int<32>(distance), Multiplier(ins.e_multiplier), ins.e_shift);
+    const Distance distance = maximum - score;
+    const Product t = requantize(Accumulator(distance), Multiplier(ins.e_multiplier), ins.e_shift);
     const Product whole = t >> ins.fraction_bits;
-    const unsigned fraction = unsigned(ap_uint<16>(t)) & ((1u << ins.fraction_bits) - 1u);
+    const unsigned fraction = unsigned(Fraction(t)) & ((1u << ins.fraction_bits) - 1u);
     const Product limit = ins.probability_bits;
-    ap_int<9> weight = 0;
+    Weight weight = 0;
     if (whole <= limit) {
-        const ap_uint<4> count = ap_uint<4>(whole);
-        ap_uint<10> half = 0;
+        const ExponentShift count = ExponentShift(whole);
+        RoundedExponent half = 0;
         if (count != 0) {
-            const ap_uint<4> position = count - 1;
-            half = ap_uint<10>(1) << position;
+            const ExponentShift position = count - 1;
+            half = RoundedExponent(1) << position;
         }
-        const ap_uint<10> sum = ap_uint<10>(table[fraction]) + half;
-        weight = ap_int<9>(ap_uint<8>(sum >> count));
+        const RoundedExponent sum = RoundedExponent(table[fraction]) + half;
+        weight = Weight(Exponent(sum >> count));
     }
     return weight;
 }
@@ -161,7 +157,7 @@ void attention_exponents(const AttentionInstruction& ins, unsigned key, Attentio
         const bool attended = !ins.has_mask || state.attended[key] != 0;
         for (int pair = 0; pair < C::PO / 2; ++pair) {
 #pragma HLS UNROLL
-            ap_int<9> weights[2];
+            Weight weights[2];
 #pragma HLS ARRAY_PARTITION variable=weights complete
             for (int half = 0; half < 2; ++half) {
 #pragma HLS UNROLL
@@ -171,7 +167,7 @@ void attention_exponents(const AttentionInstruction& ins, unsigned key, Attentio
                     const Score score = state.score[ins.e_set][o][key];
                     weights[half] = attention_weight<C>(ins, state.maximum[ins.e_set][o], score, state.exponent[o]);
                 }
-                const ap_int<32> before = key == 0 && ins.total_reset ? ap_int<32>(0) : state.total[o];
+                const Accumulator before = key == 0 && ins.total_reset ? Accumulator(0) : state.total[o];
                 state.total[o] = before + weights[half];
             }
             // The first key of a slot clears the others, so that a slot that the last key leaves unfilled weighs nothing.
@@ -198,24 +194,25 @@ template <class C>
 void attention_reciprocal(const AttentionInstruction& ins, unsigned lane, ArrayState<C>& state) {
 #pragma HLS INLINE
     EDGEFLOW_TRIP("reciprocals");
-    const ap_uint<24> sum = state.total[lane];
-    ap_uint<5> bits = 0;
-    for (int b = 0; b < 24; ++b) {
+    const WeightTotal sum = state.total[lane];
+    Digits bits = 0;
+    for (int b = 0; b < WEIGHT_TOTAL_BITS; ++b) {
 #pragma HLS UNROLL
         if ((sum >> b) != 0) {
             bits = b + 1;
         }
     }
-    ap_int<18> factor = 0;
+    const int LARGEST = (1 << (MULTIPLIER_BITS - 1)) - 1;
+    Multiplier factor = 0;
     if (sum != 0) {
-        const ap_uint<5> shift = 24 - bits;
-        const ap_uint<24> divisor = sum << shift;
-        const ap_uint<42> dividend = (ap_uint<42>(ins.numerator) << 24) + (divisor >> 1);
-        const ap_uint<42> quotient = dividend / divisor;  // divider: one for all lanes, a lane a cycle
-        factor = quotient > 131071 ? ap_int<18>(131071) : ap_int<18>(quotient);
+        const Digits shift = WEIGHT_TOTAL_BITS - bits;
+        const WeightTotal divisor = sum << shift;
+        const ReciprocalDividend dividend = (ReciprocalDividend(ReciprocalNumerator(ins.numerator)) << WEIGHT_TOTAL_BITS) + (divisor >> 1);
+        const ReciprocalDividend quotient = dividend / divisor;  // divider: one for all lanes, a lane a cycle
+        factor = quotient > LARGEST ? Multiplier(LARGEST) : Multiplier(quotient);
     }
     state.reciprocal[ins.r_set][lane] = factor;
-    state.reciprocal_shift[ins.r_set][lane] = ap_uint<6>(ins.r_shift + bits);
+    state.reciprocal_shift[ins.r_set][lane] = Shift(ins.r_shift + bits);
 }
 
 // One line of the values of a head: 64 channels of one key into 64 banks, or a line of the mask, 64 keys.

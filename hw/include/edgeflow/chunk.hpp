@@ -88,11 +88,11 @@ inline unsigned next_row_line(unsigned line, unsigned row, unsigned stride, unsi
 
 // 32-bit integer number n of a word of the weight stream.
 template <class C>
-ap_int<32> stream_integer(const StreamWord<C>& word, int n) {
+Accumulator stream_integer(const StreamWord<C>& word, int n) {
 #pragma HLS INLINE
     const ap_uint<32> raw = ap_uint<32>(word.byte[4 * n]) | (ap_uint<32>(word.byte[4 * n + 1]) << 8) |
                             (ap_uint<32>(word.byte[4 * n + 2]) << 16) | (ap_uint<32>(word.byte[4 * n + 3]) << 24);
-    return ap_int<32>(raw);
+    return Accumulator(raw);
 }
 
 }  // namespace edgeflow

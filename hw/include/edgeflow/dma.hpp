@@ -10,10 +10,6 @@
 
 namespace edgeflow {
 
-static const unsigned DMA_LOAD = 0;  // external memory to scratchpad
-static const unsigned DMA_STORE = 1;  // scratchpad to external memory
-static const unsigned DMA_CONSTANTS = 2;  // weight image to scratchpad
-
 // Writes an AXI word into its part of a line of the scratchpad.
 template <class C>
 void write_word(Scratch<C>& scratch, unsigned line, unsigned part, const typename Memory<C>::Word& word) {

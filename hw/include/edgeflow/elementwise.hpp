@@ -16,14 +16,6 @@
 
 namespace edgeflow {
 
-static const unsigned ELEMENTWISE_ADD = 0;
-static const unsigned ELEMENTWISE_MULTIPLY = 1;
-static const unsigned ELEMENTWISE_REQUANTIZE = 2;
-
-static const unsigned OPERAND_SCRATCH = 0;  // where b comes from: the scratchpad, one row or all rows of the weight stream
-static const unsigned OPERAND_ROW = 1;
-static const unsigned OPERAND_ROWS = 2;
-
 template <class C>
 struct Elementwise {
     static const int BANKS = C::VECTOR > Chunk<C>::INTEGERS ? C::VECTOR : Chunk<C>::INTEGERS;  // of the row of int32
@@ -91,7 +83,8 @@ void elementwise(const ElementwiseInstruction& ins, hls::stream<StreamWord<C> >&
         }
     }
 
-    const ap_uint<37> row_chunks = ap_uint<20>(ins.rows) * ap_uint<17>(chunks);
+    const ap_uint<ELEMENTWISE_ROWS_BITS + ELEMENTWISE_COLUMNS_BITS> row_chunks =
+        ap_uint<ELEMENTWISE_ROWS_BITS>(ins.rows) * ap_uint<ELEMENTWISE_COLUMNS_BITS>(chunks);
     const unsigned trips = unsigned(row_chunks) * phases;
     unsigned phase = 0, chunk = 0, a_row = 0, b_row_number = 0;
     unsigned a_line = ins.a, b_line = ins.b, y_line = ins.y;
@@ -153,7 +146,7 @@ elementwise_chunks:
             Element y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
             take_chunk<C>(a_narrow ? narrow : wide, chunk, ins.a_storage, ins.a_signed, 0, a);
-            const Product ties = tie_places<50>(ins.shift_a, ins.half_even);
+            const Product ties = tie_places<PRODUCT_BITS>(ins.shift_a, ins.half_even);
             for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
                 Multiplier b = 0;
@@ -174,13 +167,13 @@ elementwise_chunks:
                 }
                 // Two products for three operations: a by b or by its factor; then b, or the product, by the other factor.
                 const Multiplier factor = adds ? Multiplier(ins.multiplier_a) : b;
-                const ap_int<35> first = a[lane] * factor;
-                const ap_int<32> second = multiplies ? ap_int<32>(first) : ap_int<32>(b);
+                const OperandProduct first = a[lane] * factor;
+                const Accumulator second = multiplies ? Accumulator(first) : Accumulator(b);
                 Product scaled = 0;
                 if (!multiplies) {
-                    scaled = round_ties<50>(Product(first), ins.shift_a, ties);
+                    scaled = round_ties<PRODUCT_BITS>(Product(first), ins.shift_a, ties);
                 }
-                Product added = ap_int<32>(ins.offset);
+                Product added = Accumulator(ins.offset);
                 if (!requantizes) {
                     added = requantize(second, Multiplier(ins.multiplier_b), ins.shift_b);
                 }

@@ -30,10 +30,10 @@ void embedding(
     const unsigned block = unsigned(ID_BYTES) >> ins.id_shift;
     const unsigned y_lines = row_lines(ins.columns, ins.y_bytes);
     const unsigned piece = ins.y_bytes == HALVES ? 2 * WORD_BYTES : WORD_BYTES;
-    const ap_uint<16> row_words = ins.row_words;
+    const ap_uint<EMBEDDING_ROW_WORDS_BITS> row_words = ins.row_words;
     unsigned id_word = ins.ids * Memory<C>::LINE_WORDS;
     unsigned y_row = ins.y;
-    ap_uint<32> position_id = ins.padding;
+    TokenId position_id = ins.padding;
 
 embedding_blocks:
     for (unsigned first = 0; first < ins.tokens; first += block) {
@@ -57,15 +57,15 @@ embedding_blocks:
             const unsigned at = t << ins.id_shift;
             const Word packed = ids[at / WORD_BYTES];
             const int low = 8 * (at % WORD_BYTES);
-            ap_uint<32> id;
+            TokenId id;
             if (ins.id_shift == 0) {
                 id = ap_uint<8>(packed.range(low + 7, low));
             } else if (ins.id_shift == 1) {
                 id = ap_uint<16>(packed.range(low + 15, low));
             } else {
-                id = ap_uint<32>(packed.range(low + 31, low));
+                id = TokenId(packed.range(low + 31, low));
             }
-            if (ins.counted && id != ap_uint<32>(ins.padding)) {
+            if (ins.counted && id != TokenId(ins.padding)) {
                 ++position_id;
                 id = position_id;
             }
@@ -73,7 +73,7 @@ embedding_blocks:
                 continue;
             }
             // 24 x 16 bits, so that the address takes one multiplier.
-            const ap_uint<24> known = id < ins.vocabulary ? unsigned(id) : ins.vocabulary - 1;
+            const TableRow known = id < ins.vocabulary ? unsigned(id) : ins.vocabulary - 1;
             const unsigned start = ins.table * Memory<C>::LINE_WORDS + unsigned(known * row_words);
             Multiplier multiplier = 0;
             unsigned line = y_row;

@@ -37,12 +37,12 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
         const unsigned channel = ins.y_channel + group * C::EPILOGUE;
         Element outputs[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-        const WideProduct ties = tie_places<57>(ins.shift, !epilogue.attention && ins.half_even);
+        const WideProduct ties = tie_places<WIDE_PRODUCT_BITS>(ins.shift, !epilogue.attention && ins.half_even);
         for (int lane = 0; lane < C::EPILOGUE; ++lane) {
 #pragma HLS UNROLL
             const unsigned o = group * C::EPILOGUE + lane;
             WideMultiplier factor = state.multiplier[ins.set][o];
-            ap_uint<6> shift = ins.shift;
+            Shift shift = ins.shift;
             if (C::HAS_ATTENTION && epilogue.attention) {
                 factor = state.reciprocal[epilogue.reciprocal_set][o];
                 shift = state.reciprocal_shift[epilogue.reciprocal_set][o];
@@ -50,11 +50,11 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
             WideProduct value = requantize_wide(state.result[row][o], factor, shift, ties);
             if (!epilogue.attention && (ins.has_table || ins.has_residual)) {
                 Element operand = line_element(state.residual, (channel % 32) + lane, HALVES, ins.residual_signed, 0);
-                Multiplier scale = ap_int<18>(ins.residual_multiplier);
-                ap_uint<6> scale_shift = ins.residual_shift;
+                Multiplier scale = Multiplier(ins.residual_multiplier);
+                Shift scale_shift = ins.residual_shift;
                 if (ins.has_table) {
-                    const ap_int<12> index = saturate(value, ins.index_bits, true);
-                    const ap_int<12> middle = 1 << (ins.index_bits - 1);
+                    const ActivationIndex index = saturate(value, ins.index_bits, true);
+                    const ActivationIndex middle = 1 << (ins.index_bits - 1);
                     operand = state.table[lane][index + middle];
                     scale = state.output_multiplier[ins.set][o];
                     scale_shift = ins.output_shift;

@@ -7,10 +7,6 @@
 
 namespace edgeflow {
 
-typedef ap_int<24> Knot;        // a table entry, or the difference of two
-typedef ap_int<40> Interpolated;  // an entry with interpolation bits below it
-typedef ap_int<27> LongMultiplier;  // with an 18-bit operand the product is one DSP48E2
-
 // Takes `knots` 32-bit integers that fill whole lines from the weight stream, a stream word a cycle, into COPIES memories: segment n
 // lies between knots n and n + 1. A word's last segment ends in the next word, so every word is stored one cycle after it came.
 template <class C, int COPIES, int SEGMENTS>
@@ -41,8 +37,8 @@ load_segment_words:
             const StreamWord<C> word = stream.read();
             for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-                const ap_uint<24> raw = ap_uint<24>(word.byte[4 * lane]) | (ap_uint<24>(word.byte[4 * lane + 1]) << 8) |
-                                        (ap_uint<24>(word.byte[4 * lane + 2]) << 16);
+                const ap_uint<KNOT_BITS> raw = ap_uint<KNOT_BITS>(word.byte[4 * lane]) | (ap_uint<KNOT_BITS>(word.byte[4 * lane + 1]) << 8) |
+                                        (ap_uint<KNOT_BITS>(word.byte[4 * lane + 2]) << 16);
                 now[lane] = Knot(raw);
             }
         }
@@ -66,10 +62,10 @@ load_segment_words:
 }
 
 // The value at `place` of a segment, with `bits` more fraction bits than its entries: exact.
-inline Interpolated interpolate(const Knot& start, const Knot& drop, const ap_uint<10>& place, unsigned bits) {
+inline Interpolated interpolate(const Knot& start, const Knot& drop, const Place& place, unsigned bits) {
 #pragma HLS INLINE
     const Interpolated whole = Interpolated(start) << bits;
-    const ap_int<11> weight = place;
+    const ap_int<PLACE_BITS + 1> weight = place;
     const Interpolated down = drop * weight;
     return whole - down;
 }

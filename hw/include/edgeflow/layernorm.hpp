@@ -20,9 +20,6 @@
 
 namespace edgeflow {
 
-typedef ap_int<18> Deviation;  // element, or element minus mean, with fraction bits: one DSP48E2 operand
-typedef ap_int<26> Root;       // 2^38 / sqrt(w) for w in [2^28, 2^30)
-
 // First estimates of 2^15 / sqrt(w / 2^30) by w >> 22, from 64 on.
 static const unsigned short RECIPROCAL_ROOT_SEEDS[192] = {
     65281, 64781, 64292, 63814, 63347, 62889, 62442, 62004, 61575, 61154, 60742, 60339, 59943, 59555, 59175, 58801,
@@ -42,16 +39,16 @@ static const unsigned short RECIPROCAL_ROOT_SEEDS[192] = {
 // What a row's sums yield: its mean, and its variance scaled by an even power of two into [2^28, 2^30), or 0; then
 // (x - mean) / sqrt(variance) is (x - mean) * root / 2^shift.
 struct RowStatistics {
-    ap_int<20> mean;
-    ap_int<32> scaled;
-    ap_uint<6> shift;
+    Mean mean;
+    Accumulator scaled;
+    Shift shift;
 };
 
 // Smallest count with value < 4^count.
-inline ap_uint<5> base4_digits(const ap_int<54>& value) {
+inline Digits base4_digits(const Variance& value) {
 #pragma HLS INLINE
-    ap_uint<5> count = 0;
-    for (int digit = 0; digit < 27; ++digit) {
+    Digits count = 0;
+    for (int digit = 0; digit < VARIANCE_BITS / 2; ++digit) {
 #pragma HLS UNROLL
         if ((value >> (2 * digit)) != 0) {
             count = digit + 1;
@@ -61,7 +58,7 @@ inline ap_uint<5> base4_digits(const ap_int<54>& value) {
 }
 
 // 2^38 / sqrt(w), or 0 for 0.
-inline Root reciprocal_root(const ap_int<32>& w) {
+inline Root reciprocal_root(const Accumulator& w) {
 #pragma HLS INLINE
     Root root = 0;
     if (w != 0) {
@@ -69,14 +66,14 @@ inline Root reciprocal_root(const ap_int<32>& w) {
         root = Root(RECIPROCAL_ROOT_SEEDS[entry]) << 8;
     }
 reciprocal_root_steps:
-    for (int step = 0; step < 2; ++step) {
+    for (int step = 0; step < NEWTON_STEPS; ++step) {
 #pragma HLS UNROLL
-        const ap_int<52> square = root * root;
-        const ap_int<34> scaled = square >> 18;
-        const ap_int<62> product = w * scaled;
-        const ap_int<62> rest = (ap_int<62>(3) << 58) - product;
-        const ap_int<30> factor = rest >> 33;
-        const ap_int<58> next = root * factor + (1 << 25);
+        const RootSquare square = root * root;
+        const ScaledSquare scaled = square >> 18;
+        const RootProduct product = w * scaled;
+        const RootProduct rest = (RootProduct(3) << 58) - product;
+        const RootFactor factor = rest >> 33;
+        const NextRoot next = root * factor + (1 << 25);
         root = next >> 26;
     }
     return root;
@@ -84,23 +81,23 @@ reciprocal_root_steps:
 
 // From the sums over a row of e = x 2^fraction_bits and of its squares:
 // sum (e - mean)^2 = squares - mean (2 sum - channels mean).
-inline RowStatistics row_statistics(const LayernormInstruction& ins, const ap_int<32>& sum, const ap_int<54>& squares) {
+inline RowStatistics row_statistics(const LayernormInstruction& ins, const Accumulator& sum, const Variance& squares) {
 #pragma HLS INLINE
     RowStatistics row;
-    const ap_int<32> total = sum >> ins.fraction_bits;
+    const Accumulator total = sum >> ins.fraction_bits;
     row.mean = requantize(total, Multiplier(ins.mean_multiplier), ins.mean_shift);
-    const ap_int<37> means = ap_int<18>(ins.channels) * row.mean;
-    const ap_int<35> balance = (ap_int<35>(sum) << 1) - means;
-    const ap_int<55> cross = row.mean * balance;
-    const ap_int<54> epsilon = (ap_int<54>(ins.epsilon_high) << 32) + ap_int<54>(ins.epsilon_low);
-    const ap_int<54> variance = squares - cross + epsilon;
-    const ap_uint<5> count = base4_digits(variance);
+    const MeanTotal means = ap_int<LAYERNORM_CHANNELS_BITS + 1>(ins.channels) * row.mean;
+    const Balance balance = (Balance(sum) << 1) - means;
+    const Cross cross = row.mean * balance;
+    const Variance epsilon = (Variance(ins.epsilon_high) << 32) + Variance(ins.epsilon_low);
+    const Variance variance = squares - cross + epsilon;
+    const Digits count = base4_digits(variance);
     row.shift = count + 3;
     row.scaled = 0;
     if (count > 15) {
         row.scaled = variance >> (2 * int(count) - 30);
     } else if (count != 0) {
-        row.scaled = ap_int<32>(variance) << (30 - 2 * int(count));
+        row.scaled = Accumulator(variance) << (30 - 2 * int(count));
     }
     return row;
 }
@@ -120,11 +117,11 @@ struct LayernormState {
     Deviation ring[C::LAYERNORM_RING][C::VECTOR];
     Multiplier gain[LayernormParameters<C>::DEPTH][LayernormParameters<C>::BANKS];
     Product offset[LayernormParameters<C>::DEPTH][LayernormParameters<C>::BANKS];  // at the affine's scale, with half of its last step
-    ap_int<32> sum[C::LAYERNORM_ROWS];
-    ap_int<54> squares[C::LAYERNORM_ROWS];
-    ap_int<20> mean[C::LAYERNORM_ROWS];
-    ap_uint<6> shift[C::LAYERNORM_ROWS];
-    ap_int<32> scaled[C::LAYERNORM_ROWS];
+    Accumulator sum[C::LAYERNORM_ROWS];
+    Variance squares[C::LAYERNORM_ROWS];
+    Mean mean[C::LAYERNORM_ROWS];
+    Shift shift[C::LAYERNORM_ROWS];
+    Accumulator scaled[C::LAYERNORM_ROWS];
     Root root[C::LAYERNORM_ROWS];
 };
 
@@ -151,8 +148,8 @@ struct LayernormPass {
     RowCursor x;
     RowCursor y;
     unsigned held;  // chunks in the ring
-    ap_int<32> sum;
-    ap_int<54> squares;
+    Accumulator sum;
+    Variance squares;
     unsigned sum_slot;
     unsigned root_slot;
     unsigned complete;  // rows that may be read
@@ -258,8 +255,8 @@ void layernorm_parameters(const StreamWord<C>& word, LayernormPass<C>& pass, Lay
 #pragma HLS UNROLL
         const int k = bank % WORD_CHANNELS;
         if (first % BANKS == unsigned(bank - k)) {
-            const ap_int<32> value = stream_integer<C>(word, INTEGERS > 1 ? 2 * k : 0);
-            const ap_int<32> other = stream_integer<C>(word, INTEGERS > 1 ? 2 * k + 1 : 0);
+            const Accumulator value = stream_integer<C>(word, INTEGERS > 1 ? 2 * k : 0);
+            const Accumulator other = stream_integer<C>(word, INTEGERS > 1 ? 2 * k + 1 : 0);
             if (INTEGERS > 1 || pass.loaded % 2 == 0) {
                 state.gain[first / BANKS][bank] = Multiplier(value);
             }
@@ -277,21 +274,21 @@ bool layernorm_read(const Line& line, LayernormPass<C>& pass, LayernormState<C>&
     Element x[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=x complete
     take_chunk<C>(line, pass.x.chunk, pass.ins.x_storage, pass.ins.x_signed, pass.x.row, x);
-    ap_int<32> chunk_sum = 0;
-    ap_int<54> chunk_squares = 0;
+    Accumulator chunk_sum = 0;
+    Variance chunk_squares = 0;
     for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
         Deviation e = 0;
         if (pass.x.chunk * C::VECTOR + lane < pass.ins.channels) {
             e = Deviation(x[lane]) << pass.ins.fraction_bits;
         }
-        const ap_int<36> square = e * e;
+        const Square square = e * e;
         chunk_sum += e;
         chunk_squares += square;
         state.ring[pass.x.place][lane] = e;
     }
-    pass.sum = pass.x.chunk == 0 ? chunk_sum : ap_int<32>(pass.sum + chunk_sum);
-    pass.squares = pass.x.chunk == 0 ? chunk_squares : ap_int<54>(pass.squares + chunk_squares);
+    pass.sum = pass.x.chunk == 0 ? chunk_sum : Accumulator(pass.sum + chunk_sum);
+    pass.squares = pass.x.chunk == 0 ? chunk_squares : Variance(pass.squares + chunk_squares);
     const bool last = pass.x.chunk + 1 == pass.chunks;
     if (last) {
         state.sum[pass.x.slot] = pass.sum;
@@ -305,9 +302,9 @@ template <class C>
 void layernorm_normalize(const LayernormPass<C>& pass, const LayernormState<C>& state, Element (&y)[C::VECTOR]) {
 #pragma HLS INLINE
     const int BANK_CHUNKS = LayernormParameters<C>::BANKS / C::VECTOR;
-    const ap_int<20> mean = state.mean[pass.y.slot];
+    const Mean mean = state.mean[pass.y.slot];
     const Root root = state.root[pass.y.slot];
-    const ap_uint<6> shift = state.shift[pass.y.slot];
+    const Shift shift = state.shift[pass.y.slot];
     for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
         Multiplier factor = 0;
@@ -321,7 +318,7 @@ void layernorm_normalize(const LayernormPass<C>& pass, const LayernormState<C>& 
         }
         const Deviation d = state.ring[pass.y.place][lane] - mean;
         const Product scaled = d * root;
-        const ap_int<22> z = round_shift(scaled, shift);
+        const Normalized z = round_shift(scaled, shift);
         affine += z * factor;
         const Product rounded = affine >> pass.ins.shift;
         y[lane] = saturate(rounded, pass.ins.y_bits, pass.ins.y_signed);

@@ -10,10 +10,7 @@
 
 namespace edgeflow {
 
-static const unsigned WORDS = 4;     // storage of an element: four bytes, besides those of memory.hpp
-static const int LINE_INTEGERS = 16;  // elements of a line in that storage
-
-typedef ap_int<25> LongElement;  // a result of up to 24 bits, signed or unsigned
+static const int LINE_INTEGERS = LINE_BYTES / 4;  // elements of a line that take four bytes (WORDS)
 
 // Lanes that can be at work whatever the storage of the results.
 template <int LANES>

@@ -10,16 +10,11 @@
 #ifndef EDGEFLOW_MEMORY_HPP
 #define EDGEFLOW_MEMORY_HPP
 
-#include "ap_int.h"
 #include "edgeflow/count.hpp"
+#include "edgeflow_types.hpp"
 #include "hls_stream.h"
 
 namespace edgeflow {
-
-static const int LINE_BYTES = 64;
-static const unsigned NIBBLES = 0;  // storage of an element: half a byte, one byte, two bytes
-static const unsigned BYTES = 1;
-static const unsigned HALVES = 2;
 
 template <class C>
 struct Memory {
@@ -48,9 +43,6 @@ struct Scratch {
     ap_uint<4> narrow[2][C::NARROW_LINES][LINE_BYTES];
     ap_uint<8> wide[C::WIDE_LINES][LINE_BYTES];
 };
-
-// A stored activation of up to 16 bits, signed or unsigned.
-typedef ap_int<17> Element;
 
 inline unsigned ceil_div(unsigned a, unsigned b) {
 #pragma HLS INLINE

@@ -44,13 +44,13 @@ inline Line rotate_line(const Line& line, const ap_uint<6>& distance) {
 }
 
 // The start of the run after the one that starts at `address`.
-inline unsigned next_run(unsigned address, const ap_uint<16> count[4], const unsigned step[4], ap_uint<16> index[4]) {
+inline unsigned next_run(unsigned address, const ap_uint<MOVE_COUNT_BITS> count[4], const unsigned step[4], ap_uint<MOVE_COUNT_BITS> index[4]) {
 #pragma HLS INLINE
     bool carry = true;
     for (int k = 3; k >= 0; --k) {
 #pragma HLS UNROLL
         if (carry) {
-            const ap_uint<16> following = index[k] + 1;
+            const ap_uint<MOVE_COUNT_BITS> following = index[k] + 1;
             if (following < count[k]) {
                 index[k] = following;
                 address += step[k];
@@ -94,11 +94,11 @@ move_constant_lines:
 template <class C>
 void move_rows(const MoveInstruction& ins, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    const ap_uint<16> count[4] = {ap_uint<16>(ins.n0), ap_uint<16>(ins.n1), ap_uint<16>(ins.n2), ap_uint<16>(ins.n3)};
+    const ap_uint<MOVE_COUNT_BITS> count[4] = {ap_uint<MOVE_COUNT_BITS>(ins.n0), ap_uint<MOVE_COUNT_BITS>(ins.n1), ap_uint<MOVE_COUNT_BITS>(ins.n2), ap_uint<MOVE_COUNT_BITS>(ins.n3)};
 #pragma HLS ARRAY_PARTITION variable=count complete
     const unsigned step[4] = {ins.d0, ins.d1, ins.d2, ins.d3};
 #pragma HLS ARRAY_PARTITION variable=step complete
-    ap_uint<16> index[4] = {0, 0, 0, 0};
+    ap_uint<MOVE_COUNT_BITS> index[4] = {0, 0, 0, 0};
 #pragma HLS ARRAY_PARTITION variable=index complete
 
     // The starts of the next run and of the next row are known before they are needed: their adders are off the path that decides how

@@ -14,12 +14,12 @@ namespace edgeflow {
 template <class C>
 void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
 #pragma HLS INLINE off
-    ap_int<32> sum[C::MAX_CHANNELS];
+    Accumulator sum[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=sum cyclic factor=C::VECTOR
-    ap_uint<64> mask[C::POOL_MASK_LINES];
+    ap_uint<LINE_BYTES> mask[C::POOL_MASK_LINES];
 #pragma HLS BIND_STORAGE variable=mask type=ram_2p impl=lutram
 
-    ap_uint<32> counted = ins.rows;
+    PoolNumber counted = ins.rows;
     if (ins.has_mask != 0) {
         counted = 0;
         unsigned mask_left = ins.rows;
@@ -36,7 +36,7 @@ void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scrat
             } else {
                 line = read_line<C>(scratch, ins.mask + n);
             }
-            ap_uint<64> bits = 0;
+            ap_uint<LINE_BYTES> bits = 0;
             ap_uint<7> ones = 0;
             for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
@@ -52,27 +52,27 @@ void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scrat
     }
 
     // Restoring division, a bit a cycle.
-    ap_uint<32> dividend = ap_uint<32>(ins.numerator) + (counted >> 1);
-    ap_uint<32> quotient = 0;
-    ap_uint<33> remainder = 0;
+    PoolNumber dividend = PoolNumber(ins.numerator) + (counted >> 1);
+    PoolNumber quotient = 0;
+    ap_uint<POOL_NUMBER_BITS + 1> remainder = 0;
     EDGEFLOW_ENTER("pool divide");
 pool_divide:
-    for (int bit = 0; bit < 32; ++bit) {
+    for (int bit = 0; bit < POOL_NUMBER_BITS; ++bit) {
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("pool divide");
-        const ap_uint<1> top = dividend.range(31, 31);
-        const ap_uint<33> extended = ap_uint<33>(ap_uint<33>(remainder << 1) | ap_uint<33>(top));
+        const ap_uint<1> top = dividend.range(POOL_NUMBER_BITS - 1, POOL_NUMBER_BITS - 1);
+        const ap_uint<POOL_NUMBER_BITS + 1> extended = ap_uint<POOL_NUMBER_BITS + 1>(ap_uint<POOL_NUMBER_BITS + 1>(remainder << 1) | ap_uint<POOL_NUMBER_BITS + 1>(top));
         const bool fits = extended >= counted;
-        remainder = fits ? ap_uint<33>(extended - counted) : extended;
-        quotient = ap_uint<32>(ap_uint<32>(quotient << 1) | ap_uint<32>(fits ? 1 : 0));
+        remainder = fits ? ap_uint<POOL_NUMBER_BITS + 1>(extended - counted) : extended;
+        quotient = PoolNumber(PoolNumber(quotient << 1) | PoolNumber(fits ? 1 : 0));
         dividend = dividend << 1;
     }
-    ap_int<32> reciprocal = 0;
+    Accumulator reciprocal = 0;
     if (counted != 0) {
         reciprocal = quotient;
     }
 
-    ap_int<32> running[C::VECTOR];
+    Accumulator running[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=running complete
     for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
@@ -93,15 +93,15 @@ pool_sum:
         const Line line = read_line<C>(scratch, line_number);
         bool counts = true;
         if (ins.has_mask != 0) {
-            const ap_uint<64> bits = mask[row >> 6];
+            const ap_uint<LINE_BYTES> bits = mask[row >> 6];
             counts = ap_uint<1>(bits >> (row & 63)) != 0;
         }
         const bool last = row + 1 == ins.rows;
         for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
             const Element x = line_element(line, first + lane, ins.x_bytes, ins.x_signed, 0);
-            const ap_int<32> total = running[lane] + (counts ? ap_int<32>(x) : ap_int<32>(0));
-            running[lane] = last ? ap_int<32>(0) : total;
+            const Accumulator total = running[lane] + (counts ? Accumulator(x) : Accumulator(0));
+            running[lane] = last ? Accumulator(0) : total;
             if (last) {
                 sum[chunk * C::VECTOR + lane] = total;
             }

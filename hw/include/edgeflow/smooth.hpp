@@ -26,8 +26,8 @@ void smooth(const SmoothInstruction& ins, hls::stream<StreamWord<C> >& stream, S
     const unsigned y_lines = long_row_lines(ins.channels, ins.y_bytes);
     const LongMultiplier multiplier = ins.multiplier;
     const LongMultiplier slope = ins.slope;
-    const ap_int<25> zero_point = ins.zero_point;
-    const ap_uint<10> place_mask = (1u << ins.interpolation_bits) - 1u;
+    const LongElement zero_point = ins.zero_point;
+    const Place place_mask = (1u << ins.interpolation_bits) - 1u;
 
     load_segments<C, C::VECTOR, C::SMOOTH_SEGMENTS>(stream, ins.segments + 1, start, drop);
 
@@ -51,18 +51,18 @@ smooth_trips:
         read_elements<C, C::VECTOR>(scratch, x_line, element, ins.x_bytes, ins.x_signed, x);
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-            const ap_int<18> value = x[lane];
-            const ap_int<18> negated = -value;
-            const ap_int<18> magnitude = value < 0 ? negated : value;
-            const ap_int<18> positive = value < 0 ? ap_int<18>(0) : value;
+            const Magnitude value = x[lane];
+            const Magnitude negated = -value;
+            const Magnitude magnitude = value < 0 ? negated : value;
+            const Magnitude positive = value < 0 ? Magnitude(0) : value;
             const Product product = magnitude * multiplier;
             const Product t = round_shift(product, ins.shift);
             const Product segment = t >> ins.interpolation_bits;
             const Product end = ins.segments;
             Product delta = 0;
             if (segment < end) {
-                const unsigned s = unsigned(ap_uint<12>(segment));
-                const ap_uint<10> place = ap_uint<10>(t) & place_mask;
+                const unsigned s = unsigned(Segment(segment));
+                const Place place = Place(t) & place_mask;
                 delta = interpolate(start[lane][s], drop[lane][s], place, ins.interpolation_bits);
             }
             const Product rectified = positive * slope;

@@ -11,21 +11,17 @@
 
 namespace edgeflow {
 
-typedef ap_uint<22> LongWeight;
-typedef ap_uint<40> WeightSum;
-typedef ap_uint<26> Reciprocal;
-
 // What the output of a row is made of: y = (weight * scale) >> shift.
 struct RowScale {
     Reciprocal scale;
-    ap_uint<6> shift;
+    Shift shift;
 };
 
 // Bits that a number takes.
-inline ap_uint<6> bit_length(const WeightSum& value) {
+inline Shift bit_length(const WeightSum& value) {
 #pragma HLS INLINE
-    ap_uint<6> length = 0;
-    for (int bit = 0; bit < 40; ++bit) {
+    Shift length = 0;
+    for (int bit = 0; bit < WEIGHT_SUM_BITS; ++bit) {
 #pragma HLS UNROLL
         if (((value >> bit) & 1u) != 0) {
             length = bit + 1;
@@ -36,30 +32,30 @@ inline ap_uint<6> bit_length(const WeightSum& value) {
 
 // numerator / total as 26 bits and a shift. The sum is brought to 28 bits; a stage of the division is one quotient bit. A numerator of
 // 24 bits, three places up, is below every such sum, so no bit of the quotient lies above the 27 that are made; the last one rounds.
-inline RowScale row_scale(const WeightSum& total, const ap_uint<24>& numerator, unsigned output_shift) {
+inline RowScale row_scale(const WeightSum& total, const SoftmaxNumerator& numerator, unsigned output_shift) {
 #pragma HLS INLINE
-    const ap_uint<6> length = bit_length(total);
-    ap_uint<28> divisor = 0;
-    if (length > 28) {
-        const ap_uint<6> down = length - 28;
+    const Shift length = bit_length(total);
+    SoftmaxDivisor divisor = 0;
+    if (length > SOFTMAX_DIVISOR_BITS) {
+        const Shift down = length - SOFTMAX_DIVISOR_BITS;
         divisor = total >> down;
     } else {
-        const ap_uint<6> up = 28 - length;
-        divisor = ap_uint<28>(total) << up;
+        const Shift up = SOFTMAX_DIVISOR_BITS - length;
+        divisor = SoftmaxDivisor(total) << up;
     }
-    ap_uint<29> remainder = ap_uint<29>(numerator) << 3;
-    ap_uint<28> quotient = 0;
-    for (int stage = 0; stage < 27; ++stage) {
+    ap_uint<SOFTMAX_DIVISOR_BITS + 1> remainder = ap_uint<SOFTMAX_DIVISOR_BITS + 1>(numerator) << (SOFTMAX_DIVISOR_BITS - SOFTMAX_NUMERATOR_BITS - 1);
+    ap_uint<RECIPROCAL_BITS + 2> quotient = 0;
+    for (int stage = 0; stage < RECIPROCAL_BITS + 1; ++stage) {
 #pragma HLS UNROLL
         remainder = remainder << 1;
         quotient = quotient << 1;
         if (remainder >= divisor) {
             remainder = remainder - divisor;
-            quotient = quotient | ap_uint<28>(1);
+            quotient = quotient | ap_uint<RECIPROCAL_BITS + 2>(1);
         }
     }
     RowScale result;
-    result.scale = total == 0 ? ap_uint<28>(0) : ap_uint<28>((quotient + 1) >> 1);
+    result.scale = total == 0 ? Reciprocal(0) : Reciprocal((quotient + 1) >> 1);
     result.shift = output_shift + length;
     return result;
 }
@@ -104,7 +100,7 @@ void softmax(const SoftmaxInstruction& ins, hls::stream<StreamWord<C> >& stream,
     const unsigned x_lines = long_row_lines(ins.channels, ins.x_bytes);
     const unsigned y_lines = long_row_lines(ins.channels, ins.y_bytes);
     const LongMultiplier multiplier = ins.multiplier;
-    const ap_uint<10> place_mask = (1u << ins.interpolation_bits) - 1u;
+    const Place place_mask = (1u << ins.interpolation_bits) - 1u;
     const unsigned segment_mask = (1u << ins.table_bits) - 1u;
     const unsigned fraction_bits = ins.table_bits + ins.interpolation_bits;
 
@@ -145,7 +141,7 @@ softmax_trips:
 #pragma HLS ARRAY_PARTITION variable=y complete
             for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-                const ap_int<23> weight = weight_ring[weight_read][lane];
+                const ap_int<LONG_WEIGHT_BITS + 1> weight = weight_ring[weight_read][lane];
                 const LongMultiplier scale = row.scale;
                 const Product product = weight * scale;
                 y[lane] = saturate_long(round_shift(product, row.shift), ins.y_bits, ins.y_signed);
@@ -163,17 +159,17 @@ softmax_trips:
             WeightSum sum = 0;
             for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-                const ap_int<18> distance = highest - x_ring[x_read][lane];
+                const Magnitude distance = highest - x_ring[x_read][lane];
                 const Product product = distance * multiplier;
                 const Product t = round_shift(product, ins.shift);
                 const Product whole = t >> fraction_bits;
-                const unsigned segment = unsigned(ap_uint<20>(t) >> ins.interpolation_bits) & segment_mask;
-                const ap_uint<10> place = ap_uint<10>(t) & place_mask;
+                const unsigned segment = unsigned(Fraction(t) >> ins.interpolation_bits) & segment_mask;
+                const Place place = Place(t) & place_mask;
                 const Product limit = ins.probability_bits;
                 LongWeight weight = 0;
                 if (unsigned(lane) < lanes && element + lane < ins.channels && whole <= limit) {
                     const Product value = interpolate(start[lane][segment], drop[lane][segment], place, ins.interpolation_bits);
-                    weight = round_shift(value, ap_uint<6>(whole) + ins.interpolation_bits);
+                    weight = round_shift(value, Shift(whole) + ins.interpolation_bits);
                 }
                 weight_ring[weight_write][lane] = weight;
                 sum += weight;

@@ -53,7 +53,7 @@ table_entries:
 
     const unsigned x_lines = row_lines(ins.channels, ins.x_bytes);
     const unsigned y_lines = row_lines(ins.channels, ins.y_bytes);
-    const ap_int<18> minimum = ins.x_minimum;
+    const Element minimum = ins.x_minimum;
     unsigned chunk = 0;
     unsigned x_line = ins.x;
     unsigned y_line = ins.y;
@@ -76,7 +76,7 @@ table_trips:
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
             // Lanes past the end of the row read whatever lies there: the index keeps them within the table.
-            const ap_uint<10> index = x[lane] - minimum;
+            const LookupIndex index = x[lane] - minimum;
             y[lane] = entries[lane / 2][index];
         }
         write_chunk<C>(scratch, y_line, chunk, ins.y_bytes, 0, y);
