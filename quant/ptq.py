@@ -42,8 +42,8 @@ def quantize(
     """Quantize a canonical model (see sw/importer) on calibration data, which has an array for every model input, samples first.
 
     ``progress(what, done, total)`` is called from time to time. Raises CalibrationError where the data does not fit the model,
-    UnsupportedError where the accelerator has no form of a node, and InputError where the configuration asks for other bits than
-    those that a quantized model brings along.
+    UnsupportedError where the accelerator has no form of a node, VerificationError where a register of it could overflow, and
+    InputError where the configuration asks for other bits than those that a quantized model brings along.
     """
     config = config or QuantizationConfig()
     arrays = checked_data(model, calibration)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
+from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name, required_input, sample_shape
 from edgeflow.quant.canonical.masks import mask_values, reads_mask, vocabulary
 from edgeflow.quant.convert import convert_node
@@ -74,7 +75,10 @@ def convert(
     config: QuantizationConfig,
     progress: Progress | None = None,
 ) -> Quantized:
-    """The integer graph of a canonical float graph whose activations have been observed on the checked ``arrays``."""
+    """The integer graph of a canonical float graph whose activations have been observed on the checked ``arrays``.
+
+    It is verified: VerificationError where a register could overflow its width in the C++, for any input.
+    """
     _check_sites(graph, config)
     plan = Plan(graph, statistics, config)
     builder = GraphBuilder(graph.model.graph.name or "model", [*graph.inputs, *graph.producers])
@@ -90,8 +94,10 @@ def convert(
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
     warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
+    made = builder.graph(outputs)
+    verify_graph(made)
     return Quantized(
-        graph=builder.graph(outputs),
+        graph=made,
         ranges=ranges,
         correspondence=dict(builder.correspondence),
         warnings=warnings,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.arrays import Arrays, Real
-from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.errors import UnsupportedError, VerificationError
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph, output_name
@@ -128,7 +128,7 @@ class _Trials:
                     few = {name: array[:REPLAYED] for name, array in arrays.items()}
                     made = convert(self.graph, self._statistics[i], few, config)
                     found.append(self._compare(made, i))
-        except UnsupportedError:
+        except (UnsupportedError, VerificationError):
             return None, np.full(self.samples, np.inf)
         return made, np.concatenate(found)
 

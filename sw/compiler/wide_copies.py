@@ -10,10 +10,11 @@ from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.graph import Graph, Node, QType, TensorType
 from edgeflow.hw.ops import make_node, operator
 from edgeflow.hw.ops.requantize import Requantize
+from edgeflow.hw.verify import verify_graph
 
 
 def with_wide_copies(graph: Graph) -> Graph:
-    """The same graph with a 16-bit copy of every residual of up to 8 bits that cannot lie in the wide memory itself."""
+    """The same graph with a 16-bit copy of every residual of up to 8 bits that cannot lie in the wide memory itself; verified."""
     operators = [operator(node) for node in graph.nodes]
     widens = {node.output: op.widens for node, op in zip(graph.nodes, operators, strict=True)}
     # Tensors that nothing reads but from the wide memory.
@@ -33,7 +34,11 @@ def with_wide_copies(graph: Graph) -> Graph:
             if inputs[index] not in tensors:
                 nodes.append(_copy(tensors, constants, name, inputs[index], node.origin))
         nodes.append(dataclasses.replace(node, inputs=tuple(inputs)))
-    return dataclasses.replace(graph, tensors=tensors, constants=constants, nodes=tuple(nodes))
+    if len(nodes) == len(graph.nodes):
+        return graph
+    made = dataclasses.replace(graph, tensors=tensors, constants=constants, nodes=tuple(nodes))
+    verify_graph(made)
+    return made
 
 
 def _copy(tensors: dict[str, TensorType], constants: dict[str, IntArray], name: str, copy: str, origin: str) -> Node:

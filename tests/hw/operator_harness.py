@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.cpp_widths import Width
 from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import Case, instruction_layouts, make_node, registry
 from edgeflow.hw.program import Program
@@ -72,6 +75,17 @@ def reference(case: Case) -> IntArray:
 def fast(case: Case) -> IntArray:
     """The executor's result."""
     return Executor(case_graph(case), threads=1).run(case_inputs(case))["out"]
+
+
+@contextmanager
+def narrowed(width: Width, bits: int) -> Iterator[None]:
+    """The table of widths with another number of bits for one of them."""
+    kept = width.bits
+    object.__setattr__(width, "bits", bits)
+    try:
+        yield
+    finally:
+        object.__setattr__(width, "bits", kept)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from operator_harness import ARCHITECTURES, build, case_graph, case_samples, operator_cases, reference
+from operator_harness import ARCHITECTURES, build, case_graph, case_samples, narrowed, operator_cases, reference
 
 from edgeflow.hw.cpp_widths import PRODUCT, WIDTHS, Width
 from edgeflow.hw.errors import VerificationError
@@ -35,17 +33,6 @@ EXCEPTIONS = {
     ("move.hpp", "ap_uint<2>"): "a base-4 digit of that place: a stage of the rotation",
     ("pool.hpp", "ap_uint<7>"): "how many of a line's 64 bytes are set",
 }
-
-
-@contextmanager
-def narrowed(width: Width, bits: int) -> Iterator[None]:
-    """The table with another number of bits for one width."""
-    kept = width.bits
-    object.__setattr__(width, "bits", bits)
-    try:
-        yield
-    finally:
-        object.__setattr__(width, "bits", kept)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from operator_harness import narrowed
 from perceptrons import CLASSES, SAMPLES, perceptron
 from scipy.stats import spearmanr
 
 import edgeflow
+from edgeflow.hw.cpp_widths import WIDE_PRODUCT
+from edgeflow.hw.errors import VerificationError
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.formats.config import LayerBits
 from edgeflow.quant.formats.observe import observe
@@ -254,6 +257,20 @@ def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
     for layer in layers[1:-1]:
         latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
         assert latency[8] == latency[5] > latency[4] == latency[3] > latency[2]
+
+
+def test_tables_and_trials_of_bits_prove_their_registers(tmp_path: Path) -> None:
+    """As every integer graph: a product that is too narrow in the C++ refuses the network, whoever asks for it."""
+    data = perceptron(tmp_path / "perceptron.onnx", tokens=1, width=64)
+    model = edgeflow.load(tmp_path / "perceptron.onnx")
+    config = edgeflow.quantization()
+    forms = Forms(model, data, find_layers(FloatGraph(model)), config)
+    with narrowed(WIDE_PRODUCT, 20):
+        with pytest.raises(VerificationError, match=r"product needs .* more than its 20 bits"):
+            forms.network(forms.equal(8, 8))
+        with pytest.raises(VerificationError, match=r"product needs .* more than its 20 bits"):
+            edgeflow.quantize(model, data)
+    forms.network(forms.equal(8, 8))
 
 
 def test_a_latency_limit_is_kept_by_the_whole_program() -> None:
