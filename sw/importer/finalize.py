@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import onnx_ir as ir
 
 from edgeflow.sw.importer.canonical import BATCH_NAME
@@ -16,6 +14,8 @@ _ROLES = {
     ("PositionEmbedding", 1): "table",
     ("ConstantTokens", 1): "tokens", ("Reshape", 1): "shape",
 }  # fmt: skip
+ORIGINALS = "edgeflow.originals"
+"""Key in a model's ``meta`` of the names of the values of its file, while it is rewritten."""
 _KEPT = (ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES)
 
 
@@ -33,13 +33,18 @@ def symbolic_batch(model: ir.Model) -> None:
             value.shape = ir.Shape([BATCH_NAME, *shape[1:]])
 
 
-def readable_names(model: ir.Model, original: Collection[str]) -> None:
+def note_originals(model: ir.Model) -> None:
+    """Note the names of the values that nodes of the file make, for :func:`readable_names`."""
+    model.meta[ORIGINALS] = frozenset(str(output.name) for node in model.graph for output in node.outputs)
+
+
+def readable_names(model: ir.Model) -> None:
     """Name nodes after their origin, values after their node and constants after node and role; each name once.
 
-    What rules put in the place of a value has its name: a node whose output is one of the ``original`` values keeps that name as
-    metadata, for the comparison of both.
+    What rules put in the place of a value has its name: a node whose output is one of the noted values keeps that name as metadata,
+    for the comparison of both.
     """
-    graph = model.graph
+    graph, original = model.graph, model.meta.pop(ORIGINALS)
     for node in graph:
         node.metadata_props.pop(ORIGINAL, None)
         if node.outputs[0].name in original:

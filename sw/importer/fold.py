@@ -162,7 +162,7 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
         replacement = initializer(found[str(value.name)])
         ir.convenience.replace_all_uses_with(value, replacement)
     graph.remove(fixed, safe=True)
-    _register(graph)
+    register_constants(model)
     _set_types(model)
     for value in moving:
         value.shape = ir.Shape([int(size) for size in found[_shape_name(str(value.name))]])
@@ -170,8 +170,9 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
         value.shape = ir.Shape(shapes[str(value.name)])
 
 
-def fill_uniform(model: ir.Model) -> bool:
-    """Replace what is taken from a constant of equal elements, at whatever places, by that constant; whether there was any.
+def fill_uniform(model: ir.Model, shapes: Shapes) -> bool:
+    """Replace what is taken from a constant of equal elements, at whatever places, by that constant, and fold what follows from it;
+    whether there was any.
 
     Hugging Face's encoders look the token types of a sentence, all 0, up by its positions. Shapes must be known.
     """
@@ -186,7 +187,8 @@ def fill_uniform(model: ir.Model) -> bool:
         graph.remove(node, safe=True)
         found = True
     if found:
-        _register(graph)
+        register_constants(model)
+        fold(model, shapes)
     return found
 
 
@@ -200,21 +202,21 @@ def _shapes_and_constants(model: ir.Model, shapes: Shapes, moving: list[str], ne
     return run_sample(model, proto, shapes, [*needed, *(_shape_name(name) for name in moving)])
 
 
-def _register(graph: ir.Graph) -> None:
-    """Make the initializers of the graph exactly the constants that its nodes read."""
+def constants_read(graph: ir.Graph) -> set[ir.Value]:
+    """The constants that nodes of a graph read, or that are its outputs."""
     read = {value for node in graph for value in node.inputs if value is not None and value.const_value is not None}
-    read |= {value for value in graph.outputs if value.const_value is not None}
+    return read | {value for value in graph.outputs if value.const_value is not None}
+
+
+def register_constants(model: ir.Model) -> None:
+    """Make the initializers of the graph exactly the constants that its nodes read."""
+    graph, read = model.graph, constants_read(model.graph)
     for name, value in list(graph.initializers.items()):
         if value not in read:
             del graph.initializers[name]
     for value in read:
         if value.producer() is None and not value.is_graph_input() and value.name not in graph.initializers:
             graph.register_initializer(value)
-
-
-def register_constants(graph: ir.Graph) -> None:
-    """Make the initializers of the graph exactly the constants that its nodes read."""
-    _register(graph)
 
 
 def _set_types(model: ir.Model) -> None:

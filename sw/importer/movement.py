@@ -69,15 +69,18 @@ def explicit_axes(model: ir.Model) -> None:
             node.attributes["axis"] = ir.AttrInt64("axis", -1 if axis == rank - 1 else axis)
 
 
+def is_movement(node: ir.Node) -> bool:
+    """Whether a node moves elements of one activation to fixed places."""
+    if traits(node).view is None or not node.inputs or node.inputs[0] is None or constant(node.inputs[0]) is not None:
+        return False
+    return all(constant(entry) is not None for entry in node.inputs[1:] if entry is not None)
+
+
 def movement_to_views(model: ir.Model) -> None:
     """Replace every operator that only moves data of one float activation by a View."""
     graph = model.graph
     for node in list(graph):
-        if node.domain != "" or not node.inputs or node.inputs[0] is None:
-            continue
-        if constant(node.inputs[0]) is not None or any(constant(entry) is None for entry in node.inputs[1:] if entry is not None):
-            continue
-        indices = moved_indices(node)
+        indices = moved_indices(node) if is_movement(node) else None
         if indices is None:
             continue
         for output, index in zip(list(node.outputs), indices, strict=True):

@@ -1,4 +1,4 @@
-"""The import as one list of named steps."""
+"""The import as one list of passes, each of which says what it requires and what it ensures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,110 @@ from edgeflow.quant.formats.inputs import note_unread, unread_inputs
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.canonical_files import read_own
-from edgeflow.sw.importer.finalize import finish, readable_names, symbolic_batch
+from edgeflow.sw.importer.conditions import (
+    AXES_EXPLICIT,
+    BATCH_BOUND,
+    BATCH_SYMBOLIC,
+    CONSTANTS_FOLDED,
+    CONSTANTS_REGISTERED,
+    FINISHED,
+    MOVEMENT_IS_VIEWS,
+    NAMES_DISTINCT,
+    NO_BRANCHES,
+    NO_VIEWS,
+    NOTHING_INERT,
+    ORIGINALS_NOTED,
+    ORIGINS_KNOWN,
+    SHAPES_KNOWN,
+)
+from edgeflow.sw.importer.finalize import finish, note_originals, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import give_formats, sample_sources
 from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
+from edgeflow.sw.importer.step import Step, run_passes
 from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
 
 MAX_ROUNDS = 100
 """More rounds of rewriting than any model needs; reaching it means that two rules undo each other."""
+STATIC = (SHAPES_KNOWN, CONSTANTS_FOLDED)
+CANONICAL_FORMS = (BATCH_BOUND, *STATIC, AXES_EXPLICIT, NOTHING_INERT, MOVEMENT_IS_VIEWS)
+"""What rules, and what becomes of the views that they leave, count on."""
+
+Passes = tuple[ir.passes.PassBase, ...]
+
+
+def evaluation(shapes: Shapes) -> Passes:
+    """Make a graph static: constant branches taken, constants folded, every shape known."""
+    return (
+        Step("bind the batch", lambda model: bind_batch(model, shapes), ensures=(BATCH_BOUND,)),
+        Step("take constant branches", lambda model: inline_branches(model, shapes), ensures=(NO_BRANCHES,)),
+        Step("widen attention masks", widen_attention_masks, requires=(NO_BRANCHES,)),
+        Step(
+            "fold constants", lambda model: fold(model, shapes),
+            requires=(BATCH_BOUND, NO_BRANCHES), ensures=(*STATIC, CONSTANTS_REGISTERED),
+        ),
+        Step(
+            "fill uniform look-ups", lambda model: fill_uniform(model, shapes),
+            requires=STATIC, ensures=(*STATIC, CONSTANTS_REGISTERED),
+        ),
+    )  # fmt: skip
+
+
+def canonicalization(shapes: Shapes) -> Passes:
+    """Rewrite a static model into canonical operators as far as the rules reach, and refuse what is left, node by node."""
+    return (
+        RemoveUnusedNodesPass(),
+        Step("note originals", note_originals, requires=(ORIGINS_KNOWN,), ensures=(ORIGINALS_NOTED,)),
+        Step("probe masks", lambda model: probe_masks(model, shapes), requires=(BATCH_BOUND, *STATIC), ensures=STATIC),
+        RemoveUnusedNodesPass(),
+        Step("write axes out", explicit_axes, requires=(SHAPES_KNOWN,), ensures=(AXES_EXPLICIT,)),
+        Step("remove what is inert", remove_inert, requires=(SHAPES_KNOWN,), ensures=(NOTHING_INERT,)),
+        Step("movement to views", movement_to_views, requires=STATIC, ensures=(SHAPES_KNOWN, MOVEMENT_IS_VIEWS)),
+        Step("apply the rules", apply_rules, requires=CANONICAL_FORMS, ensures=(SHAPES_KNOWN, NOTHING_INERT, MOVEMENT_IS_VIEWS)),
+        Step("materialize views", materialize_views, requires=(BATCH_BOUND, SHAPES_KNOWN), ensures=(SHAPES_KNOWN, NO_VIEWS)),
+        Step("spread constants", spread_constants, requires=(BATCH_BOUND, SHAPES_KNOWN, NO_VIEWS), ensures=(SHAPES_KNOWN,)),
+        RemoveUnusedNodesPass(),
+        Step("register constants", register_constants, ensures=(CONSTANTS_REGISTERED,)),
+        Step("symbolic batch", symbolic_batch, requires=(BATCH_BOUND, SHAPES_KNOWN, NO_VIEWS), ensures=(BATCH_SYMBOLIC,)),
+        Step(
+            "readable names", readable_names,
+            requires=(CONSTANTS_REGISTERED, ORIGINALS_NOTED), ensures=(CONSTANTS_REGISTERED, NAMES_DISTINCT),
+        ),
+        Step("finish", finish, requires=(BATCH_SYMBOLIC, NAMES_DISTINCT), ensures=(FINISHED,)),
+        Step("verify", verify_canonical, requires=(FINISHED,)),
+    )  # fmt: skip
+
+
+def bind_batch(model: ir.Model, shapes: Shapes) -> None:
+    """Note the one batch of all inputs in the graph; ModelError where they differ."""
+    batches = {name: shape[0] for name, shape in shapes.items()}
+    if len(set(batches.values())) != 1:
+        listed = ", ".join(f"{name!r} has {size}" for name, size in batches.items())
+        raise ModelError(f"the first axis of every input must be one and the same batch, but {listed}; export the batch first")
+    model.graph.metadata_props[BATCH] = str(next(iter(batches.values()), BOUND_BATCH))
+
+
+def apply_rules(model: ir.Model) -> int:
+    """Run all rewrite rules until none applies; returns the number of rewrites."""
+    return sum(_settle(model, rules) for rules in rule_sets())
+
+
+def _settle(model: ir.Model, rules: RewriteRuleSet) -> int:
+    total = 0
+    for _ in range(MAX_ROUNDS):
+        for node in model.graph:
+            node.metadata_props.pop(REFUSED, None)
+        count = rules.apply_to_model(model)
+        RemoveUnusedNodesPass()(model)
+        remove_inert(model)
+        if not count:
+            return total
+        total += count
+    raise AssertionError(f"the rewrite rules do not settle within {MAX_ROUNDS} rounds")
 
 
 def import_model(
@@ -77,7 +169,7 @@ def _import(
     shapes = {name: shape for name, shape in (shapes or {}).items() if name not in unread}
     bound = bind_shapes(model, dims, shapes, data=data)
     try:
-        _evaluate(model, bound)
+        run_passes(model, *evaluation(bound))
     except UnsupportedError:
         raise
     except ModelError:
@@ -86,65 +178,12 @@ def _import(
         if single == bound:
             raise
         model = load(path)
-        _evaluate(model, single)
+        run_passes(model, *evaluation(single))
         bound = single
     quantizers = model.meta.pop(QUANTIZERS, None)
     samples = None if quantizers is None else sample_sources(model, bound, quantizers)
-    canonicalize(model, bound)
-    verify_canonical(model)
+    run_passes(model, *canonicalization(bound))
     if samples is not None:
         give_formats(model, bound, quantizers, samples)
     note_unread(model, unread)
     return model
-
-
-def _evaluate(model: ir.Model, shapes: Shapes) -> None:
-    """Make the graph static: constant branches taken, constants folded, every shape known."""
-    batches = {name: shape[0] for name, shape in shapes.items()}
-    if len(set(batches.values())) != 1:
-        listed = ", ".join(f"{name!r} has {size}" for name, size in batches.items())
-        raise ModelError(f"the first axis of every input must be one and the same batch, but {listed}; export the batch first")
-    model.graph.metadata_props[BATCH] = str(next(iter(batches.values()), BOUND_BATCH))
-    inline_branches(model, shapes)
-    widen_attention_masks(model)
-    fold(model, shapes)
-    if fill_uniform(model):
-        fold(model, shapes)
-
-
-def canonicalize(model: ir.Model, shapes: Shapes) -> None:
-    """Rewrite a static model into canonical operators as far as the rules reach; :func:`verify_canonical` tells the rest."""
-    RemoveUnusedNodesPass()(model)
-    original = {str(output.name) for node in model.graph for output in node.outputs}
-    probe_masks(model, shapes)
-    RemoveUnusedNodesPass()(model)
-    explicit_axes(model)
-    remove_inert(model)
-    movement_to_views(model)
-    apply_rules(model)
-    materialize_views(model)
-    spread_constants(model)
-    RemoveUnusedNodesPass()(model)
-    register_constants(model.graph)
-    symbolic_batch(model)
-    readable_names(model, original)
-    finish(model)
-
-
-def apply_rules(model: ir.Model) -> int:
-    """Run all rewrite rules until none applies; returns the number of rewrites."""
-    return sum(_settle(model, rules) for rules in rule_sets())
-
-
-def _settle(model: ir.Model, rules: RewriteRuleSet) -> int:
-    total = 0
-    for _ in range(MAX_ROUNDS):
-        for node in model.graph:
-            node.metadata_props.pop(REFUSED, None)
-        count = rules.apply_to_model(model)
-        RemoveUnusedNodesPass()(model)
-        remove_inert(model)
-        if not count:
-            return total
-        total += count
-    raise AssertionError(f"the rewrite rules do not settle within {MAX_ROUNDS} rounds")
