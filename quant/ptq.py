@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_ids, model_data
 from edgeflow.quant.canonical.masks import token_ids
+from edgeflow.quant.convert.carried_formats import check_options, has_given_formats
 from edgeflow.quant.convert.conversion import Quantized, convert
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_ids, model_data
-from edgeflow.quant.formats.observe import observe
-from edgeflow.quant.formats.prequantized import check_options, has_given_formats
 from edgeflow.quant.techniques.ablation import contributions
 from edgeflow.quant.techniques.decisions import joined
 from edgeflow.quant.techniques.selection import select

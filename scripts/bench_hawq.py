@@ -32,9 +32,9 @@ from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import rated_documents, tokenize
 from edgeflow.models.wheels import cache_folder
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.hawq.allocate import Task, size_cost, solve, task
 from edgeflow.quant.techniques.hawq.budget import parse_budgets

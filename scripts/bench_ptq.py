@@ -41,11 +41,11 @@ from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
 from edgeflow.models.vowels import load_vowels
 from edgeflow.models.wheels import cache_folder
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.convert.conversion import convert
+from edgeflow.quant.convert.observe import observe
+from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import SELECTION_WORK, TECHNIQUES, LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.formats.observe import observe
-from edgeflow.quant.formats.widths import layer_bits
 from edgeflow.quant.techniques.selection import select
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor

@@ -27,8 +27,8 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array, Arrays
 from edgeflow.hw.errors import EdgeFlowError, InputError, VerificationError
 from edgeflow.models.data import load_fashion_mnist
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.qat.options import FineTuning
 from edgeflow.quant.techniques.qat.tune import finetune

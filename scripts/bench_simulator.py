@@ -25,7 +25,7 @@ import edgeflow
 from edgeflow.hw.host import processors
 from edgeflow.hw.ops import node_macs
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.sim.executor import Executor
 
 REST = 0.3

@@ -32,7 +32,7 @@ with warnings.catch_warnings():
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.graph import Graph
 from edgeflow.models.data import load_fashion_mnist
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session

@@ -36,11 +36,12 @@ from edgeflow.hw.graph_equality import differences
 from edgeflow.models.data import load_fashion_mnist
 from edgeflow.models.text import GENSIM_DATA, MINILM, rated_documents, tokenize
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
+from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.formats.widths import LINEAR, layer_bits
+from edgeflow.quant.nodes import origin, output_name
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
@@ -78,8 +79,8 @@ def compared_words(model: ir.Model, quantized: Quantized, proto: onnx.ModelProto
     makers = {node.output: node for node in graph.nodes}
     linear = [node for node in graph.nodes if node.op == "linear"]
     words = different = 0
-    for name in dict.fromkeys(origin(node) for node in model.graph if node.op_type in LINEAR):
-        layers = [node for node in model.graph if origin(node) == name and node.op_type in LINEAR]
+    for name in dict.fromkeys(map(origin, FloatGraph(model).layers())):
+        layers = [node for node in FloatGraph(model).layers() if origin(node) == name]
         for layer, made in zip(layers, [node for node in linear if node.origin == name], strict=True):
             expected = graph.constants[made.inputs[1]]
             source = makers.get(made.inputs[0])

@@ -26,8 +26,8 @@ from onnx import helper, numpy_helper
 
 from edgeflow.hw.arrays import Array
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.techniques.hawq.allocate import Task, bops_cost, brute_force, size_cost, solve, task
 from edgeflow.quant.techniques.hawq.hessian import exact_block, traces
 from edgeflow.quant.techniques.hawq.layers import attention_bops, find_layers

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import edgeflow
 from edgeflow.models.wheels import cache_folder
-from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.counting import count_differences
 from edgeflow.sw.files.arrays import read_npz

@@ -23,7 +23,7 @@ from test_operators import MUTATIONS
 import edgeflow
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Arrays
-from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sim.counting import count_differences

@@ -6,21 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import Real
+from edgeflow.quant.canonical.base import FloatOperator, layers, operator
 from edgeflow.quant.formats.exact_constants import exact_constant
-
-ORIGIN = "edgeflow.origin"
-
-
-@dataclass(frozen=True)
-class Use:
-    """One reading of a value: the node and which of its inputs."""
-
-    node: ir.Node
-    index: int
+from edgeflow.quant.nodes import Use, origin, required_input
 
 
 @dataclass(frozen=True)
@@ -33,6 +25,11 @@ class FloatGraph:
     def nodes(self) -> tuple[ir.Node, ...]:
         """The nodes in topological order."""
         return tuple(self.model.graph)
+
+    @cached_property
+    def operators(self) -> tuple[FloatOperator, ...]:
+        """The nodes as operators; UnsupportedError for a node that is no canonical operator."""
+        return tuple(operator(node) for node in self.nodes)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -51,14 +48,13 @@ class FloatGraph:
 
     @cached_property
     def uses(self) -> dict[str, tuple[Use, ...]]:
-        """Every reading of each value; constant tokens read no more than the batch size, which does not count."""
+        """Every reading of each value; the number of samples alone does not count, nor what constants for every sample are made
+        of."""
         found: dict[str, list[Use]] = {}
-        for node in self.nodes:
-            if node.op_type == "ConstantTokens":
-                continue
-            for i, value in enumerate(node.inputs):
-                if value is not None:
-                    found.setdefault(str(value.name), []).append(Use(node, i))
+        for op in self.operators:
+            for i, value in enumerate(op.node.inputs):
+                if value is not None and not op.reads_nothing(i):
+                    found.setdefault(str(value.name), []).append(Use(op.node, i))
         return {name: tuple(uses) for name, uses in found.items()}
 
     def uses_of(self, name: str) -> tuple[Use, ...]:
@@ -72,58 +68,35 @@ class FloatGraph:
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """The array of an initializer, or of constant tokens with a leading batch axis of 1; None for an activation."""
-        producer = self.producers.get(name)
-        if producer is not None and producer.op_type == "ConstantTokens":
-            return self.constant(required_input(producer, 1))
+        name = self._repeated(name)
         value = self.model.graph.initializers.get(name)
         return None if value is None or value.const_value is None else value.const_value.numpy()
 
-    def exact(self, name: str) -> NDArray[np.float64] | None:
+    def exact(self, name: str) -> Real | None:
         """The same in double precision, as it was before it was rounded where the model knows (see
         quant/formats/exact_constants.py)."""
-        producer = self.producers.get(name)
-        if producer is not None and producer.op_type == "ConstantTokens":
-            return self.exact(required_input(producer, 1))
+        name = self._repeated(name)
         array = self.constant(name)
         return None if array is None else exact_constant(self.model.graph.initializers[name], array)
 
+    def parameter(self, node: ir.Node, index: int) -> Real:
+        """A constant input in double precision."""
+        array = self.exact(required_input(node, index))
+        if array is None:
+            raise ValueError(f"{origin(node)}: input {index} of {node.op_type} must be a constant")
+        return array
 
-def origin(node: ir.Node) -> str:
-    """The name of the model's own node, for messages."""
-    return node.metadata_props.get(ORIGIN) or node.name or node.op_type
+    def operator(self, name: str) -> FloatOperator | None:
+        """The operator that makes a value; None for inputs and constants."""
+        producer = self.producers.get(name)
+        return None if producer is None else operator(producer)
 
+    def layers(self) -> list[ir.Node]:
+        """The linear layers, in order."""
+        return layers(self.nodes)
 
-def input_name(node: ir.Node, index: int) -> str | None:
-    """Name of an input; None where an optional one is left out."""
-    if index >= len(node.inputs):
-        return None
-    value = node.inputs[index]
-    return None if value is None else str(value.name)
-
-
-def required_input(node: ir.Node, index: int) -> str:
-    """Name of an input that the operator always has."""
-    name = input_name(node, index)
-    if name is None:
-        raise ValueError(f"{origin(node)}: {node.op_type} has no input {index}")
-    return name
-
-
-def output_name(node: ir.Node) -> str:
-    """Name of the first output."""
-    return str(node.outputs[0].name)
-
-
-def parameter(graph: FloatGraph, node: ir.Node, index: int) -> NDArray[np.float64]:
-    """A constant input in double precision."""
-    array = graph.exact(required_input(node, index))
-    if array is None:
-        raise ValueError(f"{origin(node)}: input {index} of {node.op_type} must be a constant")
-    return array
-
-
-def sample_shape(value: ir.Value) -> tuple[int, ...]:
-    """Shape of one sample of a model input or output: the axes after the batch, which are fixed in a canonical model."""
-    assert value.shape is not None
-    assert all(isinstance(size, int) for size in value.shape[1:])
-    return tuple(size for size in value.shape[1:] if isinstance(size, int))
+    def _repeated(self, name: str) -> str:
+        """The initializer behind a constant that is repeated for every sample; any other value as it is."""
+        found = self.operator(name)
+        constant = None if found is None else found.repeated_constant()
+        return name if constant is None else constant

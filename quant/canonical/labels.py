@@ -19,8 +19,8 @@ def class_outputs(graph: FloatGraph) -> tuple[str, ...]:
 
 def _classes(graph: FloatGraph, value: ir.Value) -> int:
     """Classes of an output ``(samples, classes)``; 0 if it is none."""
-    producer = graph.producers.get(str(value.name))
-    if producer is None or producer.op_type not in ("Linear", "Softmax") or value.shape is None or len(value.shape) != 2:
+    maker = graph.operator(str(value.name))
+    if maker is None or not maker.classifies or value.shape is None or len(value.shape) != 2:
         return 0
     size = value.shape[1]
     return size if isinstance(size, int) and size > 1 else 0

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Array
-from edgeflow.quant.canonical.graph import FloatGraph, Use, parameter, required_input
-from edgeflow.quant.formats.widths import EMBEDDINGS
+from edgeflow.quant.canonical.base import Role, operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.nodes import Use
 
 Interval = tuple[float, float]
 
@@ -120,13 +121,14 @@ def attends_bounds(values: MaskValues) -> tuple[NDArray[np.float32], NDArray[np.
 
 def reads_mask(use: Use) -> bool:
     """Whether a node reads a key mask there."""
-    return (use.node.op_type, use.index) in (("Attention", 3), ("MeanPool", 1), ("Attends", 0))
+    return operator(use.node).operand(use.index).role in (Role.MASK, Role.RAW_MASK)
 
 
 def mask_input(graph: FloatGraph, name: str) -> str:
     """The model input behind the mask that a node reads: itself, or what ``edgeflow::Attends`` reads."""
-    producer = graph.producers.get(name)
-    return required_input(producer, 0) if producer is not None and producer.op_type == "Attends" else name
+    maker = graph.operator(name)
+    raw = None if maker is None else maker.raw_mask()
+    return name if raw is None else raw
 
 
 def valid_keys(graph: FloatGraph, name: str, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
@@ -164,9 +166,10 @@ def key_masks(graph: FloatGraph) -> Mapping[str, MaskValues]:
 def vocabulary(graph: FloatGraph, name: str) -> int | None:
     """Rows of the smallest table that an input of token ids is looked up in; None for other inputs."""
     uses = graph.uses_of(name)
-    if not uses or any(use.node.op_type not in EMBEDDINGS for use in uses):
+    readers = [operator(use.node) for use in uses]
+    if not uses or any(reader.operand(use.index).role is not Role.IDS for reader, use in zip(readers, uses, strict=True)):
         return None
-    tables = [len(parameter(graph, use.node, 1)) for use in uses if use.node.op_type == "Embedding"]
+    tables = [rows for reader in readers if (rows := reader.table_rows()) is not None]
     return min(tables) if tables else None
 
 

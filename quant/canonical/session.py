@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgeflow.hw.arrays import Real
 from edgeflow.hw.errors import ModelError
+from edgeflow.quant.canonical.contexts import Function
 
 MAXIMUM_IR_VERSION = 13  # of the file format, the newest that the supported onnxruntime reads
 _SILENT = 4  # severity from which onnxruntime logs: errors are raised
@@ -90,3 +93,23 @@ class FloatSession:
 def first_line(error: Exception) -> str:
     """The first line of an exception's message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def elementwise_function(model: ir.Model, node: ir.Node) -> Function:
+    """The function of an elementwise node of one tensor, evaluated by onnxruntime in float32 exactly as the float model does."""
+    proto = ir.to_proto(model)
+    alone = onnx.helper.make_node(node.op_type, ["x"], ["y"], domain=node.domain, overload=node.overload or None)
+    alone.attribute.extend(ir.to_proto(attribute) for attribute in node.attributes.values())
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None]) for name in "xy"]
+    wanted = [f for f in proto.functions if f.domain == node.domain and f.name == node.op_type]
+    graph = onnx.helper.make_graph([alone], "unary", value[:1], value[1:])
+    single = onnx.helper.make_model(graph, opset_imports=proto.opset_import, functions=wanted)
+    single.ir_version = proto.ir_version
+    session = open_session(single, threads=1)
+
+    def function(x: Real) -> Real:
+        flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)
+        y: Real = np.nan_to_num(run_session(session, {"x": flat})["y"].astype(np.float64)).reshape(x.shape)
+        return y
+
+    return function

@@ -1,32 +1,38 @@
-"""What converters share: the plan, the graph being built, and integer operands in the format that an operator wants."""
+"""A conversion under way: the plan, the graph being built, and integer operands in the format that an operator wants."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arithmetic import dyadic
-from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.arrays import Array, IntArray, Real
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.graph import Attribute, QType, Rounding
-from edgeflow.quant.canonical.graph import FloatGraph, input_name, origin
-from edgeflow.quant.convert.builder import Correspondence, GraphBuilder
+from edgeflow.hw.graph import Attribute, QType, Rounding, TensorType
+from edgeflow.quant.canonical.contexts import Function
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.session import elementwise_function
+from edgeflow.quant.convert.layer_inputs import Replay
+from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import Interpretation, Plan
+from edgeflow.quant.formats.interpretation import AttentionFormats, Correspondence, HeadPadding, Interpretation
 from edgeflow.quant.formats.prequantized import given_format
-from edgeflow.quant.techniques.compensate import InputMoments, LayerErrors
-from edgeflow.quant.techniques.layer_inputs import Replay
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.integers.builder import GraphBuilder
+from edgeflow.quant.integers.compensate import InputMoments, LayerErrors, Moments, input_moments, moments
+from edgeflow.quant.nodes import Use, input_name, origin, output_name, required_input
 
 
 class Context:
-    """State of one conversion."""
+    """State of one conversion (see ``Conversion`` in quant/canonical/contexts.py)."""
 
     def __init__(
         self,
         graph: FloatGraph,
-        statistics: dict[str, Statistics],
+        statistics: Mapping[str, Statistics],
         config: QuantizationConfig,
         plan: Plan,
         builder: GraphBuilder,
@@ -37,13 +43,63 @@ class Context:
         self.config = config
         self.plan = plan
         self.builder = builder
-        self.replay = replay
         self.layers: dict[str, LayerErrors] = {}
         self.indices: dict[str, QType] = {}
-        self.inputs: dict[str, InputMoments] = {}  # of the integer tensor that was last read with compensated rounding
+        self._replay = replay
+        self._inputs: dict[str, InputMoments] = {}  # of the integer tensor that was last read with compensated rounding
         self._tensors: dict[str, str] = {}
         self._channels: dict[str, NDArray[np.int64]] = {}
         self._copies: dict[tuple[str, QType], str] = {}
+
+    # The float graph
+
+    def parameter(self, node: ir.Node, index: int) -> Real:
+        """A constant operand, in double precision."""
+        return self.graph.parameter(node, index)
+
+    def initializer(self, value: str) -> Array | None:
+        """The array of a constant as the model has it; None for an activation."""
+        return self.graph.constant(value)
+
+    def is_input(self, value: str) -> bool:
+        """Whether a value is an input of the model."""
+        return self.graph.constant(value) is None and value in self.graph.inputs
+
+    def reader(self, value: str) -> Use | None:
+        """The only reading of a value that is no output of the model."""
+        return self.graph.sole_use(value)
+
+    def function(self, node: ir.Node) -> Function:
+        """The function of an elementwise node, as the float model computes it."""
+        return elementwise_function(self.graph.model, node)
+
+    # The plan
+
+    def chosen(self, value: str) -> Interpretation:
+        """What a value's integers stand for, for the model's channels."""
+        return self.plan.chosen(value)
+
+    def attention(self, node: ir.Node) -> AttentionFormats:
+        """Formats around a node of attention."""
+        return self.plan.attention(node)
+
+    def head_padding(self, node: ir.Node, index: int) -> HeadPadding | None:
+        """The padding of the heads of an operand of attention."""
+        return self.plan.head_padding(node, index)
+
+    def absorbed(self, value: str) -> bool:
+        """Whether the node that reads a linear layer's output absorbs the layer."""
+        return self.plan.fused_into(value) is not None
+
+    def weight_bits(self, node: ir.Node) -> int:
+        """Bits of a linear layer's weights."""
+        return self.plan.widths.weight(origin(node))
+
+    def activation_bits(self, value: str) -> int:
+        """Bits of a value that linear layers read."""
+        return self.plan.widths.activation(value)
+
+    # Integer tensors
 
     def set(self, value: str, tensor: str, channels: NDArray[np.int64] | None = None) -> None:
         """The integer tensor that carries a float value, and where the value's channels stand in it if heads are padded."""
@@ -77,8 +133,6 @@ class Context:
         while array.ndim > len(shape) or (array.ndim == len(shape) > 1 and array.shape[0] == 1 and shape[0] != 1):
             array = array.reshape(array.shape[1:])
         return array
-
-    # Operands
 
     def narrow(self, value: str, node: ir.Node) -> tuple[str, Interpretation]:
         """A tensor of a value of at most 8 bits, for a linear layer, and what it stands for in the model's channels.
@@ -168,9 +222,7 @@ class Context:
         bits = self.config.residual_bits
         scale = max(float(np.abs(array).max(initial=0.0)), 1e-12) / ((1 << (bits - 1)) - 1)
         qtype = self.given(value, node) or QType(bits, True, scale)
-        tensor = self.builder.constant(name, qtype.quantize(array), qtype.bits, rows=True)
-        self.retype(tensor, qtype)
-        return tensor
+        return self.add_operand(name, qtype.quantize(array), qtype)
 
     def mask(self, value: str, name: str) -> str:
         """A key mask: an input of the model, or a constant of zeros and ones."""
@@ -179,18 +231,76 @@ class Context:
             return self.tensor(value)
         return self.builder.constant(name, (array.reshape(-1) != 0).astype(np.int64), 8, signed=False, rows=True)
 
-    def retype(self, tensor: str, qtype: QType) -> None:
-        """Give a constant its interpretation."""
+    def type(self, tensor: str) -> TensorType:
+        """Shape and format of an integer tensor."""
+        return self.builder.tensors[tensor]
+
+    def words(self, tensor: str) -> IntArray | None:
+        """The integers of a constant tensor; None for an activation."""
+        return self.builder.constants.get(tensor)
+
+    # The integer graph
+
+    def add_constant(self, name: str, words: NDArray[np.integer], bits: int, signed: bool = True) -> str:
+        """Add a constant that a unit reads from the weight image."""
+        return self.builder.constant(name, words, bits, signed)
+
+    def add_operand(self, name: str, words: NDArray[np.integer], qtype: QType) -> str:
+        """Add a constant that is an operand beside activations, in a format."""
+        tensor = self.builder.constant(name, words, qtype.bits, qtype.signed, rows=True)
         old = self.builder.tensors[tensor]
         self.builder.tensors[tensor] = type(old)(old.shape, qtype, old.layout, old.limit)
+        return tensor
 
+    def add_node(
+        self, op: str, inputs: list[str], output: str, qtype: QType, where: str, attributes: Mapping[str, Attribute]
+    ) -> str:
+        """Add a node whose output has the given format; ``where`` names the model's own node."""
+        return self.builder.node(op, inputs, output, qtype, where, attributes)
 
-def ratio(source: QType, target: QType, bits: int) -> tuple[int, int]:
-    """Multiplier and shift that take integers of one uniform format to another."""
-    multiplier, shift = dyadic(float(source.scales) / float(target.scales), bits)
-    return int(multiplier), shift
+    def stands_for(self, tensor: str, correspondence: Correspondence) -> None:
+        """Note the float value that an integer tensor stands for."""
+        self.builder.stands_for(tensor, correspondence)
 
+    # Compensated rounding
 
-def as_words(values: NDArray[np.float64]) -> IntArray:
-    """Real numbers rounded half up to integers."""
-    return np.floor(values + 0.5).astype(np.int64)
+    def moments(
+        self,
+        node: ir.Node,
+        x: str,
+        made: Interpretation,
+        out: Interpretation,
+        extra: Real | None,
+        residual: tuple[str, str] | None,
+    ) -> Moments | None:
+        """Moments of a layer's integer input and of what it should make of it; None where its weights are rounded to the nearest.
+
+        With a residual, that is what the sum lacks: the layer also makes up for what the stream has lost so far.
+        """
+        if not self.plan.widths.compensated(node):
+            return None
+        replay = self._replay
+        if x not in self._inputs:
+            self._inputs.clear()  # layers that share an input follow each other
+            rows = replay.rows(replay.words(x)) - np.float32(made.qtype.zero_point)
+            positions = self.channels(required_input(node, 0))
+            self._inputs[x] = input_moments(rows if positions is None else np.ascontiguousarray(rows[:, positions]))
+        value = output_name(node)
+        wanted = replay.rows(replay.real(value)).copy()
+        if extra is not None:
+            wanted += extra.astype(np.float32)
+        if out.offset is not None:
+            wanted -= out.offset.astype(np.float32)
+        if residual is not None and self.config.at(value).input_correction:
+            tensor, other = residual
+            lost = replay.rows(replay.real(other)) - replay.rows(self.qtype(tensor).dequantize(replay.words(tensor)))
+            wanted += lost
+        return moments(self._inputs[x], wanted)
+
+    def note_layer(self, value: str, errors: LayerErrors) -> None:
+        """Keep what compensated rounding brought the layer that makes a value."""
+        self.layers[value] = errors
+
+    def note_index(self, value: str, index: QType) -> None:
+        """Keep the format in which a linear layer's output indexes the table of the function behind it."""
+        self.indices[value] = index

@@ -14,20 +14,21 @@ from edgeflow.hw.errors import InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name, required_input, sample_shape
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import mask_values, reads_mask, vocabulary
-from edgeflow.quant.convert import convert_node
-from edgeflow.quant.convert.builder import Correspondence, GraphBuilder
 from edgeflow.quant.convert.context import Context
+from edgeflow.quant.convert.layer_inputs import Replay
+from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import Plan
+from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.formats.prequantized import model_warnings
 from edgeflow.quant.formats.ranges import TensorRange
-from edgeflow.quant.formats.widths import LINEAR
-from edgeflow.quant.techniques.compensate import LayerErrors
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.integers.builder import GraphBuilder
+from edgeflow.quant.integers.compensate import LayerErrors
+from edgeflow.quant.nodes import origin, output_name, required_input, sample_shape
 from edgeflow.quant.techniques.decisions import Selection
-from edgeflow.quant.techniques.layer_inputs import Replay
 
 SAMPLES = 8  # that a quantized model keeps, to be run on
 
@@ -87,7 +88,11 @@ def convert(
     for name in graph.inputs:
         _add_input(name, context)
     for i, node in enumerate(graph.nodes):
-        convert_node(node, context)
+        absorbed = plan.fused_linear(node)
+        if absorbed is None:
+            operator(node).convert(context)
+        else:
+            operator(node).convert_fused(operator(absorbed), context)
         if progress is not None:
             progress("quantize", i + 1, len(graph.nodes))
     outputs = tuple(context.tensor(name) for name in graph.outputs)
@@ -122,12 +127,12 @@ def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:
     """Float values that compensated rounding compares with: what such layers make, and residuals that they are added to."""
     found = []
-    for node in graph.nodes:
-        if node.op_type in LINEAR and plan.widths.compensated(node):
+    for node in graph.layers():
+        if plan.widths.compensated(node):
             found.append(output_name(node))
             fused = plan.fused_into(output_name(node))
-            if fused is not None and fused.op_type == "Add":
-                found += [name for i in range(2) if graph.constant(name := required_input(fused, i)) is None]
+            if fused is not None and len(fused.inputs) > 1:
+                found += [name for i in range(len(fused.inputs)) if graph.constant(name := required_input(fused, i)) is None]
     return found
 
 
@@ -152,7 +157,7 @@ def _add_input(name: str, context: Context) -> None:
 
 def _attend(graph: FloatGraph, name: str) -> tuple[tuple[float, float], ...] | None:
     """Values of a key mask that take part, where they are not all but 0."""
-    if all(use.node.op_type != "Attends" for use in graph.uses_of(name)):
+    if all(operator(use.node).raw_mask() is None for use in graph.uses_of(name)):
         return None
     return mask_values(next(value for value in graph.model.graph.inputs if value.name == name)).attend
 

@@ -29,7 +29,7 @@ from scipy.special import digamma, polygamma
 from scipy.stats import t as student
 
 from edgeflow.hw.arrays import Real
-from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.statistics import Statistics
 
 ENOUGH = 512  # samples whose extremes are taken as they are
 STILL_SHARE = 1e-10  # variances below this share of the largest do not tell how much variances differ

@@ -15,7 +15,7 @@ scales are multiplied into them: such a layer's weight format is that of the pro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
-from edgeflow.hw.errors import InputError, ModelError
+from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import QType, Rounding
-from edgeflow.quant.canonical.graph import FloatGraph, Use, origin
-from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.nodes import Use, origin
 
 PREFIX = "edgeflow.format."
 OUT = "out"
@@ -74,11 +73,11 @@ def given_format(holder: ir.Node | ir.Value, place: Place) -> QType | None:
 
     ModelError where the node holds something else under that name.
     """
-    entry = _entry(holder, place)
+    entry = format_and_offset(holder, place)
     return None if entry is None else entry[0]
 
 
-def _entry(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, float] | None:
+def format_and_offset(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, float] | None:
     text = holder.metadata_props.get(_key(place))
     if text is None:
         return None
@@ -90,81 +89,14 @@ def _entry(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, float] | No
         raise ModelError(f"{where}: the metadata {_key(place)} is no format; export the model again") from error
 
 
-def has_given_formats(graph: FloatGraph) -> bool:
-    """Whether any node of a model brings a format along."""
-    return any(key.startswith(PREFIX) for node in graph.nodes for key in node.metadata_props)
-
-
-def made_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
-    """The format in which a value is made, and the offset of what its integers stand for; None where it is free."""
-    producer = graph.producers.get(name)
-    if producer is not None:
-        return _entry(producer, MADE)
-    return next((_entry(value, MADE) for value in graph.model.graph.inputs if value.name == name), None)
-
-
 def model_warnings(model: ir.Model) -> tuple[str, ...]:
     """What the user should know of how a canonical model came about, a line each."""
     return tuple(json.loads(model.metadata_props.get(WARNINGS, "[]")))
 
 
-def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
-    """InputError for bits that are asked for where the model has formats of its own everywhere, none of them with those bits."""
-    if not has_given_formats(graph):
-        return
-    linear = [node for node in graph.nodes if node.op_type in ("Linear", "PatchEmbed")]
-    attention = [node for node in graph.nodes if node.op_type == "Attention"]
-    places = {
-        "weight_bits": [(node, 1) for node in linear],
-        "activation_bits": [(node, 0) for node in linear],
-        "attention_bits": [(node, index) for node in attention for index in range(3)],
-    }
-    usual = QuantizationConfig()
-    for option, readings in places.items():
-        asked = getattr(config, option)
-        found = {None if (qtype := given_format(node, index)) is None else qtype.bits for node, index in readings}
-        if asked != getattr(usual, option) and found and not found & {asked, None}:
-            raise InputError(
-                f"quantization option {option} is {asked}, but the model is quantized already and keeps its own formats"
-                f" ({_listed(found)} bits there); leave the option out, or give the float model"
-            )
-    for node in linear:
-        layer = config.layers.get(origin(node))
-        for index, bits in () if layer is None else ((0, layer.activation), (1, layer.weight)):
-            qtype = given_format(node, index)
-            if qtype is not None and qtype.bits != bits:
-                raise InputError(
-                    f"quantization option layers asks for {bits} bits in {origin(node)!r}, but the model is quantized already and"
-                    f" has {qtype.bits} there; leave the option out, or give the float model"
-                )
-
-
-def _listed(bits: Iterable[int | None]) -> str:
-    return ", ".join(str(number) for number in sorted(number for number in bits if number is not None))
-
-
 def read_format(use: Use) -> QType | None:
     """The format in which a value is read there; None where it is free."""
     return given_format(use.node, use.index)
-
-
-def tensor_format(graph: FloatGraph, name: str) -> QType | None:
-    """The format in which a value is made, or else the one in which everything reads it, graph outputs included; None if there is
-    none or not just one."""
-    made = made_format(graph, name)
-    if made is not None:
-        return made[0]
-    found = [read_format(use) for use in graph.uses_of(name)]
-    if name in graph.outputs:
-        producer = graph.producers.get(name)
-        found.append(None if producer is None else given_format(producer, None))
-    first = found[0] if found else None
-    return first if all(other == first for other in found) else None
-
-
-def partly_given(graph: FloatGraph, name: str) -> bool:
-    """Whether some readings of a value have a format of their own, but not all the same."""
-    return tensor_format(graph, name) is None and any(read_format(use) is not None for use in graph.uses_of(name))
 
 
 def words(weight: NDArray[np.float64], qtype: QType, axis: int, where: str) -> IntArray:

@@ -22,7 +22,7 @@ from edgeflow.hw.arrays import Real
 from edgeflow.hw.graph import QType
 from edgeflow.quant.formats.allowance import expected_reach
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.statistics import Statistics
 
 RATIOS = (1.0, 0.93, 0.86, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.3)
 CLIPPING_GAIN = 0.75  # "auto" clips where the squared error falls to this share of min-max's, or below

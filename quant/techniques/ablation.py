@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import Contribution, Quantized, convert
 from edgeflow.quant.formats.config import TECHNIQUES, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.observe import Statistics
+from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 

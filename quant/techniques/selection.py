@@ -27,15 +27,17 @@ from edgeflow.hw.arrays import Arrays, Real
 from edgeflow.hw.errors import UnsupportedError, VerificationError
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import Quantized, convert
+from edgeflow.quant.convert.observe import observe, valid_tokens
+from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import TECHNIQUES, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.observe import Statistics, observe, valid_tokens
-from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import given_format
-from edgeflow.quant.formats.widths import LINEAR, Widths
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.nodes import output_name
 from edgeflow.quant.techniques.decisions import Decision, Selection, joined
 from edgeflow.sim.executor import Executor
 
@@ -91,7 +93,7 @@ class _Trials:
             update={"sample_values": min(TRIAL_VALUES, config.sample_values), "ablation": False, "selection_work": 0.0}
         )
         widths = Widths(graph, config)
-        self.layers = [node for node in graph.nodes if node.op_type in LINEAR and given_format(node, 1) is None]
+        self.layers = [node for node in graph.layers() if given_format(node, 1) is None]
         self.compensated = [node for node in self.layers if widths.compensated(node)]
         one = observe(graph, {name: array[:1] for name, array in arrays.items()}, self.config)
         macs = _macs(graph, one, self.config)
@@ -244,12 +246,12 @@ class _Search:
             formats, others = _formats(whole), {} if other is None else _formats(other)
             found |= {tensor for tensor in formats if formats[tensor] != others.get(tensor)}
         if name == "equalization":  # queries stand for both operands, values for the output
-            for node in graph.nodes:
-                if node.op_type == "Attention":
-                    query, key, value = (str(node.inputs[i].name) for i in range(3))  # type: ignore[union-attr]
-                    found -= {key, output_name(node)} - {query, value}
+            for op in graph.operators:
+                if [op.demand(i) for i in op.array_operands()] == [Demand.ATTENTION] * 3:
+                    query, key, value = (op.input(i) for i in range(3))
+                    found -= {key, op.output} - {query, value}
         if name == "clipped ranges":  # of the indices of tables
-            found |= {str(node.inputs[0].name) for node in graph.nodes if node.op_type in UNARY and node.inputs[0] is not None}
+            found |= {op.input(0) for op in graph.operators if op.tabulated}
         if name not in ("equalization", "one-sided formats"):
             found |= {output_name(node) for node in (trials.compensated if name in COMPENSATION else trials.layers)}
         return self._ordered(frozenset(found))

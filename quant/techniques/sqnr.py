@@ -10,10 +10,10 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import Quantized
-from edgeflow.quant.formats.inputs import encode_inputs
-from edgeflow.quant.formats.observe import valid_tokens
+from edgeflow.quant.convert.observe import valid_tokens
 from edgeflow.sim.executor import Executor
 
 BATCH = 4  # samples of which every intermediate tensor is held at a time

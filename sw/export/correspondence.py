@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Graph, QType
-from edgeflow.quant.convert.builder import Correspondence
+from edgeflow.quant.formats.interpretation import Correspondence
 
 FILE = "correspondence.json"
 

@@ -23,13 +23,13 @@ from onnxscript.optimizer import fold_constants
 from edgeflow.hw.arrays import IntArray, Real
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import Node, Overflow, QType
-from edgeflow.quant.canonical.graph import input_name, output_name, parameter, required_input
+from edgeflow.quant.canonical.base import Constants, FloatOperator, Training, operator
+from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
-from edgeflow.quant.convert.builder import Correspondence
 from edgeflow.quant.formats.exact_constants import give_exact
-from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.formats.prequantized import format_entry
-from edgeflow.quant.formats.widths import EMBEDDINGS, LINEAR
+from edgeflow.quant.nodes import output_name, required_input
 from edgeflow.sw.export.forms import WIDEST, Form
 from edgeflow.sw.export.tensor_matching import Readings
 from edgeflow.sw.importer.functions import function
@@ -67,9 +67,9 @@ class Exporter:
         graph = self._float.model.graph
         for value in graph.inputs:
             self._exact[str(value.name)] = str(value.name)
-        for node in self._float.nodes:
-            if node.op_type != "ConstantTokens":
-                self._node(node)
+        for op in self._float.operators:
+            if op.repeated_constant() is None:
+                self._node(op)
         for name in self._float.outputs:
             if name in self._float.inputs:  # one name for both: in a file it leaves as it comes
                 continue
@@ -103,9 +103,10 @@ class Exporter:
             return exact
         if qtype.bits > WIDEST or qtype.overflow is Overflow.ERROR:
             return exact
-        producer = self._float.producers.get(value)
-        if maker is not None and producer is not None and producer.op_type == "Attention" and maker.op != "attention":
-            exact = self._quantizer(exact, maker.inputs[0], self._form.name(f"{value}/padded"), value, {"inside": True})
+        op = self._float.operator(value)
+        inner = maker if maker is None or op is None else op.integer_maker(maker, readings.makers)
+        if inner is not None and inner is not maker:
+            exact = self._quantizer(exact, inner.output, self._form.name(f"{value}/padded"), value, {"inside": True})
         name = self._form.name(f"{value}/quantized") if value in self._float.inputs else value
         return self._quantizer(exact, tensor, name, value, self._described(tensor, value))
 
@@ -118,20 +119,20 @@ class Exporter:
 
     def _described(self, tensor: str, value: str) -> dict[str, Any]:
         """What an activation function has beside its format: an offset, and the format that its table is indexed in."""
-        producer, found = self._float.producers.get(value), dict[str, Any]()
-        if producer is None or producer.op_type not in UNARY:
+        op, found = self._float.operator(value), dict[str, Any]()
+        if op is None or not op.tabulated:
             return found
         offset, maker = self._offset(value), self._readings.makers[tensor]
         if offset is not None:
             found["offset"] = float(offset[0])
-        index = self._indices.get(required_input(producer, 0))
+        index = self._indices.get(op.input(0))
         if maker.op == "table":
             index = self._readings.graph.tensors[maker.inputs[0]].qtype
         if index is not None:
             found["index"] = format_entry(index)
         return found
 
-    def _operand(self, node: ir.Node, index: int) -> str:
+    def operand(self, node: ir.Node, index: int) -> str:
         """What an exported node reads as its input ``index``."""
         name = required_input(node, index)
         tensor = self._readings.operand(node, index)
@@ -141,10 +142,9 @@ class Exporter:
         if tensor not in self._readings.graph.constants:
             return self._tensor(tensor)
         words, qtype = self._readings.graph.constants[tensor], self._readings.graph.tensors[tensor].qtype
-        if node.op_type == "Concat":
-            words = words[None]
-        real = self._form.constant(words, qtype, None, tensor)
-        if node.op_type != "Concat":
+        joined = operator(node).constants is Constants.JOINED
+        real = self._form.constant(words[None] if joined else words, qtype, None, tensor)
+        if not joined:
             return real
         spread = self._form.name(f"{tensor}/tokens")
         return self._form.node("ConstantTokens", [self._float.inputs[0], real], spread, "edgeflow")
@@ -156,30 +156,13 @@ class Exporter:
 
     # Nodes
 
-    def _node(self, node: ir.Node) -> None:
-        output, maker = output_name(node), self._readings.maker(node)
-        if maker is not None and node.op_type in LINEAR:
-            inputs = [self._operand(node, 0), *self._parameters(node, maker)]
-        elif maker is not None and node.op_type in EMBEDDINGS:
-            inputs = [self._operand(node, 0), self._table(maker, output)]
-        elif node.op_type == "Add" and maker is not None and maker.op == "linear":
-            kept = [i for i in range(2) if self._absorbed(required_input(node, i)) or maker.attributes["has_residual"]]
-            inputs = [self._added(node, i) for i in kept]
-            if len(inputs) == 1:  # the constant is in the layer's bias
-                self._exact[output] = inputs[0]
-                self._finish(output)
-                return
-        elif node.op_type in UNARY and self._absorbed(required_input(node, 0)):
-            inputs = [self._exact[required_input(node, 0)]]
-        else:
-            inputs = [self._operand(node, i) for i in range(len(node.inputs)) if input_name(node, i) is not None]
-        if node.op_type == "LayerNormalization":
-            inputs[2] = self._shifted_bias(node)
-        self._exact[output] = self._emit(node, inputs)
-        self._finish(output)
+    def _node(self, op: FloatOperator) -> None:
+        found = op.export(self, self._readings.maker(op.node))
+        self._exact[op.output] = found if isinstance(found, str) else self._emit(op, found)
+        self._finish(op.output)
 
-    def _emit(self, node: ir.Node, inputs: list[str]) -> str:
-        output = output_name(node)
+    def _emit(self, op: FloatOperator, inputs: list[str]) -> str:
+        node, output = op.node, op.output
         tensor, offset = self._readings.tensor(output), self._offset(output)
         name = self._form.name(f"{output}/float") if self._renamed(tensor) else output
         attributes = [ir.to_proto(attribute) for attribute in node.attributes.values()]
@@ -187,7 +170,7 @@ class Exporter:
         made.attribute.extend(attributes)
         self._form.nodes.append(made)
         self._note_shape(name, output)
-        if offset is None or node.op_type not in UNARY or not offset.any():
+        if offset is None or not op.tabulated or not offset.any():
             return name
         constant = self._form.initializer(f"{output}/offset", np.asarray(offset[0], np.float32))  # the same for all channels
         return self._form.node("Sub", [name, constant], self._form.name(f"{output}/less_offset"))
@@ -205,14 +188,14 @@ class Exporter:
         maker, qtype = self._readings.makers[tensor], self._readings.format(tensor)
         return maker.op not in MOVED and qtype.bits <= WIDEST
 
-    def _absorbed(self, name: str) -> bool:
-        """Whether a value is the output of a linear layer that its only reader absorbs."""
-        producer = self._float.producers.get(name)
-        return producer is not None and producer.op_type in LINEAR and self._readings.tensor(name) is None
+    def exact(self, name: str) -> str:
+        """The exported value of a float value before its quantizer."""
+        return self._exact[name]
 
-    def _added(self, node: ir.Node, index: int) -> str:
-        name = required_input(node, index)
-        return self._exact[name] if self._absorbed(name) else self._operand(node, index)
+    def absorbed(self, name: str) -> bool:
+        """Whether a value is the output of a linear layer that its only reader absorbs."""
+        maker = self._float.operator(name)
+        return maker is not None and maker.training is Training.LAYER and self._readings.tensor(name) is None
 
     def _offset(self, value: str) -> Real | None:
         tensor = self._readings.tensor(value)
@@ -227,33 +210,32 @@ class Exporter:
 
     # Parameters
 
-    def _shifted_bias(self, node: ir.Node) -> str:
+    def shifted_bias(self, node: ir.Node, index: int) -> str:
+        """A constant operand that is added to the output, less the offset of the output's format."""
         offset = self._offset(output_name(node))
-        bias = parameter(self._float, node, 2) - (0.0 if offset is None else offset)
+        bias = self._float.parameter(node, index) - (0.0 if offset is None else offset)
         return self._form.rounded(f"{output_name(node)}/bias", np.asarray(bias))
 
-    def _table(self, maker: Node, output: str) -> str:
+    def table(self, node: ir.Node, maker: Node) -> str:
+        """The table of an embedding, with the words of its integer node."""
         constants, out = self._readings.graph.constants, self._readings.graph.tensors[maker.output].qtype
         shift = maker.attributes["shift"]
         assert isinstance(shift, int)
         scale = constants[maker.inputs[2]] * 2.0**-shift * out.scales
-        return self._form.constant(constants[maker.inputs[1]], _weights(8, scale), 0, f"{output}/table")
+        return self._form.constant(constants[maker.inputs[1]], _weights(8, scale), 0, f"{output_name(node)}/table")
 
-    def _parameters(self, node: ir.Node, maker: Node) -> tuple[str, str]:
-        """Weight and bias operands of a linear layer."""
-        name, layer = output_name(node), self._layer(node, maker)
+    def layer_parameters(self, node: ir.Node, maker: Node) -> list[str]:
+        """Weight and bias of a linear layer, with the words of its integer node."""
+        name, layer, linear = output_name(node), self._layer(node, maker), linear_layer(node)
         bits = self._readings.graph.tensors[maker.inputs[WEIGHT]].qtype.bits
         bias = self._form.rounded(f"{name}/bias", layer.bias)
         shape = self._float.constant(required_input(node, 1)).shape  # type: ignore[union-attr]
-        if node.op_type == "PatchEmbed":
-            qtype = _weights(bits, layer.step / layer.x_scale)
-            return self._form.constant(layer.words.reshape(shape), qtype, 0, f"{name}/weight"), bias
-        words = np.ascontiguousarray(layer.words.T)
+        words, axis = np.ascontiguousarray(linear.weight_of(layer.words.T, shape)), linear.output_axis
         if not layer.x_scale.ndim:
-            return self._form.constant(words, _weights(bits, layer.step / layer.x_scale), 1, f"{name}/weight"), bias
-        folded = self._form.constant(words, _weights(bits, layer.step), 1, f"{name}/weight")
+            return [self._form.constant(words, _weights(bits, layer.step / layer.x_scale), axis, f"{name}/weight"), bias]
+        folded = self._form.constant(words, _weights(bits, layer.step), axis, f"{name}/weight")
         inverse = self._form.initializer(f"{name}/input_scale", (1.0 / layer.x_scale)[:, None].astype(np.float32))
-        return self._form.node("Mul", [folded, inverse], self._form.name(f"{name}/weight/unfolded")), bias
+        return [self._form.node("Mul", [folded, inverse], self._form.name(f"{name}/weight/unfolded")), bias]
 
     def _layer(self, node: ir.Node, maker: Node) -> Layer:
         readings, constants = self._readings, self._readings.graph.constants

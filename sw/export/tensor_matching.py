@@ -10,9 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.graph import Graph, Node, QType
-from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
-from edgeflow.quant.convert.builder import Correspondence
-from edgeflow.quant.formats.widths import LINEAR
+from edgeflow.quant.canonical.base import Training, operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.formats.interpretation import Correspondence
+from edgeflow.quant.nodes import output_name, required_input
 
 RESIDUAL = 4  # input of an integer linear layer
 _TRANSPARENT = ("requantize", "patches")  # what they make of a tensor without a name of its own stands for the same value
@@ -74,27 +75,25 @@ class Readings:
         tensor = self.tensor(output)
         if tensor is None:
             use = self.model.sole_use(output)
-            return self.maker(use.node) if use is not None and node.op_type in LINEAR else None
+            absorbed = use is not None and operator(node).training is Training.LAYER
+            return self.maker(use.node) if use is not None and absorbed else None
         found = self.makers[tensor]
         while found.op == "requantize" and self.value(found.inputs[0]) == output:  # a sum made in more bits
             found = self.makers[found.inputs[0]]
-        if node.op_type == "Attention" and found.op != "attention":  # padded heads: a copy without the padding
-            return self.makers[found.inputs[0]]
-        return found
+        return operator(node).integer_maker(found, self.makers)
 
     def operand(self, node: ir.Node, index: int) -> str | None:
         """The tensor that stands for input ``index`` of a float node; None where the node reads the float value itself."""
         maker = self.maker(node)
         if maker is None:
             return None
-        if node.op_type in LINEAR or maker.op == "table":
+        op = operator(node)
+        if op.training is Training.LAYER or maker.op == "table":
             x = maker.inputs[0]
             known = x in self.correspondence or x not in self.makers
             return x if known else self.makers[x].inputs[0]  # behind patches, or the index of a table
-        if node.op_type == "Attention":
-            return maker.inputs[index] if index < 3 else None
-        if maker.op == "concat":
-            return maker.inputs[index]
+        if op.places_operands:
+            return op.integer_operand(index, maker)
         name, inputs = required_input(node, index), maker.inputs
         if maker.op == "linear":
             inputs = inputs[RESIDUAL : RESIDUAL + 1] if maker.attributes["has_residual"] else ()

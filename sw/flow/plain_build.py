@@ -11,10 +11,11 @@ import onnx_ir as ir
 from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.prequantized import has_given_formats
-from edgeflow.quant.formats.widths import FULL, layer_bits
+from edgeflow.quant.integers.parameters import FULL
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.measure.accuracy import Accuracy, agreement
 from edgeflow.sw.measure.reference import Reference

@@ -27,9 +27,10 @@ from edgeflow.hw.fit import SHARE, excess
 from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.verify import verify_graph
+from edgeflow.quant.canonical.inputs import encode_inputs
+from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import encode_inputs
-from edgeflow.quant.ptq import Quantized, quantize
+from edgeflow.quant.ptq import quantize
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import estimate

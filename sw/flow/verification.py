@@ -14,9 +14,9 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs, model_data
 from edgeflow.quant.canonical.masks import key_masks, keyless_samples
 from edgeflow.quant.convert.conversion import Quantized
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs, model_data
 from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeflow.sw.importer.canonical import BATCH_NAME
+from edgeflow.quant.canonical.base import BATCH_NAME
 from edgeflow.sw.importer.functions import OPSET, attach_functions
 from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES, batch_of, shape_of
 

@@ -19,19 +19,20 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array, Real
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
+from edgeflow.quant.canonical.base import Constants, Role, Training, operator, producer
+from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.formats.exact_constants import give_exact, is_rounded
+from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
-from edgeflow.quant.formats.widths import EMBEDDINGS
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
 from edgeflow.sw.importer.quantizer_readers import Quantizer, Quantizers, Reading, Weights
 from edgeflow.sw.importer.runtime import to_proto
-from edgeflow.sw.rewrite.base import DOMAIN, ORIGIN
+from edgeflow.sw.rewrite.base import ORIGIN
 
 _TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may differ by
 _COLUMN_TOLERANCE = 1e-6
-_MOVES = ("Reshape", "Transpose", "SelectTokens", "SelectChannels", "ConstantTokens")
 _LISTED = 4
 _PROBES = 16
 
@@ -110,11 +111,11 @@ class _Attached:
         edges = [
             (node, index, value)
             for node in model.graph
-            if node.op_type not in _MOVES
+            if not _passes(node)
             for index, value in enumerate(node.inputs)
             if value is not None and value.const_value is None and value.dtype == ir.DataType.FLOAT
         ]
-        constant = {output for node in model.graph if node.op_type == "ConstantTokens" for output in node.outputs}
+        constant = {output for node in model.graph if operator(node).repeated_constant() is not None for output in node.outputs}
         self.edges = [edge for edge in edges if edge[2] not in constant]
         names = sorted({str(value.name) for _, _, value in self.edges})
         self.arrays = _run(model, shapes, names)
@@ -186,7 +187,7 @@ class _Attached:
         own = self.by_reader.get(origin, [])
         # What belongs to another canonical node is not this node's; the product that makes attention's output is.
         rest = [reading for reader, group in self.by_reader.items() if reader and reader not in self.origins for reading in group]
-        fused = node.op_type == "Attention" and node.domain == DOMAIN
+        fused = operator(node).rescales
         if fused:
             rest.sort(key=lambda reading: reading.op_type not in ("MatMul", "Einsum", "Attention", "MultiHeadAttention"))
         for group in (own, rest):
@@ -216,11 +217,17 @@ class _Attached:
         ]
 
 
+def _passes(node: ir.Node) -> bool:
+    """Whether a node passes on what it reads: moved, or repeated for every sample."""
+    op = operator(node)
+    return op.keeps_format or op.repeated_constant() is not None
+
+
 def _root(value: ir.Value) -> ir.Value:
     """What data movement to a value starts from."""
     while True:
         node = value.producer()
-        if node is None or node.op_type not in _MOVES or node.op_type == "ConstantTokens" or node.inputs[0] is None:
+        if node is None or not operator(node).keeps_format or node.inputs[0] is None:
             return value
         value = node.inputs[0]
 
@@ -238,10 +245,8 @@ def _same_channels(array: Array, source: Array, factor: float) -> bool:
 
 def _made_by(value: ir.Value, qtype: QType) -> QType:
     """A format in the form that the operator which makes the value has: normalization, attention and means make signed tensors."""
-    producer = value.producer()
-    while producer is not None and producer.op_type in _MOVES and producer.inputs[0] is not None:
-        producer = producer.inputs[0].producer()
-    if qtype.signed or producer is None or producer.op_type not in ("LayerNormalization", "Attention", "MeanPool"):
+    maker = _root(value).producer()
+    if qtype.signed or maker is None or not operator(maker).signed_only:
         return qtype
     return dataclasses.replace(qtype, signed=True, zero_point=qtype.zero_point - (1 << (qtype.bits - 1)))
 
@@ -278,11 +283,12 @@ def _contains(source: Real, elements: Real, limit: float) -> bool:
 
 def _check(node: ir.Node, index: int | None, qtype: QType, name: str) -> None:
     what = node.metadata_props.get(ORIGIN, node.op_type)
-    if index is not None and qtype.bits > 8 and node.op_type in ("Linear", "PatchEmbed"):
+    op = operator(node)
+    if index is not None and qtype.bits > 8 and op.training is Training.LAYER:
         raise UnsupportedError(
             f"{name}: {what} would read {qtype.bits} bits; linear layers read at most 8: quantize it to 8 bits or fewer"
         )
-    folds = index is not None and (node.op_type == "Linear" or (node.op_type == "Attention" and index < 3))
+    folds = index is not None and op.operand(index).demand in (Demand.NARROW, Demand.ATTENTION)
     if isinstance(qtype.scale, tuple) and np.unique(qtype.scales).size > 1 and not folds:
         raise UnsupportedError(
             f"{name}: a scale for each channel of what {what} ({node.op_type}) {'makes' if index is None else 'reads'} is not"
@@ -300,12 +306,13 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
     warnings = []
     for node in model.graph:
         group = by_reader.get(node.metadata_props.get(ORIGIN, ""), [])
-        if node.op_type in ("Linear", "PatchEmbed"):
+        op = operator(node)
+        if isinstance(op, LinearLayer):
             value = node.inputs[1]
             assert value is not None
             assert value.const_value is not None
             array = value.const_value.numpy().astype(np.float64)
-            axis = 1 if node.op_type == "Linear" else 0
+            axis = op.output_axis
             x = given_format(node, 0)
             # The bias is a constant of the same node.
             weight = next((entry for entry in group if entry.words.ndim > 1), None)
@@ -317,13 +324,13 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
                     qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
                 words(array, qtype, axis, weight.name)  # refuses what is not on that grid
                 give_format(node, 1, qtype)
-        elif node.op_type in EMBEDDINGS and any(entry.index == 0 for entry in group):
+        elif any(operand.role is Role.IDS for operand in op.operands) and any(entry.index == 0 for entry in group):
             entry = next(entry for entry in group if entry.index == 0)
             if _rows_of(node, entry):
                 give_format(node, 1, QType(8, True, tuple(map(float, entry.scale))))
             else:
                 warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
-        elif node.op_type in ("Add", "Mul"):
+        elif op.constants is Constants.BROADCAST:
             _give_operand(node, group)
     return warnings
 
@@ -331,9 +338,9 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
 def _give_operand(node: ir.Node, group: Sequence[Weights]) -> None:
     """The format of a constant that is added or multiplied, as EdgeFlow exported it."""
     for index, value in enumerate(node.inputs):
-        producer = None if value is None else value.producer()
-        if producer is not None and producer.op_type == "ConstantTokens":
-            value = producer.inputs[1]
+        maker = producer(value)
+        if maker is not None and maker.repeated_constant() is not None:
+            value = maker.node.inputs[1]
         array = None if value is None or value.const_value is None else value.const_value.numpy().astype(np.float64)
         for entry in group if array is not None else ():
             real = (entry.words * entry.scale.reshape(-1)[0]).reshape(-1)

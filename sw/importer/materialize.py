@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
+from edgeflow.quant.canonical.base import Constants, find
 from edgeflow.sw.importer.functions import constant_shape
 from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, batch_of, constant, initializer, shape_of, shrink
 from edgeflow.sw.rewrite.view import index_of
@@ -165,17 +166,18 @@ def spread_constants(model: ir.Model) -> None:
     """
     graph = model.graph
     for node in list(graph):
-        if node.domain != "" or node.op_type not in ("Add", "Mul", "Concat"):
+        op = find(node)
+        if op is None or op.constants not in (Constants.BROADCAST, Constants.JOINED):
             continue
-        rank = len(shape_of(node.outputs[0]))
-        if node.op_type == "Concat":
+        rank, joined = len(shape_of(node.outputs[0])), op.constants is Constants.JOINED
+        if joined:
             _join_constants(node)
         for position, value in enumerate(node.inputs):
             array = constant(value)
             if array is None:
                 continue
             full = array.reshape((1,) * (rank - array.ndim) + array.shape)
-            if node.op_type == "Concat":
+            if joined:
                 _constant_tokens(graph, node, position, full)
             elif array.size > 1:
                 kept = shrink(full)

@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.quant.canonical.base import find, producer
 from edgeflow.quant.formats.exact_constants import exact_constant, give_exact
-from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import INDEX, MADE, give_format, given_format, words
 from edgeflow.sw.rewrite.base import DOMAIN, initializer, plus_number, produced_by
 
@@ -37,11 +38,11 @@ def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
     if total is None:
         return []
     x, number = total
-    function, made, layers = x.producer(), given_format(add, MADE), _layers(add.outputs[0])
-    if function is None or function.op_type not in UNARY or not _alone(x) or made is None or not layers:
+    maker, made, layers = producer(x), given_format(add, MADE), _layers(add.outputs[0])
+    if maker is None or not maker.tabulated or not _alone(x) or made is None or not layers:
         return []
-    before = produced_by(function.inputs[0], "Linear", domain=DOMAIN)
-    if before is None or not _alone(before.outputs[0]):
+    function, before = maker.node, producer(maker.node.inputs[0])
+    if before is None or not before.any_scales or not _alone(before.node.outputs[0]):
         return []  # a table of its own has one format for all channels
     if any(given_format(layer, 0) != made for layer in layers):
         return []
@@ -70,11 +71,11 @@ def _layers(value: ir.Value) -> list[ir.Node] | None:
     if value.is_graph_output():
         return None
     for node, index in value.uses():
-        output = node.outputs[0]
-        if produced_by(output, "Linear", domain=DOMAIN) and index == 0:
+        op = find(node)
+        if op is not None and op.operand(index).demand is Demand.NARROW:
             found.append(node)
             continue
-        behind = _layers(output) if produced_by(output, "SelectTokens", domain=DOMAIN) else None
+        behind = _layers(node.outputs[0]) if op is not None and op.moves and op.keeps_channels else None
         if behind is None:
             return None
         found += behind

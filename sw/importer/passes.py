@@ -10,7 +10,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter.pattern import RewriteRuleSet
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.formats.inputs import note_unread, unread_inputs
+from edgeflow.quant.canonical.inputs import note_unread, unread_inputs
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.canonical_files import read_own

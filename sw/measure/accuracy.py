@@ -11,11 +11,11 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.labels import class_outputs
 from edgeflow.quant.canonical.session import FloatSession
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.observe import valid_tokens
-from edgeflow.quant.ptq import Quantized
+from edgeflow.quant.convert.conversion import Quantized
+from edgeflow.quant.convert.observe import valid_tokens
 from edgeflow.quant.techniques.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.measure.reference import Reference

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeflow.quant.formats.inputs import InputSpec, model_inputs
+from edgeflow.quant.canonical.inputs import InputSpec, model_inputs
 
 RANDOM_SAMPLES = 16
 

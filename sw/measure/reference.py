@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import key_masks, keyless_samples, token_ids
 from edgeflow.quant.canonical.session import FloatSession
+from edgeflow.quant.nodes import origin, output_name
 from edgeflow.sw.files.build import Build, hash_file
 from edgeflow.sw.importer.original import Original, OriginalSession, files_of, read_original, whole
 from edgeflow.sw.rewrite.base import ORIGIN_TYPE, ORIGINAL, RULES
@@ -129,7 +131,7 @@ class _Comparison:
         computed = [
             (output_name(node), node.metadata_props[ORIGINAL])
             for node in model.graph
-            if node.metadata_props.get(ORIGINAL) in made and node.op_type != "ConstantTokens"
+            if node.metadata_props.get(ORIGINAL) in made and operator(node).repeated_constant() is None
         ]
         rest = [(name, name) for name in self.outputs if name not in dict(computed)]
         self.tensors = dict((*computed, *rest))  # canonical name to original name, in the order of computation

@@ -27,16 +27,6 @@ from edgeflow.sw.rewrite import (
     scalar_forms,
     sink_views,
 )
-from edgeflow.sw.rewrite.base import DOMAIN
-
-UNARY = (
-    "Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Erf", "Exp", "Sqrt", "Softplus", "LeakyRelu", "Elu",
-    "Selu", "Softsign", "Mish", "Abs", "Reciprocal", "Log", "Celu", "Sin", "Cos",
-)  # fmt: skip
-"""Standard elementwise operators of one tensor that the float graph may keep."""
-OWN_UNARY = ("Silu", "QuickGelu", "Clip")
-"""EdgeFlow's elementwise operators of one tensor."""
-
 
 def rule_sets() -> tuple[pattern.RewriteRuleSet, pattern.RewriteRuleSet]:
     """The rules in two stages, each to be run until none applies.
@@ -86,11 +76,5 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         *(layer_norm.FoldIntoLayerNorm.rule(kind) for kind in (linear.ADDED, linear.MULTIPLIED)),
         linear_columns.ColumnsOfLinear.rule(),
         linear_columns.RowsOfLinear.rule(),
-        sink_views.SinkBelowRowwise.rule("Linear", DOMAIN),
-        sink_views.SinkBelowRowwise.rule("LayerNormalization", ""),
-        *(sink_views.SinkBelowUnary.rule(op_type, "") for op_type in UNARY),
-        *(sink_views.SinkBelowUnary.rule(op_type, DOMAIN) for op_type in OWN_UNARY),
-        *(sink_views.SinkBelowConstant.rule(kind.op_type) for kind in beside),
-        sink_views.SinkBelowBinary.rule("Add"),
-        sink_views.SinkBelowBinary.rule("Mul"),
+        *sink_views.rules([kind.op_type for kind in beside]),
     ]

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnxscript.rewriter import pattern
 
 from edgeflow.hw.arrays import Array
+from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import Commutes
 from edgeflow.sw.rewrite.base import Refused, Rule, constant, either_order, initializer, operand, shape_of, shrink, typed
 from edgeflow.sw.rewrite.view import index_of, is_bijective, is_plain, make_view, row_index, view_above
 
@@ -33,6 +37,20 @@ def _again(op: Any, root: ir.Node, x: ir.Value, *others: ir.Value, shape: tuple[
 
 def _view_again(op: Any, value: ir.Value, view: ir.Node) -> ir.Value:
     return make_view(op, value, None if is_plain(view) else index_of(view), shape_of(view.outputs[0]))
+
+
+def rules(beside: Collection[str]) -> Iterator[pattern.RewriteRule]:
+    """A rule for every operator that commutes with views; constants are carried along only of the operators ``beside``."""
+    operators = registry().values()
+    for op in operators:
+        if op.commutes is Commutes.ROWS:
+            yield SinkBelowRowwise.rule(op.name, op.domain)
+    for op in operators:
+        if op.commutes is Commutes.ELEMENTS and len(op.operands) == 1:
+            yield SinkBelowUnary.rule(op.name, op.domain)
+    pairs = [op.name for op in operators if op.commutes is Commutes.ELEMENTS and len(op.operands) == 2]
+    yield from (SinkBelowConstant.rule(name) for name in pairs if name in beside)
+    yield from (SinkBelowBinary.rule(name) for name in pairs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,9 +21,9 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.observe import observe
-from edgeflow.quant.formats.prequantized import has_given_formats
 from edgeflow.quant.techniques.hawq.allocate import (
     EXACT,
     Allocation,

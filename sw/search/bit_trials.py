@@ -16,9 +16,9 @@ import onnx_ir as ir
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Arrays
 from edgeflow.hw.progress import Progress
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.hawq.layers import layers_config
 from edgeflow.sim.executor import Executor

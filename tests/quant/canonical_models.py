@@ -11,26 +11,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgeflow.quant.canonical import registry
 from edgeflow.sw.importer.functions import attach_functions
 
 TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
-OWN = (
-    "Linear",
-    "PatchEmbed",
-    "Attention",
-    "Embedding",
-    "MeanPool",
-    "SelectTokens",
-    "SelectChannels",
-    "ConstantTokens",
-    "Silu",
-    "QuickGelu",
-)
+REQUIRED = {"Clip": {"minimum": -1.5, "maximum": 2.0}}  # attributes of functions that have no defaults
 
 
 def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
     """A canonical node, named after its output."""
-    made = helper.make_node(op, list(inputs), [output], name=output, domain="edgeflow" if op in OWN else "", **attributes)
+    attributes = {**REQUIRED.get(op, {}), **attributes}
+    domain = registry()[op].domain if op in registry() else ""
+    made = helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes)
     if (op, len(inputs)) in (("Attention", 4), ("MeanPool", 2)):
         made.overload = "masked"
     if op == "SelectTokens" and attributes["squeeze"]:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.formats.allowance import ENOUGH, expected_reach, growth_of_maximum, moderated
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.formats.observe import Statistics
 from edgeflow.quant.formats.ranges import asymmetric, channel_groups, symmetric, tensor_groups
+from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor

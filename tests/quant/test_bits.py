@@ -14,12 +14,12 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
+from edgeflow.quant.convert.layer_inputs import Replay
+from edgeflow.quant.convert.widths import Widths, layer_bits
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.widths import Widths, layer_bits
 from edgeflow.quant.ptq import Quantized, quantize
-from edgeflow.quant.techniques.layer_inputs import Replay
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 

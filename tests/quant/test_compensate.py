@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeflow.hw.arrays import Array
-from edgeflow.quant.techniques.compensate import BLOCK, RIDGE, InputMoments, fitted, input_moments, moments, rounded
+from edgeflow.quant.integers.compensate import BLOCK, RIDGE, InputMoments, fitted, input_moments, moments, rounded
 
 
 def correlated(seed: int, rows: int, channels: int) -> Array:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import Graph, QType
-from edgeflow.quant.canonical.graph import FloatGraph, output_name
-from edgeflow.quant.convert import attention
+from edgeflow.quant.canonical import attention
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import encode_inputs
+from edgeflow.quant.convert.carried_formats import has_given_formats
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import encode_inputs
-from edgeflow.quant.formats.prequantized import give_format, given_format, has_given_formats
+from edgeflow.quant.formats.prequantized import give_format, given_format
+from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
 

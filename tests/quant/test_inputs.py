@@ -9,8 +9,8 @@ import pytest
 
 from edgeflow.hw.errors import CalibrationError
 from edgeflow.hw.graph import Graph, Overflow, QType, TensorType
+from edgeflow.quant.canonical.inputs import InputSpec, check_inputs, decode_outputs, encode_inputs
 from edgeflow.quant.canonical.masks import MaskValues
-from edgeflow.quant.formats.inputs import InputSpec, check_inputs, decode_outputs, encode_inputs
 
 SPECS = (InputSpec("image", (1, 4), "float32"), InputSpec("ids", (3,), "int64"))
 

@@ -8,8 +8,8 @@ from canonical_models import linear, model, node
 
 from edgeflow.hw.errors import CalibrationError
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.observe import MINIMUM_ROWS, observe
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import MINIMUM_ROWS, observe
 
 
 def test_statistics_are_those_of_all_samples() -> None:

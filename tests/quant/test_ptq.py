@@ -13,16 +13,13 @@ from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops.attention import MAXIMUM_OUTPUT_SHIFT
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.convert import CONVERTERS
+from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
-from edgeflow.quant.formats.plan import UNARY, numerators
+from edgeflow.quant.integers.heads import numerators
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.importer import canonical_operators
-from edgeflow.sw.rewrite import OWN_UNARY
-from edgeflow.sw.rewrite import UNARY as STANDARD_UNARY
 
 Arrays = dict[str, Any]
 
@@ -79,11 +76,6 @@ def block(
     nodes += [node("Gelu", [f"{p}f"], f"{p}g", approximate="none"), linear(rng, constants, f"{p}g", f"{p}s", 2 * dim, dim)]
     nodes.append(node("Add", [f"{p}s", middle if post else f"{p}r"], f"{p}t" if post else f"{p}y"))
     return [*nodes, norm(constants, f"{p}t", f"{p}y", dim, 3)] if post else nodes
-
-
-def test_the_tables_of_importer_and_quantizer_agree() -> None:
-    assert set(CONVERTERS) == set(canonical_operators())
-    assert set(UNARY) == {*STANDARD_UNARY, *OWN_UNARY}
 
 
 def test_vision_transformer_with_class_token() -> None:
@@ -205,7 +197,7 @@ def test_keys_are_centred_and_scores_do_not_notice() -> None:
     assert np.abs(offset).max() > 300
 
 
-@pytest.mark.parametrize("op", sorted(UNARY))
+@pytest.mark.parametrize("op", sorted(name for name, op in registry().items() if op.tabulated))
 def test_elementwise_functions_fused_and_alone(op: str) -> None:
     rng = np.random.default_rng(0)
     constants: Arrays = {}

@@ -14,13 +14,15 @@ from canonical_models import linear, model, node, weights
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, InputError, ModelError, ToolchainError
-from edgeflow.quant.canonical.graph import FloatGraph, origin
+from edgeflow.quant.canonical import operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.canonical.session import FloatSession
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.formats.prequantized import given_format
-from edgeflow.quant.formats.widths import LINEAR
+from edgeflow.quant.nodes import origin
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.qat.equalize import equalized
 from edgeflow.quant.techniques.qat.options import FineTuning
@@ -177,7 +179,7 @@ def test_bits_are_those_of_the_configuration() -> None:
     graph = FloatGraph(result.model)
     found = {}
     for place in graph.nodes:
-        if place.op_type in LINEAR:
+        if isinstance(operator(place), LinearLayer):
             x, weight = given_format(place, 0), given_format(place, 1)
             assert x is not None
             assert weight is not None

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, dyadic
 from edgeflow.hw.graph import QType
 from edgeflow.quant.formats.config import ObserverName, QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
 from edgeflow.quant.formats.ranges import (
     SCALE_SPREAD,
     affine,
@@ -28,6 +27,7 @@ from edgeflow.quant.formats.ranges import (
     symmetric,
     tensor_groups,
 )
+from edgeflow.quant.formats.statistics import Statistics
 
 reals = st.floats(-1e4, 1e4, allow_nan=False)
 seeds = st.integers(0, 2**32 - 1)

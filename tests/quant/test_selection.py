@@ -12,10 +12,11 @@ from canonical_models import linear, model, node, weights
 import edgeflow
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Graph
-from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.convert.conversion import convert
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import SELECTION_WORK, TECHNIQUES, QuantizationConfig
-from edgeflow.quant.formats.observe import observe
+from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.decisions import joined
 

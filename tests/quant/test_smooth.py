@@ -10,7 +10,7 @@ import pytest
 from canonical_models import linear, model, node
 
 from edgeflow.hw.ops import operator
-from edgeflow.quant.convert.unary import delta_reach, rectifier_delta
+from edgeflow.quant.canonical.tables import delta_reach, rectifier_delta
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 

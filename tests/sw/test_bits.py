@@ -19,8 +19,8 @@ import edgeflow
 from edgeflow.hw.cpp_widths import WIDE_PRODUCT
 from edgeflow.hw.errors import VerificationError
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits
-from edgeflow.quant.formats.observe import observe
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.hawq.allocate import Cost, Task
 from edgeflow.quant.techniques.hawq.budget import parse_budgets

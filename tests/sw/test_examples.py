@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import edgeflow
-from edgeflow.quant.formats.inputs import encode_inputs
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.sim import csim
 from edgeflow.sim.counting import count_differences
 

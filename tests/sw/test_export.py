@@ -20,12 +20,13 @@ from onnx import numpy_helper
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.graph import Overflow, QType
-from edgeflow.quant.canonical.graph import FloatGraph, output_name
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.formats.prequantized import give_format
+from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor

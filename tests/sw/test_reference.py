@@ -21,7 +21,7 @@ from operator_harness import ARCHITECTURES
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
-from edgeflow.quant.formats.inputs import check_inputs, model_inputs
+from edgeflow.quant.canonical.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model, masks
 from edgeflow.sw.measure import reference
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original, reference_of

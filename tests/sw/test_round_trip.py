@@ -18,9 +18,9 @@ import edgeflow
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.graph_equality import differences
+from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.measure.samples import Given, Samples, choose_samples, held_out

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeflow.hw.errors import InputError
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name, required_input
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.widths import LINEAR
+from edgeflow.quant.nodes import origin, output_name, required_input
 
 FULL = LayerBits(weight=8, activation=8)
 WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
@@ -56,11 +58,11 @@ def find_layers(graph: FloatGraph, ends: bool = False, widths: tuple[int, ...] =
 
     The first layer and the last are fixed unless ``ends``; an embedding counts as the first. InputError for a model without any.
     """
-    weighted = [node for node in graph.nodes if node.op_type in (*LINEAR, "Embedding")]
-    nodes = [node for node in weighted if node.op_type in LINEAR]
+    nodes = graph.layers()
+    first = next((op.origin for op in graph.operators if op.weighted), "")
     if not nodes:
         raise InputError("the model has no linear layer: there are no weights to allocate bits to")
-    fixed = set() if ends else {origin(weighted[0]), origin(nodes[-1])}
+    fixed = set() if ends else {first, origin(nodes[-1])}
     made = []
     for name in dict.fromkeys(origin(node) for node in nodes):
         mine = [node for node in nodes if origin(node) == name]
@@ -71,7 +73,7 @@ def find_layers(graph: FloatGraph, ends: bool = False, widths: tuple[int, ...] =
         for node, array in zip(mine, arrays, strict=True):
             assert array is not None
             shape = [size for size in node.outputs[0].shape or () if isinstance(size, int)]
-            outputs = array.shape[0] if node.op_type == "PatchEmbed" else array.shape[1]
+            outputs = array.shape[linear_layer(node).output_axis]
             macs += int(np.prod(shape, dtype=np.int64)) * (array.size // outputs)
         outputs_of = tuple(output_name(node) for node in mine)
         reads = tuple(required_input(node, 0) for node in mine)
@@ -83,12 +85,8 @@ def attention_bops(graph: FloatGraph, config: QuantizationConfig) -> int:
     """Bit operations of one sample in the products of attention, whose bits are not allocated."""
     total = 0
     for node in graph.nodes:
-        if node.op_type != "Attention":
-            continue
-        shapes = [[size for size in (v.shape or ()) if isinstance(size, int)] for v in node.inputs[:3] if v is not None]
-        (tokens, channels), (keys, _) = shapes[0][-2:], shapes[1][-2:]
-        pair = tokens * keys * channels
-        total += pair * config.attention_bits * (config.attention_bits + config.probability_bits)
+        shapes = [tuple(size for size in (v.shape or ()) if isinstance(size, int)) for v in node.inputs if v is not None]
+        total += operator(node).bit_operations(shapes, config)
     return total
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.canonical.graph import FloatGraph, required_input
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.labels import check_labels, class_outputs
 from edgeflow.quant.canonical.torch_graph import TorchGraph, one_thread, require_torch
-from edgeflow.quant.formats.observe import valid_tokens
+from edgeflow.quant.convert.observe import valid_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -173,10 +174,10 @@ class Objective:
 def _terms(graph: FloatGraph, labelled: bool) -> list[Term]:
     made, classes = [], class_outputs(graph)
     for name in classes[:1] if labelled else graph.outputs:
-        producer = graph.producers.get(name)
-        if producer is None:
+        maker = graph.operator(name)
+        if maker is None:
             continue
-        tensor = required_input(producer, 0) if producer.op_type == "Softmax" else name
+        tensor = name if maker.logits is None else maker.input(maker.logits)
         made.append(Term(name, tensor, "squared" if name not in classes else "labels" if labelled else "divergence"))
     if not made:
         raise InputError("no output of the model depends on a layer: its bits do not matter")
@@ -189,6 +190,5 @@ def _batch(graph: FloatGraph, samples: int) -> int:
     for node in graph.nodes:
         shape = [size for size in node.outputs[0].shape or () if isinstance(size, int)]
         values += int(np.prod(shape, dtype=np.int64))
-        if node.op_type == "Attention":  # scores and probabilities
-            values += 2 * (node.attributes.get_int("heads") or 1) * shape[0] ** 2
+        values += operator(node).held_values(tuple(shape))
     return max(1, min(samples, LARGEST_BATCH, BATCH_BYTES // (4 * COPIES * max(values, 1))))

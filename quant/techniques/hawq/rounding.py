@@ -18,14 +18,14 @@ from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.arrays import Real
 from edgeflow.hw.host import processors
-from edgeflow.quant.canonical.graph import FloatGraph, parameter
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.canonical.torch_graph import one_thread
-from edgeflow.quant.convert.linear import rounded_layer
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import Interpretation
-from edgeflow.quant.formats.widths import FULL
-from edgeflow.quant.techniques.compensate import input_moments, moments
+from edgeflow.quant.formats.interpretation import Demand, Interpretation
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.integers.compensate import input_moments, moments
+from edgeflow.quant.integers.parameters import FULL, rounded_layer
 from edgeflow.quant.techniques.hawq.layers import Layer
 from edgeflow.quant.techniques.hawq.objective import Objective
 
@@ -62,15 +62,14 @@ def output_errors(
 
     def errors(operands: Operands) -> tuple[str, dict[LayerBits, Real]]:
         node = graph.producers[operands.output]
-        weight, bias = parameter(graph, node, 1), parameter(graph, node, 2)
-        patches = node.op_type == "PatchEmbed"
-        if patches:
-            weight = weight.reshape(len(weight), -1).T  # columns in the order of the patches
+        layer = linear_layer(node)
+        weight, bias = layer.matrix(graph.parameter(node, 1)), graph.parameter(node, 2)
+        uniform = layer.operand(0).demand is Demand.NARROW_UNIFORM
         made: dict[LayerBits, Real] = {}
         for bits in sorted({choice.activation for choice in choices[operands.output]}):
             wanted = sorted({choice.weight for choice in choices[operands.output] if choice.activation == bits})
             format = formats[bits][reads[operands.output]]
-            if patches and format.qtype.scales.size > 1:
+            if uniform and format.qtype.scales.size > 1:
                 format = Interpretation(replace(format.qtype, scale=float(format.qtype.scales.max())))
             found = _errors(weight, bias, operands, format, bits, wanted, config)
             made |= {LayerBits(weight=w, activation=bits): error for w, error in found}
@@ -129,7 +128,7 @@ def _groups(objective: Objective, sizes: Mapping[str, int]) -> Iterator[list[str
 def _size(graph: FloatGraph, statistics: Mapping[str, Statistics], output: str) -> int:
     """Elements of a linear node's input and output for one sample."""
     shape = statistics[output].shape
-    return math.prod(shape[:-1]) * (shape[-1] + parameter(graph, graph.producers[output], 1).size // shape[-1])
+    return math.prod(shape[:-1]) * (shape[-1] + graph.parameter(graph.producers[output], 1).size // shape[-1])
 
 
 @one_thread()

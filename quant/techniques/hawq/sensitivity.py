@@ -24,10 +24,11 @@ import numpy as np
 from edgeflow.hw.arrays import Real
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.convert.linear import NARROW_WEIGHT_RATIOS, WEIGHT_RATIOS, weight_ends
+from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import Interpretation, Plan
+from edgeflow.quant.formats.interpretation import Interpretation
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.integers.parameters import NARROW_WEIGHT_RATIOS, WEIGHT_RATIOS, weight_ends
 from edgeflow.quant.techniques.hawq.fisher import fisher_traces
 from edgeflow.quant.techniques.hawq.hessian import Traces, top_eigenvalues, traces
 from edgeflow.quant.techniques.hawq.layers import ACTIVATION_BITS, FULL, WEIGHT_BITS, Layer, layers_config

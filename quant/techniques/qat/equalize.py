@@ -16,10 +16,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Real
-from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
+from edgeflow.quant.canonical.base import Scaling, operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import Demand, Interpretation, Plan
+from edgeflow.quant.formats.interpretation import Demand, Interpretation
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.nodes import output_name, required_input
 
 
 def equalized(graph: FloatGraph, statistics: Mapping[str, Statistics], config: QuantizationConfig) -> dict[str, NDArray[Any]]:
@@ -30,16 +33,17 @@ def equalized(graph: FloatGraph, statistics: Mapping[str, Statistics], config: Q
     folding = _Folding(graph)
     for node in graph.nodes:
         name = output_name(node)
-        if node.op_type == "Attention":
+        op = operator(node)
+        if [op.demand(i) for i in op.array_operands()] == [Demand.ATTENTION] * 3:
             _attention(node, plan, folding)
-        elif plan.demands(name) == {Demand.NARROW} and node.op_type in ("LayerNormalization", "Relu"):
-            maker = graph.producers.get(required_input(node, 0)) if node.op_type == "Relu" else node
-            if maker is None or (node.op_type == "Relu" and plan.fused_linear(node) is not maker):
+        elif plan.demands(name) == {Demand.NARROW} and op.scaling is not Scaling.NO:
+            maker = node if op.scaling is Scaling.AFFINE else plan.fused_linear(node)
+            if maker is None:
                 continue
             readers = _readers(graph, name)
             if folding.free(maker, *readers):
                 ratio, offset = _channels(plan.chosen(name))
-                if node.op_type == "Relu":
+                if op.scaling is Scaling.HOMOGENEOUS:
                     offset = np.zeros_like(offset)
                 folding.divide(maker, ratio, offset)
                 folding.multiply(readers, ratio, offset)
@@ -49,10 +53,10 @@ def equalized(graph: FloatGraph, statistics: Mapping[str, Statistics], config: Q
 def _attention(node: ir.Node, plan: Plan, folding: _Folding) -> None:
     """Balance queries against keys, centre keys, and give values the scales and offsets of the output's channels."""
     graph = plan.graph
-    makers = [graph.producers.get(required_input(node, i)) for i in range(3)]
-    if any(maker is None or maker.op_type != "Linear" or graph.sole_use(output_name(maker)) is None for maker in makers):
+    makers = [graph.operator(required_input(node, i)) for i in range(3)]
+    if any(maker is None or not maker.any_scales or graph.sole_use(maker.output) is None for maker in makers):
         return
-    query, key, value = (maker for maker in makers if maker is not None)
+    query, key, value = (maker.node for maker in makers if maker is not None)
     formats = plan.attention(node)
     if folding.free(query, key):
         ratio = np.sqrt(formats.query.qtype.scales / formats.key.qtype.scales)
@@ -78,8 +82,9 @@ def _readers(graph: FloatGraph, name: str) -> list[ir.Node]:
     """The linear layers that read a value, directly or after a selection of tokens."""
     found = []
     for use in graph.uses_of(name):
-        if use.node.op_type == "SelectTokens":
-            found += _readers(graph, output_name(use.node))
+        reader = operator(use.node)
+        if reader.moves:
+            found += _readers(graph, reader.output)
         else:
             found.append(use.node)
     return found

@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
+from edgeflow.quant.canonical.base import Training, operator
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.torch_graph import TorchGraph
-from edgeflow.quant.convert.linear import weight_ends
+from edgeflow.quant.convert.observe import valid_tokens
+from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import valid_tokens
-from edgeflow.quant.formats.widths import LINEAR, Widths
-from edgeflow.quant.techniques.compensate import InputMoments, fitted, input_moments, moments, rounded
+from edgeflow.quant.integers.compensate import InputMoments, fitted, input_moments, moments, rounded
+from edgeflow.quant.integers.parameters import weight_ends
+from edgeflow.quant.nodes import output_name, required_input
 from edgeflow.quant.techniques.qat.network import QuantizedNetwork, evaluating, first_steps
 
 SAMPLE_BYTES = 1 << 30  # of all values of the samples that the pass holds
@@ -61,7 +63,7 @@ class _Start:
         self._expected = expected
         self._valid = None if valid is None else torch.from_numpy(valid)
         self._done: set[int] = set()
-        self._inputs: tuple[str, InputMoments] | None = None
+        self._inputs: tuple[tuple[str, tuple[int, ...]], InputMoments] | None = None
 
     def __call__(self, place: int, x: Tensor, values: Mapping[str, Tensor]) -> None:
         network = self._network
@@ -69,8 +71,10 @@ class _Start:
         if index in self._done or not self._widths.compensated(node):
             return
         self._done.add(index)
-        source = required_input(node, 0)
-        if self._inputs is None or self._inputs[0] != source or node.op_type == "PatchEmbed":
+        weight = network.graph.constant(required_input(node, 1))
+        assert weight is not None
+        source = required_input(node, 0), weight.shape[2:]  # the same tensor as other patches has other rows
+        if self._inputs is None or self._inputs[0] != source:
             self._inputs = source, input_moments(self._rows(x))
         inputs = self._inputs[1]
         output = self._expected[output_name(node)]
@@ -92,11 +96,16 @@ class _Start:
         """What the other operand of an addition of the output lacks."""
         graph: FloatGraph = self._network.graph
         use = graph.sole_use(output_name(node))
-        if use is None or use.node.op_type != "Add":
+        if use is None or not (adder := operator(use.node)).sums:
             return None
-        other = required_input(use.node, 1 - use.index)
-        maker = graph.producers.get(other)
-        if maker is None or maker.op_type in LINEAR or other not in values or values[other].shape != self._expected[other].shape:
+        other = adder.input(1 - use.index)
+        maker = graph.operator(other)
+        if (
+            maker is None
+            or maker.training is Training.LAYER
+            or other not in values
+            or values[other].shape != self._expected[other].shape
+        ):
             return None
         return self._expected[other] - values[other]
 

@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeflow.hw.graph import QType
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name, required_input
-from edgeflow.quant.canonical.torch_graph import OPERATORS, patches
-from edgeflow.quant.convert.linear import clipped_steps, weight_ends
+from edgeflow.quant.canonical.base import Role, Training, operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.linear import LinearLayer
+from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.widths import LINEAR, Widths
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.integers.parameters import clipped_steps, weight_ends
+from edgeflow.quant.nodes import origin, required_input
 from edgeflow.quant.techniques.qat.quantizer_sites import find_sites, first_formats
 from edgeflow.quant.techniques.qat.quantizers import Activation, Layer, like, plain
 
 STEP_SPREAD = 256  # steps of a layer's weights share a multiplier's shift: none starts this many times below the largest
-CONTROL = {("Attention", 3), ("MeanPool", 1), ("Attends", 0), ("Attends", 1), ("Attends", 2)}
 EVALUATED = 64  # samples at a time
 
 
@@ -57,7 +57,8 @@ class QuantizedNetwork(nn.Module):
     def _make_layers(self, widths: Widths, statistics: Mapping[str, Statistics]) -> None:
         known: dict[tuple[str, str], int] = {}
         for place, node in enumerate(self.graph.nodes):
-            if node.op_type not in LINEAR:
+            op = operator(node)
+            if not isinstance(op, LinearLayer):
                 continue
             key = required_input(node, 1), required_input(node, 2)
             if key not in known:
@@ -65,24 +66,23 @@ class QuantizedNetwork(nn.Module):
                 weight, bias = (self.graph.constant(name) for name in key)
                 assert weight is not None
                 assert bias is not None
-                matrix = weight.astype(np.float64).reshape(len(weight), -1)
-                matrix = matrix if node.op_type == "PatchEmbed" else matrix.T
-                bits = widths.weight(origin(node))
-                steps = first_steps(np.ascontiguousarray(matrix), _power(node, statistics, matrix.shape[1]), bits)
+                matrix = op.matrix(weight.astype(np.float64)).T
+                bits = widths.weight(op.origin)
+                steps = first_steps(np.ascontiguousarray(matrix), op.input_power(statistics, matrix.shape[1]), bits)
                 self.layers.append(Layer(_tensor(matrix), _tensor(bias), bits, _tensor(steps)))
             self.place[place] = known[key]
 
     def _keep_constants(self) -> None:
-        weights = {required_input(node, i) for node in self.graph.nodes if node.op_type in LINEAR for i in (1, 2)}
+        weights = {required_input(node, i) for node in self.graph.layers() for i in (1, 2)}
         for name, value in self.graph.model.graph.initializers.items():
-            uses = [(use.node.op_type, use.index) for use in self.graph.uses_of(name)]
-            if value.const_value is None or (name in weights and all(op in LINEAR for op, _ in uses)):
+            uses = [(operator(use.node), use.index) for use in self.graph.uses_of(name)]
+            if value.const_value is None or (name in weights and all(op.training is Training.LAYER for op, _ in uses)):
                 continue
             array = np.array(value.const_value.numpy())
             if array.dtype != np.float32:
                 self._integers[name] = torch.from_numpy(array)
                 continue
-            trained = array.size > 1 and not CONTROL.intersection(uses)
+            trained = array.size > 1 and all(op.operand(i).role in (Role.VALUE, Role.PARAMETER) for op, i in uses)
             self._names[name] = key = f"c{len(self._names)}"
             self.constants[key] = nn.Parameter(torch.from_numpy(array), requires_grad=trained)
 
@@ -106,9 +106,9 @@ class QuantizedNetwork(nn.Module):
         values |= inputs
         formats: dict[int, Any] = {}
         for place, node in enumerate(self.graph.nodes):
-            operands = []
+            operands, op = [], operator(node)
             for index, value in enumerate(node.inputs):
-                if value is None or (node.op_type in LINEAR and index):
+                if value is None or (place in self.place and index):
                     continue
                 name = str(value.name)
                 site = self._readings.get((node, index))
@@ -120,17 +120,15 @@ class QuantizedNetwork(nn.Module):
                     operands.append(formats[site])
                 else:  # moved since
                     operands.append(like(values[name], formats[site]))
-            if node.op_type in LINEAR:
-                layer, x = self.layer(place), operands[0]
-                if node.op_type == "PatchEmbed":
-                    kernel = self.graph.constant(required_input(node, 1))
-                    assert kernel is not None
-                    x = like(patches(plain(x), *kernel.shape[2:]), x)
+            if isinstance(op, LinearLayer):
+                layer, kernel = self.layer(place), self.graph.constant(op.input(1))
+                assert kernel is not None
+                x = like(op.torch_rows(plain(operands[0]), kernel.shape), operands[0])
                 if visit is not None:
                     visit(place, plain(x), values)
-                values[output_name(node)] = layer(x)
+                values[op.output] = layer(x)
             else:
-                values[output_name(node)] = OPERATORS[node.op_type](node, *map(plain, operands))
+                values[op.output] = op.torch(*map(plain, operands))
         return {name: values[name] for name in wanted}
 
     def outputs(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -162,9 +160,10 @@ class QuantizedNetwork(nn.Module):
 
     def switch(self, layers: Collection[str]) -> None:
         """Quantize the linear layers of these names (of the model's own nodes) and what they read, not the others."""
-        on = [node.op_type not in LINEAR or origin(node) in layers for node in self.graph.nodes]
+        on = [i not in self.place or origin(node) in layers for i, node in enumerate(self.graph.nodes)]
         place = {node: i for i, node in enumerate(self.graph.nodes)}
-        reading = [any(on[place[use.node]] for use in site.readings if use.node.op_type in LINEAR) for site in self.sites]
+        readers = [[place[use.node] for use in site.readings if place[use.node] in self.place] for site in self.sites]
+        reading = [any(on[i] for i in places) for places in readers]
         for i, (site, wanted) in enumerate(zip(self.sites, reading, strict=True)):
             self._activation(i).switch(wanted or site.attention)
         for index in self.place:
@@ -177,14 +176,6 @@ def first_steps(weight: NDArray[np.float64], power: NDArray[np.float64], bits: i
     largest = np.abs(weight).max(axis=1)
     largest = np.maximum(largest, max(float(largest.max()), 1e-30) / STEP_SPREAD)
     return clipped_steps(weight, largest / weight_ends(bits)[1], power, bits)
-
-
-def _power(node: ir.Node, statistics: Mapping[str, Statistics], channels: int) -> NDArray[np.float64]:
-    rows = statistics[required_input(node, 0)].rows
-    if node.op_type == "PatchEmbed":
-        return np.full(channels, float(np.square(rows).mean()))
-    found: NDArray[np.float64] = np.square(rows).mean(axis=0, dtype=np.float64)
-    return found
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

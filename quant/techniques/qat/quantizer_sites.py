@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeflow.hw.graph import QType
-from edgeflow.quant.canonical.graph import FloatGraph, Use, required_input
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.observe import Statistics
-from edgeflow.quant.formats.plan import UNARY
+from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.ranges import asymmetric, symmetric, tensor_groups
-from edgeflow.quant.formats.widths import LINEAR, Widths
-
-MOVED = ("SelectTokens", "Reshape", "Transpose")
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.nodes import Use
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,13 @@ def find_sites(graph: FloatGraph) -> tuple[Site, ...]:
     """The tensors that linear layers, and apart from them those that attention reads as queries, keys or values."""
     found: dict[tuple[str, bool], list[Use]] = {}
     for node in graph.nodes:
-        attention = node.op_type == "Attention"
-        if node.op_type not in LINEAR and not attention:
-            continue
-        for index in range(3 if attention else 1):
-            value, readings = required_input(node, index), [Use(node, index)]
-            while (producer := graph.producers.get(value)) is not None and producer.op_type in MOVED and graph.sole_use(value):
-                readings.append(Use(producer, 0))
-                value = required_input(producer, 0)
+        op = operator(node)
+        for index in op.array_operands():
+            value, readings = op.input(index), [Use(node, index)]
+            attention = op.demand(index) is Demand.ATTENTION
+            while (maker := graph.operator(value)) is not None and maker.moves and maker.keeps_format and graph.sole_use(value):
+                readings.append(Use(maker.node, 0))
+                value = maker.input(0)
             known = found.setdefault((value, attention), [])
             known += [use for use in readings if use not in known]
     return tuple(Site(value, attention, tuple(readings)) for (value, attention), readings in found.items())
@@ -56,8 +55,8 @@ def first_formats(
     for site in sites:
         stats = statistics[site.value]
         bits = config.attention_bits if site.attention else widths.activation(site.value)
-        producer = graph.producers.get(site.value)
-        if not site.attention and (producer is None or producer.op_type in UNARY):
+        maker = graph.operator(site.value)
+        if not site.attention and (maker is None or maker.tabulated):
             chosen = asymmetric(stats, bits, config)
             made.append(QType(bits, False, chosen.scale, chosen.zero_point + (1 << (bits - 1))))
         else:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeflow.hw.graph import QType
-from edgeflow.quant.convert.linear import weight_ends
+from edgeflow.quant.integers.parameters import weight_ends
 
 LEAST_SCALE = 1e-12
 

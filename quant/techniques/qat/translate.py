@@ -9,10 +9,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.hw.graph import QType
-from edgeflow.quant.canonical.graph import FloatGraph, output_name, required_input
+from edgeflow.quant.canonical.base import operator
+from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.prequantized import give_format
-from edgeflow.quant.formats.widths import LINEAR
+from edgeflow.quant.nodes import output_name, required_input
 from edgeflow.quant.techniques.qat.network import QuantizedNetwork, evaluating
 
 
@@ -67,7 +69,7 @@ def tuned_model(network: QuantizedNetwork) -> ir.Model:
         weight = (words.weight * words.scale[:, None]).astype(np.float32)
         old = graph.constant(required_input(node, 1))
         assert old is not None
-        _replace(model, required_input(node, 1), weight.reshape(old.shape) if node.op_type == "PatchEmbed" else weight.T)
+        _replace(model, required_input(node, 1), linear_layer(node).weight_of(weight.T, old.shape))
         _replace(model, required_input(node, 2), words.bias)
     for name in list(model.graph.initializers):
         trained = network.parameter_of(name)
@@ -112,7 +114,7 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
 
     for place, node in enumerate(network.graph.nodes):
         name = output_name(node)
-        if node.op_type in LINEAR:
+        if place in network.place:
             readers = [output_name(use.node) for use in network.graph.uses_of(name)]
             made = next(integer[key] for key in (f"{other}/weight" for other in (name, *readers)) if key in integer)
             found = graph.constants[made.inputs[1]][channels(made.output)][:, channels(made.inputs[0])]
@@ -120,8 +122,8 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
             count += expected.size
             differ += expected.size if found.shape != expected.shape else int(np.count_nonzero(found != expected))
             operands = {0: made.inputs[0]}
-        elif node.op_type == "Attention":
-            operands = dict(enumerate(attentions[name].inputs[:3]))
+        elif name in attentions:
+            operands = {i: attentions[name].inputs[i] for i in operator(node).array_operands()}
         else:
             continue
         for index, tensor in operands.items():

@@ -15,13 +15,13 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import CalibrationError, InputError, ToolchainError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import check_ids, model_data
 from edgeflow.quant.canonical.masks import vocabulary
 from edgeflow.quant.canonical.torch_graph import one_thread
+from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.observe import observe
+from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.inputs import check_ids, model_data
-from edgeflow.quant.formats.observe import observe
-from edgeflow.quant.formats.prequantized import has_given_formats
-from edgeflow.quant.formats.widths import LINEAR, layer_bits
 from edgeflow.quant.techniques.hawq.layers import find_layers
 from edgeflow.quant.techniques.hawq.objective import Objective
 from edgeflow.quant.techniques.hawq.sensitivity import tuning_order
@@ -83,7 +83,7 @@ def finetune(
     config, options = config or QuantizationConfig(), options or FineTuning()
     graph = FloatGraph(model)
     arrays = _checked(graph, data)
-    if not any(node.op_type in LINEAR for node in graph.nodes):
+    if not graph.layers():
         raise InputError("the model has no linear layer: there is nothing to fine-tune")
     if has_given_formats(graph):
         raise InputError("the model brings formats of its own, so it is quantized already: fine-tune the float model that it was")

@@ -18,7 +18,7 @@ from onnx import TensorProto
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.ops.attention import padded_head
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import agreement, import_model, run, session, to_proto

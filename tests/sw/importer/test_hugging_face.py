@@ -13,7 +13,7 @@ from operator_harness import ARCHITECTURES
 
 import edgeflow
 from edgeflow.models.hugging_face import FAMILIES, TOKENS, Encoder, export, sentences
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session

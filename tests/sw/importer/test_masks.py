@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edgeflow.hw.errors import CalibrationError, ModelError
-from edgeflow.quant.formats.inputs import check_inputs, model_inputs
+from edgeflow.quant.canonical.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.reference import hold_to_original
 

@@ -17,9 +17,10 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.convert.carried_formats import made_format
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.formats.prequantized import given_format, made_format, model_warnings
+from edgeflow.quant.formats.prequantized import given_format, model_warnings
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session

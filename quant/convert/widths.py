@@ -8,14 +8,12 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from edgeflow.hw.errors import InputError
-from edgeflow.quant.canonical.graph import FloatGraph, origin, output_name, required_input
+from edgeflow.quant.canonical.base import Training, operator
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.quant.formats.prequantized import given_format
-
-LINEAR = ("Linear", "PatchEmbed")
-EMBEDDINGS = ("Embedding", "PositionEmbedding")
-MOVES = ("Reshape", "Transpose", "SelectTokens", "Concat")
-FULL = 8
+from edgeflow.quant.integers.parameters import FULL
+from edgeflow.quant.nodes import origin, output_name, required_input
 
 
 class Widths:
@@ -42,10 +40,11 @@ class Widths:
         """The fewest bits of the weights that a tensor is multiplied with; 8 where no linear layer reads it."""
         found = [FULL]
         for use in self._graph.uses_of(value):
-            if use.node.op_type in LINEAR:
-                found.append(self.weight(origin(use.node)))
-            elif use.node.op_type in MOVES:
-                found.append(self.weights_behind(output_name(use.node)))
+            reader = operator(use.node)
+            if reader.training is Training.LAYER:
+                found.append(self.weight(reader.origin))
+            elif reader.moves:
+                found.append(self.weights_behind(reader.output))
         return min(found)
 
     def compensated(self, node: ir.Node) -> bool:
@@ -60,10 +59,11 @@ class Widths:
     def _asked(self, value: str) -> list[int]:
         found = []
         for use in self._graph.uses_of(value):
-            if use.node.op_type in LINEAR:
-                found.append(self._layers[origin(use.node)].activation)
-            elif use.node.op_type in MOVES:
-                found += self._asked(output_name(use.node))
+            reader = operator(use.node)
+            if reader.training is Training.LAYER:
+                found.append(self._layers[reader.origin].activation)
+            elif reader.moves:
+                found += self._asked(reader.output)
         return found
 
 
@@ -73,21 +73,21 @@ def layer_bits(graph: FloatGraph, config: QuantizationConfig) -> Mapping[str, La
     The first layer and the last keep 8 bits unless named; the first may be an embedding, which has 8 bits always. InputError where
     ``config.layers`` names a layer that is not there. Formats that the model brings along come before the configuration.
     """
-    weighted = [node for node in graph.nodes if node.op_type in (*LINEAR, "Embedding")]
-    names = list(dict.fromkeys(origin(node) for node in weighted if node.op_type in LINEAR))
+    linear = graph.layers()
+    first = next((op.origin for op in graph.operators if op.weighted), "")
+    names = list(dict.fromkeys(map(origin, linear)))
     for name in config.layers:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its layers are {', '.join(names)}" if names else "it has none"
             raise InputError(f"quantization option layers: the model has no linear layer {name!r}; {hint}")
     usual = LayerBits(weight=config.weight_bits, activation=config.activation_bits)
-    ends = {origin(weighted[0]), names[-1]} if names else set()
+    ends = {first, names[-1]} if names else set()
     chosen = {name: config.layers.get(name, LayerBits() if name in ends else usual) for name in names}
-    for node in weighted:
-        if node.op_type in LINEAR:
-            name, x, weight = origin(node), given_format(node, 0), given_format(node, 1)
-            chosen[name] = LayerBits(
-                weight=chosen[name].weight if weight is None else weight.bits,
-                activation=chosen[name].activation if x is None else x.bits,
-            )
+    for node in linear:
+        name, x, weight = origin(node), given_format(node, 0), given_format(node, 1)
+        chosen[name] = LayerBits(
+            weight=chosen[name].weight if weight is None else weight.bits,
+            activation=chosen[name].activation if x is None else x.bits,
+        )
     return chosen

@@ -14,10 +14,10 @@ from edgeflow.hw.graph import Graph, Node, QType
 from edgeflow.hw.host import processors
 from edgeflow.hw.ops import operator
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
-from edgeflow.quant.convert.builder import GraphBuilder
-from edgeflow.quant.formats.inputs import encode_inputs
-from edgeflow.quant.formats.observe import valid_tokens
+from edgeflow.quant.convert.observe import valid_tokens
+from edgeflow.quant.integers.builder import GraphBuilder
 from edgeflow.sim.executor import CARRIER_BITS
 
 MEMORY = 1 << 30  # bytes of float tensors kept: as many samples are replayed as this holds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +11,7 @@ from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Attribute, Graph, Layout, Node, QType, TensorType
 from edgeflow.hw.ops import operator, registry
-
-
-@dataclass(frozen=True)
-class Correspondence:
-    """The float tensor that an integer tensor stands for.
-
-    ``channels`` says where the float model's channels stand in the integer tensor when attention heads are padded; ``offset`` (one
-    number a channel of the float model) is added to what the integers stand for by their format. None: the same channels, nothing.
-    """
-
-    name: str
-    channels: NDArray[np.int64] | None = None
-    offset: NDArray[np.float64] | None = None
-
-    def real(self, tensor: TensorType, integers: NDArray[np.integer]) -> NDArray[np.float64]:
-        """The real values of the float tensor that integers of ``tensor`` stand for."""
-        values = tensor.qtype.dequantize(integers)
-        if self.channels is not None:
-            values = values[..., self.channels]
-        return values if self.offset is None else values + self.offset
+from edgeflow.quant.formats.interpretation import Correspondence
 
 
 class GraphBuilder:

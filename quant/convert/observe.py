@@ -18,41 +18,18 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import CalibrationError
 from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.canonical.graph import FloatGraph, input_name, output_name
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import valid_keys
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.statistics import Statistics
+from edgeflow.quant.nodes import input_name, output_name
 
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
 MAXIMUM_BATCH = 32
 MINIMUM_ROWS = 256  # kept of wide tensors too
 MINIMUM_SAMPLES = 64  # whose extremes are kept of wide tensors too
 LARGEST = 1e15  # value of any tensor: sums of squares stay in single precision
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What was seen of one tensor, as rows of ``C`` channels.
-
-    ``shape`` is per sample. ``minimum``, ``maximum`` and ``mean`` (float64, ``(C,)``) are over all ``count`` rows; ``rows``
-    (float32, ``(n, C)``) is a random sample of them. The rows come from ``samples`` samples; ``lows`` and ``highs`` (float32,
-    ``(k, C)``) are the least and the largest values within each of ``k`` of these, drawn at random.
-    """
-
-    shape: tuple[int, ...]
-    count: int
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    rows: NDArray[np.float32]
-    samples: int
-    lows: NDArray[np.float32]
-    highs: NDArray[np.float32]
-
-    @property
-    def magnitude(self) -> NDArray[np.float64]:
-        """Largest absolute value of each channel."""
-        return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
 
 
 @dataclass(frozen=True)
@@ -182,8 +159,7 @@ def _choose(rows: int, samples: int, channels: int, config: QuantizationConfig) 
 
 def valid_tokens(graph: FloatGraph, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
     """Which tokens count, ``(samples, tokens)``: those of the one key mask that every attention and pooling node reads, if so."""
-    readers = {"Attention": 3, "MeanPool": 1}
-    masks = {input_name(node, readers[node.op_type]) for node in graph.nodes if node.op_type in readers}
+    masks = {input_name(op.node, place) for op in graph.operators if (place := op.mask_operand()) is not None}
     if len(masks) != 1:
         return None
     name = masks.pop()

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.errors import CalibrationError
 from edgeflow.hw.graph import Graph, Overflow, TensorType
-from edgeflow.quant.canonical.graph import FloatGraph, sample_shape
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import MaskValues, key_masks, within
+from edgeflow.quant.nodes import sample_shape
 
 UNREAD = "edgeflow.unread"
 """Metadata key of a canonical model: names of inputs of the file that nothing reads, as JSON."""

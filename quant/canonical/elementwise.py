@@ -1,0 +1,128 @@
+"""Additions and multiplications of two tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeflow.hw.arithmetic import dyadic
+from edgeflow.hw.graph import Node
+from edgeflow.quant.canonical.base import Commutes, Constants, FloatOperator, Operand, Shape, register, sizes
+from edgeflow.quant.canonical.contexts import Conversion, Export
+from edgeflow.quant.canonical.linear import LinearLayer
+from edgeflow.quant.canonical.stream import StreamOperator
+from edgeflow.quant.formats.interpretation import Interpretation
+from edgeflow.quant.integers.parameters import ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Pair(StreamOperator):
+    """What elementwise operators of two tensors share."""
+
+    description = "two activations of one shape, or one and a constant broadcast to it"
+    operands = (Operand("a", constant=None), Operand("b", constant=None))
+    commutes = Commutes.ELEMENTS
+    constants = Constants.BROADCAST
+
+    def check(self, shape: Shape) -> str | None:
+        shapes = [() if value is None or value.shape is None else sizes(value.shape) for value in self.node.inputs]
+        for value, found in zip(self.node.inputs, shapes, strict=True):
+            if value is None:
+                continue
+            if value.const_value is None:
+                if found != shape:
+                    return f"its operands have shapes {shapes[0]} and {shapes[1]}"
+            elif len(value.const_value.shape) >= len(shape) and value.const_value.shape[0] != 1:
+                return "its constant differs between samples"
+        return None
+
+
+@register
+class Add(Pair):
+    """``a + b``."""
+
+    name = "Add"
+    fuses = True
+    sums = True
+
+    def torch(self, *operands: Tensor) -> Tensor:
+        a, b = operands
+        return a + b
+
+    def export(self, export: Export, maker: Node | None) -> list[str] | str:
+        if maker is None or maker.op != "linear":
+            return super().export(export, maker)
+        kept = [i for i in range(2) if export.absorbed(self.input(i)) or maker.attributes["has_residual"]]
+        found = [export.exact(name) if export.absorbed(name := self.input(i)) else export.operand(self.node, i) for i in kept]
+        return found if len(found) > 1 else found[0]  # the constant is in the layer's bias
+
+    def convert(self, context: Conversion) -> None:
+        """An addition that no linear layer absorbed: both operands are requantized onto the output's grid."""
+        (name, out), shape = context.sum_format(self.output), context.statistics[self.output].shape
+        bits = context.config.short_multiplier_bits
+        a, b = (context.operand(self.input(i), shape, self.node, f"{self.output}/operand") for i in range(2))
+        if context.words(a) is not None:
+            a, b = b, a
+        multiplier_a, shift_a = ratio(context.qtype(a), out, bits)
+        multiplier_b, shift_b = ratio(context.qtype(b), out, bits)
+        attributes = {"multiplier_a": multiplier_a, "shift_a": shift_a, "multiplier_b": multiplier_b, "shift_b": shift_b}
+        made = context.add_node("add", [a, b], name, out, self.origin, attributes)
+        context.set(self.output, context.rounded_sum(self.output, made, self.node))
+
+    def convert_fused(self, layer: FloatOperator, context: Conversion) -> None:
+        """An addition in the epilogue of the linear layer that makes one operand."""
+        assert isinstance(layer, LinearLayer)
+        value = self.output
+        other = next(name for i in range(2) if (name := self.input(i)) != layer.output)
+        shape = context.statistics[value].shape
+        array = context.constant(other, shape)
+        name, out = value, context.chosen(value).qtype
+        if array is not None and array.ndim <= 1:
+            # The same for every row: part of the bias.
+            inputs, attributes = layer.integer_layer(context, value, Interpretation(out), array)
+        else:
+            residual = context.operand(other, shape, self.node, f"{value}/residual")
+            fixed = context.words(residual) is not None
+            name, out = context.sum_format(value)
+            pair = None if fixed else (residual, other)
+            inputs, attributes = layer.integer_layer(context, value, Interpretation(out), residual=pair)
+            if fixed and context.type(residual).shape != shape:
+                raise AssertionError("a constant residual has the output's shape")
+            multiplier, shift = ratio(context.qtype(residual), out, context.config.short_multiplier_bits)
+            inputs.append(residual)
+            attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}
+        made = context.add_node("linear", inputs, name, out, layer.origin, attributes)
+        context.set(value, context.rounded_sum(value, made, self.node))
+
+
+@register
+class Mul(Pair):
+    """``a * b``."""
+
+    name = "Mul"
+
+    def torch(self, *operands: Tensor) -> Tensor:
+        a, b = operands
+        return a * b
+
+    def convert(self, context: Conversion) -> None:
+        """A product: by one number or one number a channel it is a requantization, else elementwise."""
+        output = self.output
+        out, shape = context.chosen(output).qtype, context.statistics[output].shape
+        names = [self.input(i) for i in range(2)]
+        constants = [context.constant(name, shape) for name in names]
+        for factor, other in zip(constants, reversed(names), strict=True):
+            if factor is not None and (factor.size == 1 or factor.shape == shape[-1:]):
+                stream = context.stream(other, self.node)
+                context.set(output, context.requantize(stream, out, output, self.origin, factor.reshape(-1)))
+                return
+        a, b = (context.operand(name, shape, self.node, f"{output}/operand") for name in names)
+        if context.words(a) is not None:
+            a, b = b, a
+        product = float(context.qtype(a).scales) * float(context.qtype(b).scales)
+        multiplier, shift = dyadic(np.float64(product / float(out.scales)), context.config.short_multiplier_bits)
+        attributes = {"multiplier": int(multiplier), "shift": shift}
+        context.set(output, context.add_node("multiply", [a, b], output, out, self.origin, attributes))

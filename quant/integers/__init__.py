@@ -1,0 +1,1 @@
+"""Integers: weights rounded to them, and the integer graph under construction."""
