@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnx.defs
 
-from edgeflow.sw.importer import canonical_operators
+from edgeflow.quant.canonical import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("sw", "quant")
@@ -32,7 +32,7 @@ _COLLECTIONS = ("frozenset", "set", "tuple", "list", "dict")
 def operator_names() -> frozenset[str]:
     """The operators of ONNX, of any version and of its own domains, and the canonical ones."""
     standard = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
-    return frozenset(standard | set(canonical_operators()))
+    return frozenset(standard | set(registry()))
 
 
 def places(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[int, str]]:

@@ -15,6 +15,7 @@ from edgeflow.hw.exponent import exponent_table
 from edgeflow.hw.graph import Node, QType
 from edgeflow.quant.canonical.base import Operand, Role, register
 from edgeflow.quant.canonical.contexts import Conversion, Formats, Wanted
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import Correspondence, Demand, HeadPadding, Interpretation
@@ -91,6 +92,17 @@ class Attention(StreamOperator):
 
     def provides(self, plan: Formats, given: QType) -> bool:
         return given == plan.attention(self.node).output.qtype
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        """Heads that fit and heads that are padded, with a mask and without, behind linear layers and behind anything else."""
+        x = sketch.input(7, 24)
+        q, k, v = (sketch.linear(x, 24, 32) for _ in range(3))
+        fitting = sketch.node(cls.name, q, k, v, sketch.mask(7), overload="masked", heads=2, scale=0.25)
+        y = sketch.linear(fitting, 32, 24)
+        operands = (sketch.linear(y, 24, 24) for _ in range(3))
+        padded = sketch.node(cls.name, *operands, heads=4, scale=0.4)
+        sketch.output(sketch.linear(sketch.node("Add", padded, x), 24, 9), 7, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         q, k, v = operands[:3]
@@ -240,6 +252,13 @@ class Attends(StreamOperator):
             y = Cast <to = 9> (found)
         }"""
     }
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x, mask = sketch.linear(sketch.input(7, 16), 16, 24), sketch.mask(7)
+        ends = sketch.constant(np.array([1.0], np.float32)), sketch.constant(np.array([3.0], np.float32))
+        kept = sketch.node(cls.name, mask, *ends)
+        sketch.output(sketch.linear(sketch.node("MeanPool", x, kept, overload="masked"), 24, 9), 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         mask, low, high = operands

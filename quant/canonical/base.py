@@ -21,6 +21,7 @@ import onnx_ir as ir
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Node, QType
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Wanted
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand, Interpretation
 from edgeflow.quant.nodes import DOMAIN, origin, output_name, required_input
@@ -243,6 +244,11 @@ class FloatOperator(ABC):
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
         """The operands of the exported node, with the words of the integer node ``maker`` that computes it (None for none); or the
         exported value that the node is already."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls, sketch: Sketch) -> None:
+        """Draw a network that has the operator in it, as the tests of every operator take it through all of its forms."""
 
     def convert_fused(self, layer: FloatOperator, context: Conversion) -> None:
         """The same for an operator that ``fuses``, together with the linear layer that it absorbs."""

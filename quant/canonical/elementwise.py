@@ -11,6 +11,7 @@ from edgeflow.hw.graph import Node
 from edgeflow.quant.canonical.base import Commutes, Constants, FloatOperator, Operand, Shape, register, sizes
 from edgeflow.quant.canonical.contexts import Conversion, Export
 from edgeflow.quant.canonical.linear import LinearLayer
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Interpretation
 from edgeflow.quant.integers.parameters import ratio
@@ -26,6 +27,16 @@ class Pair(StreamOperator):
     operands = (Operand("a", constant=None), Operand("b", constant=None))
     commutes = Commutes.ELEMENTS
     constants = Constants.BROADCAST
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        """Of two activations, of one that a linear layer makes, and with constants: of tokens, of channels, a number."""
+        x, y = sketch.input(6, 16), sketch.input(6, 16)
+        z = sketch.node(cls.name, x, y)
+        z = sketch.node(cls.name, z, sketch.linear(z, 16, 16))
+        z = sketch.node(cls.name, z, sketch.normal(6, 16))
+        z = sketch.node(cls.name, sketch.normal(16), z)
+        sketch.output(sketch.node(cls.name, z, sketch.constant(np.array(0.7, np.float32))), 6, 16)
 
     def check(self, shape: Shape) -> str | None:
         shapes = [() if value is None or value.shape is None else sizes(value.shape) for value in self.node.inputs]

@@ -13,6 +13,7 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Attribute, Node
 from edgeflow.quant.canonical.base import Operand, Role, parameter, register
 from edgeflow.quant.canonical.contexts import Conversion, Export
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import given_format
@@ -80,6 +81,11 @@ class Embedding(Table):
         rows = value.shape[0]
         return rows if isinstance(rows, int) else None
 
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        rows = sketch.node(cls.name, sketch.ids(7, 30), sketch.normal(30, 16))
+        sketch.output(sketch.linear(rows, 16, 9), 7, 9)
+
     def torch(self, *operands: Tensor) -> Tensor:
         ids, table = operands
         return table[ids.long()]
@@ -112,6 +118,13 @@ class PositionEmbedding(Table):
             y = Gather <axis = 0> (table, positions)
         }"""
     }
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        ids = sketch.ids(7, 4)
+        words = sketch.node("Embedding", ids, sketch.normal(4, 16))
+        places = sketch.node(cls.name, ids, sketch.normal(12, 16), padding=1)
+        sketch.output(sketch.linear(sketch.node("Add", words, places), 16, 9), 7, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         ids, table = operands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from edgeflow.hw.ops.smooth import ENTRY_BITS, smooth_parameters
 from edgeflow.quant.canonical.base import Commutes, Constants, FloatOperator, Operand, Scaling, Shape, Training, register
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Function, Wanted
 from edgeflow.quant.canonical.linear import LinearLayer
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.tables import delta_reach, index_range, index_type, rectifier_delta, table_values
 from edgeflow.quant.formats.interpretation import Demand, Interpretation
 from edgeflow.quant.formats.prequantized import INDEX, given_format
@@ -42,11 +43,23 @@ class ElementwiseFunction(FloatOperator):
     training = Training.REAL
     fuses = True
     tabulated = True
+    least: ClassVar[float | None] = None  # above which it is defined; None: everywhere
+    example_attributes: ClassVar[Mapping[str, Any]] = {}
     saturates: ClassVar[bool] = False  # it is the saturation of a format whose least integer stands for 0
 
     @abstractmethod
     def torch(self, *operands: Tensor) -> Tensor:
         """The function in torch."""
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        """The function in a linear layer's epilogue, and alone, of values where it is defined."""
+        x = sketch.input(6, 24, least=cls.least)
+        constants = sketch.rng.normal(size=(24, 40)) / 24**0.5, 0.3 * sketch.rng.normal(size=40)
+        weight, bias = (np.asarray(c if cls.least is None else np.abs(c), np.float32) for c in constants)
+        inner = sketch.node("Linear", x, sketch.constant(weight), sketch.constant(bias))
+        sketch.output(sketch.node(cls.name, x, **cls.example_attributes), 6, 24)
+        sketch.output(sketch.linear(sketch.node(cls.name, inner, **cls.example_attributes), 40, 9), 6, 9)
 
     def check(self, shape: Shape) -> str | None:
         return None
@@ -162,6 +175,7 @@ class Clip(ElementwiseFunction):
 
     name = "Clip"
     domain = DOMAIN
+    example_attributes: ClassVar[Mapping[str, Any]] = {"minimum": -1.5, "maximum": 2.0}
     attributes = ("minimum", "maximum")
     bodies: ClassVar[Mapping[str, str]] = {
         "": """<minimum, maximum> (x) => (y) {
@@ -272,6 +286,7 @@ class Log(ElementwiseFunction):
     """Natural logarithm."""
 
     name = "Log"
+    least = 0.5
 
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0].log()
@@ -313,6 +328,7 @@ class Reciprocal(ElementwiseFunction):
     """``1 / x``."""
 
     name = "Reciprocal"
+    least = 0.5
 
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0].reciprocal()
@@ -411,6 +427,7 @@ class Sqrt(ElementwiseFunction):
     """Square root."""
 
     name = "Sqrt"
+    least = 0.5
 
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0].sqrt()

@@ -24,6 +24,7 @@ from edgeflow.quant.canonical.base import (
     register,
 )
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Wanted
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.formats.interpretation import Demand, HeadPadding, Interpretation
 from edgeflow.quant.formats.prequantized import given_format, words
 from edgeflow.quant.formats.statistics import Statistics
@@ -200,6 +201,11 @@ class Linear(LinearLayer):
     def torch_rows(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         return x
 
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.linear(sketch.input(7, 24), 24, 40)
+        sketch.output(sketch.linear(x, 40, 9), 7, 9)
+
     def source(self, context: Conversion, name: str) -> tuple[str, Interpretation]:
         return context.narrow(self.input(0), self.node)
 
@@ -243,6 +249,12 @@ class PatchEmbed(LinearLayer):
 
     def torch_rows(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         return patches(x, *shape[2:])
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        weight, bias = sketch.normal(20, 2, 4, 3, scale=24**-0.5), sketch.normal(20, scale=0.3)
+        tokens = sketch.node(cls.name, sketch.input(2, 8, 12), weight, bias, kernel=[4, 3])
+        sketch.output(sketch.linear(tokens, 20, 9), 8, 9)
 
     def source(self, context: Conversion, name: str) -> tuple[str, Interpretation]:
         """Patches of the image, which has one scale."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Attribute, Node, QType
 from edgeflow.quant.canonical.base import (
@@ -15,6 +17,7 @@ from edgeflow.quant.canonical.base import (
     register,
 )
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Wanted
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Demand, Interpretation
 from edgeflow.quant.nodes import DOMAIN
@@ -67,6 +70,12 @@ class Reshape(Movement):
     description = "regroups the axes of each sample; its shape starts with 0 (the batch)"
     operands = (Operand("x", Demand.BEHIND), Operand("shape", role=Role.SETTING, constant=True))
 
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.linear(sketch.input(6, 16), 16, 24)
+        flat = sketch.node(cls.name, x, sketch.constant(np.array([0, 144], np.int64)))
+        sketch.output(sketch.linear(flat, 144, 9), 9)
+
     def torch(self, *operands: Tensor) -> Tensor:
         x, shape = operands
         return x.reshape(x.shape[0], *(int(size) for size in shape[1:]))
@@ -82,6 +91,11 @@ class Transpose(Movement):
     name = "Transpose"
     description = "permutes the axes of each sample"
     attributes = ("perm",)
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.node(cls.name, sketch.linear(sketch.input(6, 16), 16, 24), perm=[0, 2, 1])
+        sketch.output(sketch.linear(x, 6, 9), 24, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0].permute(*self.integers("perm"))
@@ -114,6 +128,13 @@ class SelectTokens(Movement):
         )
     }
     keeps_channels = True
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.linear(sketch.input(6, 16), 16, 24)
+        first = sketch.node(cls.name, x, overload="squeeze", start=0, stop=1, squeeze=1)
+        sketch.output(sketch.linear(first, 24, 9), 9)
+        sketch.output(sketch.linear(sketch.node(cls.name, x, start=2, stop=5, squeeze=0), 24, 5), 3, 5)
 
     def torch(self, *operands: Tensor) -> Tensor:
         part = operands[0][:, self.integer("start") : self.integer("stop")]
@@ -151,6 +172,13 @@ class SelectChannels(Movement):
     def provides(self, plan: Formats, given: QType) -> bool:
         return False
 
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.input(6, 24)
+        stream = sketch.node("Add", x, sketch.linear(x, 24, 24))
+        for start, stop in ((0, 8), (8, 24)):
+            sketch.output(sketch.node(cls.name, stream, start=start, stop=stop), 6, stop - start)
+
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0][..., self.integer("start") : self.integer("stop")]
 
@@ -182,6 +210,13 @@ class Concat(StreamOperator):
 
     def provides(self, plan: Formats, given: QType) -> bool:
         return not isinstance(given.scale, tuple)
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.input(6, 16)
+        tokens = sketch.node("ConstantTokens", x, sketch.normal(1, 2, 16))
+        joined = sketch.node(cls.name, tokens, sketch.node("Add", x, x), sketch.linear(x, 16, 16), axis=1)
+        sketch.output(sketch.linear(joined, 16, 9), 14, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         import torch
@@ -224,6 +259,12 @@ class ConstantTokens(StreamOperator):
         }"""
     }
     constants = Constants.REPEATED
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.input(6, 16)
+        tokens = sketch.node(cls.name, x, sketch.normal(1, 1, 16))
+        sketch.output(sketch.linear(sketch.node("Concat", tokens, x, axis=1), 16, 9), 7, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         x, tokens = operands

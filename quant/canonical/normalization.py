@@ -13,6 +13,7 @@ from edgeflow.hw.ops.layernorm import layernorm_parameters
 from edgeflow.hw.ops.softmax import softmax_parameters, widest_probability
 from edgeflow.quant.canonical.base import Commutes, Operand, Scaling, Shape, parameter, register
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Wanted
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Interpretation
 
@@ -42,6 +43,14 @@ class LayerNormalization(StreamOperator):
 
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
         return [export.operand(self.node, 0), export.operand(self.node, 1), export.shifted_bias(self.node, 2)]
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.input(6, 24)
+        scale, bias = sketch.constant((sketch.rng.random(24) + 0.5).astype(np.float32)), sketch.normal(24, scale=0.3)
+        normal = sketch.node(cls.name, x, scale, bias, axis=-1, epsilon=1e-5)
+        sketch.output(sketch.node("Add", x, normal), 6, 24)
+        sketch.output(sketch.linear(sketch.node(cls.name, x, bias, scale, axis=-1, epsilon=1e-6), 24, 9), 6, 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         from torch.nn import functional
@@ -107,6 +116,10 @@ class Softmax(StreamOperator):
 
     def provides(self, plan: Formats, given: QType) -> bool:
         return False
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        sketch.output(sketch.node(cls.name, sketch.linear(sketch.input(24), 24, 9), axis=-1), 9)
 
     def torch(self, *operands: Tensor) -> Tensor:
         return operands[0].softmax(-1)

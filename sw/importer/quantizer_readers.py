@@ -129,9 +129,9 @@ def find_readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Readin
     twice: dict[str, None] = {}
     read_at: list[tuple[str, str, int, ir.Value]] = []
     for node in graph:
-        moves = traits(node).moves
+        known = traits(node)
         for index, value in enumerate(node.inputs):
-            if value is not None and not (moves and index == 0):
+            if value is not None and not (known.moves and index == 0) and not known.reads_shape:
                 read_at.append((str(node.name), node.op_type, index, value))
     read_at += [("", "", index, value) for index, value in enumerate(graph.outputs)]
     chains = [(*end[:3], *_passed(end[3])) for end in read_at]

@@ -28,6 +28,7 @@ from edgeflow.sw.rewrite import (
     sink_views,
 )
 
+
 def rule_sets() -> tuple[pattern.RewriteRuleSet, pattern.RewriteRuleSet]:
     """The rules in two stages, each to be run until none applies.
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import registry
 from edgeflow.sw.importer.functions import attach_functions
 
 TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}

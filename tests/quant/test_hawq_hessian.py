@@ -10,7 +10,7 @@ import pytest
 from canonical_models import linear, model, node
 
 from edgeflow.hw.errors import CalibrationError, InputError
-from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import registry
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.canonical.torch_graph import TorchGraph

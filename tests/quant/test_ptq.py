@@ -13,7 +13,7 @@ from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops.attention import MAXIMUM_OUTPUT_SHIFT
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import registry
 from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.integers.heads import numerators

@@ -14,7 +14,7 @@ from canonical_models import linear, model, node, weights
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, InputError, ModelError, ToolchainError
-from edgeflow.quant.canonical import operator
+from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.linear import LinearLayer

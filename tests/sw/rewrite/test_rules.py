@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import registry
 from edgeflow.sw.importer.functions import attach_functions, function
 from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.activations import factors, polynomial
