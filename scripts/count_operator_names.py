@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnx.defs
 
-from edgeflow.quant.canonical import registry
+from edgeflow.quant.canonical.base import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("sw", "quant")

@@ -17,8 +17,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import pattern
 
 from edgeflow.hw.arrays import Array
-from edgeflow.quant.canonical import registry
-from edgeflow.quant.canonical.base import Commutes
+from edgeflow.quant.canonical.base import Commutes, registry
 from edgeflow.sw.rewrite.base import Refused, Rule, constant, either_order, initializer, operand, shape_of, shrink, typed
 from edgeflow.sw.rewrite.view import index_of, is_bijective, is_plain, make_view, row_index, view_above
 

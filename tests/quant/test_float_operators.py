@@ -17,8 +17,7 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph_equality import differences
 from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.canonical import FloatOperator, registry
-from edgeflow.quant.canonical.base import BATCH_NAME, register
+from edgeflow.quant.canonical.base import BATCH_NAME, FloatOperator, register, registry
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.movement import Transpose
