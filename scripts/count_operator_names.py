@@ -22,9 +22,12 @@ from edgeflow.quant.canonical.base import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("sw", "quant")
-ALLOWED: Mapping[str, tuple[int, str]] = {}
+ALLOWED: Mapping[str, tuple[int, str]] = {
+    "sw/rewrite/activations.py": (5, "what the arithmetic of ONNX does to polynomials: the one table that formulas are read with"),
+    "sw/rewrite/nan_guard.py": (1, "what exporters write the guard's condition with: any other form is left alone"),
+}
 """By file: how many places it may have, and why."""
-REST = 214
+REST = 208
 """Places beyond those, which are to go: a number that only falls."""
 _COLLECTIONS = ("frozenset", "set", "tuple", "list", "dict")
 

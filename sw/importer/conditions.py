@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgeflow.sw.importer.canonical import BATCH_NAME, canonical_operators
 from edgeflow.sw.importer.finalize import ORIGINALS
 from edgeflow.sw.importer.fold import constants_read, influence
 from edgeflow.sw.importer.functions import OPSET
@@ -129,10 +128,6 @@ def _originless(model: ir.Model) -> Iterator[str]:
 def _unfinished(model: ir.Model) -> Iterator[str]:
     if dict(model.opset_imports) != {"": OPSET, DOMAIN: 1} or BATCH in model.graph.metadata_props:
         yield "the graph"
-    for node in model.graph:
-        own = node.domain == DOMAIN and node.op_type in canonical_operators()
-        if own and node.op_identifier() not in model.functions:
-            yield f"node {node.name!r}"
 
 
 BATCH_BOUND = Condition("the batch is bound to a number", _bound)
@@ -144,8 +139,8 @@ AXES_EXPLICIT = Condition("no axis is left to a default that operator sets diffe
 NOTHING_INERT = Condition("nothing is left that does nothing at inference", _inert)
 MOVEMENT_IS_VIEWS = Condition("all data movement is a View", _movement)
 NO_VIEWS = Condition("a View that is left says why", _views)
-BATCH_SYMBOLIC = Condition(f"every first axis of the bound batch is {BATCH_NAME!r}", _bound_axes)
+BATCH_SYMBOLIC = Condition("every first axis that was the bound batch is symbolic", _bound_axes)
 NAMES_DISTINCT = Condition("nodes and values have names of their own", _unnamed)
 ORIGINS_KNOWN = Condition("every node says which one of the file it comes from", _originless)
 ORIGINALS_NOTED = Condition("the values of the file are noted", _unnoted)
-FINISHED = Condition("operator sets and functions are those of a canonical model", _unfinished)
+FINISHED = Condition("operator sets are those of a canonical model, and the batch is bound no longer", _unfinished)

@@ -215,7 +215,9 @@ def register_constants(model: ir.Model) -> None:
         if value not in read:
             del graph.initializers[name]
     for value in read:
-        if value.producer() is None and not value.is_graph_input() and value.name not in graph.initializers:
+        if value.producer() is None and not value.is_graph_input() and graph.initializers.get(str(value.name)) is not value:
+            while value.name in graph.initializers:  # the file has a constant of the name that a new one got
+                value.name = f"{value.name}_"
             graph.register_initializer(value)
 
 

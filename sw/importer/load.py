@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx_ir.passes.common import InlinePass
+from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, TopologicalSortPass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.session import first_line
@@ -21,7 +21,7 @@ from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stor
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
-from edgeflow.sw.importer.runtime import reached_names
+from edgeflow.sw.importer.step import Step, run_passes
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 _FOREIGN = ("com.microsoft",)
@@ -57,20 +57,17 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         _check_mode(file, proto)
         proto = raised(file, proto, nodes(proto))
         single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
-        _drop_constant_inputs(proto.graph)
-        unread = drop_unread_inputs(proto)
         with _unlogged():
             model = ir.serde.deserialize_model(proto)
-        InlinePass()(model)
-        model.graph.sort()
+        # Old exporters list weights among the inputs, too: as values that a caller might replace, which nobody does here.
+        drop = Step("drop unread inputs", drop_unread_inputs)
+        run_passes(model, RemoveInitializersFromInputsPass(), drop, InlinePass(), TopologicalSortPass())
     except (ValueError, KeyError, TypeError, OSError, onnx.checker.ValidationError, ir.passes.PassError) as error:
         raise ModelError(f"{file}: the model is inconsistent: {first_line(error)}; export it again") from error
     _name_nodes(model)
     _check_operands(file, model)
     _check_weights(file, model)
     _check_operators(file, model)
-    if unread:
-        model.meta[UNREAD] = unread
     quantizers = take_out(model)
     if quantizers is not None:
         model.meta[QUANTIZERS] = quantizers
@@ -89,28 +86,39 @@ def _unlogged() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _drop_constant_inputs(graph: onnx.GraphProto) -> None:
-    """Old exporters list weights among the inputs, too: as values that a caller might replace, which nobody does here."""
-    constant = {tensor.name for tensor in graph.initializer}
-    kept = [value for value in graph.input if value.name not in constant]
-    if len(kept) < len(graph.input):
-        del graph.input[:]
-        graph.input.extend(kept)
-
-
-def drop_unread_inputs(proto: onnx.ModelProto) -> tuple[str, ...]:
-    """Leave out the inputs on which no output depends, in any way; their names. Where that is all of them, they stay."""
-    graph = proto.graph
-    reached = reached_names(graph, [entry.name for entry in graph.output])
-    read = [entry for entry in graph.input if entry.name in reached]
-    unread = tuple(entry.name for entry in graph.input if entry.name not in reached)
+def drop_unread_inputs(model: ir.Model) -> bool:
+    """Leave out the inputs on which no output depends, in any way, and note their names. Where that is all of them, they stay."""
+    graph, reached = model.graph, _reached(model.graph)
+    read = [entry for entry in graph.inputs if entry in reached]
+    unread = tuple(str(entry.name) for entry in graph.inputs if entry not in reached)
     if not unread or not read:
-        return ()
-    kept = [node for node in graph.node if any(name in reached for name in node.output)]
-    del graph.input[:], graph.node[:]
-    graph.input.extend(read)
-    graph.node.extend(kept)
-    return unread
+        return False
+    graph.inputs.clear()
+    graph.inputs.extend(read)
+    graph.remove([node for node in graph if reached.isdisjoint(node.outputs)], safe=True)
+    model.meta[UNREAD] = unread
+    return True
+
+
+def _reached(graph: ir.Graph) -> set[ir.Value]:
+    """All values that the outputs are computed from, themselves included."""
+    wanted, reached = list(graph.outputs), set(graph.outputs)
+    while wanted:
+        node = wanted.pop().producer()
+        if node is not None:
+            read = {entry for entry in (*node.inputs, *_captured(node)) if entry is not None} - reached
+            wanted += read
+            reached |= read
+    return reached
+
+
+def _captured(node: ir.Node) -> Iterator[ir.Value | None]:
+    """What the subgraphs of a node read, their own values among it."""
+    for attribute in node.attributes.values():
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            for inner in [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs():
+                yield from inner.outputs
+                yield from (entry for inside in inner.all_nodes() for entry in inside.inputs)
 
 
 def parse(file: Path) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer import conditions, passes
 from edgeflow.sw.importer.bind import Shapes, bind_shapes
 from edgeflow.sw.importer.conditions import Condition
+from edgeflow.sw.importer.fold import register_constants
 from edgeflow.sw.importer.load import load
 from edgeflow.sw.importer.step import Step, run_passes
 
@@ -121,3 +122,20 @@ def test_what_a_user_reads_is_what_the_pass_says(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"^[^\n]*1 unsupported node[^\n]*NonZero[^\n]*$") as caught:
         passes.import_model(path)
     assert isinstance(caught.value, ModelError)
+
+
+def test_a_new_constant_with_a_name_of_the_file_gets_another() -> None:
+    x = ir.Value(name="x", shape=ir.Shape((2, 3)), type=ir.TensorType(ir.DataType.FLOAT))
+    theirs, ours = (
+        ir.Value(name="constant.7", shape=ir.Shape(()), type=x.type, const_value=ir.tensor(np.array(number, np.float32)))
+        for number in (1.0, 2.0)
+    )
+    first = ir.node("Add", [x, theirs])
+    second = ir.node("Mul", [first.outputs[0], ours])
+    graph = ir.Graph([x], [second.outputs[0]], nodes=[first, second], initializers=[theirs], opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    assert conditions.CONSTANTS_REGISTERED.problem(model) == "constant 'constant.7'"
+    register_constants(model)
+    assert conditions.CONSTANTS_REGISTERED.problem(model) is None
+    found = {name: float(value.const_value.numpy()) for name, value in graph.initializers.items()}
+    assert found == {"constant.7": 1.0, "constant.7_": 2.0}
