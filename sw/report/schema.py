@@ -229,7 +229,8 @@ class Range(Strict):
 
 
 class RegisterProof(Strict):
-    """An intermediate of the C++: the exact worst case over all inputs against its width. ``needed_bits`` includes the sign."""
+    """An intermediate of the C++: the exact worst case over all inputs against its width. ``needed_bits``: with the
+    sign, where the width has one."""
 
     layer: str
     tensor: str

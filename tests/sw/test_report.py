@@ -181,16 +181,18 @@ def test_every_layer_and_register_is_there() -> None:
     report, graph = build(given), given.graph
     assert [layer.tensor for layer in report.layers] == [node.output for node in graph.nodes]
     assert next(layer for layer in report.layers if layer.tensor == "token").unit == "view"
-    expected = [
-        (node.output, r.name, r.bits, r.minimum, r.maximum)
-        for node in graph.nodes
-        for r in operator(node).registers(graph.formats(node), graph.node_constants(node))
+    registers = [
+        (node.output, r) for node in graph.nodes for r in operator(node).registers(graph.formats(node), graph.node_constants(node))
     ]
+    expected = [(tensor, r.name, r.width.bits, r.minimum, r.maximum) for tensor, r in registers]
     assert [(r.tensor, r.intermediate, r.width_bits, r.minimum, r.maximum) for r in report.proof] == expected
-    for r in report.proof:
-        assert -(1 << (r.needed_bits - 1)) <= r.minimum <= r.maximum < 1 << (r.needed_bits - 1)
-        tight = r.needed_bits - 2
-        assert r.needed_bits == 1 or r.minimum < -(1 << tight) or r.maximum >= 1 << tight
+    for r, (_, register) in zip(report.proof, registers, strict=True):
+        assert r.needed_bits <= r.width_bits
+        signed = register.width.signed
+        magnitude = r.needed_bits - signed
+        assert -(1 << magnitude) * signed <= r.minimum <= r.maximum < 1 << magnitude
+        tight = magnitude - 1
+        assert magnitude == 0 or r.minimum < -(1 << tight) or r.maximum >= 1 << tight
 
 
 def test_cycles_by_kind_and_limits_are_the_prediction_s() -> None:
