@@ -22,6 +22,7 @@ MASK = "edgeflow.mask"
 """Metadata key of an input: the values of a key mask as JSON, :meth:`MaskValues.document`."""
 EXACT = float(1 << 53)  # integers up to which double precision has them all
 _LARGEST = float(np.finfo(np.float64).max)
+_LISTED = 6  # intervals that a message names
 _SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
@@ -62,7 +63,8 @@ class MaskValues:
         )
         fitting = [min(max(value, least), most) for value in tried]
         fitting = [value for value in fitting if dtype.kind == "f" or value == int(value)]
-        return [value for value in dict.fromkeys(fitting) if within(np.asarray(value), intervals)]
+        fitting = list(dict.fromkeys(fitting))
+        return [value for value, inside in zip(fitting, within(np.array(fitting), intervals), strict=True) if inside]
 
     def usual(self, dtype: np.dtype[Any]) -> tuple[float, float]:
         """A value with which a key takes part and one with which it does not, 1 and 0 where these are such."""
@@ -103,14 +105,17 @@ NONZERO = MaskValues(((-_LARGEST, -_SMALLEST), (_SMALLEST, _LARGEST)), ((0.0, 0.
 def within(array: Array, intervals: tuple[Interval, ...]) -> NDArray[np.bool_]:
     """Which values lie in any of the closed intervals."""
     values = np.asarray(array).astype(np.float64)
-    found = np.zeros(values.shape, np.bool_)
-    for low, high in intervals:
-        found |= (values >= low) & (values <= high)
-    return found
+    if not intervals:
+        return np.zeros(values.shape, np.bool_)
+    low, high = np.array(sorted(intervals)).T
+    place = np.searchsorted(low, values, side="right")
+    return np.asarray((place > 0) & (values <= np.maximum.accumulate(high)[place - 1]))
 
 
 def _listed(intervals: tuple[Interval, ...]) -> str:
-    return ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in intervals)
+    near = sorted(sorted(intervals, key=lambda interval: min(abs(end) for end in interval))[:_LISTED])
+    text = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in near)
+    return text + (f" ({len(intervals) - _LISTED} more)" if len(intervals) > _LISTED else "")
 
 
 def attends_bounds(values: MaskValues) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,17 +1,18 @@
 """Finding padding masks by probing: what a mask subgraph computes, not how it is written.
 
 Where something computed from one (batch, keys) input meets the rest of the network, the cut value is evaluated on masks of zeros
-and ones, and on masks that hold other values of the input's type beside them: fractions, negative and large numbers, the constants
-of the subgraph and their neighbours. A cut value that depends on each key's own mask value alone, and is there what a key that
-takes part has or what one that does not has, is a padding mask in one of the known roles; which values do which goes with the input
-(:class:`edgeflow.quant.canonical.masks.MaskValues`). The subgraph is replaced by an internal ``edgeflow::KeyMask(mask; kind,
-layout)``, where ``mask`` is the input itself if anything but 0 takes part, else ``edgeflow::Attends`` of it.
+and ones, and on masks that hold other values of the input's type (mask_numbers.py says which). A cut value that depends on each
+key's own mask value alone, and is there what a key that takes part has or what one that does not has, is a padding mask in one of
+the known roles; which values are proven to do which goes with the input (:class:`edgeflow.quant.canonical.masks.MaskValues`), all
+others are refused. The subgraph is replaced by an internal ``edgeflow::KeyMask(mask; kind, layout)``, where ``mask`` is the input
+itself if anything but 0 takes part, else ``edgeflow::Attends`` of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError
-from edgeflow.quant.canonical.masks import EXACT, MASK, MaskValues, attends_bounds
+from edgeflow.quant.canonical.masks import MASK, MaskValues, attends_bounds
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import influence, sample_inputs
+from edgeflow.sw.importer.mask_numbers import State, between, constants_beside, first_numbers, intervals, more_numbers, piecewise
 from edgeflow.sw.importer.onnx_operators import traits
 from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.attention import MASKED
@@ -29,21 +31,16 @@ from edgeflow.sw.rewrite.base import DOMAIN, constant, initializer, shape_of
 
 Role = tuple[str, str]
 """Kind (additive, keep, drop, factor, count) and layout (keys: last axis, tokens: second axis, sample: neither)."""
-State = bool | None
-"""Whether a key with a mask value takes part; None where the model does something else with the value."""
-
 _RANDOM_MASKS = 4
 _SEED = 7
-_INTEGERS = (*range(-3, 13), 20, 50, 100, 127, 128, 255, 256, 1000, 10_000, 1_000_000, -4, -5, -10, -100, -128, -1000, -10_000)
-_FRACTIONS = (1e-30, 1e-3, 0.1, 0.25, 0.3, 0.5, 0.7, 0.75, 0.9, 0.99, 1.01, 1.1, 1.5, 2.5, 1e9, 1e30)
-_FEW = 16  # elements of a constant whose values are probed
+_SPARE = 256  # runs at most to find the numbers that do not do what a mask's do
 
 
 def probe_masks(model: ir.Model, shapes: Shapes) -> None:
     """Replace every subgraph that turns a mask input into a padding mask by an internal KeyMask node."""
     graph = model.graph
     reach = influence(graph).value
-    found: list[tuple[ir.Value, dict[ir.Value, Role], dict[float, State]]] = []
+    found: list[tuple[ir.Value, dict[ir.Value, Role], dict[float, State], bool]] = []
     for entry in graph.inputs:
         if len(shape_of(entry)) != 2:
             continue
@@ -53,14 +50,15 @@ def probe_masks(model: ir.Model, shapes: Shapes) -> None:
             if reach[output] == alone and any(reach[user.outputs[0]] != alone for user, _ in output.uses())
         ]  # fmt: skip
         if cut:
-            numbers = _constants_beside(node for node in graph if reach[node.outputs[0]] == alone)
-            roles, states = _Probe(model, shapes, entry, cut, numbers).roles()
+            beside = [node for node in graph if reach[node.outputs[0]] == alone]
+            whole = piecewise(beside, (value for value in reach if reach[value] == alone))
+            roles, states = _Probe(model, shapes, entry, cut, constants_beside(beside), whole).roles()
             if roles:
-                found.append((entry, roles, states))
+                found.append((entry, roles, states, whole))
         if entry.dtype == ir.DataType.BOOL:
             _wrap_direct(graph, entry, [(user, at) for user, at in entry.uses() if reach[user.outputs[0]] != alone])
-    for entry, roles, states in found:
-        mask = _mask(graph, entry, states)
+    for entry, roles, states, whole in found:
+        mask = _mask(graph, entry, states, whole)
         for value, role in roles.items():
             _replace(graph, mask, value, role)
 
@@ -87,15 +85,16 @@ def _replace(graph: ir.Graph, mask: ir.Value, value: ir.Value, role: Role) -> No
     ir.convenience.replace_all_uses_with(value, node.outputs[0])
 
 
-def _mask(graph: ir.Graph, entry: ir.Value, states: Mapping[float, State]) -> ir.Value:
+def _mask(graph: ir.Graph, entry: ir.Value, states: Mapping[float, State], whole: bool) -> ir.Value:
     """The value that is not 0 exactly where a key takes part; what the input's values stand for becomes its metadata."""
+    dtype = _dtype(entry)
     soft = any(state is None for number, state in states.items() if 0 < number < 1)
     meant = {number: state for number, state in states.items() if number >= 0 and not (soft and number != int(number))}
     direct = all(state is None or state == (number != 0) for number, state in meant.items())
     if direct:  # what would be taken for a key that takes part, and is none in the model, is refused
         states = {number: state if state == (number != 0) else None for number, state in states.items()}
-    values = MaskValues(_intervals(states, True), _intervals(states, False))
-    if direct and None not in states.values():
+    values = MaskValues(intervals(states, True, dtype, whole), intervals(states, False, dtype, whole))
+    if direct and None not in states.values() and (whole or dtype.kind == "b"):
         return entry
     entry.metadata_props[MASK] = values.document()
     if direct:
@@ -105,52 +104,6 @@ def _mask(graph: ir.Graph, entry: ir.Value, states: Mapping[float, State]) -> ir
     node.outputs[0].shape, node.outputs[0].type = entry.shape, ir.TensorType(ir.DataType.BOOL)
     graph.insert_before(graph[0], node)
     return node.outputs[0]
-
-
-def _intervals(states: Mapping[float, State], wanted: bool) -> tuple[tuple[float, float], ...]:
-    """Runs of neighbouring probed numbers with the wanted state, as closed intervals."""
-    found: list[list[float]] = []
-    inside = False
-    for number in sorted(states):
-        if states[number] is not wanted:
-            inside = False
-        elif inside:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-            inside = True
-    return tuple((low, high) for low, high in found)
-
-
-def _constants_beside(nodes: Iterator[ir.Node]) -> list[float]:
-    """Numbers that a mask's subgraph compares with, or computes with."""
-    found: set[float] = set()
-    for node in nodes:
-        for value in node.inputs:
-            array = constant(value)
-            if array is not None and array.size <= _FEW and array.dtype.kind in "fiu":
-                found.update(float(number) for number in array.reshape(-1) if np.isfinite(number))
-    return sorted(found)
-
-
-def probed_numbers(dtype: np.dtype[Any], constants: Sequence[float]) -> list[float]:
-    """Values of a type to probe a mask with, zero and one not among them, with the neighbours of each where a rule may change."""
-    if dtype.kind == "b":
-        return []
-    numbers = {float(number) for number in _INTEGERS} | set(constants)
-    if dtype.kind == "f":
-        single = np.finfo(np.float32)
-        numbers |= {sign * number for number in _FRACTIONS for sign in (-1.0, 1.0)}
-        near = [*constants, 0.0, 0.5, 1.0]
-        numbers |= {float(np.nextafter(np.float32(number), np.float32(side))) for number in near for side in (-np.inf, np.inf)}
-        numbers |= {float(single.min), float(single.max)}
-        numbers = {float(np.float32(number)) for number in numbers if abs(number) <= single.max}
-    else:
-        info = np.iinfo(dtype)
-        numbers |= {np.floor(number) + step for number in constants for step in (-1.0, 0.0, 1.0, 2.0)}
-        numbers |= {max(float(info.min), -EXACT), min(float(info.max), EXACT)}
-        numbers = {number for number in numbers if number == int(number) and info.min <= int(number) <= info.max}
-    return sorted(numbers - {0.0, 1.0})
 
 
 def _masks(batch: int, keys: int) -> Iterator[Array]:
@@ -184,13 +137,16 @@ class _Cut:
 class _Probe:
     """The cut values of one input under masks of all kinds."""
 
-    def __init__(self, model: ir.Model, shapes: Shapes, entry: ir.Value, cut: Sequence[ir.Value], numbers: Sequence[float]) -> None:
-        self.model, self.entry, self.numbers = model, entry, numbers
+    def __init__(
+        self, model: ir.Model, shapes: Shapes, entry: ir.Value, cut: Sequence[ir.Value], constants: Sequence[float], whole: bool
+    ) -> None:
+        self.model, self.entry, self.constants, self.whole = model, entry, constants, whole
         self.batch, self.keys = shape_of(entry)
-        self.dtype = np.dtype((entry.dtype or ir.DataType.FLOAT).numpy())
+        self.dtype = _dtype(entry)
         self.inputs = sample_inputs(model, shapes)
         self.cut = {value: _Cut({"keys": {}, "tokens": {}}, counts=True) for value in cut}
-        self.counted: list[tuple[Array, dict[ir.Value, Array]]] = []
+        self.spare = _SPARE
+        self.rng = np.random.default_rng(_SEED)
         self._open()
 
     def _open(self) -> None:
@@ -201,49 +157,102 @@ class _Probe:
 
     def roles(self) -> tuple[dict[ir.Value, Role], dict[float, State]]:
         """The role of every cut value that has one, and the state of every probed number."""
+        counted = []
         for mask in _masks(self.batch, self.keys):
-            if self.runner is None or not self._take(mask):
+            arrays = self._take(mask)
+            if arrays is None:
                 return {}, {}
+            counted.append((mask, arrays))
             if not all(cut.open for cut in self.cut.values()):
                 self._open()
-        failed = {number for number in probed_numbers(self.dtype, self.numbers) if not self._try(number)}
-        return self._decide(failed)
+        first = first_numbers(self.dtype, self.constants)
+        more = more_numbers(self.dtype, self.constants)
+        failed = {number for number in first if self._sift([number], self._learn)} | self._sift(more, self._learn)
+        roles, states = self._decide([0.0, 1.0, *first, *more], failed)
+        if self.whole and states and self.dtype.kind != "b":
+            drawn = between(states, self.dtype, self.rng)
+            failed |= self._sift(drawn, self._learn)
+            roles, states = self._decide([*states, *drawn], failed)
+        if not roles:
+            return {}, {}
+        for value, cut in self.cut.items():
+            if value in roles or not cut.counts or not all(_counts(arrays[value], mask, states) for mask, arrays in counted):
+                continue
+            roles[value] = ("count", "sample")
+            known = [number for number, state in states.items() if state is not None and number not in (0.0, 1.0)]
+            wrong = self._sift(known, functools.partial(self._count, value, states))
+            states = {number: None if number in wrong else state for number, state in states.items()}
+        return roles, states
 
-    def _try(self, number: float) -> bool:
-        """Probe a number among zeros and ones; False where the model does not accept it, or computes something else there."""
-        rng = np.random.default_rng([_SEED, abs(hash(number)) % (1 << 32)])
-        mask = rng.choice([0.0, 1.0, number], (self.batch, self.keys))
-        mask[:, rng.integers(0, self.keys)] = number
-        return self.runner is not None and self._take(mask, narrow=True)
+    def _sift(self, numbers: Sequence[float], test: Callable[[Sequence[float]], bool]) -> set[float]:
+        """The numbers that fail a test of several at once, all of those that fail together alone, and those left when no run is."""
+        size = max(1, self.batch * self.keys // 2)
+        failed: set[float] = set()
+        for start in range(0, len(numbers), size):
+            failed |= self._failing(numbers[start : start + size], test)
+        return failed
 
-    def _take(self, mask: Array, narrow: bool = False) -> bool:
-        """Learn from one mask. With ``narrow``, a number that breaks a layout is dropped, not the layout."""
+    def _failing(self, numbers: Sequence[float], test: Callable[[Sequence[float]], bool]) -> set[float]:
+        if self.spare <= 0:
+            return set(numbers)
+        if test(numbers):
+            return set()
+        self.spare -= 1
+        if len(numbers) == 1:
+            return set(numbers)
+        half = len(numbers) // 2
+        return self._failing(numbers[:half], test) | self._failing(numbers[half:], test) or set(numbers)
+
+    def _learn(self, numbers: Sequence[float]) -> bool:
+        """Whether cut values depend on the keys' own mask values alone for these numbers, too, which are then remembered."""
+        return self._take(self._mixed(numbers), narrow=True) is not None
+
+    def _count(self, value: ir.Value, states: Mapping[float, State], numbers: Sequence[float]) -> bool:
+        """Whether a cut value counts keys that take part, beside these numbers, too."""
+        mask = self._mixed(numbers)
+        arrays = self._run(mask)
+        return arrays is not None and _counts(arrays[value], mask, states)
+
+    def _mixed(self, numbers: Sequence[float]) -> Array:
+        """A mask that holds every number twice at least where there is room: one number among zeros and ones, or numbers alone."""
+        if len(numbers) > 1:
+            return self.rng.permutation(np.resize(np.array(numbers), self.batch * self.keys)).reshape(self.batch, self.keys)
+        mask = self.rng.choice([0.0, 1.0, *numbers], (self.batch, self.keys))
+        mask[:, self.rng.integers(0, self.keys)] = numbers[0]
+        return mask
+
+    def _run(self, mask: Array) -> dict[ir.Value, Array] | None:
+        """The cut values under a mask; None where the model does not accept it."""
         if self.runner is None:
-            return False
+            return None
         try:
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 given = mask.astype(self.dtype)
             found = run(self.runner, {**self.inputs, str(self.entry.name): given}, self.names)
         except ModelError:
-            return False
-        arrays = {value: found[str(value.name)] for value in self.cut}
+            return None
+        return {value: found[str(value.name)] for value in self.cut}
+
+    def _take(self, mask: Array, narrow: bool = False) -> dict[ir.Value, Array] | None:
+        """Learn from one mask, and give the cut values. With ``narrow``, a mask that breaks a layout is dropped, not the layout."""
+        arrays = self._run(mask)
+        if arrays is None:
+            return None
         learned: list[tuple[_Cut, str, dict[float, Any] | None]] = []
         for value, cut in self.cut.items():
             learned += [(cut, layout, _elements(arrays[value], mask, layout, known)) for layout, known in cut.layouts.items()]
             cut.counts &= _one_a_sample(arrays[value], self.batch)
         if narrow and any(made is None for cut, _, made in learned if cut.layouts):
-            return False
+            return None
         for cut, layout, made in learned:
             if made is None:
                 del cut.layouts[layout]
             else:
                 cut.layouts[layout].update(made)
-        counts = {value: arrays[value].reshape(self.batch, -1)[:, :1] for value, cut in self.cut.items() if cut.counts}
-        self.counted.append((mask, counts))
-        return True
+        return arrays
 
-    def _decide(self, failed: set[float]) -> tuple[dict[ir.Value, Role], dict[float, State]]:
-        numbers = [0.0, 1.0, *(n for n in probed_numbers(self.dtype, self.numbers) if n not in failed)]
+    def _decide(self, numbers: Sequence[float], failed: set[float]) -> tuple[dict[ir.Value, Role], dict[float, State]]:
+        """Roles by what was learned of each layout, and what each number does in all of them."""
         roles: dict[ir.Value, Role] = {}
         states: dict[float, State] = {}
         for value, cut in self.cut.items():
@@ -251,37 +260,23 @@ class _Probe:
                 kind = _kind(value, elements)
                 if kind is None:
                     continue
-                own = {number: _state(kind, elements[number]) if number in elements else None for number in numbers}
+                own = {n: _state(kind, elements[n]) if n in elements and n not in failed else None for n in numbers}
                 joint = own if not states else {n: states[n] if states[n] == own[n] else None for n in numbers}
                 if {True, False} <= set(joint.values()):
                     roles[value], states = (kind, layout), joint
                     break
-        if not roles:
-            return {}, {}
-        for value, cut in self.cut.items():
-            if value in roles or not cut.counts:
-                continue
-            wrong = self._miscounted(value, states)
-            if wrong is not None:
-                roles[value] = ("count", "sample")
-                states = {number: None if number in wrong else state for number, state in states.items()}
-        return roles, states | dict.fromkeys(failed)
+        return roles, states
 
-    def _miscounted(self, value: ir.Value, states: Mapping[float, State]) -> set[float] | None:
-        """Numbers beside which a value is not the count of keys that take part; None where it is not even for zeros and ones."""
-        wrong: set[float] = set()
-        for mask, arrays in self.counted:
-            present = {float(number) for number in np.unique(mask)}
-            known = {number: states.get(number) for number in present}
-            if None in known.values() or value not in arrays:
-                continue
-            count = np.vectorize(known.__getitem__, otypes=[np.float64])(mask).sum(axis=1).reshape(self.batch, 1)
-            rows = count[:, 0] > 0
-            if not np.allclose(arrays[value][rows], count[rows], rtol=1e-6, atol=1e-6):
-                if present <= {0.0, 1.0}:
-                    return None
-                wrong |= present - {0.0, 1.0}
-        return wrong
+
+def _dtype(entry: ir.Value) -> np.dtype[Any]:
+    return np.dtype((entry.dtype or ir.DataType.FLOAT).numpy())
+
+
+def _counts(array: Array, mask: Array, states: Mapping[float, State]) -> bool:
+    """Whether an array holds, for every sample with keys that take part, their number."""
+    count = np.array([[bool(states.get(float(number))) for number in row] for row in mask]).sum(axis=1)
+    rows = array.reshape(len(mask), -1)[:, 0]
+    return bool(np.allclose(rows[count > 0], count[count > 0], rtol=1e-6, atol=1e-6))
 
 
 def _one_a_sample(array: Array, batch: int) -> bool:
@@ -298,20 +293,18 @@ def _elements(array: Array, mask: Array, layout: str, known: Mapping[float, Any]
     if array.ndim < 2 or array.size == 0 or array.size % (batch * keys) or array.dtype.kind not in "bfiu":
         return None
     if layout == "keys" and array.shape[-1] == keys:
-        full, spread = array.reshape(batch, -1, keys), mask[:, None, :]
+        full = array.reshape(batch, -1, keys)
     elif layout == "tokens" and array.shape[:2] == (batch, keys):
-        full, spread = array.reshape(batch, keys, -1), mask[:, :, None]
+        full = array.reshape(batch, keys, -1).transpose(0, 2, 1)
     else:
         return None
-    spread = np.broadcast_to(spread, full.shape)
-    found: dict[float, Any] = {}
-    for number in np.unique(mask):
-        here = full[spread == number]
-        first = known.get(float(number), here[0])
-        if not np.all((here == first) | ((here != here) & (first != first))):
-            return None
-        found[float(number)] = first
-    return found
+    numbers, first, place = np.unique(mask, return_index=True, return_inverse=True)
+    some = full[:, 0].reshape(-1)[first]
+    elements = np.array([known.get(float(number), element) for number, element in zip(numbers, some, strict=True)], array.dtype)
+    expected = elements[place.reshape(batch, 1, keys)]
+    if not np.all((full == expected) | ((full != full) & (expected != expected))):
+        return None
+    return dict(zip(numbers.tolist(), elements, strict=True))
 
 
 def _kind(value: ir.Value, elements: Mapping[float, Any]) -> str | None:

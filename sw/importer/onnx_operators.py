@@ -36,6 +36,17 @@ class Quantizes(enum.Enum):
     TRUNCATES = enum.auto()
 
 
+class Pieces(enum.Enum):
+    """What an operator makes of one that changes: finitely many pieces, as many as its operands have together, that only where it
+    divides real numbers, that as far as types allow, or steps without end."""
+
+    FEW = enum.auto()
+    JOINED = enum.auto()
+    REAL = enum.auto()
+    CONVERTED = enum.auto()
+    STEPS = enum.auto()
+
+
 def _never(_: ir.Node) -> bool:
     return False
 
@@ -78,6 +89,8 @@ class OnnxOperator:
     last_axis_since: int | None = None
     """Operator set from which its axis is the last one by default; before, axis 1."""
     quantizes: Quantizes | None = None
+    pieces: Pieces | None = None
+    """How often its output may turn while one number of its operands grows; None: as often as it likes, if it does not move."""
 
 
 def _same_order(_: ir.Node, __: Array) -> list[Array | None]:
@@ -166,13 +179,13 @@ _TABLE = {
         OnnxOperator("SpaceToDepth", moves=True),
         OnnxOperator("Identity", moves=True, inert=_always),
         OnnxOperator("Dropout", moves=True, inert=_dropped_nothing, training=2),
-        OnnxOperator("Cast", inert=_same_values),
+        OnnxOperator("Cast", inert=_same_values, pieces=Pieces.CONVERTED),
         # Shapes
         OnnxOperator("Shape", reads_shape=True),
         OnnxOperator("Size", reads_shape=True),
-        OnnxOperator("Range", sized_from=0),
-        OnnxOperator("ConstantOfShape", sized_from=0),
-        OnnxOperator("Pad", sized_from=1),
+        OnnxOperator("Range", sized_from=0, pieces=Pieces.FEW),
+        OnnxOperator("ConstantOfShape", sized_from=0, pieces=Pieces.FEW),
+        OnnxOperator("Pad", sized_from=1, pieces=Pieces.JOINED),
         OnnxOperator("Resize", sized_from=1),
         OnnxOperator("OneHot", sized_from=1),
         OnnxOperator("TopK", sized_from=1),
@@ -190,14 +203,50 @@ _TABLE = {
         # Arithmetic
         OnnxOperator("Constant", stores=True),
         OnnxOperator("If", branches=True),
-        OnnxOperator("Where", chooses=True),
-        OnnxOperator("Clip", clips=True),
-        OnnxOperator("Mul", multiplies=True),
-        OnnxOperator("Div", multiplies=True),
-        OnnxOperator("ReduceSum", multiplies=True),
-        OnnxOperator("MatMul", multiplies=True),
+        OnnxOperator("Where", chooses=True, pieces=Pieces.JOINED),
+        OnnxOperator("Clip", clips=True, pieces=Pieces.FEW),
+        OnnxOperator("Mul", multiplies=True, pieces=Pieces.FEW),
+        OnnxOperator("Div", multiplies=True, pieces=Pieces.REAL),
+        OnnxOperator("ReduceSum", multiplies=True, pieces=Pieces.FEW),
+        OnnxOperator("MatMul", multiplies=True, pieces=Pieces.FEW),
+        OnnxOperator("Abs", pieces=Pieces.FEW),
+        OnnxOperator("Add", pieces=Pieces.FEW),
+        OnnxOperator("CumSum", pieces=Pieces.FEW),
+        OnnxOperator("Equal", pieces=Pieces.FEW),
+        OnnxOperator("Exp", pieces=Pieces.FEW),
+        OnnxOperator("Greater", pieces=Pieces.FEW),
+        OnnxOperator("GreaterOrEqual", pieces=Pieces.FEW),
+        OnnxOperator("IsInf", pieces=Pieces.FEW),
+        OnnxOperator("IsNaN", pieces=Pieces.FEW),
+        OnnxOperator("Less", pieces=Pieces.FEW),
+        OnnxOperator("LessOrEqual", pieces=Pieces.FEW),
+        OnnxOperator("Log", pieces=Pieces.FEW),
+        OnnxOperator("Max", pieces=Pieces.FEW),
+        OnnxOperator("Mean", pieces=Pieces.FEW),
+        OnnxOperator("Min", pieces=Pieces.FEW),
+        OnnxOperator("Neg", pieces=Pieces.FEW),
+        OnnxOperator("Pow", pieces=Pieces.FEW),
+        OnnxOperator("Reciprocal", pieces=Pieces.FEW),
+        OnnxOperator("ReduceMax", pieces=Pieces.FEW),
+        OnnxOperator("ReduceMean", pieces=Pieces.FEW),
+        OnnxOperator("ReduceMin", pieces=Pieces.FEW),
+        OnnxOperator("Relu", pieces=Pieces.FEW),
+        OnnxOperator("Sigmoid", pieces=Pieces.FEW),
+        OnnxOperator("Sign", pieces=Pieces.FEW),
+        OnnxOperator("Sqrt", pieces=Pieces.FEW),
+        OnnxOperator("Sub", pieces=Pieces.FEW),
+        OnnxOperator("Sum", pieces=Pieces.FEW),
+        OnnxOperator("Tanh", pieces=Pieces.FEW),
+        OnnxOperator("And", pieces=Pieces.JOINED),
+        OnnxOperator("Concat", pieces=Pieces.JOINED),
+        OnnxOperator("Not", pieces=Pieces.JOINED),
+        OnnxOperator("Or", pieces=Pieces.JOINED),
+        OnnxOperator("Xor", pieces=Pieces.JOINED),
+        OnnxOperator("Ceil", pieces=Pieces.STEPS),
+        OnnxOperator("Floor", pieces=Pieces.STEPS),
+        OnnxOperator("Round", pieces=Pieces.STEPS),
         OnnxOperator("BatchNormalization", trains=True),
-        OnnxOperator("Softmax", last_axis_since=13),
+        OnnxOperator("Softmax", last_axis_since=13, pieces=Pieces.FEW),
         OnnxOperator("Attention", mask=3),
         # Quantizers
         OnnxOperator("QuantizeLinear", (*STANDARD, "com.microsoft"), quantizes=Quantizes.TO_INTEGERS),

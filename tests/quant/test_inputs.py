@@ -93,3 +93,12 @@ def test_token_outside_the_vocabulary_is_refused(token: int) -> None:
 def test_a_mask_of_one_value_says_so() -> None:
     text = str(MaskValues(((1.0, 1.0),), ()))
     assert text == "1 for keys that take part, and no other value"
+
+
+def test_many_values_are_named_by_the_nearest_ones() -> None:
+    odd = tuple((float(number), float(number)) for number in range(-255, 1024, 2))
+    values = MaskValues(odd, ((0.0, 0.0),))
+    text = str(values)
+    assert text == "-5, -3, -1, 1, 3, 5 (634 more) for keys that take part and 0 for those that do not"
+    assert values.attends(np.array([1023, 1024, 1025, -255, 0, 8, 9])).tolist() == [True, False, False, True, False, False, True]
+    assert values.examples(values.attend, np.dtype("int64"))[:3] == [1.0, -1.0, 3.0]

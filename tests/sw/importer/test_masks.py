@@ -67,6 +67,42 @@ def weighted_mean(g: Graph, x: str, weight: str) -> str:
     return str(g.node("Div", total, count))
 
 
+def equal(g: Graph, value: str, number: int) -> str:
+    return str(g.node("Equal", value, g.constant(np.array(number, np.int64))))
+
+
+def bits(g: Graph, m: str, number: int) -> str:
+    return str(g.node("BitwiseAnd", m, g.constant(np.array(number, np.int64))))
+
+
+def modulo(g: Graph, m: str, number: int) -> str:
+    return str(g.node("Mod", m, g.constant(np.array(number, np.int64))))
+
+
+def linear(g: Graph, m: str, factor: int, addend: int) -> str:
+    return str(g.node("Add", g.node("Mul", m, number(g, factor, "int")), number(g, addend, "int")))
+
+
+def halved_twice(g: Graph, m: str) -> str:
+    """Where ``2 (m // 2) = m``: integer division, not by a remainder."""
+    two = g.constant(np.array(2, np.int64))
+    return str(g.node("Equal", g.node("Mul", g.node("Div", m, two), two), m))
+
+
+def fraction(g: Graph, m: str) -> str:
+    """Where ``m - floor(m) > 0.5``."""
+    return str(g.node("Greater", g.node("Sub", m, g.node("Floor", m)), number(g, 0.5, "float")))
+
+
+def above(g: Graph, value: str, threshold: float) -> str:
+    return str(g.node("Greater", value, number(g, threshold, "float")))
+
+
+def within(g: Graph, value: str, low: float, high: float) -> str:
+    least = g.node("GreaterOrEqual", value, number(g, low, "float"))
+    return str(g.node("And", least, g.node("LessOrEqual", value, number(g, high, "float"))))
+
+
 @dataclass(frozen=True)
 class Case:
     """A mask: its graph behind input ``m``, the values with which keys take part, those with which they do not, and some that the
@@ -121,12 +157,68 @@ CASES = {
     "a mean over what is not 0": Case(
         "int64", lambda g, x, m: weighted_mean(g, x, as_float(g, as_bool(g, m))), (1, 2, -4), (0,)
     ),
+    "odd": Case(
+        "int64",
+        lambda g, x, m: attention(g, x, where(g, equal(g, modulo(g, m, 2), 1))),
+        (1, 3, 13, 15, 17, 21, 51, 1023),
+        (0, 2, 14, 256, -4),
+        (2001, 3000, -2001),
+    ),
+    "a remainder of 3": Case(
+        "int64",
+        lambda g, x, m: attention(g, x, where(g, equal(g, modulo(g, m, 7), 3))),
+        (3, 10, 17, 1018, -4),
+        (0, 1, 4, 7, 130, 200),
+        (2001, -300),
+    ),
+    "a bit": Case(
+        "int64",
+        lambda g, x, m: attention(g, x, where_not(g, equal(g, bits(g, m, 4), 0))),
+        (4, 12, 20, 132),
+        (0, 1, 16, 24, 128),
+        (1500, -777),
+    ),
+    "even, by division": Case(
+        "int64", lambda g, x, m: attention(g, x, where(g, halved_twice(g, m))), (0, 2, 14, 100), (1, 13, 99, 257), (5000,)
+    ),
+    "a solution of constants": Case(
+        "int64", lambda g, x, m: attention(g, x, where_not(g, equal(g, linear(g, m, 3, 1), 111112))), (0, 1, 37036, 37038), (37037,)
+    ),
+    "a fraction": Case(
+        "float", lambda g, x, m: attention(g, x, where(g, fraction(g, m))), (0.75, 0.99), (0, 1, 0.25, 0.5), (37.8, 20.6, 0.61)
+    ),
+    "a wave": Case(
+        "float",
+        lambda g, x, m: attention(g, x, where(g, above(g, g.node("Sin", m), 0.5))),
+        (0.75, 1, 2.5),
+        (0, -1, 0.25),
+        (13.2, 37.0),
+    ),
+    "a step": Case(
+        "float", lambda g, x, m: attention(g, x, where(g, above(g, g.node("Floor", m), 0.5))), (1, 1.3, 7.77, 1e5), (0, 0.99, -3.3)
+    ),
+    "cut off to integers": Case(
+        "float",
+        lambda g, x, m: attention(g, x, where(g, equal(g, g.node("Cast", m, to=TensorProto.INT64), 1))),
+        (1, 1.2),
+        (0, 0.9, -3.3, 40.5),
+    ),
+    "up to the largest number": Case(
+        "float", lambda g, x, m: attention(g, x, where(g, within(g, m, 0.3, 3.4028235e38))), (1, 0.3), (0, 0.29)
+    ),
+    "counted above, weighed below": Case(
+        "int64",
+        lambda g, x, m: weighted_mean(g, x, as_float(g, g.node("Min", m, number(g, 1, "int")))),
+        (1, 2, 900),
+        (0,),
+        (-1, -5, -200),
+    ),
 }  # fmt: skip
 TYPES = {"int64": TensorProto.INT64, "float": TensorProto.FLOAT, "bool": TensorProto.BOOL}
 
 
 def file_of(case: Case, folder: Path) -> Path:
-    g = Graph(17)
+    g = Graph(18)
     x = g.input("x", ("batch", TOKENS, WIDTH))
     m = g.input("m", ("batch", TOKENS), TYPES[case.kind])
     g.output(case.build(g, g.node("MatMul", x, g.weight(WIDTH, WIDTH)), m))
@@ -150,8 +242,9 @@ def test_values_do_what_they_do_in_the_model(name: str, tmp_path: Path) -> None:
     assert hold_to_original(path, model, check_inputs(model_inputs(model), data)).kind == "original"
     values = next(spec.mask for spec in model_inputs(model) if spec.name == "m")
     assert values is not None
-    assert values.attends(np.array(case.attend)).all()
-    assert not values.attends(np.array(case.ignore)).any()
+    kind = masks(case, case.attend).dtype
+    assert values.attends(np.array(case.attend, kind)).all()
+    assert not values.attends(np.array(case.ignore, kind)).any()
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.refuse])
