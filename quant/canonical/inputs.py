@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,18 @@ def _check_mask(name: str, array: Array, mask: MaskValues, what: str) -> None:
             f"{what}: input {name!r}, sample {sample}, holds {array[(sample, *place)]} at {tuple(place)}: no mask value;"
             f" the integer network takes {mask}"
         )
+
+
+def distinct(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
+    """The number of every sample among the distinct ones, in the order of their first appearance."""
+    numbers: dict[bytes, int] = {}
+    found = []
+    for i in range(len(next(iter(arrays.values())))):
+        digest = hashlib.blake2b(digest_size=16)
+        for array in arrays.values():
+            digest.update(np.ascontiguousarray(array[i]).data)
+        found.append(numbers.setdefault(digest.digest(), len(numbers)))
+    return np.array(found, dtype=np.int64)
 
 
 def encode_inputs(graph: Graph, arrays: Mapping[str, Array], what: str = "input data") -> dict[str, IntArray]:

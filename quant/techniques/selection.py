@@ -2,12 +2,16 @@
 
 Every technique lowers an error that is cheap to compute (of one tensor, of one layer), and nothing says that the network's output
 follows. So the output's error, float against integer network, is measured on calibration samples that a network was not fitted to:
-every trial is two networks, each compared on samples of its own and fitted to all others. First every technique is left out of the
-whole network, and all of them together. One that does not clearly help is then left out or put back site by site, greedily, in the
-order of the network; where the trials do not suffice for single sites, for groups of neighbours.
+every trial is four networks (two, where more would cost too much), each compared on samples of its own and fitted to all others.
+Networks with every technique, with none (plain min-max) and without each single one are compared, those that win are joined, and
+from the best of them on techniques are left out or put back site by site, greedily, in the order of the network; where the trials
+do not suffice for single sites, for groups of neighbours.
 
-A change counts where the error falls by at least two percent and, sample by sample, by more than chance explains: the mean
-logarithm of the ratio lies two and a half standard errors below 0.
+The measure is the mean logarithm of each sample's error: unseen samples agree with it, while the mean error is that of the one or
+two samples that reach furthest, of which the next data has others. The allowance of ranges is for just such samples: it is left
+out only where the mean error is not larger either, and nowhere by site. Between whole networks the smaller error wins, however
+sure, since nothing better is known of them; of the many sites, a change must also lie a standard error below 0, or chance would
+choose. Less than two percent counts as nothing, and keeps the technique.
 
 The effort is bounded by an estimate of the work, in multiply-accumulates, and not by a clock: every machine tries the same.
 """
@@ -28,11 +32,12 @@ from edgeflow.hw.errors import UnsupportedError, VerificationError
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, distinct, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import Quantized, convert
 from edgeflow.quant.convert.observe import observe, valid_tokens
 from edgeflow.quant.convert.widths import Widths
+from edgeflow.quant.formats import allowance
 from edgeflow.quant.formats.config import TECHNIQUES, QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import given_format
@@ -41,41 +46,48 @@ from edgeflow.quant.nodes import output_name
 from edgeflow.quant.techniques.decisions import Decision, Selection, joined
 from edgeflow.sim.executor import Executor
 
-LEAST, MOST = 4, 48  # samples that one network is compared on
+LEAST, MOST = 4, 96  # samples that one network, and all networks of a trial, are compared on
+NETWORKS, FEWER = 4, 2  # of a trial
 REPLAYED = 128  # samples at most that rounding is compensated on in a trial
 COMPENSATED_BUDGET = 2  # times the work, where rounding is compensated: the conversion itself takes longer, too
-SAMPLES = 32  # of calibration data at least
+SAMPLES = 32  # distinct ones of calibration data at least
 TRIALS = 16  # that the work should suffice for before networks are compared on more samples than the least
+ENOUGH = 10  # trials: all techniques, none, each left out, and two more
 TRIAL_VALUES = 1 << 14  # of each tensor for the range search of a trial
 VALUE_WORK = 5500  # multiply-accumulates that take as long as what conversion does for one of these values
 COMPENSATION_WORK = 5  # times those of the network, for every sample that rounding is compensated on
-TINY = 1e-30  # of an error: none
-STANDARD_ERRORS = 2.5
+TINY = 1e-30  # of a power: none
+EXACT = 1e-10  # of an error: less than the outputs' own format could tell
+CLEARLY = 2.5  # standard errors by which a technique helps as a whole: its sites are not looked at
+BY_SITE = 1.0  # standard errors below 0 of a change at single sites
 SMALLEST_GAIN = 0.02  # of the error
 
-# Those that hurt most often first: the work may not suffice for all. The allowance of ranges is not among them: it is for values so
-# rare that the samples that are compared on hold few of them.
+# Those that hurt most often first: the work may not suffice for all.
 ORDER = (
     "equalization",
     "clipped ranges",
     "bias correction",
     "one-sided formats",
     "weight scales per channel",
+    "allowance",
     "compensated rounding",
     "input correction",
 )
+TAILS = "allowance"
 COMPENSATION = ("compensated rounding", "input correction")
-FORMATS = ("equalization", "one-sided formats", "clipped ranges")
+FORMATS = ("equalization", "one-sided formats", "clipped ranges", "allowance")
 
 
 def select(
     graph: FloatGraph, arrays: Arrays, config: QuantizationConfig, progress: Progress | None = None
 ) -> tuple[Selection | None, str]:
     """Choose techniques for a canonical model on checked calibration ``arrays``, and say why not where that was not possible."""
-    samples = len(next(iter(arrays.values())))
+    _, first = np.unique(distinct(arrays), return_index=True)
+    samples = len(first)
     if samples < SAMPLES:
-        return None, f"techniques were not chosen by the output's error: that takes {SAMPLES} calibration samples, not {samples}"
-    trials = _Trials(graph, arrays, config, samples)
+        wanted = f"{SAMPLES} distinct calibration samples"
+        return None, f"techniques were not chosen by the output's error: that takes {wanted}, not {samples}"
+    trials = _Trials(graph, {name: array[first] for name, array in arrays.items()}, config, samples)
     if trials.allowed < 3:
         return None, (
             f"techniques were not chosen by the output's error: one trial takes {trials.work / 1e9:.0f} billion"
@@ -85,7 +97,7 @@ def select(
 
 
 class _Trials:
-    """Networks fitted to one part of the samples and compared on another; counts them."""
+    """Networks fitted to one part of the distinct samples and compared on another; counts them."""
 
     def __init__(self, graph: FloatGraph, arrays: Arrays, config: QuantizationConfig, samples: int) -> None:
         self.graph = graph
@@ -98,17 +110,22 @@ class _Trials:
         one = observe(graph, {name: array[:1] for name, array in arrays.items()}, self.config)
         macs = _macs(graph, one, self.config)
         budget = config.selection_work * 1e9 * (COMPENSATED_BUDGET if self.compensated else 1)
-        size = int(max(LEAST, min(MOST, samples // 4, budget / (2 * TRIALS) / max(macs, 1))))
+        for networks in (NETWORKS, FEWER):
+            size = int(max(LEAST, min(MOST // networks, samples // 4, budget / (networks * TRIALS) / max(macs, 1))))
+            fitted = samples - size
+            rows = sum(min(s.count * fitted * len(s.mean), TRIAL_VALUES) for s in one.values())
+            replayed = min(REPLAYED, fitted) if self.compensated else 0
+            self.work = networks * (macs * (size + COMPENSATION_WORK * replayed) + VALUE_WORK * rows)
+            self.allowed = int(budget // self.work)
+            if self.allowed >= ENOUGH:
+                break
         order = np.random.default_rng(config.seed).permutation(samples)
-        parts = [order[:size], order[size : 2 * size]]
+        parts = [order[i * size : (i + 1) * size] for i in range(networks)]
         self.compared = [{name: array[np.sort(part)] for name, array in arrays.items()} for part in parts]
         self.fitted = [{name: np.delete(array, part, axis=0) for name, array in arrays.items()} for part in parts]
-        self.samples = 2 * size
-        self.replays_all = samples - size <= REPLAYED
-        rows = sum(min(s.count * (samples - size) * len(s.mean), TRIAL_VALUES) for s in one.values())
-        replayed = min(REPLAYED, samples - size) if self.compensated else 0
-        self.work = 2 * (macs * (size + COMPENSATION_WORK * replayed) + VALUE_WORK * rows)
-        self.allowed = int(budget // self.work)
+        self.samples = networks * size
+        self.replays_all = fitted <= REPLAYED
+        self.plenty = fitted >= allowance.ENOUGH
         self.done = 0
 
     def start(self) -> None:
@@ -118,7 +135,7 @@ class _Trials:
         self._expected = [session.run(arrays) for arrays in self.compared]
 
     def run(self, **options: Any) -> tuple[Quantized | None, Real]:
-        """One of the two networks with other options, and each compared sample's squared error as a share of the mean power, the
+        """One of the networks with other options, and each compared sample's squared error as a share of the mean power, the
         mean over all outputs; infinite where the accelerator does not have the network."""
         self.done += 1
         without = joined(self.config.without, options.pop("without", {}))
@@ -160,21 +177,23 @@ class _Search:
         if whole is None:
             raise UnsupportedError("the accelerator has no form of this network")  # convert says why, when it is asked again
         active = self._active()
+        everywhere = {name: frozenset(self._sites(name, whole, None)) for name in active}
         _, nothing = self._try({key: value for name in active for key, value in TECHNIQUES[name].items()})
         alone: dict[str, Real] = {}
         sites: dict[str, tuple[str, ...]] = {}
         for name in active[: trials.allowed - trials.done]:
             made, alone[name] = self._try(TECHNIQUES[name])
             sites[name] = self._sites(name, whole, made)
-        gains = {name: _decibel(everything) - _decibel(errors) for name, errors in alone.items()}
-        weak = sorted(
-            (name for name in alone if sites[name] and not _better(everything, alone[name])), key=lambda name: gains[name]
+        ranked = sorted(alone, key=lambda name: _change(alone[name], everything))
+        self._leave_out(
+            [name for name in ranked if sites[name] and self._wins(alone[name], everything, name == TAILS)], alone, sites
         )
+        if self._wins(nothing, self.errors, TAILS in active):
+            self.errors, self.without = nothing, dict(everywhere)
+            self._put_back(ranked[::-1])
+        weak = [name for name in ranked if name != TAILS and len(sites[name]) > 1 and not _better(everything, alone[name], CLEARLY)]
         for i, name in enumerate(weak):
-            self._by_site(name, sites[name], alone[name], (trials.allowed - trials.done) // (len(weak) - i))
-        if _better(nothing, self.errors):
-            self.errors = nothing
-            self.without = {name: frozenset(self._sites(name, whole, None)) for name in active}
+            self._by_site(name, sites[name], (trials.allowed - trials.done) // (len(weak) - i))
         missing = active[len(alone) :]
         notes = [f"the work did not suffice to leave out {', '.join(missing)}"] if missing else []
         if trials.compensated and not trials.replays_all:
@@ -184,7 +203,7 @@ class _Search:
                 name,
                 _decibel(everything),
                 _decibel(alone[name]) if name in alone else math.nan,
-                len(sites.get(name, self.without.get(name, ()))),
+                len(self.without.get(name, frozenset()).union(sites.get(name, ()))),
                 self._ordered(self.without.get(name, frozenset())),
             )
             for name in active
@@ -205,7 +224,8 @@ class _Search:
         options = self.trials.config.model_dump()
         active = [name for name in ORDER if any(options[key] != value for key, value in TECHNIQUES[name].items())]
         tried = bool(self.trials.compensated) and self.trials.replays_all
-        return [name for name in active if name not in COMPENSATION or tried]
+        idle = {"allowance"} if self.trials.plenty else set()
+        return [name for name in active if name not in idle and (name not in COMPENSATION or tried)]
 
     def _try(self, options: Mapping[str, Any]) -> tuple[Quantized | None, Real]:
         found = self.trials.run(**{"without": self._options(self.without), **options})
@@ -213,22 +233,39 @@ class _Search:
             self.progress("choose techniques", self.trials.done, self.trials.allowed)
         return found
 
-    def _by_site(self, name: str, sites: Sequence[str], alone: Real, allowed: int) -> None:
-        """Leave a technique out where the error falls, with so many trials: everywhere first, then group by group."""
-        here: frozenset[str] = frozenset()
-        if self.without and allowed > 0:
-            _, alone = self._try({"without": self._options({**self.without, name: frozenset(sites)})})
-            allowed -= 1
-        if (self.without == {} or allowed >= 0) and _better(alone, self.errors):
-            here, self.errors = frozenset(sites), alone
-        if allowed >= 2 and len(sites) > 1:
-            for group in np.array_split(np.array(sites, dtype=object), min(allowed, len(sites))):
-                changed = here ^ frozenset(group.tolist())
-                _, errors = self._try({"without": self._options({**self.without, name: changed})})
-                if _better(errors, self.errors):
-                    here, self.errors = changed, errors
-        if here:
-            self.without[name] = here
+    def _leave_out(self, names: Sequence[str], alone: Mapping[str, Real], sites: Mapping[str, Sequence[str]]) -> None:
+        """Leave techniques that hurt out of the whole network, the worst first, others as far as they still hurt."""
+        for name in names:
+            without = {**self.without, name: frozenset(sites[name])}
+            if not self.without:
+                self.without, self.errors = without, alone[name]
+            elif self.trials.done < self.trials.allowed:
+                self._change_to(without)
+
+    def _put_back(self, names: Sequence[str]) -> None:
+        """Put techniques that help back into the network without any, those that helped most among all techniques first."""
+        for name in names:
+            if self.trials.done < self.trials.allowed:
+                self._change_to({key: left_out for key, left_out in self.without.items() if key != name})
+
+    def _by_site(self, name: str, sites: Sequence[str], allowed: int) -> None:
+        """Leave a technique out, or put it back, where the error falls, with so many trials: group by group."""
+        if allowed < 2:
+            return
+        for group in np.array_split(np.array(sites, dtype=object), min(allowed, len(sites))):
+            self._change_to({**self.without, name: self.without.get(name, frozenset()) ^ frozenset(group.tolist())}, BY_SITE)
+
+    def _change_to(self, without: dict[str, frozenset[str]], standard_errors: float = 0.0) -> None:
+        """Leave techniques out elsewhere if the error falls."""
+        _, errors = self._try({"without": self._options(without)})
+        tails = TAILS in without and TAILS not in self.without
+        if self._wins(errors, self.errors, tails, standard_errors):
+            self.errors, self.without = errors, {name: left_out for name, left_out in without.items() if left_out}
+
+    @staticmethod
+    def _wins(errors: Real, than: Real, tails: bool, standard_errors: float = 0.0) -> bool:
+        """Whether an error is smaller; where the ``tails`` of the samples' errors count, their mean must not be larger."""
+        return _better(errors, than, standard_errors) and not (tails and errors.mean() > than.mean())
 
     def _options(self, without: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
         return {name: self._ordered(sites) for name, sites in without.items() if sites}
@@ -250,9 +287,9 @@ class _Search:
                 if [op.demand(i) for i in op.array_operands()] == [Demand.ATTENTION] * 3:
                     query, key, value = (op.input(i) for i in range(3))
                     found -= {key, op.output} - {query, value}
-        if name == "clipped ranges":  # of the indices of tables
+        if name in ("clipped ranges", "allowance"):  # of the indices of tables
             found |= {op.input(0) for op in graph.operators if op.tabulated}
-        if name not in ("equalization", "one-sided formats"):
+        if name not in ("equalization", "one-sided formats", "allowance"):
             found |= {output_name(node) for node in (trials.compensated if name in COMPENSATION else trials.layers)}
         return self._ordered(frozenset(found))
 
@@ -282,12 +319,22 @@ def _formats(made: Quantized) -> dict[str, list[tuple[str, object, bytes]]]:
     return found
 
 
-def _better(errors: Real, than: Real) -> bool:
-    """Whether an error is smaller by more than chance explains, paired over samples."""
-    if not np.isfinite(errors).all() or errors.mean() > (1 - SMALLEST_GAIN) * than.mean():
+def _better(errors: Real, than: Real, standard_errors: float = 0.0) -> bool:
+    """Whether an error is smaller, by more than next to nothing and so many standard errors, paired over samples."""
+    if not np.isfinite(errors).all():
         return False
-    ratio = np.log(np.maximum(errors, TINY) / np.maximum(than, TINY))
-    return float(ratio.mean()) < -STANDARD_ERRORS * float(ratio.std(ddof=1)) / math.sqrt(len(ratio))
+    ratio = _ratio(errors, than)
+    chance = standard_errors * float(ratio.std(ddof=1)) / math.sqrt(len(ratio))
+    return float(ratio.mean()) < min(math.log1p(-SMALLEST_GAIN), -chance)
+
+
+def _change(errors: Real, than: Real) -> float:
+    """The mean logarithm of the ratio of errors."""
+    return float(_ratio(errors, than).mean())
+
+
+def _ratio(errors: Real, than: Real) -> Real:
+    return np.asarray(np.log(np.maximum(errors, EXACT) / np.maximum(than, EXACT)), dtype=np.float64)
 
 
 def _decibel(errors: Real) -> float:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Array
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import distinct
 from edgeflow.quant.canonical.labels import check_labels
 from edgeflow.quant.canonical.masks import key_masks, keyless_samples
 from edgeflow.quant.ptq import checked_data
 from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
-from edgeflow.sw.measure.screening import ENOUGH, distinct, far_samples, guesses, real_inputs
+from edgeflow.sw.measure.screening import ENOUGH, far_samples, guesses, real_inputs
 
 Origin = Literal["held_out", "test"]
 HELD_OUT = 4  # one in so many

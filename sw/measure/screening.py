@@ -6,7 +6,6 @@ integers' resolution from them: at 1000 times the others nothing is left. The pi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Array
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import distinct
 from edgeflow.quant.canonical.masks import reads_mask, vocabulary
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.ranges import TINY
@@ -122,15 +122,3 @@ def with_warnings(model: ir.Model, arrays: Mapping[str, Array], what: str, quant
     if any(line.method != "given" for line in quantized.ranges.values()):
         found += guesses(arrays, names, what)
     return replace(quantized, warnings=(*found, *quantized.warnings))
-
-
-def distinct(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
-    """The number of every sample among the distinct ones, in the order of their first appearance."""
-    numbers: dict[bytes, int] = {}
-    found = []
-    for i in range(len(next(iter(arrays.values())))):
-        digest = hashlib.blake2b(digest_size=16)
-        for array in arrays.values():
-            digest.update(np.ascontiguousarray(array[i]).data)
-        found.append(numbers.setdefault(digest.digest(), len(numbers)))
-    return np.array(found, dtype=np.int64)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError
-from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
+from edgeflow.quant.canonical.inputs import decode_outputs, distinct, encode_inputs
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.measure.samples import Given, Samples, choose_samples, held_out
-from edgeflow.sw.measure.screening import ENOUGH, distinct, far_samples, guesses
+from edgeflow.sw.measure.screening import ENOUGH, far_samples, guesses
 
 if TYPE_CHECKING:
     from conftest import Terminal, Tiny
