@@ -35,6 +35,7 @@ from edgeflow.hw.errors import (
     VerificationError,
 )
 from edgeflow.hw.progress import Progress
+from edgeflow.hw.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -140,6 +141,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+@accepts_old_names
 def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.Model:
     """Import an ONNX file (opset 7 to 25) as a canonical float graph.
 
@@ -163,6 +165,7 @@ def save(model: onnx_ir.Model, path: PathLike) -> None:
     write_bytes(path, model_bytes(model))
 
 
+@accepts_old_names
 def quantization(**options: Unpack[QuantizationOptions]) -> QuantizationConfig:
     """Options of post-training quantization (see QuantizationConfig); InputError names a wrong one.
 
@@ -174,6 +177,7 @@ def quantization(**options: Unpack[QuantizationOptions]) -> QuantizationConfig:
     return validated("quantization option", QuantizationConfig, {"selection_work": SELECTION_WORK, **options})
 
 
+@accepts_old_names
 def fine_tuning(**options: Unpack[FineTuningOptions]) -> FineTuning:
     """Options of quantization-aware training (see FineTuning); InputError names a wrong one."""
     from edgeflow.quant.techniques.qat.options import FineTuning
@@ -182,6 +186,7 @@ def fine_tuning(**options: Unpack[FineTuningOptions]) -> FineTuning:
     return validated("fine-tuning option", FineTuning, options)
 
 
+@accepts_old_names
 def quantize(
     model: onnx_ir.Model,
     calibration: Data,
@@ -205,6 +210,7 @@ def quantize(
     return with_warnings(model, checked, what, ptq.quantize(model, checked, config or quantization(), progress))
 
 
+@accepts_old_names
 def finetune(
     model: onnx_ir.Model,
     data: Data,
@@ -228,6 +234,7 @@ def finetune(
     return tune.finetune(model, arrays, labels, config or quantization(), options or fine_tuning(), progress)
 
 
+@accepts_old_names
 def compile(
     model: ModelSource | Quantized,
     *,
@@ -300,6 +307,7 @@ def open_build(folder: PathLike) -> Build:
     return build.open_build(folder)
 
 
+@accepts_old_names
 def simulate(
     build: Build | Quantized | PathLike,
     inputs: Data,
@@ -323,6 +331,7 @@ def simulate(
     return verification.simulate(subject, _data(inputs, subject), chosen.engine, chosen.exact, progress)
 
 
+@accepts_old_names
 def verify(
     build: Build | Quantized | PathLike,
     inputs: Data | None = None,
@@ -344,6 +353,7 @@ def verify(
         return verification.verify(whole, arrays, samples, exact, progress)
 
 
+@accepts_old_names
 def export(build: Build | Quantized | PathLike, output: PathLike, *, format: Literal["qdq", "qonnx"] = "qdq") -> Path:
     """Write a quantized model, that of a build or what :func:`quantize` returned, as an ONNX file for other tools, and return its
     path.
@@ -357,6 +367,7 @@ def export(build: Build | Quantized | PathLike, output: PathLike, *, format: Lit
     return quantized_model.export(quantized_model.opened(build), Path(output), format)
 
 
+@accepts_old_names
 def cycles(
     build: Build | Quantized | PathLike,
     *,
@@ -383,6 +394,7 @@ def lint(folder: PathLike) -> list[Finding]:
     return lint_project(open_build(path).folder / "hls" if (path / MANIFEST).is_file() else path)
 
 
+@accepts_old_names
 def explore(
     model: ModelSource,
     *,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.format_version import FORMAT, check_format
 
 Attribute = int | float | str | bool | tuple[int, ...]
 
@@ -185,6 +186,7 @@ class Graph:
     def save(self, stem: Path) -> None:
         """Write ``stem.json`` (structure) and ``stem.npz`` (constants)."""
         document = {
+            "format": FORMAT,
             "name": self.name,
             "inputs": self.inputs,
             "outputs": self.outputs,
@@ -208,8 +210,9 @@ class Graph:
 
     @staticmethod
     def load(stem: Path) -> Graph:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote; InputError where another version did."""
         document = json.loads(stem.with_suffix(".json").read_text())
+        check_format(document.get("format"), stem.with_suffix(".json"))
         with np.load(stem.with_suffix(".npz")) as archive:
             constants = {str(n): archive[f"c{i}"].astype(np.int64) for i, n in enumerate(archive["names"])}
         return Graph(

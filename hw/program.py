@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
 
 MAGIC = b"EDGEFLOW"
-VERSION = 2
 HEADER_BYTES = 64
 DESCRIPTOR_BYTES = 4 * INSTRUCTION_WORDS
 WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; on chip only results on their way out (Operator.writes_long)
@@ -114,7 +114,7 @@ class Program:
 
     def encode(self) -> bytes:
         """The contents of ``program.bin``."""
-        sizes = (VERSION, len(self.steps), self.external_lines, len(self.weights) // LINE_BYTES)
+        sizes = (FORMAT, len(self.steps), self.external_lines, len(self.weights) // LINE_BYTES)
         header = MAGIC + struct.pack("<4I", *sizes) + overlay_digest(self.architecture)
         descriptors = np.stack([step.instruction.encode() for step in self.steps])
         return header.ljust(HEADER_BYTES, b"\0") + descriptors.astype("<u4").tobytes()
@@ -143,10 +143,7 @@ class Program:
         if raw[:8] != MAGIC:
             raise InputError(f"{folder / 'program.bin'} is not an EdgeFlow program: compile the model again")
         version, count, _, _ = struct.unpack("<4I", raw[8:24])
-        if version != VERSION:
-            raise InputError(
-                f"{folder / 'program.bin'} has format {version}, this EdgeFlow reads {VERSION}: compile the model again"
-            )
+        check_format(version, folder / "program.bin")
         overlay = json.loads((folder / "overlay.json").read_text())
         architecture = Architecture(**overlay["architecture"])
         if raw[24:32] != overlay_digest(architecture):
@@ -181,7 +178,7 @@ def overlay_document(architecture: Architecture) -> dict[str, Any]:
     """The accelerator as a document: its parameters and the instruction formats it understands."""
     units = [layout for layout in instruction_layouts() if layout.name in architecture.units]
     return {
-        "version": VERSION,
+        "version": FORMAT,
         "architecture": architecture.model_dump(mode="json"),
         "instructions": [{"name": u.name, "opcode": u.opcode, "fields": u.fields} for u in units],
     }

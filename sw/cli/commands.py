@@ -109,13 +109,19 @@ def common(
     ] = False,
 ) -> None:
     """Options of every command."""
-    context.obj = Console(quiet, as_json)
+    context.obj = Console(quiet, as_json, command=context.obj or "edgeflow")
 
 
 @app.command(name="compile", short_help="Compile a model for a board.")
 def compile_model(
     context: typer.Context,
-    model: Model,
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="Trained model, ONNX.", show_default=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN.toml", help="Options of a run file, such as a build's; others override them.", show_default=False
+        ),
+    ] = None,
     board: BoardName = "kv260",
     calib: Calibration = None,
     test: Annotated[
@@ -161,7 +167,7 @@ def compile_model(
     po: Annotated[int | None, typer.Option(metavar="N", help="Output channels made in a cycle; chosen by default.")] = None,
     epilogue: Annotated[int | None, typer.Option(metavar="N", help="Outputs requantized in a cycle; chosen by default.")] = None,
     vector: Annotated[int | None, typer.Option(metavar="N", help="Elements a cycle of vector units; chosen by default.")] = None,
-    ports: Annotated[int | None, typer.Option(metavar="N", help="AXI ports that read weights; chosen by default.")] = None,
+    weight_ports: Annotated[int | None, typer.Option(metavar="N", help="AXI ports that read weights; chosen by default.")] = None,
     share: Share = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
@@ -169,39 +175,16 @@ def compile_model(
     seed: Seed = 0,
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
-    dims = _dims(dim or [])
-    asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
-    if labels is not None and calib is None and test is None:
-        raise InputError("option --labels names an array of the calibration or test file: add --calib FILE.npz or --test FILE.npz")
-    import edgeflow
+    asked = {name: value for name, value in locals().items() if _on_command_line(context, name)}
+    if dim:
+        asked["dims"] = _dims(dim)
+    from edgeflow.sw.cli.run_options import compilation
+    from edgeflow.sw.flow import compilation as flow
 
     console: Console = context.obj
+    file, folder, options = compilation(config, {name: getattr(value, "value", value) for name, value in asked.items()})
     with console.progress() as progress:
-        build = edgeflow.compile(
-            model,
-            board=board,
-            calibration=calib,
-            output=output,
-            config=edgeflow.quantization(
-                observer=observer.value,
-                weight_bits=weight_bits,
-                activation_bits=activation_bits,
-                ablation=ablation,
-                seed=seed,
-            ),
-            bits=bits,
-            budget=budget or (),
-            labels=None if calib is None else labels,
-            test=test,
-            test_labels=None if test is None else labels,
-            dims=dims,
-            clock_mhz=clock,
-            overlay=overlay,
-            sizes={name: size for name, size in asked.items() if size is not None},
-            share=share,
-            seed=seed,
-            progress=progress,
-        )
+        build = flow.compile_model(file, folder, options, progress=progress, command=console.command)
     report = build.report
     console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
 
@@ -282,7 +265,7 @@ def explore(
     po: Annotated[str | None, typer.Option(metavar="N,...", help="Output channels made in a cycle; all by default.")] = None,
     epilogue: Annotated[str | None, typer.Option(metavar="N,...", help="Outputs requantized in a cycle.")] = None,
     vector: Annotated[str | None, typer.Option(metavar="N,...", help="Elements a cycle of vector units.")] = None,
-    ports: Annotated[str | None, typer.Option(metavar="N,...", help="AXI ports that read weights.")] = None,
+    weight_ports: Annotated[str | None, typer.Option(metavar="N,...", help="AXI ports that read weights.")] = None,
     share: Share = None,
     jobs: Annotated[
         int | None,
@@ -296,9 +279,8 @@ def explore(
 ) -> None:
     """Sweep accelerators for a model and a board: predicted latency against resources, and the Pareto front."""
     dims = _dims(dim or [])
-    asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": ports}
-    options = {"weight_ports": "--ports"}
-    sizes = {name: _numbers(options.get(name, f"--{name}"), text, int) for name, text in asked.items() if text is not None}
+    asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": weight_ports}
+    sizes = {name: _numbers(f"--{name.replace('_', '-')}", text, int) for name, text in asked.items() if text is not None}
     clocks = None if clock is None else _numbers("--clock", clock, float)
     import edgeflow
 
@@ -540,6 +522,12 @@ def doctor(context: typer.Context) -> None:
     console.show(document, lambda out: draw(out, findings), answer=True)
     if not healthy:
         raise typer.Exit(1)
+
+
+def _on_command_line(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _dims(options: list[str]) -> dict[str, int]:

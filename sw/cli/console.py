@@ -20,10 +20,12 @@ FILE_WIDTH = 160  # columns of results that do not go to a terminal
 
 @dataclass(frozen=True)
 class Console:
-    """The two global options. ``quiet``: no progress and no summaries. ``as_json``: standard output is one JSON document."""
+    """The two global options. ``quiet``: no progress and no summaries. ``as_json``: standard output is one JSON document.
+    ``command``: the whole command line."""
 
     quiet: bool = False
     as_json: bool = False
+    command: str = "edgeflow"
 
     def show(self, document: Mapping[str, Any], render: Callable[[RichConsole], None], *, answer: bool = False) -> None:
         """Write a command's result: ``document`` as JSON, or what ``render`` draws.

@@ -56,13 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    import shlex
+
     import typer.main
 
+    from edgeflow.hw.renamed import current_arguments
     from edgeflow.sw.cli.commands import app
 
     command = typer.main.get_command(app)
+    arguments, old = current_arguments(arguments)
+    for line in old:
+        print(f"warning: {line}", file=sys.stderr)
     try:
-        with command.make_context("edgeflow", arguments) as context:
+        with command.make_context("edgeflow", arguments, obj=shlex.join(["edgeflow", *arguments])) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code

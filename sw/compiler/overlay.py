@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.format_version import check_format
 from edgeflow.hw.program import overlay_document
 
 
@@ -20,11 +21,12 @@ def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture
     path = Path(overlay)
     try:
         document = json.loads(path.read_text())
-        architecture = Architecture(**document["architecture"])
+        version, architecture = document["version"], Architecture(**document["architecture"])
     except OSError as error:
         raise InputError(f"overlay {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not an EdgeFlow overlay: give the overlay.json of a build") from error
+    check_format(version, f"overlay {path}")
     if json.loads(json.dumps(overlay_document(architecture))) != document:
         raise InputError(f"overlay {path} has instructions of another EdgeFlow version: compile it again")
     return architecture

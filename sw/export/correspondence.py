@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.quant.formats.interpretation import Correspondence
 
@@ -56,7 +57,7 @@ def write_correspondence(folder: Path, quantized: Described) -> None:
         value: {"bits": q.bits, "signed": q.signed, "scale": q.scale, "zero_point": q.zero_point}
         for value, q in quantized.indices.items()
     }
-    (folder / FILE).write_text(json.dumps({"tensors": tensors, "indices": indices}, indent=1) + "\n")
+    (folder / FILE).write_text(json.dumps({"format": FORMAT, "tensors": tensors, "indices": indices}, indent=1) + "\n")
 
 
 def read_correspondence(folder: Path, graph: Graph) -> Stored:
@@ -65,6 +66,7 @@ def read_correspondence(folder: Path, graph: Graph) -> Stored:
     if not file.is_file():
         raise InputError(f"build {folder} lacks {FILE}: compile the model again")
     document: dict[str, Any] = json.loads(file.read_text())
+    check_format(document.get("format"), file)
     correspondence = {
         tensor: Correspondence(
             known["value"],

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import InputError, OutputError
+from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
+from edgeflow.hw.renamed import current_names
 from edgeflow.sw.files.card import card
 
 MANIFEST = "manifest.json"
@@ -67,6 +69,12 @@ class Build:
         """The canonical float model (ONNX)."""
         return self.folder / "model.canonical.onnx"
 
+    def require_complete(self) -> None:
+        """InputError for what ``compile --until`` left."""
+        step = self.manifest.get("incomplete")
+        if step is not None:
+            raise InputError(f"build {self.folder} is not complete, it stops after step {step}: compile it without --until")
+
     def golden(self) -> dict[str, NDArray[Any]]:
         """The sample inputs that the build keeps for verification, by the model's input names."""
         with np.load(self.folder / "golden.npz") as archive:
@@ -85,6 +93,8 @@ def open_build(folder: str | os.PathLike[str]) -> Build:
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote")
     build = Build(path)
+    check_format(build.manifest.get("format"), f"build {path}")
+    build.require_complete()
     files = build.manifest.get("files")
     if not isinstance(files, dict):
         raise InputError(f"{path / MANIFEST} is damaged: compile the model again")
@@ -104,7 +114,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({error}): compile the model again") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} is damaged: compile the model again")
-    return document
+    return current_names("JSON key", document)
 
 
 def hash_file(path: Path) -> str:
@@ -196,4 +206,4 @@ def _exchange(work: Path, target: Path) -> None:
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write the manifest with the hashes of all files in the folder."""
     files = {str(f.relative_to(folder)): hash_file(f) for f in sorted(folder.rglob("*")) if f.is_file() and f.name != MANIFEST}
-    (folder / MANIFEST).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n")
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **facts, "files": files}, indent=1) + "\n")

@@ -14,6 +14,7 @@ from edgeflow.sw.files.arrays import described, take_labels
 from edgeflow.sw.files.batches import Data, Names, read_data
 from edgeflow.sw.files.build import Build, check_target
 from edgeflow.sw.flow.options import CompileOptions, ExploreOptions
+from edgeflow.sw.flow.run_file import Recipe
 from edgeflow.sw.flow.steps import Request, run
 from edgeflow.sw.importer.model_sources import ModelSource, model_file
 from edgeflow.sw.measure.samples import Given
@@ -26,8 +27,10 @@ def compile_model(
     options: CompileOptions,
     example_inputs: object = None,
     progress: Progress | None = None,
+    command: str = "edgeflow.compile",
 ) -> Build:
-    """Compile a model into the folder ``output``; ``example_inputs`` are those of a torch module."""
+    """Compile a model into the folder ``output``; ``example_inputs`` are those of a torch module, ``command`` is what the build's
+    run file says of how it was made."""
     quantized = model if isinstance(model, Quantized) else None
     if quantized is not None:
         options.without_quantization()
@@ -51,6 +54,7 @@ def compile_model(
             share=options.resources,
             bits=options.bit_request(),
             quantized=quantized,
+            recipe=Recipe(options, file, calibration, test, command, quantized is not None),
         )
         return run(request, progress or _silent)
 

@@ -171,7 +171,7 @@ class CompileOptions(_Shared):
         if self.overlay is not None and (self.sizes or self.clock_mhz is not None or self.share is not None):
             raise InputError(
                 "option overlay (--overlay) fixes the accelerator and its clock: leave out clock_mhz, share and sizes"
-                " (--clock, --share, --pi, --po, --epilogue, --vector, --ports)"
+                " (--clock, --share, --pi, --po, --epilogue, --vector, --weight-ports)"
             )
         if self.labels is not None and self.calibration is None:
             raise InputError("labels are the classes of calibration data: give it, too (option --labels: add --calib FILE.npz)")

@@ -42,6 +42,7 @@ from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
+from edgeflow.sw.flow.run_file import Recipe
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.measure.accuracy import Accuracy, evaluate
@@ -74,6 +75,7 @@ class Request:
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
     share: float = SHARE  # of every resource of the board, that the accelerator may take
     bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
+    recipe: Recipe | None = None  # what the build's run file says of all this
     quantized: Quantized | None = None  # what ``edgeflow.quantize`` made of the model
 
 
@@ -356,7 +358,9 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 def _write_manifest(state: State) -> None:
     request = state.request
-    original = keep_original(state.folder, request.model.path)
+    original = keep_original(state.folder, request.model.path, always=not request.model.given)
+    if request.recipe is not None:
+        request.recipe.write(state.folder)
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
     write_manifest(
         state.folder,

@@ -286,13 +286,13 @@ def corner_values(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Arr
 # In the build folder
 
 
-def keep_original(folder: Path, path: str | os.PathLike[str]) -> dict[str, Any]:
+def keep_original(folder: Path, path: str | os.PathLike[str], *, always: bool = False) -> dict[str, Any]:
     """Put the model file, external data inside, into a build folder; returns what the manifest says of it.
 
-    Above :data:`LARGEST` bytes, the manifest has paths and digests only.
+    Above :data:`LARGEST` bytes, the manifest has paths and digests only, unless it is to be kept ``always``.
     """
     files = files_of(path)
-    if sum(file.stat().st_size for file in files) > LARGEST:
+    if not always and sum(file.stat().st_size for file in files) > LARGEST:
         return {"file": None, "files": [{"path": str(file.resolve()), "sha256": hash_file(file)} for file in files]}
     content = files[0].read_bytes() if len(files) == 1 else whole(path).SerializeToString()
     (folder / MODEL).write_bytes(content)

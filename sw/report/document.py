@@ -7,12 +7,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
 from edgeflow.hw.fit import SHARE, known_resources, unit_resources
+from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
@@ -24,8 +25,6 @@ from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, ro
 from edgeflow.sw.measure.samples import Samples
 from edgeflow.sw.report import schema
 from edgeflow.sw.report.execution import limits, timeline, traffic, unit_cycles
-
-VERSION: Final = 3
 
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
@@ -199,7 +198,7 @@ def build(inputs: ReportInputs) -> schema.Report:
     cycles, program, board = inputs.cycles, inputs.program, inputs.board
     resources = _resources(inputs)
     return schema.Report(
-        version=VERSION,
+        version=FORMAT,
         edgeflow=metadata.version("edgeflow"),
         model=inputs.model,
         board=board.name,

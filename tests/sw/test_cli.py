@@ -123,7 +123,7 @@ def test_compile_sums_up_what_it_made(terminal: Terminal, tiny: Tiny, tmp_path: 
 
 
 def test_compile_honours_its_options(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
-    sizes = ("--pi", 4, "--po", 8, "--epilogue", 4, "--vector", 2, "--ports", 1, "--share", 0.9)
+    sizes = ("--pi", 4, "--po", 8, "--epilogue", 4, "--vector", 2, "--weight-ports", 1, "--share", 0.9)
     options = ("--board", "PYNQ-Z2", "--clock", "75", "--observer", "minmax", "--seed", "3", "-o", tmp_path / "made", *sizes)
     found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
     assert (found["board"], found["clock_mhz"], found["build"]) == ("pynq-z2", 75, str(tmp_path / "made"))

@@ -19,7 +19,7 @@ from edgeflow.sw.search import explore as exploration
 from edgeflow.sw.search.pareto import COSTS, front
 
 Run = Any  # the fixture ``terminal``
-SIZES = ("--pi", "8,16", "--po", "16,24,32", "--epilogue", "4,8", "--vector", "4", "--ports", "1")
+SIZES = ("--pi", "8,16", "--po", "16,24,32", "--epilogue", "4,8", "--vector", "4", "--weight-ports", "1")
 
 
 def command(tiny: Any, folder: Path, *more: object) -> tuple[object, ...]:

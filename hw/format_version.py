@@ -1,0 +1,19 @@
+"""The one version of everything that a build folder holds: manifest, report, integer graph, program, overlay, run file.
+
+It rises when a file of a build changes its meaning; a build of another version is compiled again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edgeflow.hw.errors import InputError
+
+FORMAT: Final = 3
+
+
+def check_format(found: object, what: object) -> None:
+    """InputError where ``what`` has another version than this EdgeFlow reads."""
+    if found != FORMAT:
+        named = "without a format version" if found is None else f"of format {found}"
+        raise InputError(f"{what} is {named}, this EdgeFlow reads {FORMAT}: compile the model again")

@@ -1,0 +1,75 @@
+"""Options of a compilation from the command line, laid over those of a run file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflow.hw.errors import InputError
+from edgeflow.sw.flow.options import CompileOptions, validated
+from edgeflow.sw.flow.run_file import RunFile, read_run
+
+# Where an option of the command line has its place among the options of a compilation.
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "board": ("board",),
+    "calib": ("calibration",),
+    "test": ("test",),
+    "bits": ("bits",),
+    "budget": ("budget",),
+    "clock": ("clock_mhz",),
+    "share": ("share",),
+    "overlay": ("overlay",),
+    "seed": ("seed",),
+    "dims": ("dims",),
+    "observer": ("quantization", "observer"),
+    "weight_bits": ("quantization", "weight_bits"),
+    "activation_bits": ("quantization", "activation_bits"),
+    "ablation": ("quantization", "ablation"),
+    "pi": ("sizes", "pi"),
+    "po": ("sizes", "po"),
+    "epilogue": ("sizes", "epilogue"),
+    "vector": ("sizes", "vector"),
+    "weight_ports": ("sizes", "weight_ports"),
+}
+
+
+def compilation(config: Path | None, given: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
+    """Model, output folder and options of a compilation; ``given`` are the command line's, by the names of its parameters, which
+    override those of the run file ``config``. InputError for a wrong one, or without a model."""
+    run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
+    options = _merged(run.options, given)
+    model, output = given.get("model", run.model), given.get("output", run.output or Path("build"))
+    if model is None:
+        raise InputError("missing argument 'MODEL', or --config RUN.toml (edgeflow compile --help tells what it takes)")
+    labels = given.get("labels")
+    if labels is not None:
+        if "calibration" not in options and "test" not in options:
+            raise InputError("option --labels names an array of the calibration or test file: add --calib X.npz or --test X.npz")
+
+        options |= {key: labels for key, data in (("labels", "calibration"), ("test_labels", "test")) if data in options}
+    made = validated("option" if config is None else f"run file {config}:", CompileOptions, options)
+    replaced = {PLACES[name][0] for name in given if name in PLACES} | ({"model"} if "model" in given else set())
+    run.check({name: value for name, value in {**options, "model": model}.items() if name not in replaced})
+    return model, output, made
+
+
+def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: dict(value) if isinstance(value, Mapping) else value for name, value in base.items()}
+    tables = {"dims", "quantization", "sizes"}
+    if any(not isinstance(options.get(name, {}), dict) for name in tables):
+        return options  # refused where the options are checked
+    for name, (first, *rest) in PLACES.items():
+        if name not in given:
+            continue
+        if first == "dims":
+            options[first] = {**options.get(first, {}), **given[name]}
+        elif rest:
+            options.setdefault(first, {})[rest[0]] = given[name]
+        else:
+            options[first] = given[name]
+    if "seed" in given:  # one seed on the command line
+        options.get("quantization", {}).pop("seed", None)
+    if "bits" in given:
+        options.get("quantization", {}).pop("layers", None)
+    return options
