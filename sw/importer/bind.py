@@ -59,12 +59,15 @@ def bind_shapes(
 
 
 def _check_batch_axis(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
-    """ModelError where a later axis than the first is the batch: by its name, or because it is the first axis of an output."""
+    """ModelError where a later axis than the first is the batch: by its name, or because it is the first axis of an output, of
+    one sample where sizes are fixed."""
     first = {entries[0] for value in inputs.values() if (entries := _dimensions(value))}
-    results = {entries[0] for value in model.graph.outputs if (entries := _dimensions(value)) and isinstance(entries[0], str)}
+    results = {entries[0] for value in model.graph.outputs if (entries := _dimensions(value))}
+    fixed = results == {1} and all(isinstance(entry, int) and entry > 1 for entry in first)
     for name, value in inputs.items():
         for axis, entry in enumerate(_dimensions(value)):
-            if axis and isinstance(entry, str) and entry not in first and (entry in results or "batch" in entry.lower()):
+            named = isinstance(entry, str) and entry not in first and (entry in results or "batch" in entry.lower())
+            if axis and (named or (fixed and entry == 1)):
                 raise ModelError(
                     f"input {name!r}: the batch is axis {axis} ({entry!r}), but must be axis 0; export a model that takes its "
                     "inputs with the batch first and transposes them itself"

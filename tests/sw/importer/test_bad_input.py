@@ -91,6 +91,15 @@ def test_batch_of_any_name_on_another_axis(tmp_path: Path) -> None:
     assert "input 'x': the batch is axis 1 ('many')" in message(ModelError, g.save(tmp_path))
 
 
+def test_one_sample_on_another_axis(tmp_path: Path) -> None:
+    """Sizes that are fixed say it by the output, whose first axis is the batch."""
+    g = Graph(17)
+    x = g.node("MatMul", g.input("x", [12, 1, 8]), g.weight(8, 3))
+    y = g.node("ReduceMean", x, axes=[0], keepdims=0)
+    g.outputs.append(helper.make_tensor_value_info(y, TensorProto.FLOAT, [1, 3]))
+    assert "input 'x': the batch is axis 1 (1), but must be axis 0; export" in message(ModelError, g.save(tmp_path))
+
+
 def test_training_mode(tmp_path: Path) -> None:
     text = message(UnsupportedError, CASES / "training_mode_batchnorm.onnx")
     assert "exported in training mode: /bn/BatchNormalization (BatchNormalization); call model.eval() and export again" in text
