@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.quant.canonical.base import Constants, find
 from edgeflow.sw.importer.functions import constant_shape
-from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, batch_of, constant, initializer, shape_of, shrink
+from edgeflow.sw.rewrite.base import DOMAIN, REFUSED, batch_of, constant, initializer, produced_by, shape_of, shrink
 from edgeflow.sw.rewrite.view import index_of
 
 
@@ -105,7 +105,7 @@ def materialize_views(model: ir.Model) -> None:
     graph = model.graph
     batch = batch_of(graph)
     for node in list(graph):
-        if node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+        if produced_by(node.outputs[0], "Identity") and node.inputs[0] is not None:
             _identity_to_view(graph, node, node.inputs[0])
     for view in [node for node in graph if node.op_type == "View" and node.domain == DOMAIN]:
         index = per_sample(view, batch)
