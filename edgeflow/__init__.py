@@ -254,6 +254,8 @@ def compile(
     sizes: Mapping[str, int] | None = None,
     share: float | None = None,
     seed: int = 0,
+    from_step: str | None = None,
+    until_step: str | None = None,
     progress: Progress | None = None,
 ) -> Build:
     """Compile a model for a board into the folder ``output``, which is written whole or not at all.
@@ -277,6 +279,9 @@ def compile(
     ``bits.json`` of a build. ``overlay`` targets an existing accelerator (an ``overlay.json`` or an Architecture) instead of
     choosing one for the board. ``sizes`` fixes some of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports`` of the
     accelerator that is chosen; ``share`` (0.8) is the part of every resource of the board that it may take.
+
+    ``from_step`` takes what the steps before it made from the cache, where an equal run left it (InputError if it is not there);
+    ``until_step`` is the last step: what it leaves is no whole build, and nothing but a run with ``from_step`` goes on with it.
     """
     from edgeflow.sw.flow.compilation import compile_model
     from edgeflow.sw.flow.options import CompileOptions, validated
@@ -297,7 +302,8 @@ def compile(
         "share": share,
         "seed": seed,
     }
-    return compile_model(model, output, validated("option", CompileOptions, options), example_inputs, progress)
+    chosen = validated("option", CompileOptions, options)
+    return compile_model(model, output, chosen, example_inputs, progress, start=from_step, until=until_step)
 
 
 def open_build(folder: PathLike) -> Build:

@@ -15,5 +15,5 @@ FORMAT: Final = 3
 def check_format(found: object, what: object) -> None:
     """InputError where ``what`` has another version than this EdgeFlow reads."""
     if found != FORMAT:
-        named = "without a format version" if found is None else f"of format {found}"
-        raise InputError(f"{what} is {named}, this EdgeFlow reads {FORMAT}: compile the model again")
+        named = "no format version" if found is None else f"format {found}"
+        raise InputError(f"{what} has {named}, this EdgeFlow reads {FORMAT}: compile the model again")

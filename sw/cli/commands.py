@@ -173,6 +173,13 @@ def compile_model(
         Path | None, typer.Option(metavar="OVERLAY.json", help="Compile for this existing overlay.", show_default=False)
     ] = None,
     seed: Seed = 0,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Take what the steps before this one made from the cache.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="STEP", help="Stop after this step; --from goes on.", show_default=False)
+    ] = None,
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     asked = {name: value for name, value in locals().items() if _on_command_line(context, name)}
@@ -184,7 +191,11 @@ def compile_model(
     console: Console = context.obj
     file, folder, options = compilation(config, {name: getattr(value, "value", value) for name, value in asked.items()})
     with console.progress() as progress:
-        build = flow.compile_model(file, folder, options, progress=progress, command=console.command)
+        build = flow.compile_model(file, folder, options, progress=progress, command=console.command, start=start, until=until)
+    if build.incomplete is not None:
+        done = {"build": build.folder, "incomplete": build.incomplete}
+        console.show(done, lambda out: facts(out, [("stopped after", str(build.incomplete)), ("folder", str(build.folder))]))
+        return
     report = build.report
     console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
 

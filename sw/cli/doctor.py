@@ -141,7 +141,7 @@ def _cache() -> Finding:
             return str(folder)
 
     remedy = "make it writable, or set EDGEFLOW_CACHE to a folder that is"
-    return _attempt("cache folder", check, "keeping compiled C simulations", remedy)
+    return _attempt("cache folder", check, "keeping compiled C simulations and finished steps", remedy)
 
 
 def _vnni() -> Finding:

@@ -69,11 +69,18 @@ class Build:
         """The canonical float model (ONNX)."""
         return self.folder / "model.canonical.onnx"
 
+    @property
+    def incomplete(self) -> str | None:
+        """The last step that ran, of what ``compile --until`` left; None for a whole build."""
+        step: str | None = self.manifest.get("incomplete")
+        return step
+
     def require_complete(self) -> None:
         """InputError for what ``compile --until`` left."""
-        step = self.manifest.get("incomplete")
-        if step is not None:
-            raise InputError(f"build {self.folder} is not complete, it stops after step {step}: compile it without --until")
+        if self.incomplete is not None:
+            raise InputError(
+                f"build {self.folder} is not complete, it stops after step {self.incomplete}: compile it without --until"
+            )
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """The sample inputs that the build keeps for verification, by the model's input names."""
@@ -82,6 +89,7 @@ class Build:
 
     def _repr_html_(self) -> str:
         """A short card for notebooks."""
+        self.require_complete()
         return card(self.folder, self.report)
 
 

@@ -28,9 +28,11 @@ def compile_model(
     example_inputs: object = None,
     progress: Progress | None = None,
     command: str = "edgeflow.compile",
+    start: str | None = None,
+    until: str | None = None,
 ) -> Build:
     """Compile a model into the folder ``output``; ``example_inputs`` are those of a torch module, ``command`` is what the build's
-    run file says of how it was made."""
+    run file says of how it was made. ``start`` and ``until`` are the first step to run and the last one."""
     quantized = model if isinstance(model, Quantized) else None
     if quantized is not None:
         options.without_quantization()
@@ -56,7 +58,7 @@ def compile_model(
             quantized=quantized,
             recipe=Recipe(options, file, calibration, test, command, quantized is not None),
         )
-        return run(request, progress or _silent)
+        return run(request, progress or _silent, start, until)
 
 
 def explore_model(

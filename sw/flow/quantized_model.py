@@ -32,6 +32,8 @@ def opened(subject: Build | Quantized | str | os.PathLike[str]) -> Subject:
         return open_build(subject)
     if not isinstance(subject, Build | Quantized):
         raise InputError(f"a {type(subject).__name__} is no build: give a Build, its folder, or what edgeflow.quantize returned")
+    if isinstance(subject, Build):
+        subject.require_complete()
     return subject
 
 

@@ -41,6 +41,7 @@ from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
+from edgeflow.sw.flow import step_cache
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
 from edgeflow.sw.flow.run_file import Recipe
 from edgeflow.sw.importer import import_model
@@ -185,10 +186,9 @@ def reference_step(state: State) -> None:
 
 
 def bits_step(state: State) -> None:
-    """Choose the bits of every layer under the budgets, if that was asked for."""
+    """Choose the bits of every layer under the budgets."""
     request = state.request
-    if request.bits is None:
-        return
+    assert request.bits is not None
     asked = replace(request.bits, labels=state.samples.labels)
     state.choice = choose_bits(
         state.float_model,
@@ -303,35 +303,175 @@ def report_step(state: State) -> None:
     )
 
 
-STEPS: tuple[tuple[str, Callable[[State], None]], ...] = (
-    ("import", import_step),
-    ("calibrate", calibrate_step),
-    ("reference", reference_step),
-    ("bits", bits_step),
-    ("quantize", quantize_step),
-    ("export", export_step),
-    ("fit", fit_step),
-    ("lower", lower_step),
-    ("emit", emit_step),
-    ("evaluate", evaluate_step),
-    ("compare", compare_step),
-    ("report", report_step),
+@dataclass(frozen=True)
+class Step:
+    """A step of the pipeline.
+
+    ``reads``: products of other steps, by the attribute of the state that holds them, and what of the request, as ``request.NAME``;
+    ``writes``: its own products; ``files``: patterns of those that it leaves in the build folder. What a step that is ``kept``
+    leaves lies in the cache; the others read the user's files, or write for the user, which is quick. ``wanted`` says whether a
+    request needs the step at all.
+    """
+
+    name: str
+    function: Callable[[State], None]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    kept: bool = True
+    wanted: Callable[[Request], bool] = lambda _: True
+
+
+_TARGET = tuple(f"request.{name}" for name in ("architecture", "board", "clock_mhz", "share", "sizes"))
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "import",
+        import_step,
+        reads=("request.calibration", "request.dims", "request.model", "request.quantized"),
+        writes=("float_model",),
+        files=("model.canonical.onnx",),
+        kept=False,
+    ),
+    Step(
+        "calibrate",
+        calibrate_step,
+        reads=("float_model", "request.calibration", "request.quantized", "request.seed", "request.test"),
+        writes=("samples",),
+        files=("golden.npz",),
+        kept=False,
+    ),
+    Step("reference", reference_step, reads=("float_model", "request.model", "samples"), writes=("reference",), kept=False),
+    Step(
+        "bits",
+        bits_step,
+        reads=("float_model", "samples", "request.bits", "request.config", *_TARGET),
+        writes=("choice",),
+        files=("bits.json", "bits.png"),
+        wanted=lambda request: request.bits is not None,
+    ),
+    Step(
+        "quantize",
+        quantize_step,
+        reads=("choice", "float_model", "samples", "request.config", "request.quantized"),
+        writes=("quantized",),
+        files=("integer_graph.*",),
+    ),
+    Step("export", export_step, reads=("float_model", "quantized"), writes=(), files=("correspondence.json", QDQ_MODEL)),
+    Step("fit", fit_step, reads=("choice", "quantized", *_TARGET), writes=("architecture", "search")),
+    Step(
+        "lower",
+        lower_step,
+        reads=("architecture", "quantized"),
+        writes=("program",),
+        files=("memory_map.json", "overlay.json", "program.bin", "weights.bin"),
+    ),
+    Step(
+        "emit",
+        emit_step,
+        reads=("program", "quantized", "samples", "request.board", "request.clock_mhz"),
+        writes=(),
+        files=("hls/**/*",),
+    ),
+    Step("evaluate", evaluate_step, reads=("float_model", "quantized", "reference", "samples"), writes=("accuracy",)),
+    Step(
+        "compare",
+        compare_step,
+        reads=(
+            *("accuracy", "choice", "float_model", "program", "quantized", "reference", "samples"),
+            *("request.config", "request.quantized", *_TARGET),
+        ),
+        writes=("bits", "choice"),
+        files=("bits.json", "bits.png"),
+    ),
+    Step(
+        "report",
+        report_step,
+        reads=(
+            *("accuracy", "bits", "choice", "program", "quantized", "reference", "samples", "search"),
+            *("request.board", "request.clock_mhz", "request.model"),
+        ),
+        writes=(),
+        files=("report.html", "report.json"),
+        kept=False,
+    ),
 )
 
 
-def run(request: Request, progress: Progress) -> Build:
-    """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded."""
+def run(request: Request, progress: Progress, start: str | None = None, until: str | None = None) -> Build:
+    """Run every step into a new build folder, which replaces ``request.output`` only when all have succeeded.
+
+    ``start``: the steps before this one are taken from the cache; InputError where they are not there. ``until``: the last step;
+    the manifest of what it leaves says so.
+    """
     level = _check_level(os.environ.get("EDGEFLOW_CHECK") or "0")
+    first, last = _range(start, until)
     with new_build(request.output) as folder:
         state = State(request, folder, progress)
-        for i, (name, step) in enumerate(STEPS):
-            progress(f"step {i + 1} of {len(STEPS)}: {name}", 0, 0)
-            start = time.perf_counter()
-            step(state)
-            state.timings[name] = time.perf_counter() - start
-            _check(state, name, level)
-        _write_manifest(state)
+        key = None if request.quantized is not None else ""
+        try:
+            for i, step in enumerate(STEPS[: last + 1]):
+                progress(f"step {i + 1} of {len(STEPS)}: {step.name}", 0, 0)
+                key = None if key is None else _key(key, step, request)
+                if i < first and step.kept and step.wanted(request):
+                    _restore(state, step, key)
+                else:
+                    _run(state, step, key)
+                _check(state, step.name, level)
+        finally:
+            step_cache.trim()
+        _write_manifest(state, None if last == len(STEPS) - 1 else STEPS[last].name)
     return Build(request.output)
+
+
+def _range(start: str | None, until: str | None) -> tuple[int, int]:
+    """The first and the last step to run."""
+    names = [step.name for step in STEPS]
+    for option, name in (("--from", start), ("--until", until)):
+        if name is not None and name not in names:
+            raise InputError(f"option {option}: there is no step {name!r}; steps are {', '.join(names)}")
+    first, last = 0 if start is None else names.index(start), len(names) - 1 if until is None else names.index(until)
+    if first > last:
+        raise InputError(f"option --from {start} comes after --until {until}: steps are {', '.join(names)}")
+    return first, last
+
+
+def _key(before: str, step: Step, request: Request) -> str:
+    asked = [name.removeprefix("request.") for name in step.reads if name.startswith("request.") and step.wanted(request)]
+    return step_cache.next_key(before, step.name, {name: getattr(request, name) for name in asked})
+
+
+def _run(state: State, step: Step, key: str | None) -> None:
+    began = time.perf_counter()
+    if step.wanted(state.request):
+        step.function(state)
+    seconds = state.timings[step.name] = time.perf_counter() - began
+    if key is None or not step.kept or not step.wanted(state.request):
+        return
+    files = {
+        file.relative_to(state.folder).as_posix(): file.read_bytes()
+        for pattern in step.files
+        for file in sorted(state.folder.glob(pattern))
+        if file.is_file()
+    }
+    products = {name: getattr(state, name) for name in step.writes}
+    step_cache.store(key, step_cache.Finished(products, files, seconds), state.float_model)
+
+
+def _restore(state: State, step: Step, key: str | None) -> None:
+    found = None if key is None else step_cache.load(key, state.float_model)
+    if found is None:
+        raise InputError(
+            f"option --from: step {step.name} of this run is not in the cache ({step_cache.folder()}): run it from there, or"
+            " without --from"
+        )
+    for name, content in found.files.items():
+        file = state.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    for name, product in found.products.items():
+        setattr(state, name, product)
+    state.timings[step.name] = found.seconds
 
 
 def _check_level(setting: str) -> int:
@@ -356,25 +496,28 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def _write_manifest(state: State) -> None:
+def _write_manifest(state: State, incomplete: str | None) -> None:
     request = state.request
     original = keep_original(state.folder, request.model.path, always=not request.model.given)
     if request.recipe is not None:
         request.recipe.write(state.folder)
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
-    write_manifest(
-        state.folder,
-        {
-            "edgeflow": metadata.version("edgeflow"),
-            "model": {"file": request.model.name, "sha256": hash_file(request.model.path)},
-            "reference": {"kind": state.reference.kind, "note": state.reference.note, **original},
-            "board": request.board.name,
-            "clock_mhz": request.clock_mhz,
-            "dims": dict(request.dims),
-            "quantization": json.loads(state.config.model_dump_json()),
-            "calibration": "random" if request.calibration is None else "given",
-            "seed": request.seed,
-            "golden_samples": len(next(iter(state.golden().values()))),
-            "golden_origin": state.golden_origin(),
-        },
-    )
+    facts = {
+        "edgeflow": metadata.version("edgeflow"),
+        "model": {"file": request.model.name, "sha256": hash_file(request.model.path)},
+        "board": request.board.name,
+        "clock_mhz": request.clock_mhz,
+        "dims": dict(request.dims),
+        "calibration": "random" if request.calibration is None else "given",
+        "seed": request.seed,
+    }
+    if incomplete is not None:
+        write_manifest(state.folder, {"incomplete": incomplete, **facts})
+        return
+    facts |= {
+        "reference": {"kind": state.reference.kind, "note": state.reference.note, **original},
+        "quantization": json.loads(state.config.model_dump_json()),
+        "golden_samples": len(next(iter(state.golden().values()))),
+        "golden_origin": state.golden_origin(),
+    }
+    write_manifest(state.folder, facts)

@@ -173,8 +173,8 @@ def test_options_of_the_command_line_override_those_of_the_file(
         ("labels = 'label'", ("labels", "calibration data")),
         ("overlay = 'overlay.json'\n[sizes]\npi = 16", ("overlay", "sizes")),
         ("bits = 'fit'", ("--budget",)),
-        ("[made]\nformat = 1", ("of format 1", f"reads {FORMAT}")),
-        ("made = 1", ("without a format version",)),
+        ("[made]\nformat = 1", ("has format 1", f"reads {FORMAT}")),
+        ("made = 1", ("has no format version",)),
         (f"[made]\nformat = {FORMAT}\n[made.sha256]\nmodel = '00'", ("model", "SHA-256 differs")),
         (
             f"calibration = 'gone.npz'\n[made]\nformat = {FORMAT}\n[made.sha256]\ncalibration = '00'",
@@ -243,7 +243,7 @@ def test_a_file_of_another_version_is_refused(
         "compile": ("compile", tiny.model, "--overlay", tmp_path / "build" / name, "-o", tmp_path / "b"),
     }
     message = terminal.refused(*arguments[command])
-    assert f"of format 2, this EdgeFlow reads {FORMAT}: compile the model again" in message
+    assert f"has format 2, this EdgeFlow reads {FORMAT}: compile the model again" in message
 
 
 def test_a_build_from_before_versions_is_refused(terminal: Terminal, tiny_build: Path, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_build_from_before_versions_is_refused(terminal: Terminal, tiny_build:
     manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
     del manifest["format"]
     (tmp_path / "build" / "manifest.json").write_text(json.dumps(manifest))
-    assert "without a format version" in terminal.refused("cycles", tmp_path / "build")
+    assert "has no format version" in terminal.refused("cycles", tmp_path / "build")
 
 
 # Names that changed
