@@ -9,9 +9,9 @@ do not suffice for single sites, for groups of neighbours.
 
 The measure is the mean logarithm of each sample's error: unseen samples agree with it, while the mean error is that of the one or
 two samples that reach furthest, of which the next data has others. The allowance of ranges is for just such samples: it is left
-out only where the mean error is not larger either, and nowhere by site. Between whole networks the smaller error wins, however
-sure, since nothing better is known of them; of the many sites, a change must also lie a standard error below 0, or chance would
-choose. Less than two percent counts as nothing, and keeps the technique.
+out only where the mean error does not grow by as much as the other measure falls, and nowhere by site. Between whole networks the
+smaller error wins, however sure, since nothing better is known of them; of the many sites, a change must also lie a standard error
+below 0, or chance would choose. Less than two percent counts as nothing, and keeps the technique.
 
 The effort is bounded by an estimate of the work, in multiply-accumulates, and not by a clock: every machine tries the same.
 """
@@ -264,8 +264,11 @@ class _Search:
 
     @staticmethod
     def _wins(errors: Real, than: Real, tails: bool, standard_errors: float = 0.0) -> bool:
-        """Whether an error is smaller; where the ``tails`` of the samples' errors count, their mean must not be larger."""
-        return _better(errors, than, standard_errors) and not (tails and errors.mean() > than.mean())
+        """Whether an error is smaller; where the ``tails`` of the samples' errors count, as much by it as by their mean."""
+        if not _better(errors, than, standard_errors):
+            return False
+        both = _change(errors, than) + math.log(max(float(errors.mean()), EXACT) / max(float(than.mean()), EXACT))
+        return not tails or both < math.log1p(-SMALLEST_GAIN)
 
     def _options(self, without: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
         return {name: self._ordered(sites) for name, sites in without.items() if sites}
