@@ -100,8 +100,8 @@ def _bert(dim: int, heads: int, hidden: int, pooler: bool) -> Any:
     import transformers
     from torch import nn
 
-    sizes = {"hidden_size": dim, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": hidden}
-    options = {"vocab_size": 50, "max_position_embeddings": 20, "attn_implementation": "eager"}
+    sizes: dict[str, Any] = {"hidden_size": dim, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": hidden}
+    options: dict[str, Any] = {"vocab_size": 50, "max_position_embeddings": 20, "attn_implementation": "eager"}
 
     class Model(nn.Module):
         def __init__(self) -> None:

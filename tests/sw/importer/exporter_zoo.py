@@ -183,15 +183,19 @@ def modules() -> Any:
 def _hugging_face(kind: str, attention: str) -> Any:
     import transformers
 
-    sizes = {"hidden_size": DIM, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "intermediate_size": HIDDEN}
-    picture = {"image_size": 28, "patch_size": 7, "num_channels": 1, "num_labels": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": DIM,
+        "num_hidden_layers": DEPTH,
+        "num_attention_heads": HEADS,
+        "intermediate_size": HIDDEN,
+        "attn_implementation": attention,
+    }
+    picture: dict[str, Any] = {"image_size": 28, "patch_size": 7, "num_channels": 1, "num_labels": 4}
     if kind == "vit":
-        config = transformers.ViTConfig(**sizes, **picture, attn_implementation=attention)
-        return modules().logits(transformers.ViTForImageClassification(config))
+        return modules().logits(transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, **picture)))
     if kind == "deit":
-        config = transformers.DeiTConfig(**sizes, **picture, attn_implementation=attention)
-        return modules().logits(transformers.DeiTForImageClassificationWithTeacher(config))
-    config = transformers.BertConfig(vocab_size=50, max_position_embeddings=16, **sizes, attn_implementation=attention)
+        return modules().logits(transformers.DeiTForImageClassificationWithTeacher(transformers.DeiTConfig(**sizes, **picture)))
+    config = transformers.BertConfig(vocab_size=50, max_position_embeddings=16, **sizes)
     return modules().sentence(transformers.BertModel(config, add_pooling_layer=False))
 
 
