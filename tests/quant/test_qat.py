@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from edgeflow.quant.techniques.qat.tune import Tuned, finetune
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.cli import main as cli
 
+pytestmark = pytest.mark.skipif(find_spec("brevitas") is None, reason="Brevitas is not installed: pip install 'edgeflow[qat]'")
 SAMPLES = 256
 Arrays = dict[str, np.ndarray]
 

@@ -78,6 +78,7 @@ def block(tiny: Tiny) -> Case:
 @pytest.fixture(scope="module", params=["vit", "bert-mean"])
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Patches, a class token and positions; token ids and masks."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'edgeflow[train]'")
     chosen = NETWORKS[request.param]
     return load(chosen.export(tmp_path_factory.mktemp("network")), chosen.data())
 
