@@ -15,10 +15,10 @@ from edgeflow.quant.canonical.inputs import check_ids, model_data
 from edgeflow.quant.canonical.masks import token_ids
 from edgeflow.quant.convert.carried_formats import check_options, has_given_formats
 from edgeflow.quant.convert.conversion import Quantized, convert
+from edgeflow.quant.convert.decisions import joined
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.techniques.ablation import contributions
-from edgeflow.quant.techniques.decisions import joined
 from edgeflow.quant.techniques.selection import select
 
 __all__ = ["Quantized", "checked_data", "quantize"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import graphlib
 import subprocess
 import sys
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,11 @@ ALLOWED = {
     "sw": {"hw", "sim", "quant", "sw"},
     "models": {"hw", "models"},
 }
-# The rooms of sw/, lowest first: each imports those before it.
-FLOORS = ("files", "rewrite", "importer", "measure", "compiler", "export", "search", "report", "flow", "cli")
+# What stands in sw/ and in quant/, lowest first: each imports those before it.
+FLOORS = {
+    "sw": ("files", "rewrite", "importer", "measure", "compiler", "export", "search", "report", "flow", "cli"),
+    "quant": ("nodes", "formats", "integers", "canonical", "convert", "techniques", "ptq"),
+}
 # The modules of sw/compiler/, lowest first: each imports those before it.
 COMPILER = (
     "wide_copies",
@@ -72,67 +73,18 @@ def test_dependencies_point_one_way(room: str) -> None:
                 assert parts[1] in ALLOWED[room], f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_the_rooms_of_sw_stand_on_one_another() -> None:
-    assert {p.parent.name for p in (ROOT / "sw").glob("*/__init__.py")} == set(FLOORS)
-    assert [p.name for p in (ROOT / "sw").glob("*.py")] == ["__init__.py"]
-    for path in modules("sw"):
-        if path.parent.name in FLOORS:
-            below = FLOORS[: FLOORS.index(path.parent.name) + 1]
-            for name in imported(path):
-                parts = name.split(".")
-                if parts[:2] == ["edgeflow", "sw"] and len(parts) > 2:
-                    assert parts[2] in below, f"{path.relative_to(ROOT)} imports {name}, of a higher room"
-
-
-def test_the_compiler_is_one_line_of_modules() -> None:
-    files = {path.stem: path for path in modules("sw/compiler") if path.stem != "__init__"}
-    assert sorted(files) == sorted(COMPILER)
-    for name, path in files.items():
-        below = {f"edgeflow.sw.compiler.{other}" for other in COMPILER[: COMPILER.index(name)]}
-        higher = {m for m in imported(path) if m.startswith("edgeflow.sw.compiler")} - below
-        assert not higher, f"sw/compiler/{name}.py imports {sorted(higher)}, of the same height or higher"
-
-
-def test_operators_of_nodes_are_resolved_in_the_network_alone() -> None:
-    resolving = {
-        path.relative_to(ROOT).as_posix()
-        for room in ("sw/compiler", "sw/search", "sw/flow")
-        for path in modules(room)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgeflow.hw.ops")
-        if any(alias.name == "operator" for alias in node.names)
-    }
-    assert resolving == {"sw/compiler/network.py", "sw/compiler/wide_copies.py"}
-
-
-def test_no_module_imports_itself_in_the_end() -> None:
-    """Late imports, inside functions and for type checkers, count like all others."""
-    paths = [*(ROOT / "edgeflow").glob("*.py"), *(path for room in ALLOWED for path in modules(room))]
-    files = {dotted(path): path for path in paths}
-    imports = {name: dependencies(path, files) - {name} for name, path in files.items()}
-    assert sum(map(len, imports.values())) > len(files)
-    try:
-        graphlib.TopologicalSorter(imports).prepare()
-    except graphlib.CycleError as error:
-        pytest.fail(f"modules import each other: {' <- '.join(error.args[1])}")
-
-
-def dotted(path: Path) -> str:
-    """The name under which a file is imported."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts if parts[0] == "edgeflow" else ("edgeflow", *parts)).removesuffix(".__init__")
-
-
-def dependencies(path: Path, known: Collection[str]) -> set[str]:
-    """The modules among ``known`` that a file imports, wherever in it."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-            names += [name if name in known else node.module for name in submodules]
-    return set(names) & set(known)
+@pytest.mark.parametrize("room", sorted(FLOORS))
+def test_rooms_stand_on_one_another(room: str) -> None:
+    """What lies in a folder imports only what lies in it or below."""
+    floors = FLOORS[room]
+    assert {p.relative_to(ROOT / room).parts[0].removesuffix(".py") for p in modules(room)} - {"__init__"} == set(floors)
+    for path in modules(room):
+        here = path.relative_to(ROOT / room).parts[0].removesuffix(".py")
+        below = floors[: floors.index(here) + 1] if here in floors else ()
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[:2] == ["edgeflow", room] and len(parts) > 2:
+                assert parts[2] in below, f"{path.relative_to(ROOT)} imports {name}, of a higher room"
 
 
 @pytest.mark.parametrize("room", sorted(set(ALLOWED) - TORCH_ROOMS))

@@ -18,6 +18,7 @@ from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import mask_values, reads_mask, vocabulary
 from edgeflow.quant.convert.context import Context
+from edgeflow.quant.convert.decisions import Selection
 from edgeflow.quant.convert.layer_inputs import Replay
 from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
@@ -28,7 +29,6 @@ from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.integers.builder import GraphBuilder
 from edgeflow.quant.integers.compensate import LayerErrors
 from edgeflow.quant.nodes import origin, output_name, required_input, sample_shape
-from edgeflow.quant.techniques.decisions import Selection
 
 SAMPLES = 8  # that a quantized model keeps, to be run on
 

@@ -35,6 +35,7 @@ from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, distinct, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import Quantized, convert
+from edgeflow.quant.convert.decisions import Decision, Selection, joined
 from edgeflow.quant.convert.observe import observe, valid_tokens
 from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats import allowance
@@ -43,7 +44,6 @@ from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import given_format
 from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.nodes import output_name
-from edgeflow.quant.techniques.decisions import Decision, Selection, joined
 from edgeflow.sim.executor import Executor
 
 LEAST, MOST = 4, 96  # samples that one network, and all networks of a trial, are compared on

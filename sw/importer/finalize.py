@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeflow.quant.canonical.base import BATCH_NAME
+from edgeflow.quant.canonical.base import BATCH_NAME, find
 from edgeflow.sw.importer.functions import OPSET, attach_functions
 from edgeflow.sw.rewrite.base import BATCH, DOMAIN, ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES, batch_of, shape_of
 
-_ROLES = {
-    ("Linear", 1): "weight", ("Linear", 2): "bias", ("PatchEmbed", 1): "weight", ("PatchEmbed", 2): "bias",
-    ("LayerNormalization", 1): "scale", ("LayerNormalization", 2): "bias", ("Embedding", 1): "table",
-    ("PositionEmbedding", 1): "table",
-    ("ConstantTokens", 1): "tokens", ("Reshape", 1): "shape",
-}  # fmt: skip
 ORIGINALS = "edgeflow.originals"
 """Key in a model's ``meta`` of the names of the values of its file, while it is rewritten."""
 _KEPT = (ORIGIN, ORIGIN_TYPE, ORIGINAL, REFUSED, RULES)
@@ -72,9 +66,11 @@ def readable_names(model: ir.Model) -> None:
         for value in node.outputs:
             if value.name is None:
                 value.name = unique(f"{node.name}.out")
+        op = find(node)
         for position, operand in enumerate(node.inputs):
             if operand is not None and operand.const_value is not None and operand.name is None:
-                operand.name = unique(f"{node.name}.{_ROLES.get((node.op_type, position), 'constant')}")
+                role = "constant" if op is None or op.operand(position).constant is None else op.operand(position).name
+                operand.name = unique(f"{node.name}.{role}")
                 operand.const_value.name = operand.name
                 graph.register_initializer(operand)
 

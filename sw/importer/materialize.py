@@ -105,7 +105,7 @@ def materialize_views(model: ir.Model) -> None:
     graph = model.graph
     batch = batch_of(graph)
     for node in list(graph):
-        if produced_by(node.outputs[0], "Identity") and node.inputs[0] is not None:
+        if produced_by(node.outputs[0], "Identity") is not None and node.inputs[0] is not None:
             _identity_to_view(graph, node, node.inputs[0])
     for view in [node for node in graph if node.op_type == "View" and node.domain == DOMAIN]:
         index = per_sample(view, batch)

@@ -8,7 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import InputSpec, model_inputs
+from edgeflow.quant.canonical.masks import vocabulary
 
 RANDOM_SAMPLES = 16
 
@@ -25,23 +27,11 @@ def random_inputs(model: ir.Model, samples: int, seed: int) -> dict[str, NDArray
 def _draw(model: ir.Model, spec: InputSpec, samples: int, rng: np.random.Generator) -> NDArray[Any]:
     shape = (samples, *spec.shape)
     dtype = np.dtype(spec.dtype)
-    vocabulary = _vocabulary(model, spec.name)
-    if vocabulary is not None:
-        return rng.integers(0, vocabulary, size=shape).astype(dtype)
+    rows = vocabulary(FloatGraph(model), spec.name)
+    if rows is not None:
+        return rng.integers(0, rows, size=shape).astype(dtype)
     if spec.mask is not None or dtype.kind in "biu":  # a key mask: every sample attends to a prefix of its tokens
         length = rng.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
         on, off = (1, 0) if spec.mask is None else spec.mask.usual(dtype)
         return np.where(np.arange(shape[-1]) < length, on, off).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
-
-
-def _vocabulary(model: ir.Model, name: str) -> int | None:
-    for node in model.graph:
-        if node.op_type == "Embedding" and node.inputs[0] is not None and node.inputs[0].name == name:
-            table = node.inputs[1]
-            assert table is not None
-            assert table.shape is not None
-            rows = table.shape[0]
-            assert isinstance(rows, int)
-            return rows
-    return None

@@ -18,9 +18,9 @@ from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
 from edgeflow.quant.convert.conversion import Contribution
+from edgeflow.quant.convert.decisions import Selection
 from edgeflow.quant.formats.ranges import TensorRange
 from edgeflow.quant.integers.compensate import LayerErrors
-from edgeflow.quant.techniques.decisions import Selection
 from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, roofline
 from edgeflow.sw.measure.samples import Samples
 from edgeflow.sw.report import schema

@@ -16,11 +16,11 @@ from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.conversion import convert
+from edgeflow.quant.convert.decisions import joined
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import SELECTION_WORK, TECHNIQUES, QuantizationConfig
 from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
-from edgeflow.quant.techniques.decisions import joined
 from edgeflow.sim.executor import Executor
 
 Arrays = dict[str, Any]

@@ -28,9 +28,9 @@ from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.convert.conversion import Contribution
+from edgeflow.quant.convert.decisions import Decision, Selection
 from edgeflow.quant.formats.ranges import TensorRange
 from edgeflow.quant.integers.compensate import LayerErrors
-from edgeflow.quant.techniques.decisions import Decision, Selection
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
