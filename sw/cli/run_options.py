@@ -9,6 +9,7 @@ from typing import Any
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.flow.options import CompileOptions, validated
 from edgeflow.sw.flow.run_file import RunFile, read_run
+from edgeflow.sw.search.bit_allocation import method_or_layers
 
 # Where an option of the command line has its place among the options of a compilation.
 PLACES: Mapping[str, tuple[str, ...]] = {
@@ -37,6 +38,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 def compilation(config: Path | None, given: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
     """Model, output folder and options of a compilation; ``given`` are the command line's, by the names of its parameters, which
     override those of the run file ``config``. InputError for a wrong one, or without a model."""
+    method_or_layers(given.get("bits"))
     run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
     options = _merged(run.options, given)
     model, output = given.get("model", run.model), given.get("output", run.output or Path("build"))

@@ -20,7 +20,7 @@ from edgeflow.hw.fit import SHARE, SIZES
 from edgeflow.quant.formats.config import SELECTION_WORK, QuantizationConfig
 from edgeflow.sw.compiler.overlay import read_overlay
 from edgeflow.sw.files.batches import Data
-from edgeflow.sw.search.bit_allocation import BitRequest, bit_request, method_or_layers
+from edgeflow.sw.search.bit_allocation import METHODS, BitRequest, bit_request, method_or_layers
 
 EngineName = Literal["numpy", "csim", "float"]
 Options = TypeVar("Options", bound=BaseModel)
@@ -137,7 +137,9 @@ class CompileOptions(_Shared):
         bits = options.get("bits")
         if bits is None:
             return options
-        method, layers = method_or_layers(os.fspath(bits) if isinstance(bits, str | os.PathLike) else bits)
+        if not isinstance(bits, str | os.PathLike) or (isinstance(bits, str) and bits not in METHODS and not Path(bits).is_file()):
+            raise InputError(f"bits are chosen by {' or '.join(METHODS)}, not by {bits!r}; or give the bits.json of a build")
+        method, layers = method_or_layers(os.fspath(bits))
         options["bits"] = method
         if layers:
             config = options.get("quantization") or {}

@@ -87,6 +87,8 @@ def test_the_old_call_of_options_works() -> None:
         ({"board": "kv261"}, ("did you mean kv260",)),
         ({"board": 7}, ("board", "string")),
         ({"bits": "median", "budget": "size=0.5x"}, ("bits", "hawq", "'median'")),
+        ({"bits": 4, "budget": "size=0.5x"}, ("bits", "hawq", "4")),
+        ({"bits": Path("none.json")}, ("--bits", "'none.json'")),
         ({"bits": "fit"}, ("--budget",)),
         ({"budget": "size=0.5x"}, ("bits='hawq'",)),
         ({"labels": [1, 2], "calibration": None}, ("labels", "calibration data")),
