@@ -90,7 +90,7 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
         value = document.get(name)
         if name in PATHS and value is not None and not isinstance(value, str):
             raise InputError(f"run file {file}: {name} must be a path, in quotes")
-        if isinstance(value, str) and (name in PATHS or value.endswith((".toml", ".json"))):
+        if isinstance(value, str) and (name in PATHS or (_is_board_file(value) if name == "board" else value.endswith(".json"))):
             document[name] = str(file.parent / value)
     model, output = document.pop("model", None), document.pop("output", None)
     facts = made or {}
@@ -131,7 +131,7 @@ class Recipe:
             mode="json", exclude_none=True, exclude={"calibration", "test", "labels", "test_labels", "overlay", *rest}
         )
         options |= _without_empty(dumped)
-        if Path(self.options.board).suffix == ".toml":
+        if _is_board_file(self.options.board):
             options["board"] = str(Path(self.options.board).resolve())
         overlay = self.options.overlay
         if overlay is not None:
@@ -176,6 +176,11 @@ class Recipe:
 def _without_empty(table: Mapping[str, Any]) -> dict[str, Any]:
     pruned = {name: _without_empty(value) if isinstance(value, Mapping) else value for name, value in table.items()}
     return {name: value for name, value in pruned.items() if value not in ({}, [])}
+
+
+def _is_board_file(board: str) -> bool:
+    """Whether a board is a file of the user's, as ``load_board`` sees it."""
+    return board.lower().endswith(".toml") or "/" in board or "\\" in board
 
 
 def _is_file(folder: Path, value: Any) -> bool:

@@ -20,6 +20,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
+from edgeflow.hw.renamed import current_names
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.convert.carried_formats import has_given_formats
 from edgeflow.quant.convert.observe import observe
@@ -331,11 +332,11 @@ def read_bits(file: Path) -> dict[str, LayerBits]:
     """Bits of every layer from a ``bits.json``; InputError where the file is none."""
     advice = "give the bits.json of a build that compile --bits made"
     try:
-        layers = json.loads(file.read_text())["layers"]
+        layers = current_names("JSON key", json.loads(file.read_text()))["layers"]
         return {layer["name"]: LayerBits(weight=layer["weight_bits"], activation=layer["activation_bits"]) for layer in layers}
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}): {advice}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} does not hold the bits of layers: {advice}") from error
 
 

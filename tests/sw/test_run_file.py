@@ -209,6 +209,24 @@ def test_another_model_may_be_given_to_a_run_file(terminal: Terminal, tiny: Tiny
     assert terminal.run("-q", "compile", tiny.model, "--config", config, *options).status == 0
 
 
+def test_a_board_of_the_users_own_is_found_again(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
+    from edgeflow.hw import boards
+
+    text = (Path(boards.__file__).parent / "kv260.toml").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "board.toml").write_text(text)
+    config = written(tmp_path, "model = 'tiny.onnx'\ncalibration = 'data.npz'\nboard = 'mine/board.toml'", tiny)
+    assert terminal.run("-q", "compile", "--config", config, "-o", tmp_path / "first").status == 0
+    found = document(tmp_path / "first")
+    assert found["board"] == str(tmp_path / "mine" / "board.toml")
+    assert "board" in found["made"]["sha256"]
+    again = ("compile", "--config", tmp_path / "first" / "run.toml", "-o", tmp_path / "second")
+    assert terminal.run("-q", *again).status == 0
+    assert program(tmp_path / "first") == program(tmp_path / "second")
+    (tmp_path / "mine" / "board.toml").write_text(text + "\n")
+    assert "board.toml' is not what the run was made with" in terminal.refused(*again)
+
+
 def test_every_option_of_the_command_line_has_a_place() -> None:
     from edgeflow.sw.cli.run_options import PLACES
 
