@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 import edgeflow
 from edgeflow.quant.canonical.inputs import encode_inputs
@@ -77,3 +80,36 @@ def test_the_notebook_compiles_a_torch_module_in_ten_lines(tmp_path: Path) -> No
     found = re.fullmatch(r"True [\d.e-]+\nlargest error: ([\d.]+)\n", done.stdout)
     assert found, done.stdout
     assert float(found[1]) < 0.1
+
+
+def test_the_example_is_compiled_from_its_torch_module(quickstart: tuple[str, Path], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from edgeflow.models.vit import VisionTransformer, ViTConfig
+
+    graph = onnx.load(EXAMPLE / "model.onnx").graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:  # weights of linear layers have the layer's path in the node's name, and are transposed
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            path = node.name.strip("/").removesuffix("/MatMul").replace("/", ".")
+            weights[f"{path}.weight"] = weights[node.input[1]].T
+    module = VisionTransformer(ViTConfig())
+    module.load_state_dict({name: torch.tensor(weights[name]) for name in module.state_dict()})
+    test = np.load(EXAMPLE / "test.npz")
+    built = quickstart[1] / "build" / "quickstart"
+    build = edgeflow.compile(
+        module,
+        example_inputs=torch.zeros(1, 1, 28, 28),
+        calibration=np.load(EXAMPLE / "calibration.npz")["image"],
+        test=test["image"],
+        test_labels=test["label"],
+        overlay=built / "overlay.json",
+        output=tmp_path / "b",
+    )
+    accuracy = build.report["accuracy"]
+    recorded = json.loads((EXAMPLE / "metrics.json").read_text())["float_top1_on_test_npz"]
+    assert accuracy["float_top1_accuracy"] == pytest.approx(recorded, abs=0.001)
+    assert accuracy["top1_accuracy"] >= recorded - 0.01
+    assert build.manifest["reference"]["kind"] == "original"
+    graphs = (build.graph, edgeflow.open_build(built).graph)
+    first, second = ([tensor.qtype.bits for tensor in made.tensors.values()] for made in graphs)
+    assert first == second
