@@ -123,7 +123,7 @@ class Attention(StreamOperator):
     def integer_maker(self, found: Node, makers: Mapping[str, Node]) -> Node:
         return found if found.op == "attention" else makers[found.inputs[0]]  # padded heads: a copy without the padding
 
-    def integer_operand(self, index: int, maker: Node) -> str | None:
+    def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
         return maker.inputs[index] if index < 3 else None
 
     def convert(self, context: Conversion) -> None:

@@ -260,7 +260,7 @@ class FloatOperator(ABC):
         """The integer node that computes this one, ``found`` the node that makes its tensor."""
         return found
 
-    def integer_operand(self, index: int, maker: Node) -> str | None:
+    def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
         """The tensor behind input ``index`` of an operator that ``places_operands``; None where the node reads the float value."""
         return maker.inputs[index]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from edgeflow.hw.arithmetic import dyadic
-from edgeflow.hw.graph import Node
+from edgeflow.hw.graph import Node, QType
 from edgeflow.quant.canonical.base import Commutes, Constants, FloatOperator, Operand, Shape, register, sizes
 from edgeflow.quant.canonical.contexts import Conversion, Export
 from edgeflow.quant.canonical.linear import LinearLayer
@@ -137,3 +138,54 @@ class Mul(Pair):
         multiplier, shift = dyadic(np.float64(product / float(out.scales)), context.config.short_multiplier_bits)
         attributes = {"multiplier": int(multiplier), "shift": shift}
         context.set(output, context.add_node("multiply", [a, b], output, out, self.origin, attributes))
+
+
+class Extreme(Pair):
+    """What the larger and the smaller of two tensors share: ``max(a, b) = b + relu(a - b)``, ``min(a, b) = b - relu(b - a)``.
+
+    The rectifier is the saturation of an unsigned format, on the grid of the output."""
+
+    places_operands = True
+    larger: ClassVar[bool]
+
+    def convert(self, context: Conversion) -> None:
+        (name, out), shape = context.sum_format(self.output), context.statistics[self.output].shape
+        a, b = (context.operand(self.input(i), shape, self.node, f"{self.output}/operand") for i in range(2))
+        if context.words(a) is not None:
+            a, b = b, a
+        bits, sign = context.config.short_multiplier_bits, 1 if self.larger else -1
+        (multiplier_a, shift_a), (multiplier_b, shift_b) = (ratio(context.qtype(tensor), out, bits) for tensor in (a, b))
+        excess = {"multiplier_a": sign * multiplier_a, "shift_a": shift_a, "multiplier_b": -sign * multiplier_b, "shift_b": shift_b}
+        apart = QType(out.bits, False, float(out.scales))
+        above = context.add_node("add", [a, b], f"{self.output}/excess", apart, self.origin, excess)
+        unit, shift = ratio(apart, out, bits)
+        total = {"multiplier_a": sign * unit, "shift_a": shift, "multiplier_b": multiplier_b, "shift_b": shift_b}
+        made = context.add_node("add", [above, b], name, out, self.origin, total)
+        context.set(self.output, context.rounded_sum(self.output, made, self.node))
+
+    def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
+        first = self.node.inputs[0]
+        swapped = first is not None and first.const_value is not None
+        return maker.inputs[1] if (index == 1) != swapped else makers[maker.inputs[0]].inputs[0]
+
+
+@register
+class Max(Extreme):
+    """The larger of two."""
+
+    name = "Max"
+    larger = True
+
+    def torch(self, *operands: Tensor) -> Tensor:
+        return operands[0].maximum(operands[1])
+
+
+@register
+class Min(Extreme):
+    """The smaller of two."""
+
+    name = "Min"
+    larger = False
+
+    def torch(self, *operands: Tensor) -> Tensor:
+        return operands[0].minimum(operands[1])

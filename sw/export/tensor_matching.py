@@ -93,7 +93,7 @@ class Readings:
             known = x in self.correspondence or x not in self.makers
             return x if known else self.makers[x].inputs[0]  # behind patches, or the index of a table
         if op.places_operands:
-            return op.integer_operand(index, maker)
+            return op.integer_operand(index, maker, self.makers)
         name, inputs = required_input(node, index), maker.inputs
         if maker.op == "linear":
             inputs = inputs[RESIDUAL : RESIDUAL + 1] if maker.attributes["has_residual"] else ()

@@ -63,7 +63,7 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         activations.SigmoidGate.rule(),
         activations.HardSwishProduct.rule(),
         batch_norm.BatchNorm.rule(),
-        *((clip.ClipToFunction.rule(),) if fold_scales else ()),  # after HardSwish, which is written with it
+        *(rule.rule() for rule in clip.RULES if fold_scales),  # after HardSwish, which is written with it
         einsum.EinsumToMatMul.rule(),
         positions.CountedPositions.rule(),
         embedding.GatherToEmbedding.rule(),

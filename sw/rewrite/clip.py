@@ -1,4 +1,4 @@
-"""Clip between constants, such as ReLU6, as an elementwise function."""
+"""Clip between constants, such as ReLU6, as an elementwise function; Max and Min with a number are clips with one end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, scalar, shape_of, typed
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, either_order, scalar, shape_of, typed
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -22,7 +22,17 @@ class Ends:
     high: float
 
 
-class ClipToFunction(Rule[Ends]):
+class _Clips(Rule[Ends]):
+    """Rules that find ends and put the function in their place."""
+
+    def rewrite(self, op: Any, found: Ends) -> ir.Value:
+        x = found.x
+        if (found.low, found.high) == (0.0, LARGEST):
+            return typed(op.Relu(x), shape_of(x), x)
+        return typed(op.Clip(x, minimum=found.low, maximum=found.high, _domain=DOMAIN), shape_of(x), x)
+
+
+class ClipToFunction(_Clips):
     """``Clip(x, minimum, maximum)`` with constant ends -> ``edgeflow::Clip(x)``, or ``Relu(x)`` where it has only the minimum 0."""
 
     def pattern(self, op: Any, x: Any) -> Any:
@@ -40,8 +50,37 @@ class ClipToFunction(Rule[Ends]):
             ends.append(float(np.clip(number, -LARGEST, LARGEST)))
         return Ends(x, *ends)
 
-    def rewrite(self, op: Any, found: Ends) -> ir.Value:
-        x = found.x
-        if (found.low, found.high) == (0.0, LARGEST):
-            return typed(op.Relu(x), shape_of(x), x)
-        return typed(op.Clip(x, minimum=found.low, maximum=found.high, _domain=DOMAIN), shape_of(x), x)
+
+class MaxToFunction(_Clips):
+    """``Max(x, c)`` or ``Max(c, x)`` with a number c -> x clipped below."""
+
+    def pattern(self, op: Any, a: Any, b: Any) -> Any:
+        return op.Max(a, b)
+
+    def check(self, node: ir.Node, a: ir.Value, b: ir.Value) -> Ends | Refused:
+        found = _beside_number(node)
+        return self.refuse("neither operand is a number") if found is None else Ends(found[0], found[1], LARGEST)
+
+
+class MinToFunction(_Clips):
+    """``Min(x, c)`` or ``Min(c, x)`` with a number c -> x clipped above."""
+
+    def pattern(self, op: Any, a: Any, b: Any) -> Any:
+        return op.Min(a, b)
+
+    def check(self, node: ir.Node, a: ir.Value, b: ir.Value) -> Ends | Refused:
+        found = _beside_number(node)
+        return self.refuse("neither operand is a number") if found is None else Ends(found[0], -LARGEST, found[1])
+
+
+def _beside_number(node: ir.Node) -> tuple[ir.Value, float] | None:
+    """The activation beside a number that the node compares it with, and the number."""
+    for x, other in either_order(node):
+        number = scalar(other)
+        same = shape_of(x) == shape_of(node.outputs[0])
+        if number is not None and not np.isnan(number) and constant(x) is None and same and x.dtype == ir.DataType.FLOAT:
+            return x, float(np.clip(number, -LARGEST, LARGEST))
+    return None
+
+
+RULES = (ClipToFunction, MaxToFunction, MinToFunction)

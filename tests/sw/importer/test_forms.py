@@ -440,6 +440,33 @@ def test_clip_with_one_end_or_two(low: float | None, high: float | None, operato
     assert counts == {"Linear": 1, operator: 1}
 
 
+@pytest.mark.parametrize(("op", "number", "operator"), [("Max", 0.0, "Relu"), ("Max", -0.5, "Clip"), ("Min", 1.5, "Clip")])
+@pytest.mark.parametrize("first", [True, False])
+def test_max_and_min_with_a_number(op: str, number: float, operator: str, first: bool, tmp_path: Path) -> None:
+    g = Graph(13)
+    x, end = g.node("MatMul", g.input("x", ["n", 4, 8]), g.weight(8, 6)), g.constant(np.float32(number))
+    g.output(g.node(op, *((end, x) if first else (x, end))))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 4, 8))})
+    assert counts == {"Linear": 1, operator: 1}
+
+
+def test_max_and_min_of_two_tensors_to_the_last_word(tmp_path: Path) -> None:
+    """From the file through the C++: a maxout layer, and what it makes held below a row of constants."""
+    g = Graph(17)
+    x = g.input("x", ["n", 6, 16])
+    pieces = [g.node("MatMul", x, g.weight(16, 24)) for _ in range(2)]
+    capped = g.node("Min", g.node("Max", *pieces), g.constant(np.abs(normal((24,))) + np.float32(0.5)))
+    g.output(g.node("MatMul", capped, g.weight(24, 5)))
+    data = {"x": normal((96, 6, 16))}
+    path = g.save(tmp_path)
+    _, counts = check(path, data)
+    assert counts == {"Linear": 3, "Max": 1, "Min": 1}
+    build = edgeflow.compile(path, calibration=data, output=tmp_path / "build")
+    assert edgeflow.verify(build, data, samples=4).passed
+    accuracy = build.report["accuracy"]
+    assert accuracy["sqnr_db"] > 30
+
+
 def test_batch_norm_of_an_image_and_between_tokens(tmp_path: Path) -> None:
     """Over channels in front of the positions, where no Linear is above it."""
     g = Graph(17)
