@@ -13,9 +13,9 @@ from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import check_ids, model_data
 from edgeflow.quant.canonical.masks import token_ids
-from edgeflow.quant.convert.carried_formats import check_options, has_given_formats
 from edgeflow.quant.convert.conversion import Quantized, convert
 from edgeflow.quant.convert.decisions import joined
+from edgeflow.quant.convert.fixed_formats import check_options, has_fixed_formats
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.techniques.ablation import contributions
@@ -50,7 +50,7 @@ def quantize(
     graph = FloatGraph(model)
     check_options(graph, config)
     chosen, note = None, ""
-    if config.selection_work and not has_given_formats(graph):
+    if config.selection_work and not has_fixed_formats(graph):
         chosen, note = select(graph, arrays, config, progress)
         if chosen is not None:
             config = config.model_copy(update={"without": joined(config.without, chosen.without)})

@@ -16,7 +16,7 @@ from edgeflow.quant.canonical.contexts import Conversion, Export
 from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.integers.parameters import as_words
 from edgeflow.quant.nodes import DOMAIN
 
@@ -47,7 +47,7 @@ class Table(StreamOperator):
             raise UnsupportedError(f"{self.origin}: token ids must be an input of the model, not computed")
         out = context.chosen(output).qtype
         table = context.parameter(self.node, 1)
-        given = given_format(self.node, 1)
+        given = fixed_format(self.node, 1)
         scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT if given is None else given.scales
         multiplier, shift = dyadic(scale / float(out.scales), context.config.short_multiplier_bits)
         # A row of zeros (that of the padding id), or one too small for any multiplier, takes the smallest: a scale of 0 is no

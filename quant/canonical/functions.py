@@ -17,7 +17,7 @@ from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.tables import delta_reach, index_range, index_type, rectifier_delta, table_values
 from edgeflow.quant.formats.interpretation import Demand, Interpretation
-from edgeflow.quant.formats.prequantized import INDEX, given_format
+from edgeflow.quant.formats.prequantized import INDEX, fixed_format
 from edgeflow.quant.integers.parameters import as_words
 from edgeflow.quant.nodes import DOMAIN
 
@@ -90,7 +90,7 @@ class ElementwiseFunction(FloatOperator):
         function = context.function(self.node)
         if context.qtype(stream).bits > TABLE_BITS and self._convert_smooth(function, stream, out, context):
             return
-        wanted = given_format(self.node, INDEX)
+        wanted = fixed_format(self.node, INDEX)
         if wanted is None:
             ends = index_range(context.statistics[source], function, TABLE_BITS, context.config.at(source))
             wanted = index_type(*ends, TABLE_BITS)
@@ -128,7 +128,7 @@ class ElementwiseFunction(FloatOperator):
             context.set(value, context.add_node("linear", inputs, value, out, layer.origin, attributes))
             return
         function = context.function(self.node)
-        index = given_format(self.node, INDEX)
+        index = fixed_format(self.node, INDEX)
         if index is None:
             ends = index_range(context.statistics[before], function, EPILOGUE_BITS, context.config.at(before))
             index = index_type(*ends, EPILOGUE_BITS)

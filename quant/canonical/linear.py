@@ -26,10 +26,10 @@ from edgeflow.quant.canonical.base import (
 from edgeflow.quant.canonical.contexts import Conversion, Export, Formats, Wanted
 from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.formats.interpretation import Demand, HeadPadding, Interpretation
-from edgeflow.quant.formats.prequantized import given_format, words
+from edgeflow.quant.formats.prequantized import fixed_format, words
 from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.integers.heads import pad_outputs, pad_qtype
-from edgeflow.quant.integers.parameters import given_parameters, linear_parameters, plain_attributes
+from edgeflow.quant.integers.parameters import fixed_parameters, linear_parameters, plain_attributes
 from edgeflow.quant.nodes import DOMAIN
 
 if TYPE_CHECKING:
@@ -132,11 +132,11 @@ class LinearLayer(FloatOperator):
         if extra is not None:
             bias = bias + extra
         x, made = self.source(context, name)
-        bits, given, options = context.weight_bits(self.node), given_format(self.node, 1), context.config.at(self.output)
+        bits, given, options = context.weight_bits(self.node), fixed_format(self.node, 1), context.config.at(self.output)
         seen = context.moments(self.node, x, made, out, extra, residual)
         if given is not None:
             folded = weight * made.qtype.scales[:, None] if isinstance(made.qtype.scale, tuple) else weight
-            found = given_parameters(words(folded, given, 1, self.origin), given, bias, made, out, options, table)
+            found = fixed_parameters(words(folded, given, 1, self.origin), given, bias, made, out, options, table)
         else:
             columns, statistics = len(weight), context.statistics
             power = self.input_mean(statistics, columns), self.input_power(statistics, columns)
@@ -194,7 +194,7 @@ class Linear(LinearLayer):
         return matrix
 
     def demand(self, index: int) -> Demand:
-        if index == 0 and given_format(self.node, 1) is not None:  # given weights cannot fold scales
+        if index == 0 and fixed_format(self.node, 1) is not None:  # given weights cannot fold scales
             return Demand.NARROW_UNIFORM
         return super().demand(index)
 
@@ -259,7 +259,7 @@ class PatchEmbed(LinearLayer):
     def source(self, context: Conversion, name: str) -> tuple[str, Interpretation]:
         """Patches of the image, which has one scale."""
         source, kernel = self.input(0), context.parameter(self.node, 1).shape[2:]
-        image, given = context.tensor(source), given_format(self.node, 0)
+        image, given = context.tensor(source), fixed_format(self.node, 0)
         if given is not None:
             image = image if context.qtype(image) == given else context.copy(source, given, f"{source}/given", self.node)
         elif context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):

@@ -15,11 +15,11 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import QType
 from edgeflow.hw.ops.attention import MAXIMUM_HEAD, padded_head
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.convert.carried_formats import tensor_format
+from edgeflow.quant.convert.fixed_formats import tensor_format
 from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import AttentionFormats, Demand, HeadPadding, Interpretation
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.formats.ranges import (
     SCALE_SPREAD,
     channel_groups,
@@ -84,7 +84,7 @@ def attention_formats(node: ir.Node, plan: OperandPlan) -> AttentionFormats:
     groups = head_groups(channels, heads)
     if given_q is not None and given_k is not None:
         return _attention_output(node, plan, given_q, given_k, given_v, _score_scale(node, given_q, given_k, groups))
-    if any(given_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
+    if any(fixed_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
         groups, equalize = tensor_groups(channels), False
     k_offset = middle(k_stats, options) if plan.own(k) and equalize else None
     centred = shifted(k_stats, k_offset, None)
@@ -127,7 +127,7 @@ def _attention_output(
     v_stats = plan.statistics[v]
     heads = len(score_scale)
     groups = head_groups(v_stats.shape[-1], heads)
-    fixed, equalize = given_format(node, 2) is not None, plan.config.at(v).equalization
+    fixed, equalize = fixed_format(node, 2) is not None, plan.config.at(v).equalization
     shared = tensor_groups(len(groups)) if fixed else groups  # a copy of a tensor with a zero point has one scale
     asked = tensor_format(plan.graph, output)
     if value is not None and asked is not None and isinstance(asked.scale, tuple):
@@ -163,7 +163,7 @@ def _attention_output(
 
 def _attention_operand(node: ir.Node, index: int, plan: OperandPlan) -> Interpretation | None:
     """What an operand of attention stands for if that is given and attention can take it: signed, without zero point."""
-    given, name = given_format(node, index), required_input(node, index)
+    given, name = fixed_format(node, index), required_input(node, index)
     if given is None:
         return None
     if not given.signed or given.zero_point or given.bits > 8:

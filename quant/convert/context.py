@@ -19,7 +19,7 @@ from edgeflow.quant.convert.layer_inputs import Replay
 from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import AttentionFormats, Correspondence, HeadPadding, Interpretation
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.integers.builder import GraphBuilder
 from edgeflow.quant.integers.compensate import InputMoments, LayerErrors, Moments, input_moments, moments
@@ -165,7 +165,7 @@ class Context:
 
     def given(self, value: str, node: ir.Node) -> QType | None:
         """The format that the model itself gives for the reading of a value by a node; None where it is free."""
-        return next((given_format(node, i) for i in range(len(node.inputs)) if input_name(node, i) == value), None)
+        return next((fixed_format(node, i) for i in range(len(node.inputs)) if input_name(node, i) == value), None)
 
     def copy(self, value: str, qtype: QType, name: str, node: ir.Node) -> str:
         """A value in another format, by a requantize node; made once for all readers."""

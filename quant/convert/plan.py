@@ -22,11 +22,11 @@ from edgeflow.quant.canonical.contexts import Wanted
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.convert.attention_formats import attention_formats, head_padding, signed_format
-from edgeflow.quant.convert.carried_formats import made_format, partly_given, tensor_format
+from edgeflow.quant.convert.fixed_formats import partly_fixed, produced_format, tensor_format
 from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import AttentionFormats, Demand, HeadPadding, Interpretation
-from edgeflow.quant.formats.prequantized import given_format, read_format
+from edgeflow.quant.formats.prequantized import fixed_format, read_format
 from edgeflow.quant.formats.ranges import (
     CHANNELS_GAIN,
     SymmetricRange,
@@ -112,7 +112,7 @@ class Plan:
     def narrow(self, name: str, node: ir.Node) -> QType:
         """The narrow format in which a linear layer reads a copy of a wide value: with a scale per channel, or with one where the
         layer's weights are given."""
-        if given_format(node, 1) is not None:
+        if fixed_format(node, 1) is not None:
             uniform, method = self._uniform_type(name)
             self.record(f"{name}/narrow", name, Interpretation(uniform), "tensor", method)
             return uniform
@@ -148,7 +148,7 @@ class Plan:
         given = tensor_format(self.graph, name)
         if given is not None and self.provided(name, given):
             return self._given(name, given)
-        if given is not None or partly_given(self.graph, name):
+        if given is not None or partly_fixed(self.graph, name):
             maker = self.graph.operator(name)
             return Interpretation(self.stream(name)) if maker is None else maker.make_apart(self, name)
         use = self.graph.sole_use(name)
@@ -173,7 +173,7 @@ class Plan:
 
     def _given(self, name: str, qtype: QType) -> Interpretation:
         """A value in the format that the model gives it."""
-        made = made_format(self.graph, name)
+        made = produced_format(self.graph, name)
         offset = 0.0 if made is None else made[1]
         channels = len(self.statistics[name].mean)
         found = Interpretation(qtype, np.full(channels, offset) if offset else None)

@@ -11,7 +11,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.quant.canonical.base import Training, operator
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.integers.parameters import FULL
 from edgeflow.quant.nodes import origin, output_name, required_input
 
@@ -49,7 +49,7 @@ class Widths:
 
     def compensated(self, node: ir.Node) -> bool:
         """Whether the rounding errors of a linear layer's weights compensate each other; never where the weights are given."""
-        if given_format(node, 1) is not None:
+        if fixed_format(node, 1) is not None:
             return False
         rounding = self._config.at(output_name(node)).rounding
         if rounding == "auto":
@@ -85,7 +85,7 @@ def layer_bits(graph: FloatGraph, config: QuantizationConfig) -> Mapping[str, La
     ends = {first, names[-1]} if names else set()
     chosen = {name: config.layers.get(name, LayerBits() if name in ends else usual) for name in names}
     for node in linear:
-        name, x, weight = origin(node), given_format(node, 0), given_format(node, 1)
+        name, x, weight = origin(node), fixed_format(node, 0), fixed_format(node, 1)
         chosen[name] = LayerBits(
             weight=chosen[name].weight if weight is None else weight.bits,
             activation=chosen[name].activation if x is None else x.bits,

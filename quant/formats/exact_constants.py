@@ -18,7 +18,7 @@ EXACT = "edgeflow.exact"
 ROUNDED = 2.0**-22  # relative, that a product of two numbers in float32 may be off
 
 
-def give_exact(value: ir.Value, array: NDArray[np.float64]) -> None:
+def set_exact(value: ir.Value, array: NDArray[np.float64]) -> None:
     """Have a constant say what it was before it was rounded."""
     value.metadata_props[EXACT] = encode_exact(array)
 

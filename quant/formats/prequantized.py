@@ -62,13 +62,13 @@ def read_entry(entry: Mapping[str, Any]) -> QType:
     )
 
 
-def give_format(holder: ir.Node | ir.Value, place: Place, qtype: QType, offset: float = 0.0) -> None:
+def set_format(holder: ir.Node | ir.Value, place: Place, qtype: QType, offset: float = 0.0) -> None:
     """Have a node, or with MADE a graph input, have a format at a place; ``offset`` belongs to MADE alone."""
     entry = format_entry(qtype)
     holder.metadata_props[_key(place)] = json.dumps(entry | {"offset": offset} if offset else entry)
 
 
-def given_format(holder: ir.Node | ir.Value, place: Place) -> QType | None:
+def fixed_format(holder: ir.Node | ir.Value, place: Place) -> QType | None:
     """The format at a place of a node or a graph input; None where it is free.
 
     ModelError where the node holds something else under that name.
@@ -96,7 +96,7 @@ def model_warnings(model: ir.Model) -> tuple[str, ...]:
 
 def read_format(use: Use) -> QType | None:
     """The format in which a value is read there; None where it is free."""
-    return given_format(use.node, use.index)
+    return fixed_format(use.node, use.index)
 
 
 def words(weight: NDArray[np.float64], qtype: QType, axis: int, where: str) -> IntArray:

@@ -76,7 +76,7 @@ def linear_parameters(
     return LinearParameters(quantized.astype(np.int64), offsets, multiplier, shift, errors)
 
 
-def given_parameters(
+def fixed_parameters(
     weight: IntArray,
     qtype: QType,
     bias: Real,

@@ -41,7 +41,7 @@ from edgeflow.quant.convert.widths import Widths
 from edgeflow.quant.formats import allowance
 from edgeflow.quant.formats.config import TECHNIQUES, QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.formats.statistics import Statistics
 from edgeflow.quant.nodes import output_name
 from edgeflow.sim.executor import Executor
@@ -105,7 +105,7 @@ class _Trials:
             update={"sample_values": min(TRIAL_VALUES, config.sample_values), "ablation": False, "selection_work": 0.0}
         )
         widths = Widths(graph, config)
-        self.layers = [node for node in graph.layers() if given_format(node, 1) is None]
+        self.layers = [node for node in graph.layers() if fixed_format(node, 1) is None]
         self.compensated = [node for node in self.layers if widths.compensated(node)]
         one = observe(graph, {name: array[:1] for name, array in arrays.items()}, self.config)
         macs = _macs(graph, one, self.config)

@@ -26,7 +26,7 @@ from edgeflow.hw.graph import Node, Overflow, QType
 from edgeflow.quant.canonical.base import Constants, FloatOperator, Training, operator
 from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
-from edgeflow.quant.formats.exact_constants import give_exact
+from edgeflow.quant.formats.exact_constants import set_exact
 from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.formats.prequantized import format_entry
 from edgeflow.quant.nodes import output_name, required_input
@@ -295,7 +295,7 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     form.settle(model)
     for name, value in model.graph.initializers.items():
         if name in form.exact:
-            give_exact(value, form.exact[name])
+            set_exact(value, form.exact[name])
     made_proto: onnx.ModelProto = ir.to_proto(model)
     return made_proto
 

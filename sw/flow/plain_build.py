@@ -12,7 +12,7 @@ from edgeflow.hw.errors import EdgeFlowError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.integers.parameters import FULL
@@ -57,7 +57,7 @@ def bits_section(
     chosen = None if choice is None else _choice(choice)
     if not narrow:
         return schema.Bits(choice=chosen, build=build, plain=build, bought=None, note="all layers have 8 bits")
-    if has_given_formats(FloatGraph(model)):
+    if has_fixed_formats(FloatGraph(model)):
         return schema.Bits(choice=chosen, build=build, plain=None, bought=None, note=GIVEN)
     try:
         plain = plain or plain_build(model, samples.calibration, config, target, progress)

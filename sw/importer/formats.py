@@ -21,9 +21,9 @@ from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.graph import QType
 from edgeflow.quant.canonical.base import Constants, Role, Training, operator, producer
 from edgeflow.quant.canonical.linear import LinearLayer
-from edgeflow.quant.formats.exact_constants import give_exact, is_rounded
+from edgeflow.quant.formats.exact_constants import is_rounded, set_exact
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import GRID, INDEX, MADE, WARNINGS, give_format, given_format, words
+from edgeflow.quant.formats.prequantized import GRID, INDEX, MADE, WARNINGS, fixed_format, set_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
@@ -83,7 +83,7 @@ def _elements(array: Array) -> Real:
     return np.sort(array.reshape(-1).astype(np.float64))
 
 
-def give_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, samples: Samples) -> None:
+def set_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, samples: Samples) -> None:
     """Attach formats to the nodes of a canonical model, and warnings to the model.
 
     Raises UnsupportedError for formats that linear layers cannot have, naming the node.
@@ -93,8 +93,8 @@ def give_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, sample
     attached.readings()
     attached.outputs()
     warnings += attached.lost()
-    warnings += _give_weights(model, quantizers.weights)
-    _give_exact(model, quantizers.exact)
+    warnings += _set_weights(model, quantizers.weights)
+    _set_exact(model, quantizers.exact)
     warnings += fold_offsets(model)
     if warnings:
         model.metadata_props[WARNINGS] = json.dumps(list(dict.fromkeys(warnings)))
@@ -134,21 +134,21 @@ class _Attached:
             if match.quantizer is not None:
                 qtype = self._format(match, match.quantizer, value, factor)
                 _check(node, index, qtype, match.quantizer.name)
-                give_format(node, index, _made_by(value, qtype))
-            self._give_made(match, value, factor)
+                set_format(node, index, _made_by(value, qtype))
+            self._set_produced(match, value, factor)
 
-    def _give_made(self, reading: Reading, value: ir.Value, factor: float) -> None:
+    def _set_produced(self, reading: Reading, value: ir.Value, factor: float) -> None:
         """Have what makes a value say in which format, if the model does."""
         if reading.made is None:
             return
         qtype = _made_by(value, self._format(reading, reading.made, value, factor))
         root = _root(value)
         holder = root.producer() or root
-        give_format(holder, MADE, qtype)
+        set_format(holder, MADE, qtype)
         if reading.made.offset:
             holder.metadata_props[OFFSET] = repr(reading.made.offset)
         if reading.made.index is not None:
-            give_format(holder, INDEX, reading.made.index)
+            set_format(holder, INDEX, reading.made.index)
 
     def _format(self, reading: Reading, quantizer: Quantizer, value: ir.Value, factor: float) -> QType:
         """The format of a quantizer for a canonical value, which times ``factor`` is the source of the reading."""
@@ -178,8 +178,8 @@ class _Attached:
             if reading.quantizer is not None and node is not None:
                 qtype = self._format(reading, reading.quantizer, node.outputs[0], 1.0)
                 _check(node, None, qtype, reading.quantizer.name)
-                give_format(node, None, _made_by(node.outputs[0], qtype))
-                self._give_made(reading, node.outputs[0], 1.0)
+                set_format(node, None, _made_by(node.outputs[0], qtype))
+                self._set_produced(reading, node.outputs[0], 1.0)
                 self.taken.add(reading)
 
     def _find(self, node: ir.Node, index: int, elements: Real) -> tuple[Reading, float] | None:
@@ -300,7 +300,7 @@ def _check(node: ir.Node, index: int | None, qtype: QType, name: str) -> None:
 # Weights
 
 
-def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
+def _set_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
     by_reader: dict[str, list[Weights]] = {}
     for entry in weights:
         by_reader.setdefault(entry.reader, []).append(entry)
@@ -314,7 +314,7 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
             assert value.const_value is not None
             array = value.const_value.numpy().astype(np.float64)
             axis = op.output_axis
-            x = given_format(node, 0)
+            x = fixed_format(node, 0)
             # The bias is a constant of the same node.
             weight = next((entry for entry in group if entry.words.ndim > 1), None)
             if weight is not None:
@@ -324,19 +324,19 @@ def _give_weights(model: ir.Model, weights: Sequence[Weights]) -> list[str]:
                 else:
                     qtype = _weight_type(weight, np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
                 words(array, qtype, axis, weight.name)  # refuses what is not on that grid
-                give_format(node, 1, qtype)
+                set_format(node, 1, qtype)
         elif any(operand.role is Role.IDS for operand in op.operands) and any(entry.index == 0 for entry in group):
             entry = next(entry for entry in group if entry.index == 0)
             if _rows_of(node, entry):
-                give_format(node, 1, QType(8, True, tuple(map(float, entry.scale))))
+                set_format(node, 1, QType(8, True, tuple(map(float, entry.scale))))
             else:
                 warnings.append(f"{entry.name}: embedding tables get scales of their own, in 8 bits; this table's are not kept")
         elif op.constants is Constants.BROADCAST:
-            _give_operand(node, group)
+            _set_operand(node, group)
     return warnings
 
 
-def _give_operand(node: ir.Node, group: Sequence[Weights]) -> None:
+def _set_operand(node: ir.Node, group: Sequence[Weights]) -> None:
     """The format of a constant that is added or multiplied, as EdgeFlow exported it."""
     for index, value in enumerate(node.inputs):
         maker = producer(value)
@@ -347,7 +347,7 @@ def _give_operand(node: ir.Node, group: Sequence[Weights]) -> None:
             real = (entry.words * entry.scale.reshape(-1)[0]).reshape(-1)
             same = array is not None and real.shape == array.reshape(-1).shape and is_rounded(array.reshape(-1), real)
             if same and entry.bits is not None and entry.axis is None:
-                give_format(node, index, QType(entry.bits, True, float(entry.scale[0])))
+                set_format(node, index, QType(entry.bits, True, float(entry.scale[0])))
 
 
 def _rows_of(node: ir.Node, table: Weights) -> bool:
@@ -379,7 +379,7 @@ def _folded_type(weight: Weights, array: Real, x: QType) -> QType:
         ) from None
 
 
-def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
+def _set_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
     """Have constants that came through as they were say what they were before they were rounded."""
     known: dict[bytes, list[tuple[Array, Real]]] = {}
     for array, reals in exact:
@@ -390,7 +390,7 @@ def _give_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
         constant = value.const_value.numpy()
         found = known.get(constant.tobytes(), [])
         if found and all(np.array_equal(found[0][1], other) for _, other in found):
-            give_exact(value, found[0][1].reshape(constant.shape))
+            set_exact(value, found[0][1].reshape(constant.shape))
 
 
 def _weight_type(weight: Weights, rows: Real) -> QType:

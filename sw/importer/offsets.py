@@ -12,9 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeflow.quant.canonical.base import find, producer
-from edgeflow.quant.formats.exact_constants import exact_constant, give_exact
+from edgeflow.quant.formats.exact_constants import exact_constant, set_exact
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import INDEX, MADE, give_format, given_format, words
+from edgeflow.quant.formats.prequantized import INDEX, MADE, fixed_format, set_format, words
 from edgeflow.sw.rewrite.base import initializer, plus_number
 
 OFFSET = "edgeflow.offset"
@@ -38,22 +38,22 @@ def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
     if total is None:
         return []
     x, number = total
-    maker, made, layers = producer(x), given_format(add, MADE), _layers(add.outputs[0])
+    maker, made, layers = producer(x), fixed_format(add, MADE), _layers(add.outputs[0])
     if maker is None or not maker.tabulated or not _alone(x) or made is None or not layers:
         return []
     function, before = maker.node, producer(maker.node.inputs[0])
     if before is None or not before.any_scales or not _alone(before.node.outputs[0]):
         return []  # a table of its own has one format for all channels
-    if any(given_format(layer, 0) != made for layer in layers):
+    if any(fixed_format(layer, 0) != made for layer in layers):
         return []
     warnings, rounded = [], -number
     offset = noted if np.float32(noted) == np.float32(rounded) else rounded
     if noted and offset != noted:
         warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; what it is now counts")
-    index = given_format(add, INDEX)
-    give_format(function, MADE, made, offset)
+    index = fixed_format(add, INDEX)
+    set_format(function, MADE, made, offset)
     if index is not None:
-        give_format(function, INDEX, index)
+        set_format(function, INDEX, index)
     for layer in layers:
         _take_off(model, layer, offset)
     ir.convenience.replace_all_uses_with(add.outputs[0], x)
@@ -85,7 +85,7 @@ def _layers(value: ir.Value) -> list[ir.Node] | None:
 def _take_off(model: ir.Model, layer: ir.Node, offset: float) -> None:
     """Have a layer read ``x`` where it has read ``x - offset``."""
     weight, bias = (_exact(layer, index) for index in (1, 2))
-    x, qtype = given_format(layer, 0), given_format(layer, 1)
+    x, qtype = fixed_format(layer, 0), fixed_format(layer, 1)
     if x is not None and qtype is not None:  # its real weights without what float32 takes of them
         scales = x.scales[:, None] if isinstance(x.scale, tuple) else np.ones((1, 1))
         weight = words(weight * scales, qtype, 1, str(layer.name)) * qtype.scales / scales
@@ -97,7 +97,7 @@ def _take_off(model: ir.Model, layer: ir.Node, offset: float) -> None:
     value.name = name
     if value.const_value is not None:
         value.const_value.name = name
-    give_exact(value, moved)
+    set_exact(value, moved)
     model.graph.register_initializer(value)
     layer.replace_input_with(2, value)
 

@@ -32,7 +32,7 @@ from edgeflow.sw.importer.conditions import (
 )
 from edgeflow.sw.importer.finalize import finish, note_originals, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
-from edgeflow.sw.importer.formats import give_formats, sample_sources
+from edgeflow.sw.importer.formats import sample_sources, set_formats
 from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
@@ -184,6 +184,6 @@ def _import(
     samples = None if quantizers is None else sample_sources(model, bound, quantizers)
     run_passes(model, *canonicalization(bound))
     if samples is not None:
-        give_formats(model, bound, quantizers, samples)
+        set_formats(model, bound, quantizers, samples)
     note_unread(model, unread)
     return model

@@ -22,7 +22,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.renamed import current_names
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.quant.techniques.hawq.allocate import (
@@ -140,7 +140,7 @@ def choose_bits(
     if config.layers:
         raise InputError("bits are to be allocated, but the quantization option layers gives them: leave one of the two out")
     graph = FloatGraph(model)
-    if has_given_formats(graph):
+    if has_fixed_formats(graph):
         raise InputError("bits are to be allocated, but the model is quantized already and keeps its own; give the float model")
     # Narrow activations take no fewer bytes of weights.
     widths = ACTIVATION_BITS if any(budget.name != "size" for budget in request.budgets) else (FULL.activation,)

@@ -22,7 +22,7 @@ from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.prequantized import given_format
+from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.nodes import origin
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.qat.equalize import equalized
@@ -182,7 +182,7 @@ def test_bits_are_those_of_the_configuration() -> None:
     found = {}
     for place in graph.nodes:
         if isinstance(operator(place), LinearLayer):
-            x, weight = given_format(place, 0), given_format(place, 1)
+            x, weight = fixed_format(place, 0), fixed_format(place, 1)
             assert x is not None
             assert weight is not None
             found[origin(place)] = (weight.bits, x.bits)
@@ -191,7 +191,7 @@ def test_bits_are_those_of_the_configuration() -> None:
             exact = words.reshape(len(words), -1).T / weight.scales if place.op_type == "PatchEmbed" else words / weight.scales
             assert np.abs(exact - np.round(exact)).max() < 1e-4
         if place.op_type == "Attention":
-            assert [q.bits for i in range(3) if (q := given_format(place, i)) is not None] == [6, 6, 6]
+            assert [q.bits for i in range(3) if (q := fixed_format(place, i)) is not None] == [6, 6, 6]
     usual = dict.fromkeys(("b.q", "b.k", "b.v", "b.o", "b.h"), (4, 5))
     assert found == {"e": (8, 8), **usual, "b.f": (2, 3), "y": (8, 8)}
 

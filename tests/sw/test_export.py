@@ -25,7 +25,7 @@ from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.prequantized import give_format
+from edgeflow.quant.formats.prequantized import set_format
 from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
@@ -290,8 +290,8 @@ def test_sums_of_few_bits(perceptron: Case) -> None:
     ]
     made = model(nodes, {"x": ("float32", (12,))}, {"out": (5,)}, arrays)
     for layer in list(made.graph)[2:4]:
-        give_format(layer, 0, QType(8, True, 0.05))
-    give_format(made.graph.node("out"), None, QType(8, True, 0.1))
+        set_format(layer, 0, QType(8, True, 0.05))
+    set_format(made.graph.node("out"), None, QType(8, True, 0.1))
     case = Case(made, perceptron.data)
     quantized = case.quantized()
     assert {"sum/sum", "out/sum"} <= set(quantized.graph.tensors)

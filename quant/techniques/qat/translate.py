@@ -13,7 +13,7 @@ from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.convert.conversion import Quantized
-from edgeflow.quant.formats.prequantized import give_format
+from edgeflow.quant.formats.prequantized import set_format
 from edgeflow.quant.nodes import output_name, required_input
 from edgeflow.quant.techniques.qat.network import QuantizedNetwork, evaluating
 
@@ -62,10 +62,10 @@ def tuned_model(network: QuantizedNetwork) -> ir.Model:
     place = {node: i for i, node in enumerate(network.graph.nodes)}
     for site, qtype in zip(network.sites, network.formats(), strict=True):
         for use in site.readings:
-            give_format(graph.nodes[place[use.node]], use.index, qtype)
+            set_format(graph.nodes[place[use.node]], use.index, qtype)
     for at, words in layer_words(network).items():
         node = graph.nodes[at]
-        give_format(node, 1, words.qtype())
+        set_format(node, 1, words.qtype())
         weight = (words.weight * words.scale[:, None]).astype(np.float32)
         old = graph.constant(required_input(node, 1))
         assert old is not None

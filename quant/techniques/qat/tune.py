@@ -18,7 +18,7 @@ from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import check_ids, model_data
 from edgeflow.quant.canonical.masks import vocabulary
 from edgeflow.quant.canonical.torch_graph import one_thread
-from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.convert.widths import layer_bits
 from edgeflow.quant.formats.config import QuantizationConfig
@@ -85,7 +85,7 @@ def finetune(
     arrays = _checked(graph, data)
     if not graph.layers():
         raise InputError("the model has no linear layer: there is nothing to fine-tune")
-    if has_given_formats(graph):
+    if has_fixed_formats(graph):
         raise InputError("the model brings formats of its own, so it is quantized already: fine-tune the float model that it was")
     with one_thread():
         training = _Training(graph, arrays, labels, config, options, progress)

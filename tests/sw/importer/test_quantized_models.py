@@ -18,9 +18,9 @@ from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
-from edgeflow.quant.convert.carried_formats import made_format
+from edgeflow.quant.convert.fixed_formats import produced_format
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.quant.formats.prequantized import given_format, model_warnings
+from edgeflow.quant.formats.prequantized import fixed_format, model_warnings
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model, run, session
@@ -232,7 +232,7 @@ def test_a_model_quantized_by_onnxruntime(tmp_path: Path, per_channel: bool, sig
               for s in numpy_helper.to_array(tensor).reshape(-1)}  # fmt: skip
     linear = [node for node in model.graph if node.op_type in ("Linear", "PatchEmbed")]
     for node in linear:
-        x, weight = given_format(node, 0), given_format(node, 1)
+        x, weight = fixed_format(node, 0), fixed_format(node, 1)
         assert x is not None
         assert weight is not None
         assert {float(s) for s in np.atleast_1d(x.scales)} | {float(s) for s in np.atleast_1d(weight.scales)} <= scales
@@ -326,7 +326,7 @@ def linear_of(proto: onnx.ModelProto, folder: Path) -> tuple[QType | None, QType
     weight = node.inputs[1]
     assert weight is not None
     assert weight.const_value is not None
-    return given_format(node, 0), given_format(node, 1), weight.const_value.numpy()
+    return fixed_format(node, 0), fixed_format(node, 1), weight.const_value.numpy()
 
 
 def shown(qtype: QType | None) -> tuple[int, bool, Any, int]:
@@ -438,7 +438,7 @@ def test_quantizers_behind_data_movement_and_for_each_reader(tmp_path: Path) -> 
     onnx.save(proto, tmp_path / "model.onnx")
     model = import_model(tmp_path / "model.onnx")
     (node,) = model.graph
-    assert shown(given_format(node, 0)) == (8, True, 0.5, 0)
+    assert shown(fixed_format(node, 0)) == (8, True, 0.5, 0)
     assert model_warnings(model) == ()
 
 
@@ -478,10 +478,10 @@ def test_a_wide_stream_and_an_output(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "model.onnx")
     model = import_model(tmp_path / "model.onnx")
     norm, linear, add = model.graph
-    assert shown(given_format(norm, 0)) == (16, True, float(np.float32(3e-4)), 0)
-    assert shown(given_format(linear, 0)) == (8, True, float(np.float32(0.03)), 0)
-    assert [given_format(add, i) for i in range(2)] == [None, None]
-    assert shown(given_format(add, None)) == (8, True, float(np.float32(0.1)), -8)
+    assert shown(fixed_format(norm, 0)) == (16, True, float(np.float32(3e-4)), 0)
+    assert shown(fixed_format(linear, 0)) == (8, True, float(np.float32(0.03)), 0)
+    assert [fixed_format(add, i) for i in range(2)] == [None, None]
+    assert shown(fixed_format(add, None)) == (8, True, float(np.float32(0.1)), -8)
     x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     graph = quantize(model, {"x": x}).graph
     assert {name: graph.tensors[name].qtype.scale for name in ("x", "y")} == {
@@ -509,7 +509,7 @@ def test_quantizers_behind_quantizers(steps: tuple[float, ...], tmp_path: Path) 
     proto.graph.node.append(helper.make_node("MatMul", [source, "v"], ["y"], "product"))
     onnx.save(proto, tmp_path / "model.onnx")
     model = import_model(tmp_path / "model.onnx")
-    first, last = made_format(FloatGraph(model), "x"), given_format(model.graph.node("product"), 0)
+    first, last = produced_format(FloatGraph(model), "x"), fixed_format(model.graph.node("product"), 0)
     assert first is not None
     assert last is not None
     assert (first[0].scale, last.scale) == (0.5, 0.75)

@@ -16,9 +16,9 @@ from edgeflow.hw.graph import Graph, QType
 from edgeflow.quant.canonical import attention
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import encode_inputs
-from edgeflow.quant.convert.carried_formats import has_given_formats
+from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.formats.config import QuantizationConfig
-from edgeflow.quant.formats.prequantized import give_format, given_format
+from edgeflow.quant.formats.prequantized import fixed_format, set_format
 from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
@@ -51,11 +51,11 @@ def two_layers(rng: np.random.Generator, bits: int = 4, act: str = "Relu") -> tu
     nodes = [node("Linear", ["x", "w1", "b1"], "h"), node(act, ["h"], "a"), node("Linear", ["a", "w2", "b2"], "y")]
     made = model(nodes, {"x": ("float32", (12,))}, {"y": (5,)}, constants)
     found = by_output(made)
-    give_format(found["h"], 0, QType(8, True, 2.0**-4))
-    give_format(found["h"], 1, t1)
-    give_format(found["y"], 0, QType(bits, False, 2.0**-4))
-    give_format(found["y"], 1, t2)
-    give_format(found["y"], None, QType(8, True, 2.0**-5))
+    set_format(found["h"], 0, QType(8, True, 2.0**-4))
+    set_format(found["h"], 1, t1)
+    set_format(found["y"], 0, QType(bits, False, 2.0**-4))
+    set_format(found["y"], 1, t2)
+    set_format(found["y"], None, QType(8, True, 2.0**-5))
     return made, {"h": q1, "y": q2}
 
 
@@ -110,7 +110,7 @@ def test_readers_with_formats_of_their_own_get_copies() -> None:
     made = model(nodes, {"x": ("float32", (8,))}, {"y": (8,)}, constants)
     formats = QType(8, True, 0.03), QType(6, True, 0.11)
     for name, qtype in zip("ab", formats, strict=True):
-        give_format(by_output(made)[name], 0, qtype)
+        set_format(by_output(made)[name], 0, qtype)
     graph = quantize(made, {"x": rng.normal(size=(SAMPLES, 8)).astype(np.float32)}).graph
     read = [graph.tensors[n.inputs[0]].qtype for n in graph.nodes if n.op == "linear" and n.inputs[0] != "x"]
     assert sorted(read, key=lambda q: q.bits) == sorted(formats, key=lambda q: q.bits)
@@ -126,7 +126,7 @@ def test_layer_with_given_weights_reads_one_scale() -> None:
     constants: Arrays = {"g": np.ones(8, np.float32), "z": np.zeros(8, np.float32), "w": w, "b": np.zeros(6, np.float32)}
     nodes = [node("LayerNormalization", ["x", "g", "z"], "n", axis=-1), node("Linear", ["n", "w", "b"], "y")]
     made = model(nodes, {"x": ("float32", (3, 8))}, {"y": (3, 6)}, constants)
-    give_format(by_output(made)["y"], 1, QType(4, True, scales))
+    set_format(by_output(made)["y"], 1, QType(4, True, scales))
     x = (rng.normal(size=(SAMPLES, 3, 8)) * np.linspace(0.1, 4, 8)).astype(np.float32)
     graph = quantize(made, {"x": x}).graph
     assert isinstance(graph.tensors["n"].qtype.scale, float)
@@ -143,8 +143,8 @@ def test_attention_with_given_operands(zero_point: int) -> None:
     made = model(nodes, {"x": ("float32", (6, 32))}, {"y": (6, 4)}, constants)
     formats = [QType(8, True, 0.02, zero_point), QType(8, True, 0.03, zero_point), QType(6, True, 0.08)]
     for i, qtype in enumerate(formats):
-        give_format(by_output(made)["a"], i, qtype)
-    give_format(by_output(made)["y"], 0, QType(8, True, 0.015, zero_point))
+        set_format(by_output(made)["a"], i, qtype)
+    set_format(by_output(made)["y"], 0, QType(8, True, 0.015, zero_point))
     x = rng.normal(size=(SAMPLES, 6, 32)).astype(np.float32)
     made_graph = quantize(made, {"x": x})
     graph = made_graph.graph
@@ -177,7 +177,7 @@ def test_residual_and_normalization_in_given_formats() -> None:
     for name, index, qtype in (
         ("h", 0, x_type), ("s", 1, x_type), ("n", 0, s_type), ("y", 1, s_type), ("m", 0, n_type), ("y", None, y_type),
     ):  # fmt: skip
-        give_format(found[name], index, qtype)
+        set_format(found[name], index, qtype)
     x = rng.normal(size=(SAMPLES, 4, 16)).astype(np.float32)
     graph = quantize(made, {"x": x}).graph
     for name, qtype in {"x": x_type, "s": s_type, "n": n_type, "y": y_type}.items():
@@ -189,7 +189,7 @@ def test_residual_and_normalization_in_given_formats() -> None:
 
 def test_weights_off_the_grid_are_refused() -> None:
     made, _ = two_layers(np.random.default_rng(11), 4)
-    give_format(by_output(made)["y"], 1, QType(4, True, 0.021))
+    set_format(by_output(made)["y"], 1, QType(4, True, 0.021))
     with pytest.raises(ModelError, match=r"^y: the weights are not multiples of their scale within 4 bits"):
         quantize(made, {"x": np.ones((4, 12), np.float32)})
 
@@ -204,17 +204,17 @@ def test_metadata_that_is_no_format_is_refused() -> None:
 def test_formats_survive_serialization() -> None:
     made, _ = two_layers(np.random.default_rng(13), 4)
     again = ir.from_proto(ir.to_proto(made))
-    assert has_given_formats(FloatGraph(again))
+    assert has_fixed_formats(FloatGraph(again))
     for a, b in zip(made.graph, again.graph, strict=True):
         for index in (0, 1, None):
-            assert given_format(a, index) == given_format(b, index)
+            assert fixed_format(a, index) == fixed_format(b, index)
 
 
 def test_models_without_formats_have_none() -> None:
     rng = np.random.default_rng(14)
     constants: Arrays = {}
     made = model([linear(rng, constants, "x", "y", 8, 4)], {"x": ("float32", (8,))}, {"y": (4,)}, constants)
-    assert not has_given_formats(FloatGraph(made))
+    assert not has_fixed_formats(FloatGraph(made))
     quantize(made, {"x": np.ones((4, 8), np.float32)}, QuantizationConfig(weight_bits=4))
 
 

@@ -9,16 +9,16 @@ from edgeflow.hw.graph import QType
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import MADE, PREFIX, format_and_offset, given_format, read_format
+from edgeflow.quant.formats.prequantized import MADE, PREFIX, fixed_format, format_and_offset, read_format
 from edgeflow.quant.nodes import origin
 
 
-def has_given_formats(graph: FloatGraph) -> bool:
+def has_fixed_formats(graph: FloatGraph) -> bool:
     """Whether any node of a model brings a format along."""
     return any(key.startswith(PREFIX) for node in graph.nodes for key in node.metadata_props)
 
 
-def made_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
+def produced_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
     """The format in which a value is made, and the offset of what its integers stand for; None where it is free."""
     producer = graph.producers.get(name)
     if producer is not None:
@@ -28,7 +28,7 @@ def made_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
 
 def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
     """InputError for bits that are asked for where the model has formats of its own everywhere, none of them with those bits."""
-    if not has_given_formats(graph):
+    if not has_fixed_formats(graph):
         return
     linear = graph.layers()
     attention = [(op.node, i) for op in graph.operators for i in op.array_operands() if op.demand(i) is Demand.ATTENTION]
@@ -40,7 +40,7 @@ def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
     usual = QuantizationConfig()
     for option, readings in places.items():
         asked = getattr(config, option)
-        found = {None if (qtype := given_format(node, index)) is None else qtype.bits for node, index in readings}
+        found = {None if (qtype := fixed_format(node, index)) is None else qtype.bits for node, index in readings}
         if asked != getattr(usual, option) and found and not found & {asked, None}:
             raise InputError(
                 f"quantization option {option} is {asked}, but the model is quantized already and keeps its own formats"
@@ -49,7 +49,7 @@ def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
     for node in linear:
         layer = config.layers.get(origin(node))
         for index, bits in () if layer is None else ((0, layer.activation), (1, layer.weight)):
-            qtype = given_format(node, index)
+            qtype = fixed_format(node, index)
             if qtype is not None and qtype.bits != bits:
                 raise InputError(
                     f"quantization option layers asks for {bits} bits in {origin(node)!r}, but the model is quantized already and"
@@ -64,17 +64,17 @@ def _listed(bits: Iterable[int | None]) -> str:
 def tensor_format(graph: FloatGraph, name: str) -> QType | None:
     """The format in which a value is made, or else the one in which everything reads it, graph outputs included; None if there is
     none or not just one."""
-    made = made_format(graph, name)
+    made = produced_format(graph, name)
     if made is not None:
         return made[0]
     found = [read_format(use) for use in graph.uses_of(name)]
     if name in graph.outputs:
         producer = graph.producers.get(name)
-        found.append(None if producer is None else given_format(producer, None))
+        found.append(None if producer is None else fixed_format(producer, None))
     first = found[0] if found else None
     return first if all(other == first for other in found) else None
 
 
-def partly_given(graph: FloatGraph, name: str) -> bool:
+def partly_fixed(graph: FloatGraph, name: str) -> bool:
     """Whether some readings of a value have a format of their own, but not all the same."""
     return tensor_format(graph, name) is None and any(read_format(use) is not None for use in graph.uses_of(name))
