@@ -106,8 +106,8 @@ def load(key: str, model: ir.Model) -> Finished | None:
 
 def trim(limit: int = BYTES) -> None:
     """Remove the steps that were not used for the longest time, until the rest has at most ``limit`` bytes."""
-    with contextlib.suppress(OSError):
-        known = sorted(((entry.stat(), entry.path) for entry in os.scandir(folder())), key=lambda line: line[0].st_mtime)
+    with contextlib.suppress(OSError), os.scandir(folder()) as entries:
+        known = sorted(((entry.stat(), entry.path) for entry in entries), key=lambda line: line[0].st_mtime)
         size = sum(facts.st_size for facts, _ in known)
         for facts, path in known:
             if size <= limit:

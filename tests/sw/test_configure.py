@@ -7,6 +7,7 @@ import itertools
 import random
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from small_network import small_network
@@ -185,13 +186,17 @@ def test_a_scratchpad_that_leaves_much_room_is_not_tried() -> None:
 
 
 def narrowed(weight_bits: int, activation_bits: int) -> Graph:
-    """The graph with all weights, and the activations of one hidden layer, declared that narrow."""
+    """The graph with all weights held that narrow, and the activations of one hidden layer declared so."""
     widths = {name: weight_bits for name in GRAPH.tensors if name.endswith(".weight")} | {"fc1.0.out": activation_bits}
     return dataclasses.replace(
         GRAPH,
         tensors={
             name: dataclasses.replace(t, qtype=dataclasses.replace(t.qtype, bits=widths.get(name, t.qtype.bits)))
             for name, t in GRAPH.tensors.items()
+        },
+        constants={
+            name: np.clip(words, -(1 << (widths[name] - 1)), (1 << (widths[name] - 1)) - 1) if name in widths else words
+            for name, words in GRAPH.constants.items()
         },
         nodes=tuple(
             dataclasses.replace(n, attributes={**n.attributes, "bits": activation_bits}) if n.output == "fc1.0.out" else n

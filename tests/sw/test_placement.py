@@ -20,7 +20,7 @@ from edgeflow.hw.ops.attention import Attention
 from edgeflow.hw.ops.base import Operator, instruction_layouts
 from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.dma import CONSTANTS, LOAD, STORE
-from edgeflow.hw.ops.layernorm import LayerNorm
+from edgeflow.hw.ops.layernorm import LayerNorm, reciprocal_root_seeds
 from edgeflow.hw.ops.linear import Linear
 from edgeflow.hw.ops.select import Select
 from edgeflow.hw.program import format_lines
@@ -46,7 +46,7 @@ class Builder:
     def tensor(self, name: str, shape: tuple[int, ...], bits: int, *, constant: bool = False) -> str:
         self.tensors[name] = TensorType(shape, QType(bits, True, 1.0))
         if constant:
-            self.constants[name] = np.full(shape, len(self.constants), dtype=np.int64)
+            self.constants[name] = np.full(shape, len(self.constants) % (1 << (bits - 1)), dtype=np.int64)
         return name
 
     def node(self, op: Operator, inputs: list[str]) -> str:
@@ -66,7 +66,9 @@ class Builder:
         at, channels = f"c{len(self.nodes)}", self.tensors[x].shape[-1]
         sizes = (("gain", channels), ("offset", channels), ("seed", 192))
         given = [self.tensor(f"{at}.{what}", (size,), 18, constant=True) for what, size in sizes]
-        return self.node(LayerNorm(0, 1, 0, 0, 8, 0, bits, True), [x, *given][: len(LayerNorm.ports)])
+        self.constants[given[-1]] = reciprocal_root_seeds()
+        mean = (channels - 1).bit_length()
+        return self.node(LayerNorm(0, 1, mean, 0, 8, 0, bits, True), [x, *given][: len(LayerNorm.ports)])
 
     def add(self, a: str, b: str) -> str:
         return self.node(Add(1, 0, 1, 0, 16, True), [a, b])

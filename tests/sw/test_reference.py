@@ -323,7 +323,7 @@ def test_a_difference_on_drawn_masks_alone(tmp_path: Path, monkeypatch: pytest.M
     g.output(g.node("Div", total, g.node("ReduceSum", column, g.constant(np.array([1])), keepdims=0)))
     path, inputs = g.save(tmp_path), {"x": normal((8, TOKENS, WIDTH)), "m": np.ones((8, TOKENS), np.float32)}
     assert check(path, inputs).kind == "original"
-    monkeypatch.setattr(masks, "_mask", lambda _, entry, __: entry)
+    monkeypatch.setattr(masks, "_mask", lambda _, entry, *__: entry)
     with pytest.raises(ModelError, match=r"on drawn masks and ids.*MaskedMean"):
         check(path, inputs)
 
