@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.canonical.inputs import check_ids, model_data
+from edgeflow.quant.canonical.inputs import check_ids, model_data, without_copies
 from edgeflow.quant.canonical.masks import token_ids
 from edgeflow.quant.convert.conversion import Quantized, convert
 from edgeflow.quant.convert.decisions import joined
@@ -41,12 +41,13 @@ def quantize(
 ) -> Quantized:
     """Quantize a canonical model (see sw/importer) on calibration data, which has an array for every model input, samples first.
 
+    Copies of a sample count once.
     ``progress(what, done, total)`` is called from time to time. Raises CalibrationError where the data does not fit the model,
     UnsupportedError where the accelerator has no form of a node, VerificationError where a register of it could overflow, and
     InputError where the configuration asks for other bits than those that a quantized model brings along.
     """
     config = config or QuantizationConfig()
-    arrays = checked_data(model, calibration)
+    arrays = without_copies(checked_data(model, calibration))
     graph = FloatGraph(model)
     check_options(graph, config)
     chosen, note = None, ""

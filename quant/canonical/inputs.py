@@ -142,6 +142,13 @@ def distinct(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
+def without_copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The samples without those that repeat an earlier one: they say nothing new of the data, and must not seem to."""
+    groups = distinct(arrays)
+    first = np.unique(groups, return_index=True)[1]
+    return dict(arrays) if len(first) == len(groups) else {name: array[first] for name, array in arrays.items()}
+
+
 def encode_inputs(graph: Graph, arrays: Mapping[str, Array], what: str = "input data") -> dict[str, IntArray]:
     """Checked model inputs as the graph's integers: real values quantized, token ids as they are, masks as 0 and 1.
 

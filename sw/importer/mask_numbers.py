@@ -2,9 +2,9 @@
 
 Nothing short of every number proves what a subgraph does with all of them. Where its operators have finitely many pieces
 (comparisons, arithmetic, logic), pieces begin at the subgraph's constants and what they solve for: these are probed with their
-neighbours, then drawn numbers between any two that do the same, and the stretch between them counts. Remainders, bits, steps,
-tables and waves change as often as they like: of integers the probed ones alone count, a dense window among them, and of real
-numbers no stretch.
+neighbours, then drawn numbers between any two that do the same, and the stretch between them counts. Curves and products of the
+mask with itself cross a constant where the mask does not; remainders, bits, steps, tables and waves change as often as they like.
+There, of integers the probed ones alone count, a dense window among them, and of real numbers no stretch.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def _has_pieces(node: ir.Node, changing: set[ir.Value]) -> bool:
         return _floats(node.outputs[0])
     if operator.pieces is Pieces.CONVERTED:
         return _keeps(node.inputs[0], node.outputs[0])
+    if operator.pieces is Pieces.CURVED or (operator.multiplies and sum(value in changing for value in node.inputs) > 1):
+        return False  # where a curve or a product of two crosses a constant is not where the mask does
     return operator.pieces is not None or operator.moves or operator.reads_shape or operator.stores
 
 

@@ -38,13 +38,14 @@ class Quantizes(enum.Enum):
 
 class Pieces(enum.Enum):
     """What an operator makes of one that changes: finitely many pieces, as many as its operands have together, that only where it
-    divides real numbers, that as far as types allow, or steps without end."""
+    divides real numbers, that as far as types allow, steps without end, or a curve, which constants do not tell the ends of."""
 
     FEW = enum.auto()
     JOINED = enum.auto()
     REAL = enum.auto()
     CONVERTED = enum.auto()
     STEPS = enum.auto()
+    CURVED = enum.auto()
 
 
 def _never(_: ir.Node) -> bool:
@@ -213,30 +214,30 @@ _TABLE = {
         OnnxOperator("Add", pieces=Pieces.FEW),
         OnnxOperator("CumSum", pieces=Pieces.FEW),
         OnnxOperator("Equal", pieces=Pieces.FEW),
-        OnnxOperator("Exp", pieces=Pieces.FEW),
+        OnnxOperator("Exp", pieces=Pieces.CURVED),
         OnnxOperator("Greater", pieces=Pieces.FEW),
         OnnxOperator("GreaterOrEqual", pieces=Pieces.FEW),
         OnnxOperator("IsInf", pieces=Pieces.FEW),
         OnnxOperator("IsNaN", pieces=Pieces.FEW),
         OnnxOperator("Less", pieces=Pieces.FEW),
         OnnxOperator("LessOrEqual", pieces=Pieces.FEW),
-        OnnxOperator("Log", pieces=Pieces.FEW),
+        OnnxOperator("Log", pieces=Pieces.CURVED),
         OnnxOperator("Max", pieces=Pieces.FEW),
         OnnxOperator("Mean", pieces=Pieces.FEW),
         OnnxOperator("Min", pieces=Pieces.FEW),
         OnnxOperator("Neg", pieces=Pieces.FEW),
-        OnnxOperator("Pow", pieces=Pieces.FEW),
-        OnnxOperator("Reciprocal", pieces=Pieces.FEW),
+        OnnxOperator("Pow", pieces=Pieces.CURVED),
+        OnnxOperator("Reciprocal", pieces=Pieces.CURVED),
         OnnxOperator("ReduceMax", pieces=Pieces.FEW),
         OnnxOperator("ReduceMean", pieces=Pieces.FEW),
         OnnxOperator("ReduceMin", pieces=Pieces.FEW),
         OnnxOperator("Relu", pieces=Pieces.FEW),
-        OnnxOperator("Sigmoid", pieces=Pieces.FEW),
+        OnnxOperator("Sigmoid", pieces=Pieces.CURVED),
         OnnxOperator("Sign", pieces=Pieces.FEW),
-        OnnxOperator("Sqrt", pieces=Pieces.FEW),
+        OnnxOperator("Sqrt", pieces=Pieces.CURVED),
         OnnxOperator("Sub", pieces=Pieces.FEW),
         OnnxOperator("Sum", pieces=Pieces.FEW),
-        OnnxOperator("Tanh", pieces=Pieces.FEW),
+        OnnxOperator("Tanh", pieces=Pieces.CURVED),
         OnnxOperator("And", pieces=Pieces.JOINED),
         OnnxOperator("Concat", pieces=Pieces.JOINED),
         OnnxOperator("Not", pieces=Pieces.JOINED),

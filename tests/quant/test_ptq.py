@@ -11,6 +11,7 @@ from canonical_models import linear, model, node, weights
 
 from edgeflow.hw.errors import CalibrationError, UnsupportedError
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.graph_equality import differences
 from edgeflow.hw.ops.attention import MAXIMUM_OUTPUT_SHIFT
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.canonical.base import registry
@@ -533,3 +534,14 @@ def test_a_sample_of_masked_tokens_alone_is_no_obstacle() -> None:
     found = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"ids": rng.integers(0, 20, (2, 4)), "mask": mask[:2]}))
     assert not found["y"][0].any()
     assert found["y"][1].any()
+
+
+def test_copies_of_samples_count_once() -> None:
+    """An allowance shrinks with the number of samples, which copies do not raise."""
+    rng = np.random.default_rng(4)
+    constants: Arrays = {}
+    nodes = [linear(rng, constants, "x", "h", 24, 32), node("Gelu", ["h"], "g"), linear(rng, constants, "g", "y", 32, 8)]
+    made = model(nodes, {"x": ("float32", (24,))}, {"y": (8,)}, constants)
+    x = normal(7, 8, 24)
+    once, often = quantize(made, {"x": x}), quantize(made, {"x": np.tile(x, (16, 1))})
+    assert list(differences(once.graph, often.graph)) == []

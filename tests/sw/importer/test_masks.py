@@ -103,6 +103,21 @@ def within(g: Graph, value: str, low: float, high: float) -> str:
     return str(g.node("And", least, g.node("LessOrEqual", value, number(g, high, "float"))))
 
 
+def above_but_for_squares(g: Graph, m: str, low: int, high: int) -> str:
+    """Where ``m > 0`` and not ``low^2 <= m m <= high^2``: a hole that no constant names."""
+    square, ends = g.node("Mul", m, m), [g.constant(np.array(end * end, np.int64)) for end in (low, high)]
+    hole = g.node("And", g.node("GreaterOrEqual", square, ends[0]), g.node("LessOrEqual", square, ends[1]))
+    return str(g.node("And", g.node("Greater", m, g.constant(np.array(0, np.int64))), g.node("Not", hole)))
+
+
+def off_a_curve(g: Graph, m: str, level: float, margin: float) -> str:
+    """Where ``m > 0`` and ``|exp(m) - level| > margin``."""
+    distance = g.node("Abs", g.node("Sub", g.node("Exp", m), number(g, level, "float")))
+    return str(
+        g.node("And", g.node("Greater", m, number(g, 0.0, "float")), g.node("Greater", distance, number(g, margin, "float")))
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """A mask: its graph behind input ``m``, the values with which keys take part, those with which they do not, and some that the
@@ -116,6 +131,16 @@ class Case:
 
 
 CASES = {
+    "a hole that squares make": Case(
+        "int64",
+        lambda g, x, m: attention(g, x, where(g, above_but_for_squares(g, m, 5010, 5400))),
+        (1, 2, 1000),
+        (0,),
+        (5100, 5390),
+    ),
+    "a hole that a curve makes": Case(
+        "float", lambda g, x, m: attention(g, x, where(g, off_a_curve(g, m, 1.5, 0.002))), (1,), (0,), (0.405, 0.4054)
+    ),
     "anything but 0": Case("int64", lambda g, x, m: attention(g, x, where(g, as_bool(g, m))), (1, 2, -1, 1000), (0,)),
     "booleans": Case("bool", lambda g, x, m: attention(g, x, where(g, m)), (1,), (0,)),
     "booleans of padding": Case("bool", lambda g, x, m: attention(g, x, where_not(g, g.node("Not", m))), (1,), (0,)),
