@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-for folder in ("", "hw", "sw/importer"):  # modules that tests share
-    sys.path.insert(0, str(Path(__file__).parent / folder))
+pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "shared").glob("*.py")))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

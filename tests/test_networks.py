@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import Graph, normal
+from header_mutations import MUTATIONS
 from network_zoo import NETWORKS, SAMPLES
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx_graphs import Graph, normal
 from operator_harness import ARCHITECTURES
-from test_operators import MUTATIONS
 
 import edgeflow
 from edgeflow.hw.architecture import Architecture

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import ast
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import count_operator_names as counter
+import pytest
 
 
 def test_no_place_is_added() -> None:

@@ -7,20 +7,18 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw.architecture import Architecture
 from edgeflow.quant.formats.config import QuantizationConfig, QuantizationOptions
 from edgeflow.quant.techniques.qat.options import FineTuning, FineTuningOptions
 from edgeflow.sw.files.batches import read_data
-
-if TYPE_CHECKING:
-    from conftest import Tiny
 
 CLASSES = 4
 

@@ -12,20 +12,18 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Terminal
 from onnx import TensorProto, helper, numpy_helper
+from tiny_transformer import Tiny
 
 from edgeflow.hw.errors import CalibrationError, OutputError
 from edgeflow.sw.files import build as build_module
 from edgeflow.sw.files.arrays import read_npz, write_npz
 from edgeflow.sw.flow import steps
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 
 class Compile:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from command_line import Terminal
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.sw.cli import doctor
@@ -22,7 +24,6 @@ from edgeflow.sw.cli import main as cli
 from edgeflow.sw.flow.steps import STEPS
 
 if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
     from rich.console import Console as RichConsole
 
 COMMANDS = ("compile", "finetune", "verify", "simulate", "export", "cycles", "explore", "lint", "report", "boards", "doctor")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from canonical_models import linear, model, node
+from command_line import Terminal
 from network_zoo import NETWORKS
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
@@ -34,12 +36,6 @@ from edgeflow.sw.export import export_qdq, export_qonnx, exporter
 from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "quant"))
-from canonical_models import linear, model, node
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 Arrays = dict[str, NDArray[Any]]
 LEVELS = (onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)

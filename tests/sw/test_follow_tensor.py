@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import follow_tensor
 import pytest
 
 import edgeflow
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.sim.executor import Executor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-import follow_tensor
 
 
 def test_every_stage_is_told_and_the_word_is_the_executors(tiny_build: Path) -> None:

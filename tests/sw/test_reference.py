@@ -7,17 +7,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from graphs import Graph, normal
+from command_line import Terminal
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
+from onnx_graphs import Graph, normal
 from operator_harness import ARCHITECTURES
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
@@ -28,9 +30,6 @@ from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_orig
 from edgeflow.sw.measure.samples import Given, choose_samples
 from edgeflow.sw.rewrite.activations import GeluErf
 from edgeflow.sw.rewrite.linear import FoldIntoLinear, MatMulToLinear
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 CASES = Path(__file__).parents[1] / "cases"
 OVERLAY = ARCHITECTURES["16x16 axi128"]

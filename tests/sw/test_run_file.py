@@ -7,11 +7,13 @@ import shutil
 import tomllib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Terminal
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw import renamed
@@ -20,9 +22,6 @@ from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.renamed import RENAMED, RenamedWarning, Renaming, accepts_old_names, current_arguments, current_names
 from edgeflow.sw.flow import run_file
 from edgeflow.sw.flow.options import CompileOptions
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 
 def program(folder: Path) -> tuple[bytes, bytes]:

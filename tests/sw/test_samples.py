@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+from command_line import Terminal
 from numpy.typing import NDArray
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError
@@ -18,9 +20,6 @@ from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.measure.samples import Given, Samples, choose_samples, held_out
 from edgeflow.sw.measure.screening import ENOUGH, far_samples, guesses
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 CASES = Path(__file__).parents[1] / "cases"
 CLASSES = 4  # of the tiny transformer

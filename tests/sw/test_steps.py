@@ -6,17 +6,16 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Terminal
+from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.sw.flow import step_cache, steps
 from edgeflow.sw.flow.steps import STEPS, Request, State, Step
-
-if TYPE_CHECKING:
-    from conftest import Terminal, Tiny
 
 PRODUCTS = {name for step in STEPS for name in step.writes}
 

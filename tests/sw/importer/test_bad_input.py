@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from graphs import Graph, normal
 from onnx import TensorProto, helper
+from onnx_graphs import Graph, normal
 
 import edgeflow
 from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from graphs import Graph, layer_norm_11, normal
 from onnx import TensorProto
+from onnx_graphs import Graph, layer_norm_11, normal
 
 import edgeflow
 from edgeflow.hw.errors import CalibrationError, UnsupportedError

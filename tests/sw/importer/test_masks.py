@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import Graph, normal
 from numpy.typing import NDArray
 from onnx import TensorProto
+from onnx_graphs import Graph, normal
 
 from edgeflow.hw.errors import CalibrationError, ModelError
 from edgeflow.quant.canonical.inputs import check_inputs, model_inputs

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from graphs import Graph
+from onnx_graphs import Graph
 from onnx_ir.passes import PostconditionError, PreconditionError
 
 from edgeflow.hw.errors import ModelError, UnsupportedError

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import Graph, normal
 from onnx import TensorProto, helper, numpy_helper
+from onnx_graphs import Graph, normal
 
 from edgeflow.hw.errors import ModelError
 from edgeflow.quant.canonical.session import FloatSession

@@ -1,0 +1,47 @@
+"""The command line as tests call it, and what a folder holds before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """Runs the command line in this process, and holds refusals to its manners."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *arguments: object) -> Outcome:
+        from edgeflow.sw.cli.main import main
+
+        self._capsys.readouterr()
+        status = main([str(a) for a in arguments])
+        return Outcome(status, *self._capsys.readouterr())
+
+    def refused(self, *arguments: object, status: int = 2) -> str:
+        """The message of a command that must fail: one line on standard error, nothing else."""
+        outcome = self.run(*arguments)
+        assert (outcome.status, outcome.out) == (status, "")
+        assert outcome.err.startswith("error: ")
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.endswith("\n")
+        assert "Traceback" not in outcome.err
+        assert "internal error" not in outcome.err
+        return outcome.err.removeprefix("error: ").rstrip("\n")
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: relative path to contents (None for folders)."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
