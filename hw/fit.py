@@ -104,7 +104,7 @@ class Space:
 
     def arrays(self) -> list[tuple[int, int]]:
         """PI and PO of every array whose smallest accelerator fits; BoardError if there is none."""
-        found = []
+        sizes = []
         smallest: Architecture | None = None
         for pi, po in itertools.product(self._choices("pi"), self._choices("po")):
             least = self.least(pi, po)
@@ -113,15 +113,15 @@ class Space:
             if smallest is None or pi * po < smallest.pi * smallest.po:
                 smallest = least
             if not excess(least, self.board, self.share):
-                found.append((pi, po))
-        if not found:
+                sizes.append((pi, po))
+        if not sizes:
             raise self._refusal(smallest)
-        return found
+        return sizes
 
     def accelerators(self, pi: int, po: int) -> list[Architecture]:
         """Those with an array of this shape that fit and of which no other has more of everything, in no order."""
         fitting: list[Architecture] = []
-        for candidate in sorted(self._made(pi, po), key=_generosity, reverse=True):
+        for candidate in sorted(self._consistent(pi, po), key=_generosity, reverse=True):
             if any(_at_least(larger, candidate) for larger in fitting):
                 continue
             if not excess(candidate, self.board, self.share):
@@ -130,11 +130,11 @@ class Space:
 
     def least(self, pi: int, po: int) -> Architecture | None:
         """The smallest accelerator with this array, None if nothing goes together with it."""
-        return next(self._made(pi, po), None)
+        return next(self._consistent(pi, po), None)
 
     def largest(self, pi: int, po: int) -> Architecture:
         """The accelerator with the most of everything besides the array, whether it fits or not: to rank arrays by."""
-        return next(self._made(pi, po, reverse=True))
+        return next(self._consistent(pi, po, reverse=True))
 
     def smaller(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same accelerator with the next smaller epilogue, vector width, or number of weight ports."""
@@ -149,17 +149,17 @@ class Space:
         return next(self._try(sizes["pi"], sizes["po"], rest, None), None)
 
     def _choices(self, name: str) -> Sequence[int]:
-        given = (self.fixed or {}).get(name)
+        size = (self.fixed or {}).get(name)
         known = SIZES[name]
-        if given is None:
+        if size is None:
             return known
-        if given not in known:
+        if size not in known:
             raise BoardError(
-                f"no accelerator for board {self.board.name} has {name} = {given}: choose from {', '.join(map(str, known))}"
+                f"no accelerator for board {self.board.name} has {name} = {size}: choose from {', '.join(map(str, known))}"
             )
-        return (given,)
+        return (size,)
 
-    def _made(self, pi: int, po: int, *, reverse: bool = False) -> Iterator[Architecture]:
+    def _consistent(self, pi: int, po: int, *, reverse: bool = False) -> Iterator[Architecture]:
         """Every consistent accelerator with this array, the smallest first, or the one with the most of everything first."""
         names = ("epilogue", "vector", "weight_ports")
         choices = [self._choices(name)[:: -1 if reverse else 1] for name in names]
@@ -194,24 +194,24 @@ class Space:
             "units": tuple(self.units),
         }
         try:
-            made = Architecture.model_validate(fields)
+            candidate = Architecture.model_validate(fields)
         except ValidationError:  # sizes that do not go together, such as a tile that does not fill stream words
             return
         # Buffers lie in block memories where there are enough.
-        short = set(excess(made, self.board, self.share)) == {"bram36"}
-        yield made.model_copy(update={"block_buffers": False}) if short else made
+        short = set(excess(candidate, self.board, self.share)) == {"bram36"}
+        yield candidate.model_copy(update={"block_buffers": False}) if short else candidate
 
     def _refusal(self, smallest: Architecture | None) -> BoardError:
-        given = ", ".join(f"{name} = {size}" for name, size in (self.fixed or {}).items())
+        fixed = ", ".join(f"{name} = {size}" for name, size in (self.fixed or {}).items())
         if smallest is None:
             return BoardError(
-                f"no accelerator for board {self.board.name} has {given}: these sizes do not go together; leave one out"
+                f"no accelerator for board {self.board.name} has {fixed}: these sizes do not go together; leave one out"
             )
         over = excess(smallest, self.board, self.share).items()
         enough = max(fill(smallest, self.board, 1.0), self.share)
         larger = f", or give --share {math.ceil(100 * enough) / 100:.2f}" if enough <= 1 else ""
         text = ", ".join(f"{used} {name} of {limit} ({used - limit} too many)" for name, (used, limit) in over)
-        which = " of these sizes" if given else ""
+        which = " of these sizes" if fixed else ""
         return BoardError(
             f"board {self.board.name} is too small for this model: the smallest accelerator{which} takes {text}, where "
             f"{self.share:.0%} of the device may be used; choose a larger board or a model with fewer channels or tokens{larger}"

@@ -12,8 +12,8 @@ from edgeflow.hw.errors import InputError
 FORMAT: Final = 3
 
 
-def check_format(found: object, what: object) -> None:
+def check_format(version: object, what: object) -> None:
     """InputError where ``what`` has another version than this EdgeFlow reads."""
-    if found != FORMAT:
-        named = "no format version" if found is None else f"format {found}"
+    if version != FORMAT:
+        named = "no format version" if version is None else f"format {version}"
         raise InputError(f"{what} has {named}, this EdgeFlow reads {FORMAT}: compile the model again")

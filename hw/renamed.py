@@ -42,32 +42,32 @@ def renaming(place: Place, name: str) -> Renaming | None:
     return next((entry for entry in RENAMED if (entry.place, entry.old) == (place, name)), None)
 
 
-def current_names(place: Place, given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def current_names(place: Place, entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The entries under their current names, with a warning for each that has an old one; in tables within tables, too, whose keys
     the table of names writes with dots (``sizes.ports``). A current name that is there as well wins."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
+    current: dict[str, Any] = {}
+    for name, value in entries.items():
         entry = renaming(place, prefix + name)
         if entry is not None:
             warnings.warn(str(entry), RenamedWarning, stacklevel=3)
             name = entry.new.removeprefix(prefix)
-            if name in given:
+            if name in entries:
                 continue
-        found[name] = current_names(place, value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
-    return found
+        current[name] = current_names(place, value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+    return current
 
 
 def current_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments of a command line with current option names, and a line for every old one."""
-    found, lines = [], []
+    current, lines = [], []
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         entry = renaming("option", name) if i < end else None
         if entry is not None:
             lines.append(str(entry))
-        found.append(argument if entry is None else f"{entry.new}{equals}{value}")
-    return found, lines
+        current.append(argument if entry is None else f"{entry.new}{equals}{value}")
+    return current, lines
 
 
 def accepts_old_names(function: Callable[P, R]) -> Callable[P, R]:

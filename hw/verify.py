@@ -60,13 +60,13 @@ def _ports_filled(graph: Graph) -> Iterator[str]:
 def _types_agree(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         try:
-            found = operator(node).infer(graph.formats(node))
+            inferred = operator(node).infer(graph.formats(node))
         except ValueError as error:
             yield f"node {node.origin} ({node.op}): {error}"
             continue
         declared = graph.tensors[node.output].format
-        if found != declared:
-            yield f"node {node.origin} ({node.op}): {node.output} is declared {declared}, the operator makes {found}"
+        if inferred != declared:
+            yield f"node {node.origin} ({node.op}): {node.output} is declared {declared}, the operator makes {inferred}"
 
 
 def _registers_fit(graph: Graph) -> Iterator[str]:
@@ -95,7 +95,7 @@ def verify_graph(graph: Graph) -> None:
     The last rule is the proof that no accumulator, product or table entry can overflow its width in the C++, for any input.
     """
     for rule in RULES:
-        found = list(rule(graph))
-        if found:
-            shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        violations = list(rule(graph))
+        if violations:
+            shown = "; ".join(violations[:5]) + (f"; and {len(violations) - 5} more" if len(violations) > 5 else "")
             raise VerificationError(f"integer graph {graph.name}: {shown}")

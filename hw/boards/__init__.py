@@ -96,8 +96,8 @@ def load_board(board: str | Path) -> Board:
 
 @cache
 def _shipped() -> dict[str, Board]:
-    found = [_read(file) for file in sorted(Path(__file__).parent.glob("*.toml"))]
-    return {board.name: board for board in found}
+    shipped = [_read(file) for file in sorted(Path(__file__).parent.glob("*.toml"))]
+    return {board.name: board for board in shipped}
 
 
 def _plain(name: str) -> str:

@@ -131,42 +131,42 @@ class _Flow:
         assert function.body is not None
         self._statement(function.body, frozenset())
 
-    def _statement(self, node: Node, given: frozenset[str] | None) -> frozenset[str] | None:
-        """Return the variables that are set after a statement when ``given`` were set before."""
-        if given is None:
+    def _statement(self, node: Node, assigned: frozenset[str] | None) -> frozenset[str] | None:
+        """Return the variables that are set after a statement when those of ``assigned`` were set before."""
+        if assigned is None:
             return None
         kind = node.kind
         if kind == CursorKind.COMPOUND_STMT:
             outer = dict(self.tracked)
-            now: frozenset[str] | None = given
+            now: frozenset[str] | None = assigned
             for child in node.children:
                 now = self._statement(child, now)
             self.tracked = outer
             return now
         if kind == CursorKind.DECL_STMT:
             for variable in node.children:
-                given = self._declare(variable, given)
-            return given
+                assigned = self._declare(variable, assigned)
+            return assigned
         if kind == CursorKind.IF_STMT:
-            given = self._expression(node.children[0], given)
-            then = self._statement(node.children[1], given)
-            other = self._statement(node.children[2], given) if len(node.children) > 2 else given
+            assigned = self._expression(node.children[0], assigned)
+            then = self._statement(node.children[1], assigned)
+            other = self._statement(node.children[2], assigned) if len(node.children) > 2 else assigned
             return other if then is None else then if other is None else then & other
         if kind in LOOP_KINDS:
-            return self._loop(node, given)
+            return self._loop(node, assigned)
         if kind == CursorKind.SWITCH_STMT:
-            return self._switch(node, given)
+            return self._switch(node, assigned)
         if kind in (CursorKind.LABEL_STMT, CursorKind.CASE_STMT, CursorKind.DEFAULT_STMT):
-            return self._statement(node.children[-1], given) if node.children else given
+            return self._statement(node.children[-1], assigned) if node.children else assigned
         if kind in JUMPS:
             for child in node.children:
-                self._expression(child, given)
+                self._expression(child, assigned)
             return None
-        return self._expression(node, given) if kind.is_expression() else given
+        return self._expression(node, assigned) if kind.is_expression() else assigned
 
-    def _declare(self, variable: Node, given: frozenset[str]) -> frozenset[str]:
+    def _declare(self, variable: Node, assigned: frozenset[str]) -> frozenset[str]:
         if variable.kind != CursorKind.VAR_DECL:
-            return given
+            return assigned
         name = str(variable.cursor.spelling)
         offset = variable.cursor.location.offset + len(name.encode())
         rest = self.source.between(variable.file, offset, variable.end).strip()
@@ -175,38 +175,38 @@ class _Flow:
         scalar = type_.kind in INTEGERS or re.match(r"(?:const )?ap_u?int<", type_.spelling) is not None
         if rest:
             value = read(rest.removeprefix("=").strip())
-            given = self._read(value, given) if value is not None else given
+            assigned = self._read(value, assigned) if value is not None else assigned
         elif scalar and type_.kind not in (TypeKind.CONSTANTARRAY, TypeKind.DEPENDENTSIZEDARRAY) and "[" not in type_.spelling:
             static = self.source.text(variable).lstrip().startswith("static")
             if not static:
                 self.tracked[name] = variable
-                return given - {name}
-        return given
+                return assigned - {name}
+        return assigned
 
-    def _loop(self, node: Node, given: frozenset[str]) -> frozenset[str]:
+    def _loop(self, node: Node, assigned: frozenset[str]) -> frozenset[str]:
         outer = dict(self.tracked)
         for child in node.children[:-1] if node.kind != CursorKind.DO_STMT else ():
-            after = self._statement(child, given)
-            given = given if after is None else after
+            after = self._statement(child, assigned)
+            assigned = assigned if after is None else after
         body = node.children[0] if node.kind == CursorKind.DO_STMT else node.children[-1]
-        end = self._statement(body, given)
+        end = self._statement(body, assigned)
         runs = node.kind == CursorKind.DO_STMT or has_constant_trips(node, self.source)
         if runs and end is not None:
-            given = given | end
+            assigned = assigned | end
         if node.kind == CursorKind.DO_STMT:
-            given = self._expression(node.children[-1], given)
+            assigned = self._expression(node.children[-1], assigned)
         self.tracked = outer
-        return given
+        return assigned
 
-    def _switch(self, node: Node, given: frozenset[str]) -> frozenset[str]:
-        given = self._expression(node.children[0], given)
+    def _switch(self, node: Node, assigned: frozenset[str]) -> frozenset[str]:
+        assigned = self._expression(node.children[0], assigned)
         ends: list[frozenset[str]] = []
         complete = False
-        now: frozenset[str] | None = given
+        now: frozenset[str] | None = assigned
         for child in node.children[-1].children:
             if child.kind in (CursorKind.CASE_STMT, CursorKind.DEFAULT_STMT):
                 complete = complete or child.kind == CursorKind.DEFAULT_STMT
-                now = given if now is None else now & given | given
+                now = assigned if now is None else now & assigned | assigned
             if child.kind == CursorKind.BREAK_STMT:
                 ends += [] if now is None else [now]
                 now = None
@@ -214,61 +214,61 @@ class _Flow:
                 now = self._statement(child, now)
         ends += [] if now is None else [now]
         if not complete:
-            return given
-        return frozenset.intersection(*ends) if ends else given
+            return assigned
+        return frozenset.intersection(*ends) if ends else assigned
 
-    def _expression(self, node: Node, given: frozenset[str]) -> frozenset[str]:
+    def _expression(self, node: Node, assigned: frozenset[str]) -> frozenset[str]:
         expression = read(self.source.text(node))
-        return given if expression is None else self._read(expression, given)
+        return assigned if expression is None else self._read(expression, assigned)
 
-    def _read(self, expression: Expression, given: frozenset[str]) -> frozenset[str]:
+    def _read(self, expression: Expression, assigned: frozenset[str]) -> frozenset[str]:
         kind, arguments = expression.kind, expression.arguments
         if kind == "name":
-            if expression.text in self.tracked and expression.text not in given:
+            if expression.text in self.tracked and expression.text not in assigned:
                 variable = self.tracked[expression.text]
                 if variable not in self.unset:
                     self.unset.append(variable)
-            return given
+            return assigned
         if kind == "assign":
-            given = self._read(arguments[1], given)
+            assigned = self._read(arguments[1], assigned)
             if expression.text == "=" or arguments[0].kind != "name":
-                return self._set(arguments[0], given)
-            return self._read(arguments[0], given)
+                return self._set(arguments[0], assigned)
+            return self._read(arguments[0], assigned)
         if kind == "conditional":
-            given = self._read(arguments[0], given)
-            return self._read(arguments[1], given) & self._read(arguments[2], given)
+            assigned = self._read(arguments[0], assigned)
+            return self._read(arguments[1], assigned) & self._read(arguments[2], assigned)
         if kind == "binary" and expression.text in ("&&", "||"):
-            given = self._read(arguments[0], given)
-            self._read(arguments[1], given)
-            return given
+            assigned = self._read(arguments[0], assigned)
+            self._read(arguments[1], assigned)
+            return assigned
         if kind == "unary" and expression.text == "&":
-            return self._set(arguments[0], given)
+            return self._set(arguments[0], assigned)
         if kind == "call":
-            return self._call(expression, given)
+            return self._call(expression, assigned)
         if kind == "binary" and expression.text == ">>" and arguments[0].kind == "name" and arguments[0].text not in self.tracked:
-            given = self._set(arguments[1], given)  # what a stream delivers
+            assigned = self._set(arguments[1], assigned)  # what a stream delivers
         for argument in arguments:
-            given = self._read(argument, given)
-        return given
+            assigned = self._read(argument, assigned)
+        return assigned
 
-    def _call(self, expression: Expression, given: frozenset[str]) -> frozenset[str]:
+    def _call(self, expression: Expression, assigned: frozenset[str]) -> frozenset[str]:
         """A variable that is passed as it is may be set by the function, unless what is called is a cast."""
         callee, *arguments = expression.arguments
         cast = callee.kind == "name" and re.match(r"(?:ap_u?int<|unsigned$|int$|static_cast<)", callee.text) is not None
         if callee.kind == "member":
             base = callee.arguments[0]
-            given = self._set(base, given) if base.kind == "name" else self._read(base, given)
+            assigned = self._set(base, assigned) if base.kind == "name" else self._read(base, assigned)
         for argument in arguments:
-            given = self._read(argument, given) if cast or argument.kind != "name" else self._set(argument, given)
-        return given
+            assigned = self._read(argument, assigned) if cast or argument.kind != "name" else self._set(argument, assigned)
+        return assigned
 
-    def _set(self, place: Expression, given: frozenset[str]) -> frozenset[str]:
+    def _set(self, place: Expression, assigned: frozenset[str]) -> frozenset[str]:
         """Set what an expression names; the indices in it are read."""
         while place.kind in ("index", "member", "call"):
             for argument in place.arguments[1:]:
-                given = self._read(argument, given)
+                assigned = self._read(argument, assigned)
             place = place.arguments[0]
-        return given | {place.text} if place.kind == "name" else self._read(place, given)
+        return assigned | {place.text} if place.kind == "name" else self._read(place, assigned)
 
 
 RULES = (Uninitialised(), Division(), ShiftWidth())

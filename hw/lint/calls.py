@@ -62,16 +62,16 @@ def _key(function: Cursor) -> str:
 
 
 def _callees(function: Node, functions: dict[str, Node]) -> list[str]:
-    found: list[str] = []
+    callees: list[str] = []
     for node in function.walk():
         if node.kind != CursorKind.CALL_EXPR:
             continue
         target = node.cursor.referenced
         if target is not None and _key(target) in functions:
-            found.append(_key(target))
+            callees.append(_key(target))
         elif target is None or not target.kind.is_declaration() or target.kind == CursorKind.OVERLOADED_DECL_REF:
-            found += _by_name(node, function, functions)
-    return found
+            callees += _by_name(node, function, functions)
+    return callees
 
 
 def _by_name(call: Node, caller: Node, functions: dict[str, Node]) -> list[str]:

@@ -94,10 +94,10 @@ def skipped_ranges(unit: cindex.TranslationUnit, file: Path) -> list[tuple[int, 
     library.clang_getSkippedRanges.restype = POINTER(_SourceRangeList)
     library.clang_disposeSourceRangeList.argtypes = [POINTER(_SourceRangeList)]
     library.clang_disposeSourceRangeList.restype = None
-    found = library.clang_getSkippedRanges(unit, cindex.File.from_name(unit, str(file)))
-    ranges = [found.contents.ranges[i] for i in range(found.contents.count)]
+    skipped = library.clang_getSkippedRanges(unit, cindex.File.from_name(unit, str(file)))
+    ranges = [skipped.contents.ranges[i] for i in range(skipped.contents.count)]
     offsets = [(one.start.offset, one.end.offset) for one in ranges]
-    library.clang_disposeSourceRangeList(found)
+    library.clang_disposeSourceRangeList(skipped)
     return offsets
 
 

@@ -60,8 +60,8 @@ class UnrolledBound(Rule):
     remedy = "Run to the greatest count and guard the body with if, or pipeline the inner loop instead."
 
     def check(self, source: Source) -> Iterator[Finding]:
-        found = trace(source)
-        inner = {loop: region.node for region in found.regions for loop in region.loops}
+        traced = trace(source)
+        inner = {loop: region.node for region in traced.regions for loop in region.loops}
         for loop, around in inner.items():
             if not _runs_once(loop):
                 where = f"{around.file.name}:{around.line}"
@@ -70,7 +70,7 @@ class UnrolledBound(Rule):
                     f"this loop is unrolled for the pipeline at {where}, and its trip count is not constant: run to the greatest "
                     "count and guard the body with if, or pipeline this loop instead",
                 )
-        for loop in dict.fromkeys(found.unrolled):
+        for loop in dict.fromkeys(traced.unrolled):
             yield self.at(loop, "the trip count of a loop with UNROLL is not constant: state factor=, or give it a constant bound")
 
 

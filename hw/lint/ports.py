@@ -33,15 +33,15 @@ class MemoryPorts(Rule):
     remedy = "Choose the address first and access once, let the unrolled index select the bank, or use registers."
 
     def check(self, source: Source) -> Iterator[Finding]:
-        found: dict[tuple[str, int], Finding] = {}
+        findings: dict[tuple[str, int], Finding] = {}
         for region in trace(source).regions:
             if region.interval is None:
                 continue
             problems = [problem for key in _arrays(region) if (problem := _too_many(region, key, region.interval))]
             if problems:
                 node = region.node
-                found.setdefault((str(node.file), node.line), self.at(node, "; ".join(problems)))
-        yield from found.values()
+                findings.setdefault((str(node.file), node.line), self.at(node, "; ".join(problems)))
+        yield from findings.values()
 
 
 class LoopDependence(Rule):
@@ -52,15 +52,15 @@ class LoopDependence(Rule):
     remedy = "Keep the value in a register; places that always differ are stated with #pragma HLS DEPENDENCE."
 
     def check(self, source: Source) -> Iterator[Finding]:
-        found: dict[tuple[str, int], Finding] = {}
+        findings: dict[tuple[str, int], Finding] = {}
         for region in trace(source).regions:
             if region.node.is_function or region.everything_independent or region.interval != 1:
                 continue
             problems = [problem for key in _arrays(region) if (problem := _carried(region, key))]
             if problems:
                 node = region.node
-                found.setdefault((str(node.file), node.line), self.at(node, "; ".join(problems)))
-        yield from found.values()
+                findings.setdefault((str(node.file), node.line), self.at(node, "; ".join(problems)))
+        yield from findings.values()
 
 
 class AxiReadWrite(Rule):

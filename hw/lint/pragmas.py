@@ -131,7 +131,7 @@ def _instead(word: str, known: object) -> str:
 
 def _option_problems(pragma: Pragma) -> Iterator[str]:
     directive = DIRECTIVES[pragma.name]
-    given: set[str] = set()
+    seen: set[str] = set()
     for name, value in pragma.options:
         key = name.lower()
         if value is None:
@@ -139,9 +139,9 @@ def _option_problems(pragma: Pragma) -> Iterator[str]:
                 known = directive.words | {f"{option}=" for option in directive.options}
                 yield f"unknown keyword {name}{_instead(name, known)}"
             continue
-        if key in given:
+        if key in seen:
             yield f"option {name} is given twice"
-        given.add(key)
+        seen.add(key)
         choices = directive.options.get(key)
         if choices is None:
             yield f"unknown option {name}={_instead(name, set(directive.options))}"
@@ -150,7 +150,7 @@ def _option_problems(pragma: Pragma) -> Iterator[str]:
         elif choices and value.lower() not in choices:
             suggestion = _instead(value, set(choices)) or f": it is one of {', '.join(choices)}"
             yield f"{name}={value} is unknown{suggestion}"
-    for missing in sorted(directive.required - given):
+    for missing in sorted(directive.required - seen):
         yield f"option {missing}= is missing"
 
 
@@ -174,9 +174,9 @@ def _placement_problem(pragma: Pragma, source: Source) -> str:
         function = _function_of(path)
         assert function is not None
         for name in _names(pragma.value("variable")):
-            found = [node for node in _variables(function, source) if node.cursor.spelling == name]
-            if found and not any(_declared_in(node, block, pragma.offset) for node in found):
-                later = any(_block_of(node) is block for node in found)
+            declarations = [node for node in _variables(function, source) if node.cursor.spelling == name]
+            if declarations and not any(_declared_in(node, block, pragma.offset) for node in declarations):
+                later = any(_block_of(node) is block for node in declarations)
                 where = "before the declaration of" if later else "in another scope than the declaration of"
                 return f"stands {where} {name}: move it directly behind the declaration"
     return ""
@@ -213,10 +213,10 @@ def _function_of(path: list[Node]) -> Node | None:
 def _variables(function: Node, source: Source) -> list[Node]:
     """Return the declarations that a pragma in ``function`` may name: its own, its class's and global ones."""
     kinds = (CursorKind.VAR_DECL, CursorKind.PARM_DECL)
-    found = [node for node in function.walk() if node.kind in kinds]
+    declarations = [node for node in function.walk() if node.kind in kinds]
     if function.parent is not None:
-        found += [node for node in function.parent.children if node.kind in (CursorKind.FIELD_DECL, CursorKind.VAR_DECL)]
-    return found + source.globals
+        declarations += [node for node in function.parent.children if node.kind in (CursorKind.FIELD_DECL, CursorKind.VAR_DECL)]
+    return declarations + source.globals
 
 
 def _names(value: str | None) -> list[str]:

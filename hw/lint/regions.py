@@ -28,13 +28,13 @@ class Group:
 
     def accesses(self) -> list[Access]:
         """Return all accesses of this group and those inside."""
-        found: list[Access] = []
+        accesses: list[Access] = []
         for part in self.parts:
             if isinstance(part, Access):
-                found.append(part)
+                accesses.append(part)
             else:
-                found += part.accesses()
-        return found
+                accesses += part.accesses()
+        return accesses
 
 
 @dataclass

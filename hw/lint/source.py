@@ -200,18 +200,18 @@ class Source:
     @cached_property
     def directives(self) -> dict[Node, list[Pragma]]:
         """The HLS pragmas by the innermost function or loop that they stand in."""
-        found: dict[Node, list[Pragma]] = {}
+        by_holder: dict[Node, list[Pragma]] = {}
         for pragma in self.pragmas:
             path = self.enclosing(pragma) if pragma.is_hls else []
             holder = next((node for node in reversed(path) if node.is_function or node.kind in LOOP_KINDS), None)
             if holder is not None:
-                found.setdefault(holder, []).append(pragma)
-        return found
+                by_holder.setdefault(holder, []).append(pragma)
+        return by_holder
 
     def directive(self, node: Node, name: str) -> Pragma | None:
         """Return the pragma of a name that stands in a function or loop, and in no loop inside it, unless it says off."""
-        found = (pragma for pragma in self.directives.get(node, ()) if pragma.name == name and not pragma.off)
-        return next(found, None)
+        pragmas = (pragma for pragma in self.directives.get(node, ()) if pragma.name == name and not pragma.off)
+        return next(pragmas, None)
 
     def enclosing(self, pragma: Pragma) -> list[Node]:
         """Return the nodes around a pragma, outermost first."""

@@ -53,11 +53,11 @@ class _Walker:
 
     def callees(self, function: Node) -> set[Node]:
         """Return the functions that a function's text calls; a function that calls itself does not count."""
-        found: set[Node] = set()
+        callees: set[Node] = set()
         assert function.body is not None
         for name in set(re.findall(r"\b([A-Za-z_]\w*)\s*[<(]", self.source.text(function.body))):
-            found.update(self.scopes.functions.get(name, ()))
-        return found - {function}
+            callees.update(self.scopes.functions.get(name, ()))
+        return callees - {function}
 
     def start(self, function: Node) -> None:
         frame = Frame(function)
@@ -439,10 +439,10 @@ class _Walker:
     def _dataflow(self, node: Node, body: Node, frame: Frame, out: Group) -> None:
         inner = frame.inner()
         self._pragmas(node, inner)
-        found = Dataflow(node)
+        region = Dataflow(node)
         for pragma in self.source.directives.get(node, ()):
             if pragma.name == "INTERFACE" and "m_axi" in (pragma.value("mode") or " ".join(pragma.words)).lower():
-                found.bundles[pragma.value("port") or ""] = pragma.value("bundle") or "gmem"
+                region.bundles[pragma.value("port") or ""] = pragma.value("bundle") or "gmem"
         for child in body.children:
             part = Group()
             self._statement(child, inner, part)
@@ -450,11 +450,11 @@ class _Walker:
             if expression is not None and expression.kind == "call":
                 callee = expression.arguments[0]
                 name = callee.text if callee.kind == "member" else template_name(callee.text)[0]
-                found.processes.append(Process(name, child, part))
+                region.processes.append(Process(name, child, part))
             elif child.kind.is_expression() or child.kind in CONTROL:
-                found.others.append(child)
+                region.others.append(child)
             out.parts.append(part)
-        self.result.dataflow.append(found)
+        self.result.dataflow.append(region)
 
     # Expressions
 
@@ -578,8 +578,8 @@ class _Walker:
         for dim, size in zip(dims, ref.storage.dims[len(ref.indices) :], strict=False):
             if size is not None and dim.isidentifier() and dim not in inner.names:
                 inner.names[dim] = known(size)
-        wanted, given = template_name(bare(type_text)), template_name(bare(ref.storage.type_text))
-        if not ref.members and wanted[0] == given[0]:
-            for parameter, argument in zip(wanted[1], given[1], strict=False):
+        wanted, actual = template_name(bare(type_text)), template_name(bare(ref.storage.type_text))
+        if not ref.members and wanted[0] == actual[0]:
+            for parameter, argument in zip(wanted[1], actual[1], strict=False):
                 if parameter.isidentifier():
                     inner.types.setdefault(parameter, argument)

@@ -214,11 +214,11 @@ class Attention(Operator):
         numerator = constants[NUMERATOR].astype(np.float64)
         ones = np.ones(keys, dtype=np.float32)
         places = [slice(h * dh, (h + 1) * dh) for h in range(heads)]
-        given = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
+        activation_inputs = [i for i in (Q, K, V, MASK)[: 3 + self.has_mask] if i not in constants]
 
         def run(activations: Sequence[Array]) -> Array:
             samples = activations[0].shape[0]
-            source = dict(zip(given, activations, strict=True))
+            source = dict(zip(activation_inputs, activations, strict=True))
             for i in set(constants) & {Q, K, V, MASK}:
                 source[i] = np.broadcast_to(constants[i].astype(np.float32), (samples, *constants[i].shape))
             y = np.empty((samples, *out.shape), dtype=np.float32)
@@ -352,8 +352,8 @@ class Attention(Operator):
             probability_bits=self.probability_bits,
             table_words=table[1] * LINE_BYTES // a.stream_bytes,
         )
-        made = passes(operands, a)
-        return [Instruction(ATTENTION, values, table if n == 0 else (0, 0)) for n, values in enumerate(made)]
+        schedule = passes(operands, a)
+        return [Instruction(ATTENTION, values, table if n == 0 else (0, 0)) for n, values in enumerate(schedule)]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:

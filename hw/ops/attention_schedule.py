@@ -84,11 +84,11 @@ def passes(op: Operands, a: Architecture, lanes: int | None = None) -> list[Pass
     """Field values of every pass. ``lanes``: queries of a block, the array's PO unless fewer are wanted."""
     lanes = lanes or a.po
     scheduler = _Scheduler(op, a, lanes)
-    made = list(scheduler.resident() if op.keys <= a.max_tokens else scheduler.blocks())
-    for i, fields in enumerate(made):
-        fields["chain"] = int(i < len(made) - 1 and not fields.pop("drain", 0))
+    schedule = list(scheduler.resident() if op.keys <= a.max_tokens else scheduler.blocks())
+    for i, fields in enumerate(schedule):
+        fields["chain"] = int(i < len(schedule) - 1 and not fields.pop("drain", 0))
         fields["trips"] = pass_trips(fields, a)
-    return made
+    return schedule
 
 
 def stationary(head_channels: int, keys: int, max_tokens: int) -> tuple[int, int, int]:

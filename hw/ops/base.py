@@ -104,16 +104,16 @@ class InstructionLayout:
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The fields' places, in order."""
-        found: list[Slot] = []
+        slots: list[Slot] = []
         word, bit = 1, 0
         for text in self.fields:
             name, _, width = text.partition(":")
             bits = int(width or 32)
             if bit + bits > 32:
                 word, bit = word + 1, 0
-            found.append(Slot(name, word, bit, bits))
+            slots.append(Slot(name, word, bit, bits))
             bit += bits
-        return tuple(found)
+        return tuple(slots)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Concat(MoveOperator):
         context.require(len(constants) < len(inputs), "every input is a constant: fold the concatenation")
         channels = self.axis == len(out.shape) - 1
         line = context.output_address()
-        made, start = [], 0
+        moves, start = [], 0
         for i, f in enumerate(inputs):
             there = line + start * row_lines(out.channels, out.bits)
             if channels:
@@ -90,14 +90,14 @@ class Concat(MoveOperator):
                 target = Target(line, out, f.rows, f.channels, row=start)
                 start += f.rows
             if i in constants:
-                made.append(move_constant(f"part {i}", constants[i], target, context))
+                moves.append(move_constant(f"part {i}", constants[i], target, context))
             elif channels or context.address(i) != there:  # rows may lie in their place already
-                made.append(move(context.address(i), 0, list(zip(f.shape, strides(f), strict=True)), target))
-        return made
+                moves.append(move(context.address(i), 0, list(zip(f.shape, strides(f), strict=True)), target))
+        return moves
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         drawn: list[tuple[str, int, list[tuple[int, ...]], int, bool, set[int]]] = [
             ("class token", 0, [(1, 96), (49, 96)], 16, True, {0}),
             ("tokens", 0, [(3, 40), (1, 40), (5, 40)], 8, True, set()),
@@ -112,5 +112,5 @@ class Concat(MoveOperator):
         for name, axis, shapes, bits, signed, constants in drawn:
             formats = tuple(Format(shape, bits, signed) for shape in shapes)
             inputs = tuple(draw(rng, f, None if i in constants else 2) for i, f in enumerate(formats))
-            made.append(Case(name, cls(axis), formats, inputs, frozenset(constants)))
-        return made
+            cases.append(Case(name, cls(axis), formats, inputs, frozenset(constants)))
+        return cases

@@ -209,7 +209,7 @@ class Embedding(Operator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for name, tokens, vocabulary, columns, id_bits, bits, signed in [
             ("one token", 1, 1, 1, 32, 16, True),
             ("two blocks", 67, 300, 96, 32, 16, True),
@@ -225,5 +225,5 @@ class Embedding(Operator):
             multiplier = rng.integers(1 << 10, 1 << 17, size=vocabulary)
             formats = (Format((tokens,), id_bits, False), Format(table.shape, 8, True), Format((vocabulary,), 32, True))
             op = cls(16 if bits == 8 else 10, bits, signed)
-            made.append(Case(name, op, formats, (ids, table, multiplier), frozenset({TABLE, MULTIPLIER})))
-        return made
+            cases.append(Case(name, op, formats, (ids, table, multiplier), frozenset({TABLE, MULTIPLIER})))
+        return cases

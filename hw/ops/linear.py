@@ -192,7 +192,7 @@ class Linear(Operator):
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         multiplier = constants[MULTIPLIER]
         low, high = accumulator_range(inputs[X], constants)
-        found = [
+        registers = [
             *array_registers(inputs[WEIGHT], inputs[X], quad=inputs[X].bits <= 4 and inputs[WEIGHT].bits <= 4),
             Register("shift", widths.SHIFT, 0, max(self.shift, self.residual_shift, self.output_shift)),
             Register("accumulator", widths.ACCUMULATOR, int(low.min(initial=0)), int(high.max(initial=0))),
@@ -207,8 +207,8 @@ class Linear(Operator):
         if self.has_residual:
             residual = inputs[4]
             ends = np.array([residual.minimum, residual.maximum]) * self.residual_multiplier
-            found.append(Register("residual multiplier", widths.MULTIPLIER, self.residual_multiplier, self.residual_multiplier))
-            found.append(
+            registers.append(Register("residual multiplier", widths.MULTIPLIER, self.residual_multiplier, self.residual_multiplier))
+            registers.append(
                 Register(
                     "residual product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0))
                 )
@@ -216,13 +216,13 @@ class Linear(Operator):
         if self.has_table:
             table, scale = constants[EXTRA], constants[OUTPUT_MULTIPLIER]
             middle = 1 << (self.index_bits - 1)
-            found.append(Register("table index", widths.ACTIVATION_INDEX, -middle, max(middle, 2 * middle - 1)))
+            registers.append(Register("table index", widths.ACTIVATION_INDEX, -middle, max(middle, 2 * middle - 1)))
             ends = np.outer([table.min(), table.max()], [scale.min(), scale.max()])
-            found.append(Register("output multiplier", widths.MULTIPLIER, int(scale.min()), int(scale.max())))
-            found.append(
+            registers.append(Register("output multiplier", widths.MULTIPLIER, int(scale.min()), int(scale.max())))
+            registers.append(
                 Register("output product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0)))
             )
-        return tuple(found)
+        return tuple(registers)
 
     def macs(self, inputs: Sequence[Format]) -> int:
         return inputs[X].rows * inputs[X].channels * inputs[WEIGHT].shape[0]
@@ -296,7 +296,7 @@ class Linear(Operator):
                 "residual_multiplier": self.residual_multiplier,
                 "residual_shift": self.residual_shift,
             }
-        made = []
+        instructions = []
         tiles = ceil_div(out.channels, a.po)
         for t in range(tiles):
             first = table if t == 0 else []
@@ -308,8 +308,8 @@ class Linear(Operator):
                 "load_table": sum(round_up(e.nbytes, LINE_BYTES) for e in first) // a.stream_bytes,
                 "load_words": segment[1] * LINE_BYTES // a.stream_bytes,
             }
-            made.append(Instruction(LINEAR, values | own, segment))
-        return made
+            instructions.append(Instruction(LINEAR, values | own, segment))
+        return instructions
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
@@ -336,7 +336,7 @@ class Linear(Operator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for rows, k, n, bits, mode in [
             (1, 1, 1, 8, "plain"),
             (3, 17, 5, 8, "plain"),
@@ -349,7 +349,7 @@ class Linear(Operator):
             (5, 48, 24, 8, "corner"),
             (4, 100, 16, 8, "unsigned table"),
         ]:
-            made.append(_case(rng, rows, k, n, bits, mode))
+            cases.append(_case(rng, rows, k, n, bits, mode))
         for rows, k, n, bits, mode, x_bits, weight_bits in [
             (3, 37, 19, 8, "plain", 8, 2),
             (5, 70, 21, 4, "plain", 4, 2),
@@ -357,10 +357,10 @@ class Linear(Operator):
             (3, 31, 17, 8, "corner", 8, 2),
             (3, 45, 23, 8, "table", 4, 3),
         ]:
-            made.append(_case(rng, rows, k, n, bits, mode, x_bits, weight_bits))
+            cases.append(_case(rng, rows, k, n, bits, mode, x_bits, weight_bits))
         for even in (False, True):
-            made.extend(_wide_case(rng, even, mode) for mode in ("long", "longest", "longest residual", "ties", "ties residual"))
-        return made
+            cases.extend(_wide_case(rng, even, mode) for mode in ("long", "longest", "longest residual", "ties", "ties residual"))
+        return cases
 
 
 def accumulator_range(x: Format, constants: Constants) -> tuple[IntArray, IntArray]:
@@ -379,7 +379,7 @@ def array_registers(weights: Format, operands: Format, quad: bool = False) -> li
 
     The sum of a cascade of them falls apart into two sums of products, or four. An accelerator without the 4-bit mode has but two.
     """
-    found = [Register("weight", widths.WEIGHT, weights.minimum, weights.maximum)]
+    registers = [Register("weight", widths.WEIGHT, weights.minimum, weights.maximum)]
     modes = [(widths.CASCADE_SUM, widths.CASCADE_SUM.bits, 0)] + [
         (widths.QUAD_SUM, 2 * widths.QUAD_SUM.bits, widths.QUAD_SUM.bits)
     ] * quad
@@ -387,13 +387,13 @@ def array_registers(weights: Format, operands: Format, quad: bool = False) -> li
         packed, operand = (1 << weight_place) + 1, (1 << row_place) + 1 if row_place else 1
         corners = [w * x for w in (weights.minimum, weights.maximum) for x in (operands.minimum, operands.maximum)]
         least, most = CASCADE * min(corners), CASCADE * max(corners)
-        found += [
+        registers += [
             Register("packed weights", widths.PACKED, weights.minimum * packed, weights.maximum * packed),
             Register("operand", widths.OPERAND, operands.minimum * operand, operands.maximum * operand),
             Register("cascade", widths.CHAIN, least * packed * operand, most * packed * operand),
             Register("sum of a cascade", field, least, most),
         ]
-    return found
+    return registers
 
 
 def _product_register(low: IntArray, high: IntArray, multiplier: IntArray, half: int) -> Register:

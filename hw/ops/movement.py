@@ -69,15 +69,15 @@ def strides(format: Format) -> tuple[int, ...]:
 
 def merged(loops: Sequence[Loop]) -> list[Loop]:
     """The same addresses in the same order with as few loops as possible, at least one."""
-    found: list[Loop] = []
+    fewest: list[Loop] = []
     for count, stride in loops:
         if count == 1:
             continue
-        if found and found[-1][1] == count * stride:
-            found[-1] = (found[-1][0] * count, stride)
+        if fewest and fewest[-1][1] == count * stride:
+            fewest[-1] = (fewest[-1][0] * count, stride)
         else:
-            found.append((count, stride))
-    return found or [(1, 1)]
+            fewest.append((count, stride))
+    return fewest or [(1, 1)]
 
 
 def pieces(starts: NDArray[np.int64], run: int, column: int, columns: int) -> int:

@@ -172,7 +172,7 @@ class Patches(Operator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for shape, kernel, bits, signed in [
             ((1, 28, 28), (4, 4), 8, False),
             ((3, 32, 48), (16, 16), 8, True),
@@ -183,5 +183,5 @@ class Patches(Operator):
         ]:
             x = Format(shape, bits, signed)
             data = draw(rng, x, 2)
-            made.append(Case(f"{kernel[0]}x{kernel[1]} of {shape}", cls(*kernel), (x,), (data,), frozenset()))
-        return made
+            cases.append(Case(f"{kernel[0]}x{kernel[1]} of {shape}", cls(*kernel), (x,), (data,), frozenset()))
+        return cases

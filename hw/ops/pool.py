@@ -224,7 +224,7 @@ class Pool(Operator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for name, rows, columns, x_bits, x_signed, bits, signed, mask in [
             ("mean", 50, 96, 16, True, 16, True, ""),
             ("one row", 1, 1, 8, True, 8, True, ""),
@@ -249,5 +249,5 @@ class Pool(Operator):
                 inputs.append(chosen[2] if fixed else chosen)
                 formats.append(Format((rows,), 8, False))
                 constants |= {MASK} if fixed else set()
-            made.append(Case(name, op, tuple(formats), tuple(inputs), frozenset(constants)))
-        return made
+            cases.append(Case(name, op, tuple(formats), tuple(inputs), frozenset(constants)))
+        return cases

@@ -69,12 +69,12 @@ class PositionEmbedding(Embedding):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for number, case in enumerate(Embedding.cases(rng)):
             ids = case.inputs[IDS].copy()
             padding = (0, 1, 3)[number % 3]
             ids[rng.random(ids.shape) < 0.3] = padding  # also between other tokens
             ids[-1, ids.shape[-1] // 2 :] = padding
             op = cls(**{f.name: getattr(case.operator, f.name) for f in dataclasses.fields(Embedding)}, padding=padding)
-            made.append(dataclasses.replace(case, operator=op, inputs=(ids, *case.inputs[1:])))
-        return made
+            cases.append(dataclasses.replace(case, operator=op, inputs=(ids, *case.inputs[1:])))
+        return cases

@@ -85,7 +85,7 @@ class Requantize(ElementwiseOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         every = np.arange(1 << 16)
         for name, shape, x_bits, x_signed, op in [
             ("every signed word", (1024, 64), 16, True, cls(24, 0, 8, True, False)),
@@ -106,5 +106,5 @@ class Requantize(ElementwiseOperator):
                 multiplier = 2 * rng.integers(2, size=x.channels) + 1 << rng.integers(9, 12, size=x.channels)
             multiplier[1::3] *= -1
             formats = (x, Format((x.channels,), 32, True))
-            made.append(Case(name, op, formats, (data, multiplier), frozenset({MULTIPLIER})))
-        return made
+            cases.append(Case(name, op, formats, (data, multiplier), frozenset({MULTIPLIER})))
+        return cases

@@ -60,7 +60,7 @@ class Reshape(MoveOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for shape, new, bits, signed in [
             ((49, 96), (49, 3, 32), 8, True),
             ((3, 7, 20), (3, 140), 16, True),
@@ -74,5 +74,5 @@ class Reshape(MoveOperator):
         ]:
             x = Format(shape, bits, signed)
             data = draw(rng, x, 2)
-            made.append(Case(f"{shape} to {new}", cls(new), (x,), (data,), frozenset()))
-        return made
+            cases.append(Case(f"{shape} to {new}", cls(new), (x,), (data,), frozenset()))
+        return cases

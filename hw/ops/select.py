@@ -69,7 +69,7 @@ class Select(MoveOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for shape, bits, signed, op in [
             ((50, 96), 16, True, cls(0, 0, 1, True)),
             ((50, 96), 8, True, cls(0, 1, 50, False)),
@@ -85,5 +85,5 @@ class Select(MoveOperator):
             x = Format(shape, bits, signed)
             data = draw(rng, x, 2)
             name = f"{op.start}:{op.stop} of axis {op.axis} of {shape}"
-            made.append(Case(name, op, (x,), (data,), frozenset()))
-        return made
+            cases.append(Case(name, op, (x,), (data,), frozenset()))
+        return cases

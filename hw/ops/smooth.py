@@ -240,7 +240,7 @@ class Smooth(Operator):
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
         """Every word of 16 bits through GELU and SiLU, and random parameters."""
-        made = [
+        cases = [
             _every_word("gelu", gelu_delta, 5.5, (16, 16, 256), 16, True),
             _every_word("gelu to 8 bits", gelu_delta, 5.5, (4, 128, 128), 8, False),
             _every_word("gelu to 24 bits", gelu_delta, 5.5, (64, 1024), 24, True),
@@ -260,8 +260,8 @@ class Smooth(Operator):
                 signed=signed,
             )
             data = draw(rng, x, 2), draw(rng, table)
-            made.append(Case(f"random {'x'.join(map(str, shape))}", op, (x, table), data, frozenset({TABLE})))
-        return made
+            cases.append(Case(f"random {'x'.join(map(str, shape))}", op, (x, table), data, frozenset({TABLE})))
+        return cases
 
 
 def smooth_parameters(

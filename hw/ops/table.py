@@ -160,7 +160,7 @@ class Table(Operator):
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
         """Every input value for several widths."""
-        made = []
+        cases = []
         for shape, x_bits, x_signed, bits, signed in [
             ((2, 128), 8, True, 8, True),
             ((4, 64), 8, False, 16, False),
@@ -174,5 +174,5 @@ class Table(Operator):
             formats = (x, Format((1 << x_bits,), bits, signed))
             table = draw(rng, formats[1])
             name = f"{'' if x_signed else 'u'}int{x_bits} to {'' if signed else 'u'}int{bits}"
-            made.append(Case(name, cls(x.minimum, bits, signed), formats, (data, table), frozenset({ENTRIES})))
-        return made
+            cases.append(Case(name, cls(x.minimum, bits, signed), formats, (data, table), frozenset({ENTRIES})))
+        return cases

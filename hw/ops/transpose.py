@@ -58,7 +58,7 @@ class Transpose(MoveOperator):
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
-        made = []
+        cases = []
         for shape, permutation, bits, signed in [
             ((5, 70), (1, 0), 8, True),
             ((7, 3, 32), (1, 0, 2), 8, True),
@@ -71,5 +71,5 @@ class Transpose(MoveOperator):
         ]:
             x = Format(shape, bits, signed)
             data = draw(rng, x, 2)
-            made.append(Case(f"{shape} by {permutation}", cls(permutation), (x,), (data,), frozenset()))
-        return made
+            cases.append(Case(f"{shape} by {permutation}", cls(permutation), (x,), (data,), frozenset()))
+        return cases
