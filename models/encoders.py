@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
-PATCH, COLORS = 4, 3  # of an image
+COLORS = 3  # of an image
 FEATURES = 16  # of a token that a linear layer embeds
-VOCABULARY, CLASSES = 50, 10
+VOCABULARY = 50
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """``tokens`` (the class token included) of ``width`` channels; ``ratio``: the hidden width divided by ``width``."""
+    """``tokens`` (the class token included) of ``width`` channels; ``ratio``: the hidden width divided by ``width``;
+    ``patch``: the edge of an image's patches in pixels; ``classes``: of the classifier."""
 
     tokens: int
     width: int
@@ -32,6 +33,8 @@ class EncoderShape:
     class_token: bool = False
     depth: int = 1
     ratio: float = 4.0
+    patch: int = 4
+    classes: int = 10
 
     @property
     def name(self) -> str:
@@ -69,14 +72,14 @@ class _Builder:
         x = self.norm("norm", x)
         if s.class_token:
             x = self.node("Gather", [x, self.scalar("first", 0)], "pooled", axis=1)
-        y = self.linear("head", x, s.width, CLASSES)
+        y = self.linear("head", x, s.width, s.classes)
         self.node("Identity", [y], "y")
         rows = () if s.class_token else (s.tokens,)
         graph = helper.make_graph(
             self.nodes,
             "encoder",
             [given],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *rows, CLASSES])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *rows, s.classes])],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
         )
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -95,11 +98,11 @@ class _Builder:
             given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", tokens, FEATURES])
             return self.linear("embed", "x", FEATURES, s.width), given
         high = max(n for n in range(1, int(tokens**0.5) + 1) if tokens % n == 0)
-        size = (COLORS, high * PATCH, tokens // high * PATCH)
+        size = (COLORS, high * s.patch, tokens // high * s.patch)
         given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *size])
-        self.constants["embed.w"] = self.normal(s.width, COLORS, PATCH, PATCH) / np.float32(PATCH)
+        self.constants["embed.w"] = self.normal(s.width, COLORS, s.patch, s.patch) / np.float32(s.patch)
         self.constants["embed.b"] = self.normal(s.width)
-        patches = self.node("Conv", ["x", "embed.w", "embed.b"], "patches", kernel_shape=[PATCH, PATCH], strides=[PATCH, PATCH])
+        patches = self.node("Conv", ["x", "embed.w", "embed.b"], "patches", kernel_shape=[s.patch] * 2, strides=[s.patch] * 2)
         flat = self.node("Reshape", [patches, self.integers("flat", 0, s.width, tokens)], "patches.flat")
         return self.node("Transpose", [flat], "embedded", perm=[0, 2, 1]), given
 

@@ -12,6 +12,7 @@ most. So the observer "auto" takes min-max unless clipping lowers the squared er
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.arrays import Real
 from edgeflow.hw.graph import QType
 from edgeflow.quant.formats.allowance import expected_reach
+from edgeflow.quant.formats.compiled import largest_products, mean_square_errors
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.statistics import Statistics
 
@@ -239,18 +241,16 @@ def balanced(
     if config.observer in ("auto", "mse"):
         ratios = RATIOS[::2] if qtype.bits > 4 else RATIOS
     product = _Product(weight, weight_bits, rows, least, most, stats.count)
-    best: SymmetricRange | None = None
+    candidates: list[tuple[Real, float]] = []
     for shape in [np.ones_like(span)] + [span**a * largest ** (a - 1) for a in BALANCES]:
         whole = np.maximum(shape, shape.max() / SCALE_SPREAD)
         whole = whole * (float((span / whole).max()) / high)
-        for ratio in ratios:
-            scale = whole * ratio
-            error = product.error(scale, low, high)
-            if best is None or error < best.error:
-                method = config.observer if config.observer != "auto" else "minmax" if ratio == 1.0 else "mse"
-                best = SymmetricRange(scale, method, error)
-    assert best is not None
-    return best
+        candidates += [(whole * ratio, ratio) for ratio in ratios]
+    errors = product.errors([scale for scale, _ in candidates], low, high)
+    best = int(np.argmin(errors))
+    scale, ratio = candidates[best]
+    method = config.observer if config.observer != "auto" else "minmax" if ratio == 1.0 else "mse"
+    return SymmetricRange(scale, method, errors[best])
 
 
 @dataclass(frozen=True)
@@ -275,13 +275,16 @@ class _Product:
         """Mean square of each channel."""
         return np.asarray(np.square(self.rows).mean(axis=0, dtype=np.float64), dtype=np.float64)
 
-    def error(self, scale: Real, low: int, high: int) -> float:
-        """Expected squared error of all outputs with values rounded to ``low`` to ``high`` times ``scale (C,)``: that of rounding
-        and clipping them, and that of rounding the weights, whose steps grow with the largest folded weight of an output."""
-        q = _rounding_error(self.rows, scale, low, high)
+    def errors(self, scales: Sequence[Real], low: int, high: int) -> list[float]:
+        """For each ``scale (C,)`` the expected squared error of all outputs with values rounded to ``low`` to ``high`` times the
+        scale: that of rounding and clipping them, and that of rounding the weights, whose steps grow with the largest folded weight
+        of an output."""
+        steps = largest_products(self.weight, np.stack(scales)) / ((1 << (self.weight_bits - 1)) - 1)
+        return [self._error(scale, step, low, high) for scale, step in zip(scales, steps, strict=True)]
+
+    def _error(self, scale: Real, step: Real, low: int, high: int) -> float:
         over = (np.maximum(self.most - high * scale, 0.0) ** 2 + np.maximum(low * scale - self.least, 0.0) ** 2) / self.count
-        value_error = float((np.square(q, out=q).mean(axis=0, dtype=np.float64) + over) @ self.gain)
-        step = np.abs(self.weight * scale[:, None]).max(axis=0) / ((1 << (self.weight_bits - 1)) - 1)
+        value_error = float((mean_square_errors(self.rows, scale, low, high) + over) @ self.gain)
         return value_error + float(np.square(step).sum() / 12 * (self.power / scale**2).sum())
 
 
@@ -294,7 +297,7 @@ def product_error(stats: Statistics, weight: Real, qtype: QType, weight_bits: in
     least, most = np.maximum(channels[0], whole[0]), np.minimum(channels[1], whole[1])
     scale = np.broadcast_to(qtype.scales, stats.mean.shape)
     product = _Product(weight, weight_bits, rows, least, most, stats.count)
-    return product.error(scale, qtype.minimum - qtype.zero_point, qtype.maximum - qtype.zero_point)
+    return product.errors([scale], qtype.minimum - qtype.zero_point, qtype.maximum - qtype.zero_point)[0]
 
 
 def affine(low: float, high: float, bits: int) -> tuple[float, int]:
@@ -341,21 +344,9 @@ def _least_error(stats: Statistics, ends: tuple[Real, Real], groups: NDArray[np.
 
 def _symmetric_error(stats: Statistics, ends: tuple[Real, Real], scale: Real, low: int, high: int) -> Real:
     """Mean squared error of each channel, whose values reach to ``ends``."""
-    q = _rounding_error(stats.rows, scale, low, high)
-    inside = np.square(q, out=q).mean(axis=0, dtype=np.float64)
+    inside = mean_square_errors(stats.rows, scale, low, high)
     over = np.maximum(ends[1] - high * scale, 0.0) ** 2 + np.maximum(low * scale - ends[0], 0.0) ** 2
     return np.asarray(inside + over / stats.count, dtype=np.float64)
-
-
-def _rounding_error(rows: NDArray[np.float32], scale: Real, low: int, high: int) -> NDArray[np.float32]:
-    """What the integers of ``rows`` in ``[low, high]`` stand for, less ``rows``."""
-    step = scale.astype(np.float32)
-    q = rows * (1.0 / scale).astype(np.float32)
-    np.add(q, np.float32(0.5), out=q)
-    np.floor(q, out=q)
-    np.clip(q, np.float32(low), np.float32(high), out=q)
-    np.multiply(q, step, out=q)
-    return np.subtract(q, rows, out=q)
 
 
 def on_grid(stats: Statistics, scale: float) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.arithmetic import dyadic
 from edgeflow.hw.arrays import IntArray, Real
 from edgeflow.hw.graph import Attribute, QType, Rounding
+from edgeflow.quant.formats.compiled import nearest_integers, square_errors
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import Interpretation
 from edgeflow.quant.integers.compensate import InputMoments, LayerErrors, Moments, fitted, rounded
@@ -159,7 +160,7 @@ class _Grid:
         """Steps, and the nearest integers."""
         step = self.steps(folded)
         low, high = weight_ends(self.bits)
-        return step, np.clip(np.floor(folded / step[:, None] + 0.5), low, high)
+        return step, nearest_integers(folded, step, low, high)
 
 
 def _compensated(
@@ -205,16 +206,11 @@ def clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
     weight, power = folded.astype(np.float32), square.astype(np.float32)
     best, best_error = step.copy(), np.full(len(step), np.inf)
     low, high = weight_ends(bits)
+    squares = np.empty_like(weight)
     for fraction in WEIGHT_RATIOS if bits == FULL else NARROW_WEIGHT_RATIOS:
         candidate = step * fraction
-        size = candidate.astype(np.float32)[:, None]
-        q = weight / size
-        np.add(q, np.float32(0.5), out=q)
-        np.floor(q, out=q)
-        np.clip(q, low, high, out=q)
-        q *= size
-        q -= weight
-        error = np.square(q, out=q) @ power
+        square_errors(weight, candidate.astype(np.float32), low, high, squares)
+        error = squares @ power
         better = error < best_error
         best[better], best_error[better] = candidate[better], error[better]
     return best
