@@ -245,7 +245,7 @@ SIZES = {
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_the_words_do_not_depend_on_the_accelerator(sizes: Mapping[str, int], tmp_path: Path) -> None:
     x, path = {"x": normal((8, 5, 20))}, block(tmp_path / "m.onnx")
-    overlay = Architecture.model_validate(OVERLAY.model_dump() | sizes)
+    overlay = Architecture.model_validate({**OVERLAY.model_dump(), **sizes})
     build = edgeflow.compile(path, calibration=x, output=tmp_path / "b", overlay=overlay)
     agree(build)
     other = edgeflow.compile(path, calibration=x, output=tmp_path / "o", overlay=OVERLAY)
@@ -490,17 +490,17 @@ def test_any_input_name(name: str, tmp_path: Path) -> None:
 
 def test_plain_lists_are_arrays(tmp_path: Path) -> None:
     x = normal((8, 5, 20))
-    build = edgeflow.compile(block(tmp_path / "m.onnx"), calibration={"x": x.tolist()}, output=tmp_path / "b", overlay=OVERLAY)  # type: ignore[dict-item]
+    build = edgeflow.compile(block(tmp_path / "m.onnx"), calibration={"x": x.tolist()}, output=tmp_path / "b", overlay=OVERLAY)
     agree(build)
 
 
 @pytest.mark.parametrize(("level", "message"), [("2", None), ("", None), ("all", "EDGEFLOW_CHECK is 'all': set it to 0, 1 or 2")])
 def test_check_level(level: str, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFLOW_CHECK", level)
-    path, options = block(tmp_path / "m.onnx"), {"calibration": {"x": normal((8, 5, 20))}, "output": tmp_path / "b"}
+    path, x = block(tmp_path / "m.onnx"), {"x": normal((8, 5, 20))}
     if message is None:
-        edgeflow.compile(path, overlay=OVERLAY, **options)
+        edgeflow.compile(path, calibration=x, output=tmp_path / "b", overlay=OVERLAY)
     else:
         with pytest.raises(edgeflow.InputError, match=message):
-            edgeflow.compile(path, overlay=OVERLAY, **options)
+            edgeflow.compile(path, calibration=x, output=tmp_path / "b", overlay=OVERLAY)
         assert not (tmp_path / "b").exists()

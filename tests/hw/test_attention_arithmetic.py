@@ -105,7 +105,7 @@ class TestAttention:
                 assert found == (0 if n == 0 else ((numerator << (bits + 1)) + n) // (2 * n))  # numerator 2^k / total, half up
             assert r[total > 0].min() >= numerator
             assert r.max() <= 2 * numerator < 1 << 17
-            scales = row_scales(total.astype(np.float64), np.float64(numerator), 22)
+            scales = row_scales(total.astype(np.float64), np.array(float(numerator)), 22)
             np.testing.assert_array_equal(scales, r / 2.0 ** (22 + k))
 
     @pytest.mark.parametrize("keys", [514, 515, 1300])
@@ -199,7 +199,7 @@ class TestLayerNorm:
         op = LayerNorm(**attributes)  # type: ignore[arg-type]
         found = op.reference([x.astype(np.int64), gain, offset, seed])
         # Half a step is the output's own rounding; then the mean's, half of its last fraction bit; then the gain's 17 bits.
-        mean_step = 2.0 ** -int(attributes["fraction_bits"]) * input_scale * np.abs(gamma) / scales / real.std(1, keepdims=True)
+        mean_step = 2.0**-op.fraction_bits * input_scale * np.abs(gamma) / scales / real.std(1, keepdims=True)
         allowed = 0.51 + 0.55 * mean_step + (2.0**out_bits) * 2.0**-17
         assert (np.abs(found - expected / scales) <= allowed).all()
 

@@ -10,7 +10,7 @@ import pytest
 from operator_harness import case_graph, operator_cases
 
 from edgeflow.hw.architecture import Architecture, ceil_div
-from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import exponent_knots, exponent_weights, interpolate, smooth_knots
@@ -26,7 +26,7 @@ UNITS = (*OPERATORS, "dma")
 WIDE = (7, 10, 22, 24)
 
 
-def float_softmax(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def float_softmax(x: Array) -> Array:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 

@@ -77,7 +77,7 @@ class TestOperator:
 
         for case in operator_cases(name):
             network = Network(case_graph(case))
-            lower(network, Architecture(**network.demands, units=network.units))
+            lower(network, Architecture.model_validate({**network.demands, "units": network.units}))
 
     def test_costs_are_stated(self, name: str) -> None:
         from edgeflow.sw.compiler.lowering import lower

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import UnsupportedError
-from edgeflow.hw.fit import SHARED, unit_resources
+from edgeflow.hw.fabric import SHARED
+from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.memoize import Remembered
 from edgeflow.hw.ops import instruction_layouts, unit
 
@@ -46,7 +49,8 @@ def test_what_is_read_cannot_hide_in_a_method() -> None:
 
 
 def test_resources_are_those_of_the_units() -> None:
-    sizes = [{}, {"pi": 32}, {"vector": 4}, {"block_buffers": False}, {"precisions": (8,)}, {"dsp_bits": 25}, {"slots": 512}]
+    sizes: list[dict[str, Any]] = [{}, {"pi": 32}, {"vector": 4}, {"dsp_bits": 25}, {"slots": 512}]
+    sizes += [{"block_buffers": False}, {"precisions": (8,)}]
     for changes in [*sizes, *sizes]:
         a = BASE.model_copy(update=changes)
         expected = {x.name: unit(x).resources(a) for x in instruction_layouts() if x.name in a.units}

@@ -140,7 +140,7 @@ def test_add_registers_are_reached() -> None:
     op = Add(-70_000, 3, 65_537, 4, 16, True)
     total = op.registers((WIDE, ROWS), {})[-1]
     a, b = np.array([-(1 << 15), (1 << 15) - 1]), np.array([-128, 127])
-    sums = [requantize(x, -70_000, 3) + requantize(y, 65_537, 4) for x in a for y in b]
+    sums = [int(requantize(x, -70_000, 3) + requantize(y, 65_537, 4)) for x in a for y in b]
     assert (total.minimum, total.maximum) == (min(sums), max(sums))
 
 

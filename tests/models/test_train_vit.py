@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'edgeflow[train]'")
 
+import train_vit  # noqa: E402
+
 from edgeflow.models.data import LabelledImages  # noqa: E402
 from edgeflow.models.vit import ViTConfig  # noqa: E402
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_vit.py"
 
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The training script as a module, on a hundred random images and a tiny model."""
-    spec = importlib.util.spec_from_file_location("train_vit", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
     def images(split: str, _: object) -> LabelledImages:
         random = np.random.default_rng(len(split))
         return LabelledImages(random.integers(0, 256, (96, 28, 28), np.uint8), random.integers(0, 10, 96))
 
-    def small(**fields: int | float) -> ViTConfig:
-        return ViTConfig(**({"patch": 14, "dim": 8, "heads": 2, "depth": 1} | fields))
+    def small(**fields: Any) -> ViTConfig:
+        return ViTConfig(**{"patch": 14, "dim": 8, "heads": 2, "depth": 1, **fields})
 
-    monkeypatch.setattr(module, "load_fashion_mnist", images)
-    monkeypatch.setattr(module, "ViTConfig", small)
-    monkeypatch.setattr(module, "CALIBRATION_IMAGES", 8)
-    monkeypatch.setattr(module, "TEST_IMAGES", 16)
-    return module
+    monkeypatch.setattr(train_vit, "load_fashion_mnist", images)
+    monkeypatch.setattr(train_vit, "ViTConfig", small)
+    monkeypatch.setattr(train_vit, "CALIBRATION_IMAGES", 8)
+    monkeypatch.setattr(train_vit, "TEST_IMAGES", 16)
+    return train_vit
 
 
 def options(folder: Path, **changes: object) -> argparse.Namespace:

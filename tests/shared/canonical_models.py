@@ -53,7 +53,7 @@ def model(
 
 def weights(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Random weights that keep the size of what they multiply."""
-    return (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
+    return np.asarray(rng.normal(size=shape) / np.sqrt(shape[0]), dtype=np.float32)
 
 
 def linear(rng: np.random.Generator, constants: dict[str, NDArray[Any]], x: str, output: str, k: int, n: int) -> onnx.NodeProto:

@@ -12,6 +12,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,15 @@ def modules() -> Any:
             self.out, self.norm = nn.Linear(DIM, DIM), nn.LayerNorm(DIM)
             self.up, self.down = nn.Linear(DIM, HIDDEN), nn.Linear(HIDDEN, DIM)
             self.pool = pool
-            self.activation = {
+            activations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
                 "gelu": functional.gelu,
                 "tanh": lambda t: functional.gelu(t, approximate="tanh"),
                 "silu": functional.silu,
                 "relu": functional.relu,
                 "quick": lambda t: t * torch.sigmoid(1.702 * t),
                 "hardswish": functional.hardswish,
-            }[activation]
+            }
+            self.activation = activations[activation]
 
         def forward(self, x: Any, mask: Any = None) -> Any:
             batch, tokens, width = x.shape
@@ -199,6 +201,11 @@ def _hugging_face(kind: str, attention: str) -> Any:
     return modules().sentence(transformers.BertModel(config, add_pooling_layer=False))
 
 
+def _network(kind: str, *arguments: Any) -> Callable[[], Any]:
+    """One of :func:`modules`, built when it is called for."""
+    return lambda: getattr(modules(), kind)(*arguments)
+
+
 def _image(batch: int = 2) -> dict[str, npt.NDArray[Any]]:
     return {"image": np.random.default_rng(1).standard_normal((batch, 1, 28, 28)).astype(np.float32)}
 
@@ -227,32 +234,30 @@ def _pair() -> dict[str, npt.NDArray[Any]]:
 
 
 def _cases() -> list[Case]:
-    cases = [Case(f"vit-script{v}", lambda: modules().vit(), _image, "script", v, VIT) for v in (9, 13, 14, 17, 18)]
-    cases += [Case(f"vit-dynamo{v}", lambda: modules().vit(), _image, "dynamo", v, VIT) for v in (18, 20, 23)]
-    cases += [Case(f"vit-fixed{n}", lambda: modules().vit(), lambda n=n: _image(n), "fixed", 14, VIT) for n in (1, 3)]
+    cases = [Case(f"vit-script{v}", _network("vit"), _image, "script", v, VIT) for v in (9, 13, 14, 17, 18)]
+    cases += [Case(f"vit-dynamo{v}", _network("vit"), _image, "dynamo", v, VIT) for v in (18, 20, 23)]
+    cases += [Case(f"vit-fixed{n}", _network("vit"), partial(_image, n), "fixed", 14, VIT) for n in (1, 3)]
     spelt = {"gelu": "Gelu", "tanh": "Gelu", "silu": "Silu", "relu": "Relu", "quick": "QuickGelu", "hardswish": "HardSwish"}
     for name, operator in spelt.items():
-        cases.append(Case(f"{name}-script14", lambda name=name: modules().single(name), _sequence, "script", 14, single(operator)))
-    cases.append(Case("tanh-dynamo23", lambda: modules().single("tanh"), _sequence, "dynamo", 23, single("Gelu")))
+        cases.append(Case(f"{name}-script14", _network("single", name), _sequence, "script", 14, single(operator)))
+    cases.append(Case("tanh-dynamo23", _network("single", "tanh"), _sequence, "dynamo", 23, single("Gelu")))
     masked = {name: count for name, count in single("Gelu").items() if name != "MeanPool"}
     for exporter, opset in (("script", 14), ("script", 17), ("dynamo", 23)):
         runs = opset < 23  # onnxruntime wants one mask row a query there, ONNX does not
-        cases.append(
-            Case(f"mask-{exporter}{opset}", lambda: modules().single("gelu", False), _masked, exporter, opset, masked, runs)
-        )
+        cases.append(Case(f"mask-{exporter}{opset}", _network("single", "gelu", False), _masked, exporter, opset, masked, runs))
     for norm_first in (True, False):
         for batch_first in (True, False):
             name = f"{'pre' if norm_first else 'post'}norm-{'batch' if batch_first else 'sequence'}first"
             for exporter, opset in (("script", 17), ("dynamo", 18)) if norm_first and batch_first else (("script", 14),):
-                cases.append(Case(f"{name}-{exporter}{opset}", lambda a=norm_first, b=batch_first: modules().encoder(a, b),
+                cases.append(Case(f"{name}-{exporter}{opset}", _network("encoder", norm_first, batch_first),
                                   _sequence, exporter, opset, ENCODER))  # fmt: skip
-    cases.append(Case("padding-script17", lambda: modules().encoder(True, True), _masked, "script", 17, ENCODER))
-    cases.append(Case("sequencefirst-fixed", lambda: modules().encoder(True, False), lambda: _sequence(1), "fixed", 14, ENCODER))
-    cases.append(Case("two-script13", lambda: modules().two(), _pair, "script", 13,
+    cases.append(Case("padding-script17", _network("encoder", True, True), _masked, "script", 17, ENCODER))
+    cases.append(Case("sequencefirst-fixed", _network("encoder", True, False), partial(_sequence, 1), "fixed", 14, ENCODER))
+    cases.append(Case("two-script13", _network("two"), _pair, "script", 13,
                       {"Linear": 3, "Relu": 1, "Tanh": 1, "Concat": 1, "Add": 1, "Mul": 1}))  # fmt: skip
     for kind, counts in (("vit", VIT), ("deit", DEIT)):
         for attention, exporter, opset in (("eager", "script", 14), ("sdpa", "script", 17)):
-            cases.append(Case(f"hf{kind}-{attention}-{exporter}{opset}", lambda k=kind, a=attention: _hugging_face(k, a),
+            cases.append(Case(f"hf{kind}-{attention}-{exporter}{opset}", partial(_hugging_face, kind, attention),
                               _image, exporter, opset, counts))  # fmt: skip
     written = (
         ("eager", "script", 10),
@@ -262,7 +267,7 @@ def _cases() -> list[Case]:
         ("sdpa", "dynamo", 23),
     )
     for attention, exporter, opset in written:
-        cases.append(Case(f"bert-{attention}-{exporter}{opset}", lambda a=attention: _hugging_face("bert", a), _sentence,
+        cases.append(Case(f"bert-{attention}-{exporter}{opset}", partial(_hugging_face, "bert", attention), _sentence,
                           exporter, opset, BERT))  # fmt: skip
     return cases
 

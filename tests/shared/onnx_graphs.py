@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import onnx
@@ -17,7 +17,9 @@ class Graph:
     """A graph under construction; ``g.Op(inputs..., attributes...)`` appends a node and returns its output's name."""
 
     def __init__(self, opset: int, seed: int = 0) -> None:
-        self.opset, self.nodes, self.initializers = opset, [], []  # type: ignore[var-annotated]
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.random = np.random.default_rng(seed)
@@ -35,13 +37,20 @@ class Graph:
     def weight(self, *shape: int, name: str | None = None) -> str:
         return self.constant((self.random.standard_normal(shape) * 0.3).astype(np.float32), name)
 
-    def node(self, op_type: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        names = [f"{op_type.lower()}{len(self.nodes)}_{position}" for position in range(outputs)]
+    @overload
+    def node(self, op_type: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]: ...
+
+    @overload
+    def node(self, op_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str: ...
+
+    def node(self, op_type: str, *inputs: str, outputs: int | None = None, domain: str = "", **attributes: Any) -> str | list[str]:
+        """Append a node: the name of its output or, where their number is stated, the names of its outputs."""
+        names = [f"{op_type.lower()}{len(self.nodes)}_{position}" for position in range(outputs or 1)]
         if domain:
             self.domains[domain] = 1
         name = f"{op_type}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, list(inputs), names, name=name, domain=domain, **attributes))
-        return names[0] if outputs == 1 else names
+        return names[0] if outputs is None else names
 
     def output(self, name: str) -> None:
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -79,4 +88,4 @@ def layer_norm_11(g: Graph, x: str, width: int, spelling: str = "pow-div") -> st
         y = g.node("Mul", g.node("Pow", spread, g.constant(np.float32(-0.5))), centred)
     else:
         y = g.node("Div", centred, g.node("Sqrt", spread))
-    return g.node("Add", g.weight(width), g.node("Mul", y, g.weight(width)))  # type: ignore[no-any-return]
+    return g.node("Add", g.weight(width), g.node("Mul", y, g.weight(width)))

@@ -30,7 +30,7 @@ def architecture(**changes: int) -> Architecture:
     return Architecture(units=Network(small_network()).units, max_channels=128, clock_mhz=CLOCK).model_copy(update=changes)
 
 
-def predicted(board: Board | None = None, **changes: int) -> CycleReport:
+def predicted(board: Board | None = None, /, **changes: int) -> CycleReport:
     graph = small_network()
     return estimate(lower(Network(graph), architecture(**changes)), graph, board or load_board("zcu102"), CLOCK)
 
@@ -269,11 +269,10 @@ def plain_network(bits: int) -> Graph:
 
 def test_four_bits_take_half_the_cycles_and_count_against_the_peak_of_eight() -> None:
     # Four groups of outputs for four steps of inputs: the epilogue keeps up with two rows at once.
-    sizes = {"pi": 16, "po": 16, "epilogue": 4, "weight_ports": 4}
     reports = {}
     for bits in (8, 4):
         graph = plain_network(bits)
-        made = Architecture(units=Network(graph).units, max_channels=128, clock_mhz=CLOCK, **sizes)
+        made = Architecture(pi=16, po=16, epilogue=4, weight_ports=4, units=Network(graph).units, max_channels=128, clock_mhz=CLOCK)
         reports[bits] = estimate(lower(Network(graph), made), graph, load_board("zcu102"), CLOCK)
     eight, four = reports[8], reports[4]
     whole, half = eight.layers[1], four.layers[1]

@@ -114,8 +114,7 @@ def batch_norm(opset: int, outputs: int, **attributes: Any) -> Graph:
     g = Graph(opset)
     y = g.node("MatMul", g.input("x", ["n", 16]), g.weight(16, 8))
     running = [g.constant(np.full(8, value, np.float32)) for value in (1.5, 0.5, 0.25, 2.0)]
-    made = g.node("BatchNormalization", y, *running, outputs=outputs, **attributes)
-    g.output(made if outputs == 1 else made[0])
+    g.output(g.node("BatchNormalization", y, *running, outputs=outputs, **attributes)[0])
     return g
 
 
@@ -295,11 +294,11 @@ def test_control_flow_on_data(tmp_path: Path) -> None:
     g = Graph(17)
     x = g.input("x", ["n", 8])
     positive = g.node("Greater", g.node("ReduceSum", x, keepdims=0), g.constant(np.float32(0)))
-    branches = {
-        name: helper.make_graph([helper.make_node(op, [x], [name])], name, [], [helper.make_tensor_value_info(name, 1, None)])
-        for name, op in (("then_branch", "Relu"), ("else_branch", "Neg"))
-    }
-    g.output(g.node("If", positive, **branches))
+    then, otherwise = (
+        helper.make_graph([helper.make_node(op, [x], [op])], op, [], [helper.make_tensor_value_info(op, 1, None)])
+        for op in ("Relu", "Neg")
+    )
+    g.output(g.node("If", positive, then_branch=then, else_branch=otherwise))
     assert "(If: control flow that depends on the input)" in message(UnsupportedError, g.save(tmp_path))
 
 

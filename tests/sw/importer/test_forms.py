@@ -203,7 +203,7 @@ def test_padding_masks_are_found_by_probing(spelling: str, tmp_path: Path) -> No
     assert read.name == "mask"
 
 
-def _counted(tmp_path: Path, rows: int = 9, start: int = 1, **options: int) -> Path:
+def _counted(tmp_path: Path, rows: int = 9, start: int = 1, **options: Any) -> Path:
     """Positions counted from the ids that are not 1, and a token type at each of them, which is always 0."""
     g = Graph(13)
     ids = g.input("ids", ["n", 6], TensorProto.INT64)
@@ -276,11 +276,11 @@ def test_fused_microsoft_attention(masked: bool, tmp_path: Path) -> None:
 
 def _activations() -> dict[str, Any]:
     def half(g: Graph, x: str, gate: str) -> str:
-        return g.node("Mul", g.node("Mul", x, gate), g.constant(np.float32(0.5)))  # type: ignore[no-any-return]
+        return g.node("Mul", g.node("Mul", x, gate), g.constant(np.float32(0.5)))
 
     def erf_gate(g: Graph, x: str) -> str:
         inner = g.node("Erf", g.node("Mul", x, g.constant(np.float32(math.sqrt(0.5)))))
-        return g.node("Add", g.constant(np.float32(1)), inner)  # type: ignore[no-any-return]
+        return g.node("Add", g.constant(np.float32(1)), inner)
 
     def cubic(g: Graph, x: str, by_pow: bool) -> str:
         square = g.node("Mul", x, x)
@@ -294,11 +294,11 @@ def _activations() -> dict[str, Any]:
         a, b = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
         slope = g.node("Add", g.node("Mul", g.node("Mul", x, x), g.constant(np.float32(b))), g.constant(np.float32(a)))
         gate = g.node("Add", g.node("Tanh", g.node("Mul", slope, x)), g.constant(np.float32(1)))
-        return g.node("Mul", g.node("Mul", x, g.constant(np.float32(0.5))), gate)  # type: ignore[no-any-return]
+        return g.node("Mul", g.node("Mul", x, g.constant(np.float32(0.5))), gate)
 
     def hard(g: Graph, x: str) -> str:
         clipped = g.node("Clip", g.node("Add", x, g.constant(np.float32(3))), g.constant(np.float32(0)), g.constant(np.float32(6)))
-        return g.node("Div", g.node("Mul", x, clipped), g.constant(np.float32(6)))  # type: ignore[no-any-return]
+        return g.node("Div", g.node("Mul", x, clipped), g.constant(np.float32(6)))
 
     return {
         "erf, half last": (lambda g, x: half(g, x, erf_gate(g, x)), "Gelu"),
@@ -390,11 +390,10 @@ def _old(opset: int, folder: Path) -> tuple[Path, Path]:
         x = g.input("x", ["n", 6, 8])
         y = g.node("MatMul", x, g.weight(8, 8))
         y = g.node("Dropout", g.node("Add", y, g.weight(8)))
-        ends = {"starts": [1], "ends": [4], "axes": [1]}
         if version < 10:
-            y = g.node("Slice", y, **ends)
+            y = g.node("Slice", y, starts=[1], ends=[4], axes=[1])
         else:
-            y = g.node("Slice", y, *(g.constant(np.array(ends[name])) for name in ("starts", "ends", "axes")))
+            y = g.node("Slice", y, *(g.constant(np.array([number])) for number in (1, 4, 1)))
         y = g.node("Relu", g.node("Gemm", g.node("Flatten", y), g.weight(24, 5), g.weight(5)))
         mean = g.node("ReduceMean", x, axes=[1], keepdims=0)
         y = g.node("Add", y, g.node("Relu", g.node("Gemm", mean, g.weight(8, 5), g.weight(5))))
@@ -470,7 +469,7 @@ def test_max_and_min_of_two_tensors_to_the_last_word(tmp_path: Path) -> None:
 def test_batch_norm_of_an_image_and_between_tokens(tmp_path: Path) -> None:
     """Over channels in front of the positions, where no Linear is above it."""
     g = Graph(17)
-    statistics = [g.weight(4), g.weight(4), g.weight(4), g.constant(np.float32([0.5, 1, 2, 3]))]
+    statistics = [g.weight(4), g.weight(4), g.weight(4), g.constant(np.array([0.5, 1, 2, 3], np.float32))]
     y = g.node("BatchNormalization", g.input("x", ["n", 4, 6]), *statistics)
     g.output(g.node("MatMul", y, g.weight(6, 5)))
     _, counts = check(g.save(tmp_path), {"x": normal((3, 4, 6))})
