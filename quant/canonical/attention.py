@@ -90,8 +90,8 @@ class Attention(StreamOperator):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return plan.attention(self.node).output
 
-    def provides(self, plan: Formats, given: QType) -> bool:
-        return given == plan.attention(self.node).output.qtype
+    def provides(self, plan: Formats, qtype: QType) -> bool:
+        return qtype == plan.attention(self.node).output.qtype
 
     @classmethod
     def example(cls, sketch: Sketch) -> None:
@@ -120,8 +120,8 @@ class Attention(StreamOperator):
     def held_values(self, shape: tuple[int, ...]) -> int:
         return 2 * self.integer("heads") * shape[0] ** 2  # scores and probabilities
 
-    def integer_maker(self, found: Node, makers: Mapping[str, Node]) -> Node:
-        return found if found.op == "attention" else makers[found.inputs[0]]  # padded heads: a copy without the padding
+    def integer_maker(self, producer: Node, makers: Mapping[str, Node]) -> Node:
+        return producer if producer.op == "attention" else makers[producer.inputs[0]]  # padded heads: a copy without the padding
 
     def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
         return maker.inputs[index] if index < 3 else None
@@ -161,22 +161,22 @@ class Attention(StreamOperator):
             "output_shift": formats.output_shift,
             "has_mask": mask is not None,
         }
-        padding, made = paddings[2], formats.output.qtype
+        padding, out = paddings[2], formats.output.qtype
         if padding is None:
-            context.set(output, context.add_node("attention", inputs, output, made, self.origin, attributes))
-        elif isinstance(made.scale, tuple):  # only linear layers read it: they skip the padding
-            padded = pad_qtype(made, padding)
+            context.set(output, context.add_node("attention", inputs, output, out, self.origin, attributes))
+        elif isinstance(out.scale, tuple):  # only linear layers read it: they skip the padding
+            padded = pad_qtype(out, padding)
             context.set(output, context.add_node("attention", inputs, output, padded, self.origin, attributes), padding.positions)
         else:
             # Something else reads it: 8 bits with the padding, then a copy without.
             size = len(padding.positions)
-            steps = ((1 << (made.bits - 1)) - 1) / 127.0
-            narrow = QType(8, True, float(made.scale) * steps)
+            steps = ((1 << (out.bits - 1)) - 1) / 127.0
+            narrow = QType(8, True, float(out.scale) * steps)
             words, shift = numerators(formats.numerator / 2.0**formats.output_shift / steps)
             inputs[5] = context.add_constant(f"{output}/numerator", words, 32)
             attributes["output_shift"] = shift
             whole = context.add_node("attention", inputs, f"{output}/padded", narrow, self.origin, attributes)
-            context.set(output, identity(context, whole, made, padding.positions, np.arange(size), size, output, self.origin))
+            context.set(output, identity(context, whole, out, padding.positions, np.arange(size), size, output, self.origin))
 
     def _operand(self, index: int, wanted: Interpretation, padding: HeadPadding | None, context: Conversion) -> str:
         name = self.input(index)
@@ -190,9 +190,9 @@ class Attention(StreamOperator):
         size = context.type(narrow).shape[-1]
         padded = pad_qtype(qtype, padding)
         where = f"{name}/padded"
-        made = identity(context, narrow, padded, np.arange(size), padding.positions, padding.size, where, self.origin)
-        context.stands_for(made, Correspondence(name, padding.positions))
-        return made
+        copy = identity(context, narrow, padded, np.arange(size), padding.positions, padding.size, where, self.origin)
+        context.stands_for(copy, Correspondence(name, padding.positions))
+        return copy
 
 
 def identity(

@@ -159,24 +159,24 @@ class FloatOperator(ABC):
 
     def integer(self, name: str, default: int | None = None) -> int:
         """An integer attribute."""
-        found = self.node.attributes.get_int(name, default)
-        if found is None:
+        entry = self.node.attributes.get_int(name, default)
+        if entry is None:
             raise ValueError(f"{self.origin}: {self.name} has no attribute {name}")
-        return found
+        return entry
 
     def integers(self, name: str) -> tuple[int, ...]:
         """An attribute of integers."""
-        found = self.node.attributes.get_ints(name)
-        if found is None:
+        entries = self.node.attributes.get_ints(name)
+        if entries is None:
             raise ValueError(f"{self.origin}: {self.name} has no attribute {name}")
-        return tuple(int(entry) for entry in found)
+        return tuple(int(entry) for entry in entries)
 
     def number(self, name: str, default: float | None = None) -> float:
         """A floating-point attribute."""
-        found = self.node.attributes.get_float(name, default)
-        if found is None:
+        entry = self.node.attributes.get_float(name, default)
+        if entry is None:
             raise ValueError(f"{self.origin}: {self.name} has no attribute {name}")
-        return float(found)
+        return float(entry)
 
     def operand(self, index: int) -> Operand:
         """What the operator says of its input ``index``."""
@@ -228,7 +228,7 @@ class FloatOperator(ABC):
         """The format of the output, or of the output moved, ``name``, where its readers read copies in formats of their own."""
 
     @abstractmethod
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         """Whether the output can be made in a format that the model gives it."""
 
     @abstractmethod
@@ -256,9 +256,9 @@ class FloatOperator(ABC):
 
     # Where integer nodes are matched with float ones (exports)
 
-    def integer_maker(self, found: Node, makers: Mapping[str, Node]) -> Node:
+    def integer_maker(self, producer: Node, makers: Mapping[str, Node]) -> Node:
         """The integer node that computes this one, ``found`` the node that makes its tensor."""
-        return found
+        return producer
 
     def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
         """The tensor behind input ``index`` of an operator that ``places_operands``; None where the node reads the float value."""
@@ -310,10 +310,10 @@ def find(node: ir.Node | None) -> FloatOperator | None:
 
 def operator(node: ir.Node) -> FloatOperator:
     """The canonical operator that a node is; UnsupportedError for others."""
-    found = find(node)
-    if found is None:
+    op = find(node)
+    if op is None:
         raise UnsupportedError(f"{origin(node)}: no integer form of {node.op_type}")
-    return found
+    return op
 
 
 def producer(value: ir.Value | None) -> FloatOperator | None:

@@ -79,7 +79,7 @@ class Formats(Protocol):
     def in_epilogue(self, node: ir.Node) -> bool:
         """Whether a linear layer runs the node in its epilogue."""
 
-    def provided(self, name: str, given: QType) -> bool:
+    def provided(self, name: str, qtype: QType) -> bool:
         """Whether what makes a value can make it in a format that the model gives it."""
 
     def read_once(self, name: str) -> bool:
@@ -203,7 +203,7 @@ class Conversion(Protocol):
         self,
         node: ir.Node,
         x: str,
-        made: Interpretation,
+        operand: Interpretation,
         out: Interpretation,
         extra: Real | None,
         residual: tuple[str, str] | None,

@@ -41,11 +41,11 @@ class Pair(StreamOperator):
 
     def check(self, shape: Shape) -> str | None:
         shapes = [() if value is None or value.shape is None else sizes(value.shape) for value in self.node.inputs]
-        for value, found in zip(self.node.inputs, shapes, strict=True):
+        for value, operand_shape in zip(self.node.inputs, shapes, strict=True):
             if value is None:
                 continue
             if value.const_value is None:
-                if found != shape:
+                if operand_shape != shape:
                     return f"its operands have shapes {shapes[0]} and {shapes[1]}"
             elif len(value.const_value.shape) >= len(shape) and value.const_value.shape[0] != 1:
                 return "its constant differs between samples"
@@ -68,8 +68,8 @@ class Add(Pair):
         if maker is None or maker.op != "linear":
             return super().export(export, maker)
         kept = [i for i in range(2) if export.absorbed(self.input(i)) or maker.attributes["has_residual"]]
-        found = [export.exact(name) if export.absorbed(name := self.input(i)) else export.operand(self.node, i) for i in kept]
-        return found if len(found) > 1 else found[0]  # the constant is in the layer's bias
+        operands = [export.exact(name) if export.absorbed(name := self.input(i)) else export.operand(self.node, i) for i in kept]
+        return operands if len(operands) > 1 else operands[0]  # the constant is in the layer's bias
 
     def convert(self, context: Conversion) -> None:
         """An addition that no linear layer absorbed: both operands are requantized onto the output's grid."""
@@ -81,8 +81,8 @@ class Add(Pair):
         multiplier_a, shift_a = ratio(context.qtype(a), out, bits)
         multiplier_b, shift_b = ratio(context.qtype(b), out, bits)
         attributes = {"multiplier_a": multiplier_a, "shift_a": shift_a, "multiplier_b": multiplier_b, "shift_b": shift_b}
-        made = context.add_node("add", [a, b], name, out, self.origin, attributes)
-        context.set(self.output, context.rounded_sum(self.output, made, self.node))
+        tensor = context.add_node("add", [a, b], name, out, self.origin, attributes)
+        context.set(self.output, context.rounded_sum(self.output, tensor, self.node))
 
     def convert_fused(self, layer: FloatOperator, context: Conversion) -> None:
         """An addition in the epilogue of the linear layer that makes one operand."""
@@ -106,8 +106,8 @@ class Add(Pair):
             multiplier, shift = ratio(context.qtype(residual), out, context.config.short_multiplier_bits)
             inputs.append(residual)
             attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}
-        made = context.add_node("linear", inputs, name, out, layer.origin, attributes)
-        context.set(value, context.rounded_sum(value, made, self.node))
+        tensor = context.add_node("linear", inputs, name, out, layer.origin, attributes)
+        context.set(value, context.rounded_sum(value, tensor, self.node))
 
 
 @register
@@ -160,8 +160,8 @@ class Extreme(Pair):
         above = context.add_node("add", [a, b], f"{self.output}/excess", apart, self.origin, excess)
         unit, shift = ratio(apart, out, bits)
         total = {"multiplier_a": sign * unit, "shift_a": shift, "multiplier_b": multiplier_b, "shift_b": shift_b}
-        made = context.add_node("add", [above, b], name, out, self.origin, total)
-        context.set(self.output, context.rounded_sum(self.output, made, self.node))
+        tensor = context.add_node("add", [above, b], name, out, self.origin, total)
+        context.set(self.output, context.rounded_sum(self.output, tensor, self.node))
 
     def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:
         first = self.node.inputs[0]

@@ -47,8 +47,8 @@ class Table(StreamOperator):
             raise UnsupportedError(f"{self.origin}: token ids must be an input of the model, not computed")
         out = context.chosen(output).qtype
         table = context.parameter(self.node, 1)
-        given = fixed_format(self.node, 1)
-        scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT if given is None else given.scales
+        row_format = fixed_format(self.node, 1)
+        scale = np.maximum(np.abs(table).max(axis=1), 1e-12) / ROW_LIMIT if row_format is None else row_format.scales
         multiplier, shift = dyadic(scale / float(out.scales), context.config.short_multiplier_bits)
         # A row of zeros (that of the padding id), or one too small for any multiplier, takes the smallest: a scale of 0 is no
         # format.

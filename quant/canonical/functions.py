@@ -75,8 +75,8 @@ class ElementwiseFunction(FloatOperator):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return Interpretation(plan.stream(name))
 
-    def provides(self, plan: Formats, given: QType) -> bool:
-        return not isinstance(given.scale, tuple) or plan.in_epilogue(self.node)
+    def provides(self, plan: Formats, qtype: QType) -> bool:
+        return not isinstance(qtype.scale, tuple) or plan.in_epilogue(self.node)
 
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
         source = self.input(0)
@@ -121,10 +121,10 @@ class ElementwiseFunction(FloatOperator):
         """The function in the epilogue of the linear layer before it."""
         assert isinstance(layer, LinearLayer)
         before, value = layer.output, self.output
-        made = context.chosen(value)
-        out = made.qtype
-        if self.saturates and out.zero_point == out.minimum and (made.offset is None or not made.offset.any()):
-            inputs, attributes = layer.integer_layer(context, value, made)
+        chosen = context.chosen(value)
+        out = chosen.qtype
+        if self.saturates and out.zero_point == out.minimum and (chosen.offset is None or not chosen.offset.any()):
+            inputs, attributes = layer.integer_layer(context, value, chosen)
             context.set(value, context.add_node("linear", inputs, value, out, layer.origin, attributes))
             return
         function = context.function(self.node)
@@ -135,7 +135,7 @@ class ElementwiseFunction(FloatOperator):
         context.note_index(before, index)
         inputs, attributes = layer.integer_layer(context, value, Interpretation(index), table=True)
         # Entries hold the function above what the output's integer 0 stands for, as finely as 16 bits go.
-        zero = float(made.offset[0]) if made.offset is not None else -out.zero_point * float(out.scales.max())
+        zero = float(chosen.offset[0]) if chosen.offset is not None else -out.zero_point * float(out.scales.max())
         values = table_values(function, index) - zero
         step = max(float(np.abs(values).max()), 1e-12) / ENTRY_LIMIT
         channels = context.type(inputs[1]).shape[0]

@@ -50,12 +50,12 @@ class FloatGraph:
     def uses(self) -> dict[str, tuple[Use, ...]]:
         """Every reading of each value; the number of samples alone does not count, nor what constants for every sample are made
         of."""
-        found: dict[str, list[Use]] = {}
+        readings: dict[str, list[Use]] = {}
         for op in self.operators:
             for i, value in enumerate(op.node.inputs):
                 if value is not None and not op.reads_nothing(i):
-                    found.setdefault(str(value.name), []).append(Use(op.node, i))
-        return {name: tuple(uses) for name, uses in found.items()}
+                    readings.setdefault(str(value.name), []).append(Use(op.node, i))
+        return {name: tuple(uses) for name, uses in readings.items()}
 
     def uses_of(self, name: str) -> tuple[Use, ...]:
         """The readings of a value; none for an unused output."""
@@ -97,6 +97,6 @@ class FloatGraph:
 
     def _repeated(self, name: str) -> str:
         """The initializer behind a constant that is repeated for every sample; any other value as it is."""
-        found = self.operator(name)
-        constant = None if found is None else found.repeated_constant()
+        producer = self.operator(name)
+        constant = None if producer is None else producer.repeated_constant()
         return name if constant is None else constant

@@ -133,13 +133,13 @@ def _check_mask(name: str, array: Array, mask: MaskValues, what: str) -> None:
 def distinct(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
     """The number of every sample among the distinct ones, in the order of their first appearance."""
     numbers: dict[bytes, int] = {}
-    found = []
+    sample_numbers = []
     for i in range(len(next(iter(arrays.values())))):
         digest = hashlib.blake2b(digest_size=16)
         for array in arrays.values():
             digest.update(np.ascontiguousarray(array[i]).data)
-        found.append(numbers.setdefault(digest.digest(), len(numbers)))
-    return np.array(found, dtype=np.int64)
+        sample_numbers.append(numbers.setdefault(digest.digest(), len(numbers)))
+    return np.array(sample_numbers, dtype=np.int64)
 
 
 def without_copies(arrays: Mapping[str, Array]) -> dict[str, Array]:

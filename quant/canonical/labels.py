@@ -29,8 +29,8 @@ def _classes(graph: FloatGraph, value: ir.Value) -> int:
 def check_labels(graph: FloatGraph, labels: NDArray[Any], samples: int, what: str = "labels") -> NDArray[np.int64]:
     """Labels ``(samples,)`` of the model's first output of classes; CalibrationError, which begins with ``what``, where they do not
     fit."""
-    found = [(str(value.name), _classes(graph, value)) for value in graph.model.graph.outputs]
-    name, classes = next(((name, classes) for name, classes in found if classes), ("", 0))
+    outputs = [(str(value.name), _classes(graph, value)) for value in graph.model.graph.outputs]
+    name, classes = next(((name, classes) for name, classes in outputs if classes), ("", 0))
     if not classes:
         raise CalibrationError(
             f"{what} were given, but no output of the model stands for classes: {', '.join(graph.outputs)}; leave the labels out"

@@ -95,7 +95,7 @@ class LinearLayer(FloatOperator):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return Interpretation(plan.stream(name))
 
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         return True
 
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
@@ -107,11 +107,11 @@ class LinearLayer(FloatOperator):
         """A layer that nothing absorbs."""
         if context.absorbed(self.output):
             return
-        made, padding, use = context.chosen(self.output), None, context.reader(self.output)
+        chosen, padding, use = context.chosen(self.output), None, context.reader(self.output)
         if use is not None and operator(use.node).demand(use.index) is Demand.ATTENTION:
             padding = context.head_padding(use.node, use.index)
-        inputs, attributes = self.integer_layer(context, self.output, made, padding=padding)
-        out = made.qtype if padding is None else pad_qtype(made.qtype, padding)
+        inputs, attributes = self.integer_layer(context, self.output, chosen, padding=padding)
+        out = chosen.qtype if padding is None else pad_qtype(chosen.qtype, padding)
         positions = None if padding is None else padding.positions
         context.set(self.output, context.add_node("linear", inputs, self.output, out, self.origin, attributes), positions)
 
@@ -131,23 +131,25 @@ class LinearLayer(FloatOperator):
         weight, bias = self.matrix(context.parameter(self.node, 1)), context.parameter(self.node, 2)
         if extra is not None:
             bias = bias + extra
-        x, made = self.source(context, name)
-        bits, given, options = context.weight_bits(self.node), fixed_format(self.node, 1), context.config.at(self.output)
-        seen = context.moments(self.node, x, made, out, extra, residual)
-        if given is not None:
-            folded = weight * made.qtype.scales[:, None] if isinstance(made.qtype.scale, tuple) else weight
-            found = fixed_parameters(words(folded, given, 1, self.origin), given, bias, made, out, options, table)
+        x, operand = self.source(context, name)
+        bits, weight_format, options = context.weight_bits(self.node), fixed_format(self.node, 1), context.config.at(self.output)
+        seen = context.moments(self.node, x, operand, out, extra, residual)
+        if weight_format is not None:
+            folded = weight * operand.qtype.scales[:, None] if isinstance(operand.qtype.scale, tuple) else weight
+            parameters = fixed_parameters(
+                words(folded, weight_format, 1, self.origin), weight_format, bias, operand, out, options, table
+            )
         else:
             columns, statistics = len(weight), context.statistics
             power = self.input_mean(statistics, columns), self.input_power(statistics, columns)
-            found = linear_parameters(weight, bias, made, power, out, bits, options, seen, table)
-        if found.errors is not None:
-            context.note_layer(self.output, found.errors)
-        integers, offsets, multiplier = found.weight, found.bias, found.multiplier
+            parameters = linear_parameters(weight, bias, operand, power, out, bits, options, seen, table)
+        if parameters.errors is not None:
+            context.note_layer(self.output, parameters.errors)
+        integers, offsets, multiplier = parameters.weight, parameters.bias, parameters.multiplier
         positions = context.channels(self.input(0))
         if positions is not None:
-            integers = np.zeros((len(found.weight), context.type(x).shape[-1]), dtype=np.int64)
-            integers[:, positions] = found.weight
+            integers = np.zeros((len(parameters.weight), context.type(x).shape[-1]), dtype=np.int64)
+            integers[:, positions] = parameters.weight
         if padding is not None:
             integers, offsets, multiplier = pad_outputs(integers, offsets, multiplier, padding)
         inputs = [
@@ -156,14 +158,14 @@ class LinearLayer(FloatOperator):
             context.add_constant(f"{name}/bias", offsets, 32),
             context.add_constant(f"{name}/multiplier", multiplier, 32),
         ]
-        return inputs, plain_attributes(found.shift, out.qtype.rounding)
+        return inputs, plain_attributes(parameters.shift, out.qtype.rounding)
 
 
 def linear_layer(node: ir.Node) -> LinearLayer:
     """The linear layer that a node is."""
-    found = operator(node)
-    assert isinstance(found, LinearLayer)
-    return found
+    layer = operator(node)
+    assert isinstance(layer, LinearLayer)
+    return layer
 
 
 @register
@@ -259,16 +261,18 @@ class PatchEmbed(LinearLayer):
     def source(self, context: Conversion, name: str) -> tuple[str, Interpretation]:
         """Patches of the image, which has one scale."""
         source, kernel = self.input(0), context.parameter(self.node, 1).shape[2:]
-        image, given = context.tensor(source), fixed_format(self.node, 0)
-        if given is not None:
-            image = image if context.qtype(image) == given else context.copy(source, given, f"{source}/given", self.node)
+        image, image_format = context.tensor(source), fixed_format(self.node, 0)
+        if image_format is not None:
+            image = (
+                image if context.qtype(image) == image_format else context.copy(source, image_format, f"{source}/given", self.node)
+            )
         elif context.qtype(image).bits > 8 or not isinstance(context.qtype(image).scale, float):
             qtype = QType(context.activation_bits(source), True, 1.0)
             scale = float(context.statistics[source].magnitude.max()) / qtype.maximum or 1.0
             image = context.copy(source, replace(qtype, scale=scale), f"{source}/narrow", self.node)
         attributes: dict[str, Attribute] = {"kernel_h": int(kernel[0]), "kernel_w": int(kernel[1])}
-        made = context.add_node("patches", [image], f"{name}/patches", context.qtype(image), self.origin, attributes)
-        return made, Interpretation(context.qtype(made))
+        patches = context.add_node("patches", [image], f"{name}/patches", context.qtype(image), self.origin, attributes)
+        return patches, Interpretation(context.qtype(patches))
 
     def input_mean(self, statistics: Mapping[str, Statistics], columns: int) -> Real:
         return np.full(columns, statistics[self.input(0)].mean.mean())

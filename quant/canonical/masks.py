@@ -73,15 +73,15 @@ class MaskValues:
     def corners(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Masks ``shape``: all keys, the first, the last, every other one, and draws of all values; each leaves a key."""
         on, off = self.examples(self.attend, dtype), self.examples(self.ignore, dtype)
-        made = np.full(shape, on[0], np.float64)
+        masks = np.full(shape, on[0], np.float64)
         if off:
-            made[1], made[1, ..., 0] = off[0], on[0]
-            made[2], made[2, ..., -1] = off[0], on[0]
-            made[3, ..., 1::2] = off[0]
-            drawn = rng.choice(on + off, made[4:].shape)
+            masks[1], masks[1, ..., 0] = off[0], on[0]
+            masks[2], masks[2, ..., -1] = off[0], on[0]
+            masks[3, ..., 1::2] = off[0]
+            drawn = rng.choice(on + off, masks[4:].shape)
             drawn[..., 0] = rng.choice(on, drawn[..., 0].shape)
-            made[4:] = drawn
-        return made.astype(dtype)
+            masks[4:] = drawn
+        return masks.astype(dtype)
 
     def __str__(self) -> str:
         attend = f"{_listed(self.attend)} for keys that take part"
@@ -94,8 +94,8 @@ class MaskValues:
     @staticmethod
     def read(text: str) -> MaskValues:
         """What :meth:`document` wrote."""
-        found = json.loads(text)
-        return MaskValues(*(tuple((float(low), float(high)) for low, high in found[key]) for key in ("attend", "ignore")))
+        entries = json.loads(text)
+        return MaskValues(*(tuple((float(low), float(high)) for low, high in entries[key]) for key in ("attend", "ignore")))
 
 
 NONZERO = MaskValues(((-_LARGEST, -_SMALLEST), (_SMALLEST, _LARGEST)), ((0.0, 0.0),))
@@ -146,10 +146,10 @@ def valid_keys(graph: FloatGraph, name: str, arrays: Mapping[str, Array]) -> NDA
 def keyless_samples(masks: Mapping[str, MaskValues], arrays: Mapping[str, Array]) -> NDArray[np.bool_]:
     """Which samples have a key mask of which no key takes part, ``(samples,)``. Softmax has no meaning there: a model that adds a
     large negative number to the scores attends to all keys alike, the integer network's attention gives zeros."""
-    found = np.zeros(len(next(iter(arrays.values()))), np.bool_)
+    keyless = np.zeros(len(next(iter(arrays.values()))), np.bool_)
     for name, mask in masks.items():
-        found |= ~mask.attends(arrays[name]).reshape(len(found), -1).any(axis=1)
-    return found
+        keyless |= ~mask.attends(arrays[name]).reshape(len(keyless), -1).any(axis=1)
+    return keyless
 
 
 def mask_values(value: ir.Value) -> MaskValues:
@@ -160,12 +160,12 @@ def mask_values(value: ir.Value) -> MaskValues:
 
 def key_masks(graph: FloatGraph) -> Mapping[str, MaskValues]:
     """The inputs that are key masks."""
-    found = {}
+    masks = {}
     for value in graph.model.graph.inputs:
         uses = graph.uses_of(str(value.name))
         if uses and all(reads_mask(use) for use in uses):
-            found[str(value.name)] = mask_values(value)
-    return found
+            masks[str(value.name)] = mask_values(value)
+    return masks
 
 
 def vocabulary(graph: FloatGraph, name: str) -> int | None:
@@ -180,5 +180,5 @@ def vocabulary(graph: FloatGraph, name: str) -> int | None:
 
 def token_ids(graph: FloatGraph) -> Mapping[str, int]:
     """The inputs that are token ids, with the size of their vocabulary."""
-    found = {name: vocabulary(graph, name) for name in graph.inputs}
-    return {name: rows for name, rows in found.items() if rows is not None}
+    sizes = {name: vocabulary(graph, name) for name in graph.inputs}
+    return {name: rows for name, rows in sizes.items() if rows is not None}

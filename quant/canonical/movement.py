@@ -42,11 +42,11 @@ class Movement(StreamOperator):
             return Interpretation(plan.stream(name))  # which is then the format of the source, too
         return plan.chosen(source)
 
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         """Moved and nothing else: what is moved has the same format."""
         source = self.input(0)
-        fits = self.keeps_channels or not isinstance(given.scale, tuple)
-        return fits and plan.read_once(source) and plan.provided(source, given)
+        fits = self.keeps_channels or not isinstance(qtype.scale, tuple)
+        return fits and plan.read_once(source) and plan.provided(source, qtype)
 
     def move(self, context: Conversion, op: str, attributes: Mapping[str, Attribute]) -> None:
         """Add the integer node ``op``."""
@@ -169,7 +169,7 @@ class SelectChannels(Movement):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return plan.chosen(self.input(0))
 
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         return False
 
     @classmethod
@@ -208,8 +208,8 @@ class Concat(StreamOperator):
     def check(self, shape: Shape) -> str | None:
         return "it joins along the batch" if self.integer("axis", 0) % len(shape) == 0 else None
 
-    def provides(self, plan: Formats, given: QType) -> bool:
-        return not isinstance(given.scale, tuple)
+    def provides(self, plan: Formats, qtype: QType) -> bool:
+        return not isinstance(qtype.scale, tuple)
 
     @classmethod
     def example(cls, sketch: Sketch) -> None:

@@ -38,7 +38,7 @@ class LayerNormalization(StreamOperator):
             return Interpretation(plan.stream(wanted.name))
         return plan.uniform(wanted.name) if wanted.one_scale else plan.per_channel(wanted.name)
 
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         return True
 
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
@@ -61,10 +61,10 @@ class LayerNormalization(StreamOperator):
     def convert(self, context: Conversion) -> None:
         """Normalization of a stream; the output's scales, one per channel where linear layers fold them, are in its affine part."""
         output = self.output
-        made = context.chosen(output)
-        out, beta = made.qtype, context.parameter(self.node, 2)
-        if made.offset is not None:
-            beta = beta - made.offset
+        chosen = context.chosen(output)
+        out, beta = chosen.qtype, context.parameter(self.node, 2)
+        if chosen.offset is not None:
+            beta = beta - chosen.offset
         beta = beta + out.zero_point * out.scales
         stream = context.stream(self.input(0), self.node)
         source = context.type(stream)
@@ -114,7 +114,7 @@ class Softmax(StreamOperator):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return _probabilities(plan.config.residual_bits)
 
-    def provides(self, plan: Formats, given: QType) -> bool:
+    def provides(self, plan: Formats, qtype: QType) -> bool:
         return False
 
     @classmethod

@@ -69,10 +69,10 @@ def run_session(
     """The named outputs, or all, by name; ModelError, which ends in ``advice``, where onnxruntime fails on the inputs."""
     names = list(outputs) if outputs is not None else [entry.name for entry in session.get_outputs()]
     try:
-        found = session.run(names, dict(inputs))
+        arrays = session.run(names, dict(inputs))
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}; {advice}") from error
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, arrays, strict=True))
 
 
 class FloatSession:

@@ -31,8 +31,8 @@ class StreamOperator(FloatOperator):
     def make_apart(self, plan: Formats, name: str) -> Interpretation:
         return Interpretation(plan.stream(name))
 
-    def provides(self, plan: Formats, given: QType) -> bool:
-        return not isinstance(given.scale, tuple) and (given.zero_point == 0 or plan.in_epilogue(self.node))
+    def provides(self, plan: Formats, qtype: QType) -> bool:
+        return not isinstance(qtype.scale, tuple) and (qtype.zero_point == 0 or plan.in_epilogue(self.node))
 
     def export(self, export: Export, maker: Node | None) -> list[str] | str:
         return [export.operand(self.node, i) for i in range(len(self.node.inputs)) if input_name(self.node, i) is not None]

@@ -67,11 +67,11 @@ class TorchGraph:
             arguments = [values[str(v.name)] for v in op.node.inputs if v is not None]
             if name in operands and isinstance(op, LinearLayer):
                 rows = op.torch_rows(arguments[0], tuple(arguments[1].shape))
-                made = op.torch_product(rows, arguments[1], arguments[2])
-                trace.operands[name] = (rows, made)
+                output = op.torch_product(rows, arguments[1], arguments[2])
+                trace.operands[name] = (rows, output)
             else:
-                made = op.torch(*arguments)
-            values[name] = made + added[name] if name in added else made
+                output = op.torch(*arguments)
+            values[name] = output + added[name] if name in added else output
         trace.values = {name: values[name] for name in wanted}
         return trace
 

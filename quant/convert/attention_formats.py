@@ -60,7 +60,7 @@ class OperandPlan(Protocol):
     def own(self, name: str) -> bool:
         """Whether an operator makes an operand of attention for that alone, in no given format."""
 
-    def record(self, key: str, name: str, made: Interpretation, granularity: str, method: str) -> None:
+    def record(self, key: str, name: str, interpretation: Interpretation, granularity: str, method: str) -> None:
         """Note the range that was chosen for a value."""
 
 
@@ -80,10 +80,10 @@ def attention_formats(node: ir.Node, plan: OperandPlan) -> AttentionFormats:
     channels = q_stats.shape[-1]
     options = plan.config.at(q)  # queries and keys are one site
     bits, equalize = options.attention_bits, options.equalization
-    given_q, given_k, given_v = (_attention_operand(node, i, plan) for i in range(3))
+    fixed_q, fixed_k, fixed_v = (_attention_operand(node, i, plan) for i in range(3))
     groups = head_groups(channels, heads)
-    if given_q is not None and given_k is not None:
-        return _attention_output(node, plan, given_q, given_k, given_v, _score_scale(node, given_q, given_k, groups))
+    if fixed_q is not None and fixed_k is not None:
+        return _attention_output(node, plan, fixed_q, fixed_k, fixed_v, _score_scale(node, fixed_q, fixed_k, groups))
     if any(fixed_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
         groups, equalize = tensor_groups(channels), False
     k_offset = middle(k_stats, options) if plan.own(k) and equalize else None
@@ -97,7 +97,7 @@ def attention_formats(node: ir.Node, plan: OperandPlan) -> AttentionFormats:
     key = Interpretation(signed_format(bits, scale / balance), k_offset)
     plan.record(q, q, query, "head", chosen.method)
     plan.record(k, k, key, "head", chosen.method)
-    return _attention_output(node, plan, query, key, given_v, _score_scale(node, query, key, head_groups(channels, heads)))
+    return _attention_output(node, plan, query, key, fixed_v, _score_scale(node, query, key, head_groups(channels, heads)))
 
 
 def _score_scale(node: ir.Node, query: Interpretation, key: Interpretation, groups: NDArray[np.int64]) -> Real:
@@ -163,16 +163,16 @@ def _attention_output(
 
 def _attention_operand(node: ir.Node, index: int, plan: OperandPlan) -> Interpretation | None:
     """What an operand of attention stands for if that is given and attention can take it: signed, without zero point."""
-    given, name = fixed_format(node, index), required_input(node, index)
-    if given is None:
+    qtype, name = fixed_format(node, index), required_input(node, index)
+    if qtype is None:
         return None
-    if not given.signed or given.zero_point or given.bits > 8:
+    if not qtype.signed or qtype.zero_point or qtype.bits > 8:
         plan.warnings[
             f"{origin(node)}: attention takes signed operands of at most 8 bits without zero point; {name!r}, which the model"
-            f" has in {given.bits} bits with the zero point {given.zero_point}, is quantized once more"
+            f" has in {qtype.bits} bits with the zero point {qtype.zero_point}, is quantized once more"
         ] = None
         return None
-    return plan.chosen(name) if tensor_format(plan.graph, name) == given else Interpretation(given)
+    return plan.chosen(name) if tensor_format(plan.graph, name) == qtype else Interpretation(qtype)
 
 
 def _values(name: str, groups: NDArray[np.int64], equalize: bool, plan: OperandPlan) -> Interpretation:
@@ -182,9 +182,9 @@ def _values(name: str, groups: NDArray[np.int64], equalize: bool, plan: OperandP
     offset = middle(stats, plan.config.at(name)) if equalize and plan.own(name) else None
     groups = channel_groups(len(groups)) if equalize else groups
     chosen = symmetric(shifted(stats, offset, None), plan.config.attention_bits, groups, plan.config.at(name))
-    made = Interpretation(signed_format(plan.config.attention_bits, _within_reach(chosen.scale[groups])), offset)
-    plan.record(name, name, made, "channel" if equalize else "head", chosen.method)
-    return made
+    interpretation = Interpretation(signed_format(plan.config.attention_bits, _within_reach(chosen.scale[groups])), offset)
+    plan.record(name, name, interpretation, "channel" if equalize else "head", chosen.method)
+    return interpretation
 
 
 def head_padding(node: ir.Node, index: int, statistics: Mapping[str, Statistics]) -> HeadPadding | None:
@@ -206,8 +206,8 @@ def head_padding(node: ir.Node, index: int, statistics: Mapping[str, Statistics]
 
 def _first(values: Real, groups: NDArray[np.int64]) -> Real:
     """The value of the first channel of each group; channels of a group stand side by side."""
-    found: Real = values[np.searchsorted(groups, np.arange(groups.max() + 1))]
-    return found
+    first: Real = values[np.searchsorted(groups, np.arange(groups.max() + 1))]
+    return first
 
 
 def _same_scales(a: Real, b: Real) -> bool:

@@ -139,11 +139,11 @@ class Context:
 
         It is the value's own tensor, or a copy with a scale per channel."""
         tensor = self.tensor(value)
-        given = self.given(value, node)
-        if given is not None:
-            if self.plan.chosen(value).qtype == given:
+        fixed = self.fixed_reading(value, node)
+        if fixed is not None:
+            if self.plan.chosen(value).qtype == fixed:
                 return tensor, self.plan.chosen(value)
-            return self.copy(value, given, f"{value}/given", node), Interpretation(given)
+            return self.copy(value, fixed, f"{value}/given", node), Interpretation(fixed)
         if self.qtype(tensor).bits <= 8:
             return tensor, self.plan.chosen(value)
         qtype = self.plan.narrow(value, node)
@@ -152,10 +152,10 @@ class Context:
     def stream(self, value: str, node: ir.Node) -> str:
         """A tensor of a value with one scale and no zero point."""
         tensor = self.tensor(value)
-        given = self.given(value, node)
-        if given is not None and given != self.qtype(tensor):
-            tensor = self.copy(value, given, f"{value}/given", node)
-            if given.zero_point:
+        fixed = self.fixed_reading(value, node)
+        if fixed is not None and fixed != self.qtype(tensor):
+            tensor = self.copy(value, fixed, f"{value}/given", node)
+            if fixed.zero_point:
                 wide = self.plan.stream(value)
                 return self.requantize(tensor, wide, f"{value}/given/stream", origin(node))
         qtype = self.qtype(tensor)
@@ -163,7 +163,7 @@ class Context:
             return tensor
         return self.copy(value, self.plan.stream(value), f"{value}/stream", node)
 
-    def given(self, value: str, node: ir.Node) -> QType | None:
+    def fixed_reading(self, value: str, node: ir.Node) -> QType | None:
         """The format that the model itself gives for the reading of a value by a node; None where it is free."""
         return next((fixed_format(node, i) for i in range(len(node.inputs)) if input_name(node, i) == value), None)
 
@@ -221,7 +221,7 @@ class Context:
             array = np.broadcast_to(array, shape if array.ndim > 1 else shape[-1:])
         bits = self.config.residual_bits
         scale = max(float(np.abs(array).max(initial=0.0)), 1e-12) / ((1 << (bits - 1)) - 1)
-        qtype = self.given(value, node) or QType(bits, True, scale)
+        qtype = self.fixed_reading(value, node) or QType(bits, True, scale)
         return self.add_operand(name, qtype.quantize(array), qtype)
 
     def mask(self, value: str, name: str) -> str:
@@ -268,7 +268,7 @@ class Context:
         self,
         node: ir.Node,
         x: str,
-        made: Interpretation,
+        operand: Interpretation,
         out: Interpretation,
         extra: Real | None,
         residual: tuple[str, str] | None,
@@ -282,7 +282,7 @@ class Context:
         replay = self._replay
         if x not in self._inputs:
             self._inputs.clear()  # layers that share an input follow each other
-            rows = replay.rows(replay.words(x)) - np.float32(made.qtype.zero_point)
+            rows = replay.rows(replay.words(x)) - np.float32(operand.qtype.zero_point)
             positions = self.channels(required_input(node, 0))
             self._inputs[x] = input_moments(rows if positions is None else np.ascontiguousarray(rows[:, positions]))
         value = output_name(node)

@@ -99,10 +99,10 @@ def convert(
     used = {name for node in builder.nodes for name in node.inputs} | set(outputs)
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
     warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
-    made = builder.graph(outputs)
-    verify_graph(made)
+    integer_graph = builder.graph(outputs)
+    verify_graph(integer_graph)
     return Quantized(
-        graph=made,
+        graph=integer_graph,
         ranges=ranges,
         correspondence=dict(builder.correspondence),
         warnings=warnings,
@@ -126,14 +126,14 @@ def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:
 
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:
     """Float values that compensated rounding compares with: what such layers make, and residuals that they are added to."""
-    found = []
+    names = []
     for node in graph.layers():
         if plan.widths.compensated(node):
-            found.append(output_name(node))
+            names.append(output_name(node))
             fused = plan.fused_into(output_name(node))
             if fused is not None and len(fused.inputs) > 1:
-                found += [name for i in range(len(fused.inputs)) if graph.constant(name := required_input(fused, i)) is None]
-    return found
+                names += [name for i in range(len(fused.inputs)) if graph.constant(name := required_input(fused, i)) is None]
+    return names
 
 
 def _add_input(name: str, context: Context) -> None:

@@ -40,11 +40,11 @@ def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:
     usual = QuantizationConfig()
     for option, readings in places.items():
         asked = getattr(config, option)
-        found = {None if (qtype := fixed_format(node, index)) is None else qtype.bits for node, index in readings}
-        if asked != getattr(usual, option) and found and not found & {asked, None}:
+        widths = {None if (qtype := fixed_format(node, index)) is None else qtype.bits for node, index in readings}
+        if asked != getattr(usual, option) and widths and not widths & {asked, None}:
             raise InputError(
                 f"quantization option {option} is {asked}, but the model is quantized already and keeps its own formats"
-                f" ({_listed(found)} bits there); leave the option out, or give the float model"
+                f" ({_listed(widths)} bits there); leave the option out, or give the float model"
             )
     for node in linear:
         layer = config.layers.get(origin(node))
@@ -64,15 +64,15 @@ def _listed(bits: Iterable[int | None]) -> str:
 def tensor_format(graph: FloatGraph, name: str) -> QType | None:
     """The format in which a value is made, or else the one in which everything reads it, graph outputs included; None if there is
     none or not just one."""
-    made = produced_format(graph, name)
-    if made is not None:
-        return made[0]
-    found = [read_format(use) for use in graph.uses_of(name)]
+    produced = produced_format(graph, name)
+    if produced is not None:
+        return produced[0]
+    formats = [read_format(use) for use in graph.uses_of(name)]
     if name in graph.outputs:
         producer = graph.producers.get(name)
-        found.append(None if producer is None else fixed_format(producer, None))
-    first = found[0] if found else None
-    return first if all(other == first for other in found) else None
+        formats.append(None if producer is None else fixed_format(producer, None))
+    first = formats[0] if formats else None
+    return first if all(other == first for other in formats) else None
 
 
 def partly_fixed(graph: FloatGraph, name: str) -> bool:

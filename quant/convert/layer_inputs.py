@@ -99,8 +99,8 @@ class Replay:
 
         def work(start: int) -> Array:
             batch = slice(start, start + BATCH)
-            made = kernel([words[batch].astype(np.float32 if bits <= CARRIER_BITS else np.int64) for words, bits in operands])
-            return _compact(made, builder.tensors[node.output].qtype)
+            output = kernel([words[batch].astype(np.float32 if bits <= CARRIER_BITS else np.int64) for words, bits in operands])
+            return _compact(output, builder.tensors[node.output].qtype)
 
         with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(processors()) as pool:
             return np.concatenate(list(pool.map(work, range(0, self._samples, BATCH))))

@@ -83,10 +83,10 @@ class Plan:
         for node in self.graph.nodes:
             if not operator(node).fuses:
                 continue
-            made = [name for i in range(len(node.inputs)) if (name := input_name(node, i)) and self._absorbable(name)]
-            made = [name for name in made if self.statistics[name].shape == self.statistics[output_name(node)].shape]
-            if made:
-                fused[max(made, key=lambda name: order[self.graph.producers[name]])] = node
+            absorbed = [name for i in range(len(node.inputs)) if (name := input_name(node, i)) and self._absorbable(name)]
+            absorbed = [name for name in absorbed if self.statistics[name].shape == self.statistics[output_name(node)].shape]
+            if absorbed:
+                fused[max(absorbed, key=lambda name: order[self.graph.producers[name]])] = node
         return fused
 
     def _absorbable(self, name: str) -> bool:
@@ -130,25 +130,25 @@ class Plan:
 
     def demands(self, name: str) -> frozenset[Demand]:
         """What the readers of a value want, looking through data movement."""
-        found = {Demand.STREAM} if name in self.graph.outputs else set()
+        demands = {Demand.STREAM} if name in self.graph.outputs else set()
         for use in self.graph.uses_of(name):
             reader = operator(use.node)
             demand = reader.demand(use.index)
             if demand is not Demand.BEHIND:
-                found.add(demand)
+                demands.add(demand)
                 continue
             behind = self.demands(reader.output)
             if not reader.keeps_channels:
                 behind = frozenset(Demand.NARROW_UNIFORM if d is Demand.NARROW else d for d in behind)
             # Attention folds scales into its own operands only.
-            found |= {Demand.STREAM if d is Demand.ATTENTION else d for d in behind}
-        return frozenset(found)
+            demands |= {Demand.STREAM if d is Demand.ATTENTION else d for d in behind}
+        return frozenset(demands)
 
     def _decide(self, name: str) -> Interpretation:
-        given = tensor_format(self.graph, name)
-        if given is not None and self.provided(name, given):
-            return self._given(name, given)
-        if given is not None or partly_fixed(self.graph, name):
+        fixed = tensor_format(self.graph, name)
+        if fixed is not None and self.provided(name, fixed):
+            return self._fixed(name, fixed)
+        if fixed is not None or partly_fixed(self.graph, name):
             maker = self.graph.operator(name)
             return Interpretation(self.stream(name)) if maker is None else maker.make_apart(self, name)
         use = self.graph.sole_use(name)
@@ -171,21 +171,21 @@ class Plan:
         maker, use = self.graph.operator(name), self.graph.sole_use(name)
         return maker is not None and maker.any_scales and use is not None and read_format(use) is None
 
-    def _given(self, name: str, qtype: QType) -> Interpretation:
+    def _fixed(self, name: str, qtype: QType) -> Interpretation:
         """A value in the format that the model gives it."""
-        made = produced_format(self.graph, name)
-        offset = 0.0 if made is None else made[1]
+        produced = produced_format(self.graph, name)
+        offset = 0.0 if produced is None else produced[1]
         channels = len(self.statistics[name].mean)
-        found = Interpretation(qtype, np.full(channels, offset) if offset else None)
-        self.record(name, name, found, "channel" if isinstance(qtype.scale, tuple) else "tensor", "given")
-        return found
+        interpretation = Interpretation(qtype, np.full(channels, offset) if offset else None)
+        self.record(name, name, interpretation, "channel" if isinstance(qtype.scale, tuple) else "tensor", "given")
+        return interpretation
 
-    def provided(self, name: str, given: QType) -> bool:
+    def provided(self, name: str, qtype: QType) -> bool:
         """Whether what makes a value can make it in a format that the model gives it."""
         maker = self.graph.operator(name)
         if maker is None:
-            return name in self.statistics and not isinstance(given.scale, tuple)
-        return maker.provides(self, given)
+            return name in self.statistics and not isinstance(qtype.scale, tuple)
+        return maker.provides(self, qtype)
 
     def _source(self, name: str) -> tuple[str, bool]:
         """Where a moved value comes from, and whether the way there needs one scale for the tensor."""
@@ -225,9 +225,9 @@ class Plan:
             low, high = reach(stats, tensor_groups(len(stats.mean)), self.config.at(name))
             offset = np.full(len(stats.mean), (low.min() + high.max()) / 2)
         chosen, granularity = self._scales(name, offset)
-        made = Interpretation(signed_format(self.widths.activation(name), chosen.scale), offset)
-        self.record(name, name, made, granularity, chosen.method)
-        return made
+        interpretation = Interpretation(signed_format(self.widths.activation(name), chosen.scale), offset)
+        self.record(name, name, interpretation, granularity, chosen.method)
+        return interpretation
 
     def _scales(self, name: str, offset: Real | None) -> tuple[SymmetricRange, str]:
         """Scales of a narrow signed value less its offset, a number for every channel, and their granularity.
@@ -237,8 +237,8 @@ class Plan:
         stats, bits, options = self.statistics[name], self.widths.activation(name), self.config.at(name)
         channels = len(stats.mean)
         if not options.equalization:
-            found = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), options)
-            return replace(found, scale=np.full(channels, found.scale[0])), "tensor"
+            uniform = symmetric(shifted(stats, offset, None), bits, tensor_groups(channels), options)
+            return replace(uniform, scale=np.full(channels, uniform.scale[0])), "tensor"
         weight = np.concatenate(self._readers(name), axis=1)
         behind = self.widths.weights_behind(name)
         return balanced(stats, weight, QType(bits, True, 1.0), behind, options, 0.0 if offset is None else offset), "channel"
@@ -257,20 +257,20 @@ class Plan:
         weight = np.concatenate(self._readers(name), axis=1)
         chosen = balanced(stats, weight, qtype, self.widths.weights_behind(name), options, least)
         offset = np.full(len(stats.mean), least) if options.one_sided else None
-        made = Interpretation(replace(qtype, scale=tuple(map(float, chosen.scale))), offset)
-        self.record(name, name, made, "channel", chosen.method)
-        return made
+        interpretation = Interpretation(replace(qtype, scale=tuple(map(float, chosen.scale))), offset)
+        self.record(name, name, interpretation, "channel", chosen.method)
+        return interpretation
 
     def _readers(self, name: str) -> list[Real]:
         """Weights ``(C, N)`` of the linear layers that read a value, directly or after a selection of tokens."""
-        found = []
+        weights = []
         for use in self.graph.uses_of(name):
             reader = operator(use.node)
             if reader.moves and reader.keeps_channels:
-                found += self._readers(reader.output)
+                weights += self._readers(reader.output)
             elif isinstance(reader, LinearLayer) and reader.operand(use.index).demand is Demand.NARROW:
-                found.append(reader.matrix(self.graph.parameter(use.node, 1)))
-        return found
+                weights.append(reader.matrix(self.graph.parameter(use.node, 1)))
+        return weights
 
     def uniform(self, name: str) -> Interpretation:
         """Narrow with one scale."""
@@ -308,9 +308,9 @@ class Plan:
         self.record(name, name, Interpretation(qtype), "tensor", chosen.method)
         return qtype
 
-    def record(self, key: str, name: str, made: Interpretation, granularity: str, method: str) -> None:
-        stats, qtype = self.statistics[name], made.qtype
-        offset = 0.0 if made.offset is None else made.offset
+    def record(self, key: str, name: str, interpretation: Interpretation, granularity: str, method: str) -> None:
+        stats, qtype = self.statistics[name], interpretation.qtype
+        offset = 0.0 if interpretation.offset is None else interpretation.offset
         low, high = (qtype.dequantize(np.array([end])) + offset for end in (qtype.minimum, qtype.maximum))
         self.ranges[key] = TensorRange(
             name=key,

@@ -38,14 +38,14 @@ class Widths:
 
     def weights_behind(self, value: str) -> int:
         """The fewest bits of the weights that a tensor is multiplied with; 8 where no linear layer reads it."""
-        found = [FULL]
+        widths = [FULL]
         for use in self._graph.uses_of(value):
             reader = operator(use.node)
             if reader.training is Training.LAYER:
-                found.append(self.weight(reader.origin))
+                widths.append(self.weight(reader.origin))
             elif reader.moves:
-                found.append(self.weights_behind(reader.output))
-        return min(found)
+                widths.append(self.weights_behind(reader.output))
+        return min(widths)
 
     def compensated(self, node: ir.Node) -> bool:
         """Whether the rounding errors of a linear layer's weights compensate each other; never where the weights are given."""
@@ -57,14 +57,14 @@ class Widths:
         return rounding == "compensated"
 
     def _asked(self, value: str) -> list[int]:
-        found = []
+        widths = []
         for use in self._graph.uses_of(value):
             reader = operator(use.node)
             if reader.training is Training.LAYER:
-                found.append(self._layers[reader.origin].activation)
+                widths.append(self._layers[reader.origin].activation)
             elif reader.moves:
-                found += self._asked(reader.output)
-        return found
+                widths += self._asked(reader.output)
+        return widths
 
 
 def layer_bits(graph: FloatGraph, config: QuantizationConfig) -> Mapping[str, LayerBits]:

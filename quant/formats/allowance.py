@@ -84,15 +84,15 @@ def _expected(
     """What channels are expected to reach upwards: ``most (C,)`` was seen, ``largest (k, C)`` in samples, of ``rows (n, C)``."""
     count = int(groups.max()) + 1
     values, single = (rows, True) if stats.samples == 1 else (largest, stats.count == stats.samples)
-    found = most + _growth(values, stats)
+    reach = most + _growth(values, stats)
     if single:
-        found = np.maximum(found, most + _rare(values, stats))
+        reach = np.maximum(reach, most + _rare(values, stats))
     if count == len(groups):
-        return found
+        return reach
     whole = np.full(count, -np.inf)
     np.maximum.at(whole, groups, most)
     by_group = np.stack([values[:, groups == group].max(axis=1) for group in range(count)], axis=1)
-    within: Real = np.minimum(found, (whole + _growth(by_group, stats))[groups])
+    within: Real = np.minimum(reach, (whole + _growth(by_group, stats))[groups])
     return within
 
 

@@ -26,8 +26,8 @@ def set_exact(value: ir.Value, array: NDArray[np.float64]) -> None:
 def exact_constant(value: ir.Value, array: NDArray[Any]) -> NDArray[np.float64]:
     """A constant, which is ``array``, in double precision: as it was before it was rounded, where it says so."""
     text = value.metadata_props.get(EXACT)
-    found = None if text is None else decode_exact(text, array)
-    return array.astype(np.float64) if found is None else found
+    exact = None if text is None else decode_exact(text, array)
+    return array.astype(np.float64) if exact is None else exact
 
 
 def encode_exact(array: NDArray[np.float64]) -> str:
@@ -38,10 +38,10 @@ def encode_exact(array: NDArray[np.float64]) -> str:
 def decode_exact(text: str, like: NDArray[Any]) -> NDArray[np.float64] | None:
     """The elements in the shape of the array that they were rounded to; None where that array is not what they round to."""
     try:
-        found = np.frombuffer(base64.b64decode(text, validate=True), "<f8").astype(np.float64).reshape(like.shape)
+        elements = np.frombuffer(base64.b64decode(text, validate=True), "<f8").astype(np.float64).reshape(like.shape)
     except ValueError:
         return None
-    return found if is_rounded(like, found) else None
+    return elements if is_rounded(like, elements) else None
 
 
 def is_rounded(array: NDArray[Any], exact: NDArray[np.float64]) -> bool:

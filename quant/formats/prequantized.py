@@ -82,8 +82,8 @@ def format_and_offset(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, 
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        return read_entry(found), float(found.get("offset", 0.0))
+        entry = json.loads(text)
+        return read_entry(entry), float(entry.get("offset", 0.0))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         where = origin(holder) if isinstance(holder, ir.Node) else holder.name
         raise ModelError(f"{where}: the metadata {_key(place)} is no format; export the model again") from error

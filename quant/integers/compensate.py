@@ -134,6 +134,6 @@ def rounded(weight: Real, step: Real, ends: tuple[int, int], inputs: InputMoment
             errors[k - start] = (left[k] - q[k] * step) / upper[k, k]
             left[k + 1 : stop] -= np.outer(upper[k, k + 1 : stop], errors[k - start])
         left[stop:] -= upper[start:stop, stop:].T @ errors
-    found = np.empty_like(q)
-    found[order] = q
-    return found.T
+    integers = np.empty_like(q)
+    integers[order] = q
+    return integers.T

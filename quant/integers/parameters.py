@@ -167,10 +167,10 @@ def _compensated(
     folded: Real, bias: Real, grid: _Grid, seen: Moments, config: QuantizationConfig
 ) -> tuple[Real, Real, Real, LayerErrors]:
     """Steps, integers and real biases of a layer whose rounding errors compensate each other, and what that brought."""
-    found: list[float] = []
+    decibels: list[float] = []
 
     def note(step: Real, quantized: Real, offset: Real) -> None:
-        found.append(10 * math.log10(max(seen.power, ENERGY) / max(seen.error(quantized * step[:, None], offset), ENERGY)))
+        decibels.append(10 * math.log10(max(seen.power, ENERGY) / max(seen.error(quantized * step[:, None], offset), ENERGY)))
 
     def corrected(step: Real, quantized: Real) -> Real:
         exact: Real = seen.mean - (quantized * step[:, None]) @ seen.inputs.mean
@@ -186,7 +186,7 @@ def _compensated(
     quantized = rounded(folded, step, weight_ends(grid.bits), seen.inputs)
     offset = corrected(step, quantized)
     note(step, quantized, offset)
-    return step, quantized, offset, LayerErrors(*found)
+    return step, quantized, offset, LayerErrors(*decibels)
 
 
 def _spread(inputs: InputMoments, config: QuantizationConfig) -> Real:

@@ -32,9 +32,9 @@ def contributions(
     few = {name: array[:SAMPLES] for name, array in arrays.items()}
     expected = FloatSession(graph.model, graph.outputs).run(few)
 
-    def decibel(made: Quantized) -> dict[str, float]:
-        found = decode_outputs(made.graph, Executor(made.graph).run(encode_inputs(made.graph, few)))
-        return {name: signal_to_noise(expected[name], found[name]) for name in graph.outputs}
+    def decibel(candidate: Quantized) -> dict[str, float]:
+        outputs = decode_outputs(candidate.graph, Executor(candidate.graph).run(encode_inputs(candidate.graph, few)))
+        return {name: signal_to_noise(expected[name], outputs[name]) for name in graph.outputs}
 
     options = config.model_dump()
     techniques = [name for name, off in TECHNIQUES.items() if any(options[key] != value for key, value in off.items())]

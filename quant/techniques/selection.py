@@ -140,22 +140,22 @@ class _Trials:
         self.done += 1
         without = joined(self.config.without, options.pop("without", {}))
         config = self.config.model_copy(update={**options, "without": without})
-        found: list[Real] = []
+        errors: list[Real] = []
         try:
             with threadpool_limits(limits=1, user_api="blas"):  # many small products: threads would wait for each other
                 for i, arrays in enumerate(self.fitted):
                     few = {name: array[:REPLAYED] for name, array in arrays.items()}
-                    made = convert(self.graph, self._statistics[i], few, config)
-                    found.append(self._compare(made, i))
+                    quantized = convert(self.graph, self._statistics[i], few, config)
+                    errors.append(self._compare(quantized, i))
         except (UnsupportedError, VerificationError):
             return None, np.full(self.samples, np.inf)
-        return made, np.concatenate(found)
+        return quantized, np.concatenate(errors)
 
-    def _compare(self, made: Quantized, i: int) -> Real:
+    def _compare(self, quantized: Quantized, i: int) -> Real:
         arrays = self.compared[i]
-        found = decode_outputs(made.graph, Executor(made.graph).run(encode_inputs(made.graph, arrays)))
+        outputs = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, arrays)))
         valid = valid_tokens(self.graph, arrays)
-        errors = [_errors(expected, found[name], valid) for name, expected in self._expected[i].items()]
+        errors = [_errors(expected, outputs[name], valid) for name, expected in self._expected[i].items()]
         return np.asarray(np.mean(errors, axis=0), dtype=np.float64)
 
 
@@ -182,8 +182,8 @@ class _Search:
         alone: dict[str, Real] = {}
         sites: dict[str, tuple[str, ...]] = {}
         for name in active[: trials.allowed - trials.done]:
-            made, alone[name] = self._try(TECHNIQUES[name])
-            sites[name] = self._sites(name, whole, made)
+            other, alone[name] = self._try(TECHNIQUES[name])
+            sites[name] = self._sites(name, whole, other)
         ranked = sorted(alone, key=lambda name: _change(alone[name], everything))
         self._leave_out(
             [name for name in ranked if sites[name] and self._wins(alone[name], everything, name == TAILS)], alone, sites
@@ -228,10 +228,10 @@ class _Search:
         return [name for name in active if name not in idle and (name not in COMPENSATION or tried)]
 
     def _try(self, options: Mapping[str, Any]) -> tuple[Quantized | None, Real]:
-        found = self.trials.run(**{"without": self._options(self.without), **options})
+        trial = self.trials.run(**{"without": self._options(self.without), **options})
         if self.progress is not None:
             self.progress("choose techniques", self.trials.done, self.trials.allowed)
-        return found
+        return trial
 
     def _leave_out(self, names: Sequence[str], alone: Mapping[str, Real], sites: Mapping[str, Sequence[str]]) -> None:
         """Leave techniques that hurt out of the whole network, the worst first, others as far as they still hurt."""
@@ -281,45 +281,45 @@ class _Search:
     def _sites(self, name: str, whole: Quantized, other: Quantized | None) -> tuple[str, ...]:
         """Where a technique acts: tensors whose format differs without it (all, where nothing is known), and linear layers."""
         trials, graph = self.trials, self.trials.graph
-        found: set[str] = set()
+        sites: set[str] = set()
         if name in FORMATS:
             formats, others = _formats(whole), {} if other is None else _formats(other)
-            found |= {tensor for tensor in formats if formats[tensor] != others.get(tensor)}
+            sites |= {tensor for tensor in formats if formats[tensor] != others.get(tensor)}
         if name == "equalization":  # queries stand for both operands, values for the output
             for op in graph.operators:
                 if [op.demand(i) for i in op.array_operands()] == [Demand.ATTENTION] * 3:
                     query, key, value = (op.input(i) for i in range(3))
-                    found -= {key, op.output} - {query, value}
+                    sites -= {key, op.output} - {query, value}
         if name in ("clipped ranges", "allowance"):  # of the indices of tables
-            found |= {op.input(0) for op in graph.operators if op.tabulated}
+            sites |= {op.input(0) for op in graph.operators if op.tabulated}
         if name not in ("equalization", "one-sided formats", "allowance"):
-            found |= {output_name(node) for node in (trials.compensated if name in COMPENSATION else trials.layers)}
-        return self._ordered(frozenset(found))
+            sites |= {output_name(node) for node in (trials.compensated if name in COMPENSATION else trials.layers)}
+        return self._ordered(frozenset(sites))
 
 
 def _macs(graph: FloatGraph, statistics: dict[str, Statistics], config: QuantizationConfig) -> int:
     """Multiply-accumulates of one sample, by a network whose numbers do not matter."""
-    made = convert(graph, statistics, {}, config.model_copy(update={"rounding": "nearest"})).graph
-    return sum(operator(node).macs(made.formats(node)) for node in made.nodes)
+    integer_graph = convert(graph, statistics, {}, config.model_copy(update={"rounding": "nearest"})).graph
+    return sum(operator(node).macs(integer_graph.formats(node)) for node in integer_graph.nodes)
 
 
-def _errors(expected: NDArray[Any], found: NDArray[Any], valid: NDArray[np.bool_] | None) -> Real:
+def _errors(expected: NDArray[Any], actual: NDArray[Any], valid: NDArray[np.bool_] | None) -> Real:
     """Squared error of every sample over the mean power; tokens that the key mask excludes do not count."""
     if valid is not None and expected.ndim >= 3 and expected.shape[1] == valid.shape[1]:
         keep = valid.reshape(*valid.shape, *[1] * (expected.ndim - 2))
-        expected, found = expected * keep, found * keep
+        expected, actual = expected * keep, actual * keep
     axes = tuple(range(1, expected.ndim))
     power = float(np.sum(np.square(expected, dtype=np.float64), axis=axes).mean())
-    return np.asarray(np.sum(np.square(expected.astype(np.float64) - found), axis=axes) / max(power, TINY), dtype=np.float64)
+    return np.asarray(np.sum(np.square(expected.astype(np.float64) - actual), axis=axes) / max(power, TINY), dtype=np.float64)
 
 
-def _formats(made: Quantized) -> dict[str, list[tuple[str, object, bytes]]]:
+def _formats(quantized: Quantized) -> dict[str, list[tuple[str, object, bytes]]]:
     """The formats of every float tensor and of its copies."""
-    found: dict[str, list[tuple[str, object, bytes]]] = {}
-    for tensor, line in made.correspondence.items():
+    formats: dict[str, list[tuple[str, object, bytes]]] = {}
+    for tensor, line in quantized.correspondence.items():
         offset = b"" if line.offset is None else line.offset.tobytes()
-        found.setdefault(line.name, []).append((tensor, made.graph.tensors[tensor].qtype, offset))
-    return found
+        formats.setdefault(line.name, []).append((tensor, quantized.graph.tensors[tensor].qtype, offset))
+    return formats
 
 
 def _better(errors: Real, than: Real, standard_errors: float = 0.0) -> bool:

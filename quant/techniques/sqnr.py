@@ -19,10 +19,10 @@ from edgeflow.sim.executor import Executor
 BATCH = 4  # samples of which every intermediate tensor is held at a time
 
 
-def signal_to_noise(expected: Array, found: Array) -> float:
+def signal_to_noise(expected: Array, actual: Array) -> float:
     """``10 log10(sum f^2 / sum (f - q)^2)`` in dB; infinite where the arrays are equal, NaN where ``expected`` is all zero."""
     f = np.asarray(expected, dtype=np.float64)
-    return _decibel(float(np.sum(f * f)), float(np.sum((f - found) ** 2)))
+    return _decibel(float(np.sum(f * f)), float(np.sum((f - actual) ** 2)))
 
 
 def tensor_sqnr(
@@ -44,9 +44,9 @@ def tensor_sqnr(
         inputs = {name: array[piece] for name, array in arrays.items()}
         expected = session.run(inputs)
         actual = executor.run_all(encode_inputs(graph, inputs), list(wanted))
-        for tensor, found in wanted.items():
-            f = expected[found.name].astype(np.float64)
-            q = found.real(graph.tensors[tensor], actual[tensor])
+        for tensor, line in wanted.items():
+            f = expected[line.name].astype(np.float64)
+            q = line.real(graph.tensors[tensor], actual[tensor])
             if valid is not None and f.ndim >= 3 and f.shape[1] == valid.shape[1]:
                 f, q = f[valid[piece]], q[valid[piece]]
             signal[tensor] += float(np.sum(f * f))

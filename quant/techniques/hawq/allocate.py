@@ -72,12 +72,12 @@ class Task:
     def pairs(self) -> list[tuple[str, str]]:
         """Layers that read the same tensor: each with the first that does."""
         first: dict[str, str] = {}
-        found = []
+        pairs = []
         for layer in self.layers:
             for tensor in dict.fromkeys(layer.activations):
                 if first.setdefault(tensor, layer.name) != layer.name:
-                    found.append((first[tensor], layer.name))
-        return found
+                    pairs.append((first[tensor], layer.name))
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Allocation:
 
 
 def task(
-    layers: Sequence[Layer], found: Sensitivity, costs: Mapping[str, Cost], references: Mapping[str, float] | None = None
+    layers: Sequence[Layer], sensitivity: Sensitivity, costs: Mapping[str, Cost], references: Mapping[str, float] | None = None
 ) -> Task:
     """The problem of layers with a measured sensitivity."""
-    return Task(tuple(layers), found.omega, costs, references or {})
+    return Task(tuple(layers), sensitivity.omega, costs, references or {})
 
 
 def size_cost(layers: Sequence[Layer]) -> Cost:
@@ -153,12 +153,12 @@ def front(problem: Task, name: str, points: int = 21) -> list[Allocation]:
     """The Pareto front of sensitivity and one cost: budgets in equal steps from the cheapest allocation to 8 bits everywhere."""
     table = problem.costs[name]
     low, high = cheapest(problem, name, {}).costs[name], table.total(problem.full())
-    found: list[Allocation] = []
+    allocations: list[Allocation] = []
     for limit in np.linspace(low, high, points):
-        made = solve(problem, {name: float(limit) * (1 + EXACT)})
-        if not found or made.costs[name] > found[-1].costs[name]:
-            found.append(made)
-    return found
+        allocation = solve(problem, {name: float(limit) * (1 + EXACT)})
+        if not allocations or allocation.costs[name] > allocations[-1].costs[name]:
+            allocations.append(allocation)
+    return allocations
 
 
 def _impossible(problem: Task, limits: Mapping[str, float]) -> str:
@@ -258,12 +258,12 @@ def _solved(
     for _ in range(2):
         scaled = objective / value * 1e3
         with _quiet():
-            found = milp(
+            solution = milp(
                 scaled, integrality=np.ones(len(columns)), bounds=bounds(0, 1), constraints=constraint, options={"mip_rel_gap": 0.0}
             )
-        if found.x is None:
+        if solution.x is None:
             return best
-        chosen = [int(i) for i in np.flatnonzero(found.x > 0.5)]
+        chosen = [int(i) for i in np.flatnonzero(solution.x > 0.5)]
         best = {columns[i][0]: columns[i][1] for i in chosen}
         total = float(objective[chosen].sum())
         if total <= 0.0:

@@ -41,7 +41,7 @@ class Budget:
 def parse_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:
     """Budgets from texts such as ``latency=0.6x``; several may stand in one text, with commas between. InputError says what is
     wrong with one."""
-    found: dict[str, Budget] = {}
+    budgets: dict[str, Budget] = {}
     for text in (part.strip() for whole in texts for part in whole.split(",")):
         name, mark, amount = (part.strip() for part in text.partition("="))
         if name not in UNITS:
@@ -54,7 +54,7 @@ def parse_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:
             raise InputError(
                 f"option --budget: {text!r} is no limit; write {name}=0.5x for half the cost at 8 bits, or {FORMS[name]}"
             )
-        if name in found:
+        if name in budgets:
             raise InputError(f"option --budget: {name} is limited twice")
         try:
             value = float(match[1])
@@ -63,5 +63,5 @@ def parse_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"option --budget: {text!r}: the limit must be a positive number")
         relative = match[2] == "x"
-        found[name] = Budget(name, value if relative else value * units[match[2]], relative)
-    return tuple(found.values())
+        budgets[name] = Budget(name, value if relative else value * units[match[2]], relative)
+    return tuple(budgets.values())

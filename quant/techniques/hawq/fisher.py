@@ -30,7 +30,7 @@ def fisher_traces(
 
     generator = torch.Generator().manual_seed(seed)
     draws = 1 if objective.labels is not None else draws
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in activations}
+    by_sample: dict[str, list[NDArray[np.float64]]] = {name: [] for name in activations}
     diagonal: dict[str, NDArray[np.float64]] = {}
     for piece in objective.pieces():
         shapes = objective.model.run(piece.inputs, activations).values
@@ -42,11 +42,11 @@ def fisher_traces(
                 grads = torch.autograd.grad(loss, list(leaves.values()), retain_graph=draw + 1 < draws, materialize_grads=True)
                 for name, grad in zip(activations, grads, strict=True):
                     squares = grad.square()
-                    found[name].append(squares.flatten(1).sum(1).double().numpy())
+                    by_sample[name].append(squares.flatten(1).sum(1).double().numpy())
                     diagonal[name] = diagonal.get(name, 0.0) + squares.sum(0).double().numpy() / (draws * objective.samples)
         if progress is not None:
             progress("Fisher traces", piece.start + len(shapes[activations[0]]), objective.samples)
-    samples = np.stack([np.concatenate(found[name]) for name in activations], axis=1)
+    samples = np.stack([np.concatenate(by_sample[name]) for name in activations], axis=1)
     mean = samples.mean(axis=0)
     error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples)) if len(samples) > 1 else np.full(len(mean), np.inf)
     return Traces(

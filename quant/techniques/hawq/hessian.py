@@ -79,25 +79,25 @@ class _Blocks:
                 values = objective.model.run(piece.inputs, objective.tensors(), weights=leaves).values
             order = [leaves[name] for name in self.names]
             loss = objective.loss(values, piece)
-            found = torch.autograd.grad(loss, order, create_graph=True, materialize_grads=True)
-        made = (order, found, piece)
+            gradients = torch.autograd.grad(loss, order, create_graph=True, materialize_grads=True)
+        kept = (order, gradients, piece)
         if objective.batch >= objective.samples:
-            self._kept = made
-        return made
+            self._kept = kept
+        return kept
 
 
 def product(gradient: Gradient, vector: Sequence[Tensor]) -> Sequence[Tensor]:
     """``H v`` for a batch's gradient; the blocks in the order of its leaves."""
     import torch
 
-    leaves, found, _ = gradient
-    used = [(g, v) for g, v in zip(found, vector, strict=True) if g.requires_grad]
+    leaves, gradients, _ = gradient
+    used = [(g, v) for g, v in zip(gradients, vector, strict=True) if g.requires_grad]
     if not used:  # a loss that is linear in all of them
         return [torch.zeros_like(leaf) for leaf in leaves]
-    made: Sequence[Tensor] = torch.autograd.grad(
+    products: Sequence[Tensor] = torch.autograd.grad(
         [g for g, _ in used], leaves, [v for _, v in used], retain_graph=True, materialize_grads=True
     )
-    return made
+    return products
 
 
 @one_thread()
@@ -134,7 +134,7 @@ def traces(
     with ThreadPoolExecutor(processors()) as pool:
         while len(estimates) < probes and not converged:
             here = min(ROUND, probes - len(estimates))
-            found = np.zeros((here, len(names)))
+            round_estimates = np.zeros((here, len(names)))
             for piece in objective.pieces():
                 gradient = blocks.gradients(piece)
 
@@ -145,13 +145,13 @@ def traces(
 
                 numbers = range(len(estimates), len(estimates) + here)
                 for number, values in zip(numbers, pool.map(estimate, numbers), strict=True):
-                    found[number - len(estimates)] += values
+                    round_estimates[number - len(estimates)] += values
                     if progress is not None:
                         progress("Hessian traces", number, probes)
                 count = {name: leaf.numel() for name, leaf in zip(names, gradient[0], strict=True)}
                 if activations:  # elements of one sample
                     count = {name: size // len(next(iter(piece.inputs.values()))) for name, size in count.items()}
-            estimates = np.concatenate([estimates, found])
+            estimates = np.concatenate([estimates, round_estimates])
             mean, error = _moments(estimates)
             converged = bool(np.all(error <= tolerance * np.maximum(np.abs(mean), np.abs(mean).max() / 100)))
     mean, error = _moments(estimates)
@@ -172,12 +172,12 @@ def _signs(leaves: Sequence[Tensor], seed: Sequence[int], factors: Sequence[Tens
     import torch
 
     rng = np.random.default_rng(list(seed))
-    made = []
+    signs = []
     for leaf, factor in zip(leaves, factors, strict=True):
         bits = np.unpackbits(rng.integers(0, 256, (leaf.numel() + 7) // 8, dtype=np.uint8), count=leaf.numel())
         sign = torch.from_numpy(bits.astype(np.float32)).reshape(leaf.shape) * 2 - 1
-        made.append(sign * factor)
-    return made
+        signs.append(sign * factor)
+    return signs
 
 
 @one_thread()
@@ -194,13 +194,13 @@ def top_eigenvalues(
 
     A block is done when its Rayleigh quotient changes by less than ``tolerance`` of itself, or after ``steps`` steps.
     """
-    found = {}
+    eigenvalues = {}
     for i, name in enumerate(names):
         multiply = partial(_whole, objective, _Blocks(objective, [name], False))
-        found[name] = _power(multiply, objective.model.constants[name], (seed, i), steps, tolerance)
+        eigenvalues[name] = _power(multiply, objective.model.constants[name], (seed, i), steps, tolerance)
         if progress is not None:
             progress("largest eigenvalues", i + 1, len(names))
-    return found
+    return eigenvalues
 
 
 def _whole(objective: Objective, blocks: _Blocks, vector: Tensor) -> Tensor:

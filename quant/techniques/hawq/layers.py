@@ -63,7 +63,7 @@ def find_layers(graph: FloatGraph, ends: bool = False, widths: tuple[int, ...] =
     if not nodes:
         raise InputError("the model has no linear layer: there are no weights to allocate bits to")
     fixed = set() if ends else {first, origin(nodes[-1])}
-    made = []
+    layers = []
     for name in dict.fromkeys(origin(node) for node in nodes):
         mine = [node for node in nodes if origin(node) == name]
         weights = tuple(required_input(node, 1) for node in mine)
@@ -77,8 +77,8 @@ def find_layers(graph: FloatGraph, ends: bool = False, widths: tuple[int, ...] =
             macs += int(np.prod(shape, dtype=np.int64)) * (array.size // outputs)
         outputs_of = tuple(output_name(node) for node in mine)
         reads = tuple(required_input(node, 0) for node in mine)
-        made.append(Layer(name, weights, outputs_of, reads, sum(sizes), macs, name in fixed, widths))
-    return tuple(made)
+        layers.append(Layer(name, weights, outputs_of, reads, sum(sizes), macs, name in fixed, widths))
+    return tuple(layers)
 
 
 def attention_bops(graph: FloatGraph, config: QuantizationConfig) -> int:

@@ -143,16 +143,16 @@ class Objective:
 
         if self.labels is not None:
             return (torch.from_numpy(self.labels),)
-        found: list[list[Tensor]] = [[] for _ in self.terms]
+        outputs: list[list[Tensor]] = [[] for _ in self.terms]
         with torch.no_grad():
             for start in range(0, self.samples, self.batch):
                 values = self.model.run(self._piece(start, ()).inputs, self.tensors()).values
-                for term, parts in zip(self.terms, found, strict=True):
+                for term, parts in zip(self.terms, outputs, strict=True):
                     value = values[term.tensor]
                     parts.append(value.log_softmax(-1) if term.kind == "divergence" else value)
                 if progress is not None:
                     progress("run the float model", min(start + self.batch, self.samples), self.samples)
-        return tuple(torch.cat(parts) for parts in found)
+        return tuple(torch.cat(parts) for parts in outputs)
 
     def _squared_norms(self) -> tuple[Tensor, ...]:
         import torch
@@ -172,16 +172,16 @@ class Objective:
 
 
 def _terms(graph: FloatGraph, labelled: bool) -> list[Term]:
-    made, classes = [], class_outputs(graph)
+    terms, classes = [], class_outputs(graph)
     for name in classes[:1] if labelled else graph.outputs:
         maker = graph.operator(name)
         if maker is None:
             continue
         tensor = name if maker.logits is None else maker.input(maker.logits)
-        made.append(Term(name, tensor, "squared" if name not in classes else "labels" if labelled else "divergence"))
-    if not made:
+        terms.append(Term(name, tensor, "squared" if name not in classes else "labels" if labelled else "divergence"))
+    if not terms:
         raise InputError("no output of the model depends on a layer: its bits do not matter")
-    return made
+    return terms
 
 
 def _batch(graph: FloatGraph, samples: int) -> int:

@@ -65,15 +65,15 @@ def output_errors(
         layer = linear_layer(node)
         weight, bias = layer.matrix(graph.parameter(node, 1)), graph.parameter(node, 2)
         uniform = layer.operand(0).demand is Demand.NARROW_UNIFORM
-        made: dict[LayerBits, Real] = {}
+        by_bits: dict[LayerBits, Real] = {}
         for bits in sorted({choice.activation for choice in choices[operands.output]}):
             wanted = sorted({choice.weight for choice in choices[operands.output] if choice.activation == bits})
             format = formats[bits][reads[operands.output]]
             if uniform and format.qtype.scales.size > 1:
                 format = Interpretation(replace(format.qtype, scale=float(format.qtype.scales.max())))
-            found = _errors(weight, bias, operands, format, bits, wanted, config)
-            made |= {LayerBits(weight=w, activation=bits): error for w, error in found}
-        return operands.output, made
+            by_weight_bits = _errors(weight, bias, operands, format, bits, wanted, config)
+            by_bits |= {LayerBits(weight=w, activation=bits): error for w, error in by_weight_bits}
+        return operands.output, by_bits
 
     # One thread a layer: the products are small.
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(processors()) as pool:
@@ -105,8 +105,8 @@ def _errors(
     for width in weights:
         narrow = min(width, bits) < FULL
         compensated = narrow if config.rounding == "auto" else config.rounding == "compensated"
-        made, offset = rounded_layer(folded, bias, inputs, seen if compensated else None, width, config)
-        error = np.square(u @ made.T.astype(np.float32) + offset.astype(np.float32) - wanted)
+        integers, offset = rounded_layer(folded, bias, inputs, seen if compensated else None, width, config)
+        error = np.square(u @ integers.T.astype(np.float32) + offset.astype(np.float32) - wanted)
         error[~counted] = 0.0
         yield width, error.reshape(y.shape).mean(axis=0, dtype=np.float64)
 
@@ -137,17 +137,17 @@ def _operands(objective: Objective, outputs: Sequence[str]) -> list[Operands]:
     parts: dict[str, list[tuple[Single, Single]]] = {output: [] for output in outputs}
     masks = []
     for piece in objective.pieces():
-        found = objective.model.run(piece.inputs, (), operands=outputs).operands
-        for output, (before, after) in found.items():
+        traced = objective.model.run(piece.inputs, (), operands=outputs).operands
+        for output, (before, after) in traced.items():
             parts[output].append((before.numpy(), after.numpy()))
         if piece.valid is not None:
             masks.append(piece.valid.numpy())
-    made = []
+    operands = []
     for output, pairs in parts.items():
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
         masked = bool(masks) and x.ndim >= 3 and x.shape[1] == masks[0].shape[1]
         valid = np.concatenate(masks) if masked else None
         if valid is not None and x.ndim > 3:
             valid = np.broadcast_to(valid.reshape(*valid.shape, *[1] * (x.ndim - 3)), x.shape[:-1])
-        made.append(Operands(output, x, y, valid))
-    return made
+        operands.append(Operands(output, x, y, valid))
+    return operands

@@ -83,9 +83,9 @@ def measure(
     outputs = {output: layer for layer in layers for output in layer.outputs}
     fisher = fisher_traces(objective, list(outputs), draws=FISHER_DRAWS, seed=config.seed, progress=progress)
     lap("Fisher traces")
-    found: dict[Metric, Traces] = {"fisher": fisher}
+    estimates: dict[Metric, Traces] = {"fisher": fisher}
     if "hessian" in metrics:
-        found["hessian"] = traces(
+        estimates["hessian"] = traces(
             objective,
             list(outputs),
             activations=True,
@@ -102,13 +102,13 @@ def measure(
     for number, (output, errors) in enumerate(output_errors(graph, statistics, layers, objective, formats, config)):
         counted = {bits: float(np.sum(error * fisher.shares[output])) for bits, error in errors.items()}
         for metric in metrics:
-            eigenvalue = max(found[metric].mean[output], found[metric].error[output]) / found[metric].count[output]
+            eigenvalue = max(estimates[metric].mean[output], estimates[metric].error[output]) / estimates[metric].count[output]
             for bits, error in counted.items():
                 omega[metric][outputs[output].name][bits] += eigenvalue * error
         if progress is not None:
             progress("rounding errors", number + 1, len(outputs))
     lap("rounding errors")
-    return {metric: Sensitivity(metric, omega[metric], found[metric], seconds) for metric in metrics}
+    return {metric: Sensitivity(metric, omega[metric], estimates[metric], seconds) for metric in metrics}
 
 
 def tuning_order(
@@ -124,7 +124,7 @@ def tuning_order(
     the largest eigenvalue of the layer's block and the squared error at its bits. Returns layers with that figure."""
     names = list(dict.fromkeys(name for layer in layers for name in layer.weights))
     values = top_eigenvalues(objective, names, seed=seed, progress=progress)
-    found = []
+    perturbations = []
     for layer in layers:
         total = 0.0
         for name in layer.weights:
@@ -133,8 +133,8 @@ def tuning_order(
             total += values[name] * float(
                 np.sum((_difference(weight / np.maximum(largest, 1e-30), bits[layer.name].weight) * largest) ** 2)
             )
-        found.append((layer.name, total))
-    return sorted(found, key=lambda item: (-item[1], item[0]))
+        perturbations.append((layer.name, total))
+    return sorted(perturbations, key=lambda item: (-item[1], item[0]))
 
 
 def activation_formats(
@@ -143,13 +143,13 @@ def activation_formats(
     """The format of every tensor that the layers read, when all are read with the same bits."""
     choice = {layer.name: LayerBits(weight=8, activation=bits) for layer in layers}
     plan = Plan(graph, statistics, layers_config(config, choice))
-    made = {}
+    formats = {}
     for name in dict.fromkeys(name for layer in layers for name in layer.activations):
         chosen = plan.chosen(name)
         if chosen.qtype.bits > max(ACTIVATION_BITS):
             chosen = Interpretation(plan.narrow(name, graph.uses_of(name)[0].node))
-        made[name] = chosen
-    return made
+        formats[name] = chosen
+    return formats
 
 
 def _matrix(graph: FloatGraph, name: str) -> Real:
@@ -163,17 +163,17 @@ def _matrix(graph: FloatGraph, name: str) -> Real:
 def _difference(weight: Real, bits: int) -> Real:
     """What rounding to ``bits`` adds to a weight ``(N, K)``, rows of magnitude up to 1, each row with its best clipping."""
     low, high = weight_ends(bits)
-    best, found = np.full(len(weight), np.inf), np.zeros_like(weight)
+    best, smallest = np.full(len(weight), np.inf), np.zeros_like(weight)
     for ratio in WEIGHT_RATIOS if bits == max(WEIGHT_BITS) else NARROW_WEIGHT_RATIOS:
         step = ratio / high
         difference = np.clip(np.floor(weight / step + 0.5), low, high) * step - weight
         error = np.einsum("nk,nk->n", difference, difference)
         better = error < best
-        best[better], found[better] = error[better], difference[better]
-    return found
+        best[better], smallest[better] = error[better], difference[better]
+    return smallest
 
 
-def _balance(found: Traces) -> dict[str, float]:
+def _balance(fisher: Traces) -> dict[str, float]:
     """Factors of the probes that even out the blocks' contributions."""
-    largest = max(found.mean.values(), default=0.0)
-    return {name: max(mean, LEAST_SHARE * largest, 1e-30) ** -0.5 for name, mean in found.mean.items()}
+    largest = max(fisher.mean.values(), default=0.0)
+    return {name: max(mean, LEAST_SHARE * largest, 1e-30) ** -0.5 for name, mean in fisher.mean.items()}

@@ -80,14 +80,14 @@ def _channels(chosen: Interpretation) -> tuple[Real, Real]:
 
 def _readers(graph: FloatGraph, name: str) -> list[ir.Node]:
     """The linear layers that read a value, directly or after a selection of tokens."""
-    found = []
+    layers = []
     for use in graph.uses_of(name):
         reader = operator(use.node)
         if reader.moves:
-            found += _readers(graph, reader.output)
+            layers += _readers(graph, reader.output)
         else:
-            found.append(use.node)
-    return found
+            layers.append(use.node)
+    return layers
 
 
 class _Folding:

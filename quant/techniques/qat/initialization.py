@@ -113,5 +113,5 @@ class _Start:
         """Rows ``(n, C)`` of a value without the tokens that the key mask excludes."""
         if self._valid is not None and value.ndim >= 3 and value.shape[1] == self._valid.shape[1]:
             value = value[self._valid]
-        found: NDArray[np.float32] = value.reshape(-1, value.shape[-1]).numpy()
-        return found
+        rows: NDArray[np.float32] = value.reshape(-1, value.shape[-1]).numpy()
+        return rows

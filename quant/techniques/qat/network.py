@@ -148,15 +148,15 @@ class QuantizedNetwork(nn.Module):
         return [self._activation(i).qtype() for i in range(len(self.sites))]
 
     def _activation(self, site: int) -> Activation:
-        found = self.activations[site]
-        assert isinstance(found, Activation)
-        return found
+        activation = self.activations[site]
+        assert isinstance(activation, Activation)
+        return activation
 
     def layer(self, place: int) -> Layer:
         """The layer of the node at a place of the graph."""
-        found = self.layers[self.place[place]]
-        assert isinstance(found, Layer)
-        return found
+        layer = self.layers[self.place[place]]
+        assert isinstance(layer, Layer)
+        return layer
 
     def switch(self, layers: Collection[str]) -> None:
         """Quantize the linear layers of these names (of the model's own nodes) and what they read, not the others."""

@@ -28,7 +28,7 @@ class Site:
 
 def find_sites(graph: FloatGraph) -> tuple[Site, ...]:
     """The tensors that linear layers, and apart from them those that attention reads as queries, keys or values."""
-    found: dict[tuple[str, bool], list[Use]] = {}
+    sites: dict[tuple[str, bool], list[Use]] = {}
     for node in graph.nodes:
         op = operator(node)
         for index in op.array_operands():
@@ -37,9 +37,9 @@ def find_sites(graph: FloatGraph) -> tuple[Site, ...]:
             while (maker := graph.operator(value)) is not None and maker.moves and maker.keeps_format and graph.sole_use(value):
                 readings.append(Use(maker.node, 0))
                 value = maker.input(0)
-            known = found.setdefault((value, attention), [])
+            known = sites.setdefault((value, attention), [])
             known += [use for use in readings if use not in known]
-    return tuple(Site(value, attention, tuple(readings)) for (value, attention), readings in found.items())
+    return tuple(Site(value, attention, tuple(readings)) for (value, attention), readings in sites.items())
 
 
 def first_formats(
@@ -51,15 +51,15 @@ def first_formats(
     signed around 0.
     """
     widths = Widths(graph, config)
-    made = []
+    formats = []
     for site in sites:
         stats = statistics[site.value]
         bits = config.attention_bits if site.attention else widths.activation(site.value)
         maker = graph.operator(site.value)
         if not site.attention and (maker is None or maker.tabulated):
             chosen = asymmetric(stats, bits, config)
-            made.append(QType(bits, False, chosen.scale, chosen.zero_point + (1 << (bits - 1))))
+            formats.append(QType(bits, False, chosen.scale, chosen.zero_point + (1 << (bits - 1))))
         else:
             scale = symmetric(stats, bits, tensor_groups(len(stats.mean)), config).scale
-            made.append(QType(bits, True, float(scale[0])))
-    return tuple(made)
+            formats.append(QType(bits, True, float(scale[0])))
+    return tuple(formats)

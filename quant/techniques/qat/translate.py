@@ -40,7 +40,7 @@ def layer_words(network: QuantizedNetwork) -> dict[int, Words]:
     """
     sites = {(use.node, use.index): i for i, site in enumerate(network.sites) for use in site.readings}
     shared = {layer: [n for n, other in network.place.items() if other == layer] for layer in network.place.values()}
-    found, formats = {}, network.formats()
+    words, formats = {}, network.formats()
     with evaluating(network):
         for place, index in network.place.items():
             layer = network.layer(place)
@@ -51,8 +51,8 @@ def layer_words(network: QuantizedNetwork) -> dict[int, Words]:
             if len(inputs) == 1:
                 step = np.float64(formats[inputs.pop()].scales) * scale.astype(np.float64)
                 bias = (np.floor(bias / step + 0.5) * step).astype(np.float32)
-            found[place] = Words(quantized.int().numpy().astype(np.int64), scale.astype(np.float64), bias, layer.bits)
-    return found
+            words[place] = Words(quantized.int().numpy().astype(np.int64), scale.astype(np.float64), bias, layer.bits)
+    return words
 
 
 def tuned_model(network: QuantizedNetwork) -> ir.Model:
@@ -116,12 +116,12 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
         name = output_name(node)
         if place in network.place:
             readers = [output_name(use.node) for use in network.graph.uses_of(name)]
-            made = next(integer[key] for key in (f"{other}/weight" for other in (name, *readers)) if key in integer)
-            found = graph.constants[made.inputs[1]][channels(made.output)][:, channels(made.inputs[0])]
+            layer = next(integer[key] for key in (f"{other}/weight" for other in (name, *readers)) if key in integer)
+            actual = graph.constants[layer.inputs[1]][channels(layer.output)][:, channels(layer.inputs[0])]
             expected = words[place].weight
             count += expected.size
-            differ += expected.size if found.shape != expected.shape else int(np.count_nonzero(found != expected))
-            operands = {0: made.inputs[0]}
+            differ += expected.size if actual.shape != expected.shape else int(np.count_nonzero(actual != expected))
+            operands = {0: layer.inputs[0]}
         elif name in attentions:
             operands = {i: attentions[name].inputs[i] for i in operator(node).array_operands()}
         else:
@@ -133,7 +133,7 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
     return Translation(count, differ, seen, tuple(changed))
 
 
-def _same(found: QType, given: QType, channels: NDArray[np.int64] | slice) -> bool:
+def _same(actual: QType, expected: QType, channels: NDArray[np.int64] | slice) -> bool:
     """Whether a tensor has a format with one scale, in the channels that are the model's."""
-    alike = replace(found, scale=given.scale) == given
-    return alike and bool(np.all(np.atleast_1d(found.scales)[channels if found.scales.ndim else slice(None)] == given.scales))
+    alike = replace(actual, scale=expected.scale) == expected
+    return alike and bool(np.all(np.atleast_1d(actual.scales)[channels if actual.scales.ndim else slice(None)] == expected.scales))
