@@ -352,7 +352,7 @@ def softmax_parameters(
     }
 
 
-def _case(format: Format, x: IntArray, step: float, setting: tuple[int, int, int], out_bits: int, name: str) -> Case:
+def _case_of(format: Format, x: IntArray, step: float, setting: tuple[int, int, int], out_bits: int, name: str) -> Case:
     op = Softmax(**softmax_parameters(step, *setting, out_bits))  # type: ignore[arg-type]
     table = exponent_knots(setting[0], setting[2])
     return Case(name, op, (format, Format(table.shape, 24, True)), (x, table), frozenset({EXPONENT}))
@@ -368,10 +368,10 @@ def _case(
         x[:, 0], x[:, 1] = format.minimum, format.maximum
     step = 1e-6 if mode == "flat" else 8.0 / 2.0**bits
     name = f"{mode} {'x'.join(map(str, shape))}, {'.'.join(map(str, setting))} to {out_bits} bits"
-    return _case(format, x, step, setting, out_bits, name)
+    return _case_of(format, x, step, setting, out_bits, name)
 
 
 def _every_word() -> Case:
     """All pairs of 8-bit elements."""
     pairs = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij"), axis=-1).reshape(256, 256, 2)
-    return _case(Format((256, 2), 8, True), pairs, 0.04, (4, 4, 16), 8, "every pair of 8-bit elements")
+    return _case_of(Format((256, 2), 8, True), pairs, 0.04, (4, 4, 16), 8, "every pair of 8-bit elements")

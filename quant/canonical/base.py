@@ -47,7 +47,7 @@ class Role(Enum):
     VALUE = "value"
     PARAMETER = "parameter"
     MASK = "mask"  # of the keys or tokens that take part: zeros and ones, or anything but 0
-    RAW_MASK = "raw mask"  # of which the node itself says what its values stand for
+    RAW_MASK = "raw mask"  # a mask whose values the node itself interprets
     IDS = "ids"
     BATCH = "batch"  # only the number of samples is read
     SETTING = "setting"  # numbers that are no subject of training: shapes, bounds
@@ -88,7 +88,7 @@ class Constants(Enum):
 
 
 class Scaling(Enum):
-    """Whether scales of the output's channels can move to what the operator is made of (Nagel et al., arXiv 1906.04721)."""
+    """Where scales of the output's channels can be folded (Nagel et al., arXiv 1906.04721)."""
 
     NO = "no"
     AFFINE = "affine"  # into its own scale and bias
@@ -119,10 +119,10 @@ class FloatOperator(ABC):
     # What few operators have; the defaults are right for all others.
     fuses: ClassVar[bool] = False  # it may run in the epilogue of the linear layer that makes one operand
     weighted: ClassVar[bool] = False  # its parameters are the weights of a layer
-    moves: ClassVar[bool] = False  # it only moves its operands: what reads the result wants them as it wants that
+    moves: ClassVar[bool] = False  # it only moves its operands: the demands on its output are those on its operands
     keeps_channels: ClassVar[bool] = False  # ... and channels stay channels
     keeps_format: ClassVar[bool] = False  # its output has the words of its operand
-    sums: ClassVar[bool] = False  # its output is the sum of its operands: one can make up for what another lacks
+    sums: ClassVar[bool] = False  # its output is the sum of its operands: one can compensate errors of another
     tabulated: ClassVar[bool] = False  # it is an elementwise function of one tensor, and becomes a table
     scaling: ClassVar[Scaling] = Scaling.NO
     any_scales: ClassVar[bool] = False  # it makes its output with any scales and offsets per channel that attention wants
@@ -196,13 +196,13 @@ class FloatOperator(ABC):
         return self.constants is Constants.REPEATED
 
     def repeated_constant(self) -> str | None:
-        """The constant that the node repeats for every sample, if that is what it does."""
+        """The constant that the node repeats for every sample; None for an operator that repeats none."""
         if self.constants is not Constants.REPEATED:
             return None
         return next(self.input(i) for i, operand in enumerate(self.operands) if operand.constant)
 
     def raw_mask(self) -> str | None:
-        """The mask of which the node says what its values stand for, if that is what it does."""
+        """The mask whose values the node interprets; None for an operator that interprets none."""
         return next((self.input(i) for i, operand in enumerate(self.operands) if operand.role is Role.RAW_MASK), None)
 
     def table_rows(self) -> int | None:
@@ -217,7 +217,8 @@ class FloatOperator(ABC):
 
     @abstractmethod
     def check(self, shape: Shape) -> str | None:
-        """Why a node that fits ``operands`` and ``attributes`` and makes ``shape`` is not canonical all the same; None if it is."""
+        """The reason why a node that fits ``operands`` and ``attributes`` is still not canonical, with an output of ``shape``; None if
+        it is canonical."""
 
     @abstractmethod
     def make(self, plan: Formats, wanted: Wanted) -> Interpretation:
@@ -229,7 +230,7 @@ class FloatOperator(ABC):
 
     @abstractmethod
     def provides(self, plan: Formats, qtype: QType) -> bool:
-        """Whether the output can be made in a format that the model gives it."""
+        """Whether the operator can produce its output in ``qtype``, a format that the model prescribes."""
 
     @abstractmethod
     def convert(self, context: Conversion) -> None:
@@ -257,7 +258,7 @@ class FloatOperator(ABC):
     # Where integer nodes are matched with float ones (exports)
 
     def integer_maker(self, producer: Node, makers: Mapping[str, Node]) -> Node:
-        """The integer node that computes this one, ``found`` the node that makes its tensor."""
+        """The integer node that computes this operator, where ``producer`` is the one whose output is its tensor."""
         return producer
 
     def integer_operand(self, index: int, maker: Node, makers: Mapping[str, Node]) -> str | None:

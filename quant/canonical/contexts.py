@@ -80,7 +80,7 @@ class Formats(Protocol):
         """Whether a linear layer runs the node in its epilogue."""
 
     def provided(self, name: str, qtype: QType) -> bool:
-        """Whether what makes a value can make it in a format that the model gives it."""
+        """Whether the node that computes a value can produce it in ``qtype``, a format that the model prescribes."""
 
     def read_once(self, name: str) -> bool:
         """Whether one node alone reads a value, which is no output of the model."""
@@ -208,8 +208,8 @@ class Conversion(Protocol):
         extra: Real | None,
         residual: tuple[str, str] | None,
     ) -> Moments | None:
-        """Moments of a layer's integer input ``x``, which stands for ``made``, and of what it should make of it; None where its
-        weights are rounded to the nearest."""
+        """Moments of a layer's integer input ``x``, which stands for ``operand``, and of the output wanted for it; None where the
+        layer's weights are rounded to the nearest."""
 
     def note_layer(self, value: str, errors: LayerErrors) -> None:
         """Keep what compensated rounding brought the layer that makes a value."""

@@ -1,4 +1,4 @@
-"""Key masks and token ids among a canonical model's inputs, and which values of a mask stand for what."""
+"""Key masks and token ids among a canonical model's inputs, and what the values of a mask mean."""
 
 from __future__ import annotations
 

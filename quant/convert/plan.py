@@ -166,8 +166,7 @@ class Plan:
         return maker.make(self, Wanted(name, demands, uniform, leaves))
 
     def own(self, name: str) -> bool:
-        """Whether an operator makes an operand of attention for that alone, in no given format: it then provides any scales and
-        offsets."""
+        """Whether attention alone reads a value, without a fixed format, and its operator can produce any scales and offsets."""
         maker, use = self.graph.operator(name), self.graph.sole_use(name)
         return maker is not None and maker.any_scales and use is not None and read_format(use) is None
 
@@ -181,7 +180,7 @@ class Plan:
         return interpretation
 
     def provided(self, name: str, qtype: QType) -> bool:
-        """Whether what makes a value can make it in a format that the model gives it."""
+        """Whether the node that computes a value can produce it in ``qtype``, a format that the model prescribes."""
         maker = self.graph.operator(name)
         if maker is None:
             return name in self.statistics and not isinstance(qtype.scale, tuple)
