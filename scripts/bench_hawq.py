@@ -44,7 +44,7 @@ from edgeflow.quant.techniques.hawq.sensitivity import measure
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
-from edgeflow.sw.measure.samples import Given, choose_samples
+from edgeflow.sw.measure.samples import UserData, choose_samples
 from edgeflow.sw.search.bit_allocation import BitRequest, choose_bits, draw
 from edgeflow.sw.search.latency_tables import Target
 
@@ -121,7 +121,7 @@ class Bench:
         self.case, self.config, self.samples = case, config, samples
         self.model = import_model(case.path, shapes={name: array.shape for name, array in case.calibration.items()})
         self.inputs = check_inputs(model_inputs(self.model), case.inputs)
-        split = choose_samples(self.model, Given(case.calibration), None, config.seed)
+        split = choose_samples(self.model, UserData(case.calibration), None, config.seed)
         self.arrays = split.calibration
         self.layers = find_layers(FloatGraph(self.model), ends=True)
         self.expected = float_outputs(self.model, self.inputs)[case.output].astype(np.float64)

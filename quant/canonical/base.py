@@ -217,8 +217,7 @@ class FloatOperator(ABC):
 
     @abstractmethod
     def check(self, shape: Shape) -> str | None:
-        """The reason why a node that fits ``operands`` and ``attributes`` is still not canonical, with an output of ``shape``; None if
-        it is canonical."""
+        """Why a node whose operands and attributes fit, with an output of ``shape``, is not canonical; None if it is."""
 
     @abstractmethod
     def make(self, plan: Formats, wanted: Wanted) -> Interpretation:

@@ -126,7 +126,8 @@ class LinearLayer(FloatOperator):
         table: bool = False,
     ) -> tuple[list[str], dict[str, Attribute]]:
         """Inputs and attributes of the integer layer; ``extra`` is added to its bias, ``padding`` spreads its outputs, ``residual``
-        is the tensor that is added to them and the float value that it stands for; ``table``: ``out`` describes indices of a table."""
+        is the tensor that is added to them and the float value that it stands for; ``table``: ``out`` describes indices of a
+        table."""
         weight, bias = self.matrix(context.parameter(self.node, 1)), context.parameter(self.node, 2)
         if extra is not None:
             bias = bias + extra

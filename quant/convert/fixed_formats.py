@@ -9,7 +9,7 @@ from edgeflow.hw.graph import QType
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import MADE, PREFIX, fixed_format, format_and_offset, read_format
+from edgeflow.quant.formats.prequantized import PREFIX, PRODUCED, fixed_format, format_and_offset, read_format
 from edgeflow.quant.nodes import origin
 
 
@@ -22,8 +22,8 @@ def produced_format(graph: FloatGraph, name: str) -> tuple[QType, float] | None:
     """The format in which a value is made, and the offset of what its integers stand for; None where it is free."""
     producer = graph.producers.get(name)
     if producer is not None:
-        return format_and_offset(producer, MADE)
-    return next((format_and_offset(value, MADE) for value in graph.model.graph.inputs if value.name == name), None)
+        return format_and_offset(producer, PRODUCED)
+    return next((format_and_offset(value, PRODUCED) for value in graph.model.graph.inputs if value.name == name), None)
 
 
 def check_options(graph: FloatGraph, config: QuantizationConfig) -> None:

@@ -19,7 +19,7 @@ ROUNDED = 2.0**-22  # relative, that a product of two numbers in float32 may be 
 
 
 def set_exact(value: ir.Value, array: NDArray[np.float64]) -> None:
-    """Have a constant say what it was before it was rounded."""
+    """Record with a constant what it was before it was rounded."""
     value.metadata_props[EXACT] = encode_exact(array)
 
 

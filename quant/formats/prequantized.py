@@ -29,14 +29,14 @@ from edgeflow.quant.nodes import Use, origin
 
 PREFIX = "edgeflow.format."
 OUT = "out"
-MADE = "made"
+PRODUCED = "made"
 INDEX = "index"
 WARNINGS = "edgeflow.warnings"
 """Metadata key of a model: what the user should know of how it was read, lines as a JSON list."""
 GRID = 1e-3  # of a step, that float32 may move a weight off its grid
 
 Place = int | str | None
-"""An input of a node by its number, MADE, INDEX, or None for the graph output that it makes."""
+"""An input of a node by its number, PRODUCED, INDEX, or None for the graph output that it makes."""
 
 
 def format_entry(qtype: QType) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def read_entry(entry: Mapping[str, Any]) -> QType:
 
 
 def set_format(holder: ir.Node | ir.Value, place: Place, qtype: QType, offset: float = 0.0) -> None:
-    """Have a node, or with MADE a graph input, have a format at a place; ``offset`` belongs to MADE alone."""
+    """Have a node, or with PRODUCED a graph input, have a format at a place; ``offset`` belongs to PRODUCED alone."""
     entry = format_entry(qtype)
     holder.metadata_props[_key(place)] = json.dumps(entry | {"offset": offset} if offset else entry)
 

@@ -297,7 +297,7 @@ def explore(
 
     console: Console = context.obj
     with console.progress() as progress:
-        found = edgeflow.explore(
+        exploration = edgeflow.explore(
             model,
             board=board,
             calibration=calib,
@@ -311,8 +311,8 @@ def explore(
             scheduler=scheduler,
             progress=progress,
         )
-    document = {"folder": found.folder, "resumed": found.resumed, **found.document}
-    console.show(document, lambda out: explored(out, found))
+    document = {"folder": exploration.folder, "resumed": exploration.resumed, **exploration.document}
+    console.show(document, lambda out: explored(out, exploration))
 
 
 @app.command(short_help="Prove that NumPy and C++ agree, word by word.")
@@ -387,22 +387,22 @@ def simulate(
     start = time.perf_counter()
     with console.progress() as progress, warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        found = edgeflow.simulate(opened, data, engine=engine.value, exact=exact, progress=progress)
+        results = edgeflow.simulate(opened, data, engine=engine.value, exact=exact, progress=progress)
         seconds = time.perf_counter() - start
         expected = {} if truth is None else edgeflow.simulate(opened, data, engine="float", progress=progress)
     texts = list(dict.fromkeys(str(line.message) for line in noted))
-    count = len(next(iter(found.values())))
+    count = len(next(iter(results.values())))
     document: dict[str, Any] = {"samples": count, "seconds": round(seconds, 3), "engine": engine.value}
-    document["outputs"] = {name: {"shape": list(value.shape)} for name, value in found.items()}
+    document["outputs"] = {name: {"shape": list(value.shape)} for name, value in results.items()}
     document["warnings"] = texts
     rows = [("samples", f"{count} in {seconds:.2f} s, {engine.value}")]
-    rows += [(f"output {name}", " x ".join(map(str, value.shape))) for name, value in found.items()]
+    rows += [(f"output {name}", " x ".join(map(str, value.shape))) for name, value in results.items()]
     if truth is not None:
-        document["top1_accuracy"] = accuracy = top1_accuracy(found, truth)
+        document["top1_accuracy"] = accuracy = top1_accuracy(results, truth)
         document["float_top1_accuracy"] = reference = top1_accuracy(expected, truth)
         rows.append(("top-1 accuracy", f"{100 * accuracy:.2f} % (float model: {100 * reference:.2f} %)"))
     if outputs is not None:
-        write_npz(outputs, found)
+        write_npz(outputs, results)
         document["file"] = outputs
         rows.append(("written to", str(outputs)))
     rows += [("warning", text) for text in texts]
@@ -446,12 +446,12 @@ def cycles(
     console: Console = context.obj
     if trace is not None:
         check_writable(trace)
-    found = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
-    document = prediction(found)
+    report = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
+    document = prediction(report)
     if trace is not None:
-        write_trace(found, trace)
+        write_trace(report, trace)
         document["trace"] = trace
-    console.show(document, lambda out: predicted(out, found, trace), answer=True)
+    console.show(document, lambda out: predicted(out, report, trace), answer=True)
 
 
 @app.command(short_help="Check that the HLS C++ can be synthesized.")
@@ -528,7 +528,7 @@ def doctor(context: typer.Context) -> None:
 
     console: Console = context.obj
     findings = examine()
-    healthy = all(f.found or not f.required for f in findings)
+    healthy = all(f.present or not f.required for f in findings)
     document = {"healthy": healthy, "findings": [f.document() for f in findings]}
     console.show(document, lambda out: draw(out, findings), answer=True)
     if not healthy:
@@ -556,9 +556,9 @@ Number = TypeVar("Number", int, float)
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
     try:
-        found = tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+        numbers = tuple(dict.fromkeys(kind(part) for part in text.split(",")))
     except ValueError as error:
         raise InputError(f"option {option} {text!r} must be numbers separated by commas, such as 16,32") from error
-    if min(found) <= 0:
+    if min(numbers) <= 0:
         raise InputError(f"option {option} {text!r} must be positive numbers")
-    return found
+    return numbers

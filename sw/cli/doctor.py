@@ -38,18 +38,19 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked for: whether it was found, its version or what is wrong, what it is for and how to get it."""
+    """One thing looked for: whether it is there, its version or what is wrong, what it is for and how to get it."""
 
     name: str
-    found: bool
+    present: bool
     detail: str
     purpose: str
     remedy: str
     required: bool = False
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON, where ``present`` is called ``found``."""
+        fields = asdict(self)
+        return {"name": fields.pop("name"), "found": fields.pop("present"), **fields}
 
 
 def examine() -> list[Finding]:
@@ -73,8 +74,8 @@ def draw(out: RichConsole, findings: list[Finding]) -> None:
     """One line for each finding."""
     rows = []
     for finding in findings:
-        state = "ok" if finding.found else "MISSING" if finding.required else "absent"
-        rows.append((state, finding.name, finding.detail, finding.purpose, "" if finding.found else finding.remedy))
+        state = "ok" if finding.present else "MISSING" if finding.required else "absent"
+        rows.append((state, finding.name, finding.detail, finding.purpose, "" if finding.present else finding.remedy))
     table(out, ("state", "what", "found", "for", "how to get it"), rows)
 
 
@@ -151,5 +152,5 @@ def _vnni() -> Finding:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return Finding("CPU VNNI", False, "unknown on this system", purpose, remedy)
-    found = "vnni" in flags
-    return Finding("CPU VNNI", found, "present" if found else "absent", purpose, remedy)
+    present = "vnni" in flags
+    return Finding("CPU VNNI", present, "present" if present else "absent", purpose, remedy)

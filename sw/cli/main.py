@@ -26,14 +26,14 @@ _GLOBAL = ("--quiet", "-q", "--json")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``arguments`` are the process's own unless given."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("EDGEFLOW_DEBUG", "0") not in ("", "0")
-    as_json = "--json" in given
+    as_json = "--json" in words
     try:
         with _terminable(), warnings.catch_warnings():
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            status = _run(_global_first(given) or ["--help"])
+            status = _run(_global_first(words) or ["--help"])
             sys.stdout.flush()
             return status
     except EdgeFlowError as error:

@@ -35,43 +35,43 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def compilation(config: Path | None, given: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
+def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
     """Model, output folder and options of a compilation; ``given`` are the command line's, by the names of its parameters, which
     override those of the run file ``config``. InputError for a wrong one, or without a model."""
-    method_or_layers(given.get("bits"))
+    method_or_layers(parameters.get("bits"))
     run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
-    options = _merged(run.options, given)
-    model, output = given.get("model", run.model), given.get("output", run.output or Path("build"))
+    options = _merged(run.options, parameters)
+    model, output = parameters.get("model", run.model), parameters.get("output", run.output or Path("build"))
     if model is None:
         raise InputError("missing argument 'MODEL', or --config RUN.toml (edgeflow compile --help tells what it takes)")
-    labels = given.get("labels")
+    labels = parameters.get("labels")
     if labels is not None:
         if "calibration" not in options and "test" not in options:
             raise InputError("option --labels names an array of the calibration or test file: add --calib X.npz or --test X.npz")
 
         options |= {key: labels for key, data in (("labels", "calibration"), ("test_labels", "test")) if data in options}
-    made = validated("option" if config is None else f"run file {config}:", CompileOptions, options)
-    replaced = {PLACES[name][0] for name in given if name in PLACES} | ({"model"} if "model" in given else set())
+    checked = validated("option" if config is None else f"run file {config}:", CompileOptions, options)
+    replaced = {PLACES[name][0] for name in parameters if name in PLACES} | ({"model"} if "model" in parameters else set())
     run.check({name: value for name, value in {**options, "model": model}.items() if name not in replaced})
-    return model, output, made
+    return model, output, checked
 
 
-def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: dict(value) if isinstance(value, Mapping) else value for name, value in base.items()}
     tables = {"dims", "quantization", "sizes"}
     if any(not isinstance(options.get(name, {}), dict) for name in tables):
         return options  # refused where the options are checked
     for name, (first, *rest) in PLACES.items():
-        if name not in given:
+        if name not in parameters:
             continue
         if first == "dims":
-            options[first] = {**options.get(first, {}), **given[name]}
+            options[first] = {**options.get(first, {}), **parameters[name]}
         elif rest:
-            options.setdefault(first, {})[rest[0]] = given[name]
+            options.setdefault(first, {})[rest[0]] = parameters[name]
         else:
-            options[first] = given[name]
-    if "seed" in given:  # one seed on the command line
+            options[first] = parameters[name]
+    if "seed" in parameters:  # one seed on the command line
         options.get("quantization", {}).pop("seed", None)
-    if "bits" in given:
+    if "bits" in parameters:
         options.get("quantization", {}).pop("layers", None)
     return options

@@ -216,13 +216,13 @@ def _blank(value: float | None, form: str = "") -> str:
 def _first(first: tuple[tuple[int, ...], int, int] | None) -> str:
     if first is None:
         return ""
-    (sample, *index), expected, found = first
-    return f"sample {sample}, index {tuple(index)}: NumPy {expected}, C++ {found}"
+    (sample, *index), expected, actual = first
+    return f"sample {sample}, index {tuple(index)}: NumPy {expected}, C++ {actual}"
 
 
-def explored(out: RichConsole, found: Exploration) -> None:
+def explored(out: RichConsole, exploration: Exploration) -> None:
     """The front against DSP slices for a terminal, and where everything lies."""
-    running = [p for p in found.document["points"] if p["runs"]]
+    running = [p for p in exploration.document["points"] if p["runs"]]
     best = front(running, COSTS["dsp"][1])
     rows = [
         (
@@ -237,7 +237,7 @@ def explored(out: RichConsole, found: Exploration) -> None:
     ]
     columns = ("array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC utilization %")
     table(out, columns, rows, "front of predicted latency against DSP slices")
-    lines = [("points", f"{len(found.points)}, {found.resumed} of them known before")]
-    if len(running) < len(found.points):
-        lines.append(("cannot run", f"{len(found.points) - len(running)} of them; pareto.json says why"))
-    facts(out, [*lines, ("written to", str(found.folder))])
+    lines = [("points", f"{len(exploration.points)}, {exploration.resumed} of them known before")]
+    if len(running) < len(exploration.points):
+        lines.append(("cannot run", f"{len(exploration.points) - len(running)} of them; pareto.json says why"))
+    facts(out, [*lines, ("written to", str(exploration.folder))])

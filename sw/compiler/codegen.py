@@ -43,19 +43,19 @@ def _environment() -> jinja2.Environment:
 def constants(architecture: Architecture) -> list[tuple[str, int]]:
     """Static sizes for the generated configuration: the architecture's own, then those of its units."""
     names = ("pi", "po", "epilogue", "slots", "vector", "axi_bits", "weight_ports", "narrow_lines", "wide_lines", "max_channels")
-    found = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
+    sizes = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
     for cls in (*registry().values(), *(unit(layout) for layout in instruction_layouts())):
         if cls.instruction.name in architecture.units:
-            found |= cls.template_arguments(architecture)
-    return list(found.items())
+            sizes |= cls.template_arguments(architecture)
+    return list(sizes.items())
 
 
 def codes() -> dict[str, int]:
     """Numbers that the headers share with the compiler, by their C++ names: storages of elements, then each unit's own."""
-    found = {"LINE_BYTES": LINE_BYTES, "NIBBLES": NIBBLES, "BYTES": BYTES, "HALVES": HALVES, "WORDS": WORDS}
+    numbers = {"LINE_BYTES": LINE_BYTES, "NIBBLES": NIBBLES, "BYTES": BYTES, "HALVES": HALVES, "WORDS": WORDS}
     for cls in units():
-        found |= cls.codes
-    return found
+        numbers |= cls.codes
+    return numbers
 
 
 def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:

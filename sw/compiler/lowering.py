@@ -97,11 +97,11 @@ def _check_units(operation: Operation, architecture: Architecture) -> None:
 def _steps(operation: Operation, action: Action, architecture: Architecture, placement: Placement, image: Image) -> Iterator[Step]:
     """The instructions of one action."""
     if isinstance(action, Transfer):
-        made = [_transfer(action, placement, image)]
+        program = [_transfer(action, placement, image)]
     else:
-        made = instructions(action.operation, action.operands, architecture, image)
-    for i, instruction in enumerate(made):
-        yield Step(instruction, operation.node.origin, action.completes if i == len(made) - 1 else None)
+        program = instructions(action.operation, action.operands, architecture, image)
+    for i, instruction in enumerate(program):
+        yield Step(instruction, operation.node.origin, action.completes if i == len(program) - 1 else None)
 
 
 def _transfer(action: Transfer, placement: Placement, image: Image) -> Instruction:

@@ -10,7 +10,7 @@ def allocations(placement: Placement) -> tuple[Allocation, ...]:
     """Every activation, views included, in order of computation; then the constants that come to lie in the scratchpad."""
     storage, network = placement.storage, placement.storage.network
     fixed = [name for name, t in storage.activations.items() if t.constant]
-    made = []
+    places = []
     for name in [*network.legal.inputs, *network.producers, *fixed]:
         base, offset = storage.base(name)
         t, f = storage.activations[base], network.formats[name]
@@ -20,7 +20,7 @@ def allocations(placement: Placement) -> tuple[Allocation, ...]:
         external = placement.external.get(base)
         last = len(network.operations) if t.output else max([t.produced, *t.touches, *t.reads])
         stays = tuple(Stay(placement.lines[s], s.lines, s.first, s.last) for s in spans)
-        made.append(
+        places.append(
             Allocation(
                 tensor=name,
                 line=placement.lines[whole] + offset if whole is not None and held else None,
@@ -36,4 +36,4 @@ def allocations(placement: Placement) -> tuple[Allocation, ...]:
                 stays=stays if name == base else (),
             )
         )
-    return tuple(made)
+    return tuple(places)

@@ -103,11 +103,11 @@ class Network:
     @cached_property
     def uses(self) -> Mapping[str, tuple[tuple[Operation, int], ...]]:
         """The operations that read a tensor, each with the operand's number, by name."""
-        found: dict[str, list[tuple[Operation, int]]] = {}
+        readings: dict[str, list[tuple[Operation, int]]] = {}
         for operation in self.operations:
             for index, name in enumerate(operation.node.inputs):
-                found.setdefault(name, []).append((operation, index))
-        return {name: tuple(uses) for name, uses in found.items()}
+                readings.setdefault(name, []).append((operation, index))
+        return {name: tuple(uses) for name, uses in readings.items()}
 
     @cached_property
     def producers(self) -> Mapping[str, Operation]:
@@ -117,16 +117,16 @@ class Network:
     @cached_property
     def views(self) -> Aliases:
         """Outputs that lie in their operation's input already, chains resolved."""
-        found: dict[str, tuple[str, int]] = {}
+        aliases: dict[str, tuple[str, int]] = {}
         for operation in self.operations:
             offset = operation.operator.view(operation.formats)
             source, output = operation.node.inputs[0], operation.node.output
             # A network output gets memory of its own, so that inputs and outputs never share words.
             if offset is None or source in self.legal.constants or output in self.legal.outputs:
                 continue
-            base, start = found.get(source, (source, 0))
-            found[output] = (base, start + offset)
-        return found
+            base, start = aliases.get(source, (source, 0))
+            aliases[output] = (base, start + offset)
+        return aliases
 
     @cached_property
     def joins(self) -> Aliases:
@@ -135,29 +135,29 @@ class Network:
         One part at least is left to be moved, so that the concatenation is still an instruction.
         """
         bases = {base for base, _ in self.views.values()}
-        found: dict[str, tuple[str, int]] = {}
+        aliases: dict[str, tuple[str, int]] = {}
         for operation in self.operations:
             if operation.split is None or not operation.split.copies:
                 continue
             parts: dict[str, tuple[str, int]] = {}
             line = 0
             for name, f in zip(operation.node.inputs, operation.formats, strict=True):
-                made = None if name in self.views else self.producers.get(name)
+                producer = None if name in self.views else self.producers.get(name)
                 alone = len(self.uses[name]) == 1 and name not in bases and name not in self.legal.outputs
-                if alone and made is not None and not made.operator.joins:
+                if alone and producer is not None and not producer.operator.joins:
                     parts[name] = (operation.node.output, line)
                 line += format_lines(f)
-            found |= dict(list(parts.items())[: len(operation.formats) - 1])
-        return found
+            aliases |= dict(list(parts.items())[: len(operation.formats) - 1])
+        return aliases
 
     @cached_property
     def demands(self) -> Mapping[str, int]:
         """The smallest static sizes of an accelerator that runs the network, by Architecture field."""
-        found = {"max_channels": 64, "max_tokens": 64, "max_head": 64}
+        sizes = {"max_channels": 64, "max_tokens": 64, "max_head": 64}
         for operation in self.operations:
             for name, value in operation.operator.demands(operation.formats).items():
-                found[name] = max(found[name], value)
-        return {name: round_up(value, 64) for name, value in found.items()}
+                sizes[name] = max(sizes[name], value)
+        return {name: round_up(value, 64) for name, value in sizes.items()}
 
     @cached_property
     def units(self) -> tuple[str, ...]:

@@ -47,19 +47,19 @@ class Placement:
     @cached_property
     def spans(self) -> Mapping[str, Sequence[Span]]:
         """The spans of each tensor."""
-        found: dict[str, list[Span]] = {}
+        by_tensor: dict[str, list[Span]] = {}
         for span in self.lines:
-            found.setdefault(span.tensor, []).append(span)
-        return found
+            by_tensor.setdefault(span.tensor, []).append(span)
+        return by_tensor
 
     @cached_property
     def begins(self) -> Mapping[int, Sequence[Span]]:
         """The spans of whole tensors by the operation with which they begin."""
-        found: dict[int, list[Span]] = {}
+        by_start: dict[int, list[Span]] = {}
         for span in self.lines:
             if span.operand is None:
-                found.setdefault(span.first, []).append(span)
-        return found
+                by_start.setdefault(span.first, []).append(span)
+        return by_start
 
     def span(self, tensor: str, number: int, operand: int | None = None) -> Span | None:
         """The span that holds a tensor (or the block of an operand) while an operation runs."""
@@ -120,20 +120,20 @@ class _Planner:
 
     def _spans(self) -> list[Span]:
         passing = {(name, number) for number, _, name in self._streamed()}
-        found = []
+        spans = []
         for t in self.tensors.values():
             run: list[int] = []
             for n in [*t.touches, None]:
                 leaves = n is None or (t.name, n) in passing or (run and (t.name, run[-1]) in self.cuts)
                 if leaves and run:
-                    found.append(Span(t.name, run[0], run[-1], t.wide, t.lines))
+                    spans.append(Span(t.name, run[0], run[-1], t.wide, t.lines))
                     run = []
                 if n is not None and (t.name, n) not in passing:
                     run.append(n)
         for n, operand, name in self._streamed():
             lines = self.working_sets.lines(self.operations[n], operand, self.blocks[n].rows)
-            found.append(Span(name, n, n, self.tensors[name].wide, lines, operand))
-        return found
+            spans.append(Span(name, n, n, self.tensors[name].wide, lines, operand))
+        return spans
 
     def _groups(self, spans: Sequence[Span]) -> dict[Span, list[Span]]:
         """Spans that lie in the same place one after another, by the first of them."""
@@ -210,10 +210,10 @@ class _Planner:
     def _part(self, wide: bool, node: int) -> bool:
         """Lets the smallest tensor that is there when a node runs leave before and after it: then each finds room in one piece."""
         spans = [s for s in self._spans() if s.wide == wide and s.first <= node <= s.last and s.first < s.last]
-        found = [s for s in spans if not self.tensors[s.tensor].grows(node)]
-        if not found:
+        candidates = [s for s in spans if not self.tensors[s.tensor].grows(node)]
+        if not candidates:
             return False
-        span = min(found, key=lambda s: (s.lines, s.tensor))
+        span = min(candidates, key=lambda s: (s.lines, s.tensor))
         touches = self.tensors[span.tensor].touches
         before = [n for n in touches if n < node]
         self.cuts |= {(span.tensor, n) for n in touches if n == node or n in before[-1:]}
@@ -240,14 +240,14 @@ class _Planner:
 
     def _stored(self, spans: Sequence[Span]) -> set[str]:
         """Tensors that are written to external memory once they are computed."""
-        found = set()
+        stored = set()
         for t in self.tensors.values():
             if t.produced >= 0 and (t.output or t.reads):
-                found.add(t.name)
+                stored.add(t.name)
         for s in spans:
             if self.tensors[s.tensor].produced >= 0 and (s.operand is not None or s.first != self.tensors[s.tensor].begun):
-                found.add(s.tensor)
-        return found
+                stored.add(s.tensor)
+        return stored
 
     def _external(self, spans: Sequence[Span]) -> dict[str, int]:
         end = len(self.operations)

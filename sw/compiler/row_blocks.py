@@ -93,16 +93,16 @@ class WorkingSets:
         sizes = {round_up(ceil_div(split.rows, k), grain) for k in range(1, split.rows + 1)}
         taken = [operation.formats[i] for i in operation.parameters]
         parameters = sum(ceil_div(math.prod(f.shape) * f.bits, 8 * LINE_BYTES) for f in taken)  # lines that every block reads
-        found: list[tuple[int, int, Blocks]] = []
+        ranked: list[tuple[int, int, Blocks]] = []
         for streamed in self._streams(operation, split):
             moved = self._moved(operation, streamed)
             for rows in sizes:
                 lean = all(self.lines(operation, i, rows) < held[i].lines for i in streamed)
                 if lean and all(self.needed(operation, bool(w), streamed, rows) <= limits[w] for w in (0, 1)):
                     number = ceil_div(split.rows, rows)
-                    found.append((moved + (number - 1) * parameters, number, Blocks(rows, frozenset(streamed))))
-        found.sort(key=lambda option: (option[0], option[1], sorted(option[2].streamed)))
-        return [blocks for _, _, blocks in found]
+                    ranked.append((moved + (number - 1) * parameters, number, Blocks(rows, frozenset(streamed))))
+        ranked.sort(key=lambda option: (option[0], option[1], sorted(option[2].streamed)))
+        return [blocks for _, _, blocks in ranked]
 
     def _held(self, operation: Operation) -> Mapping[int, Activation]:
         """The tensors in which the operands on chip lie."""

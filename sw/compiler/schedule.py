@@ -110,7 +110,7 @@ class Schedule:
         self, operation: Operation, streamed: frozenset[int] = frozenset(), split: RowSplit | None = None, start: int = 0
     ) -> dict[int, Operand]:
         """Places of an operation's operands, or of their part of the block that starts at row ``start``."""
-        found: dict[int, Operand] = {}
+        operands: dict[int, Operand] = {}
         for index, name in operation.operands.items():
             base, offset = self._storage.base(name)
             if split is not None and (index == OUTPUT or index in split.inputs):
@@ -123,8 +123,8 @@ class Schedule:
                 line = self._line(base, operation.number, index)
             else:
                 line = self._line(base, operation.number, None) + offset
-            found[index] = Operand(line, self._storage.of(name))
-        return found
+            operands[index] = Operand(line, self._storage.of(name))
+        return operands
 
     def _line(self, base: str, number: int, operand: int | None) -> int:
         span = self._placement.span(base, number, operand)

@@ -89,12 +89,12 @@ class Storage:
             return {}
         bases = [self.base(name)[0] for name in node.inputs]
         out = self.activations[node.output]
-        found = {}
+        operands = {}
         for i in operation.operator.overwritable(operation.formats):
             t = self.activations.get(node.inputs[i]) if i in operation.on_chip else None
             if t is not None and bases.count(t.name) == 1 and (t.storage, t.lines) == (out.storage, out.lines):
-                found[i] = t.name
-        return found
+                operands[i] = t.name
+        return operands
 
     def _activations(self, storage: Mapping[str, int]) -> dict[str, Activation]:
         graph = self.network.legal
@@ -140,15 +140,15 @@ class Storage:
 
 def storages(network: Network, architecture: Architecture) -> dict[str, int]:
     """How the elements of each activation are stored, and those of each constant that a unit reads from the scratchpad."""
-    found: dict[str, int] = {}
+    storage: dict[str, int] = {}
     for name in [*network.legal.inputs, *network.producers, *network.legal.constants]:
         bits = network.formats[name].bits
-        found[name] = natural_storage(bits)
-        uses, made = network.uses.get(name, ()), network.producers.get(name)
+        storage[name] = natural_storage(bits)
+        uses, producer = network.uses.get(name, ()), network.producers.get(name)
         if bits <= 8 and any(user.operator.reads_wide(index) for user, index in uses):
-            found[name] = HALVES
-        elif bits <= 4 and 4 in architecture.precisions and uses and made is not None and name not in network.legal.outputs:
+            storage[name] = HALVES
+        elif bits <= 4 and 4 in architecture.precisions and uses and producer is not None and name not in network.legal.outputs:
             read = all(user.operator.reads_pairs(index, user.formats) for user, index in uses)
-            if read and made.operator.writes_pairs and name not in network.views:
-                found[name] = NIBBLES
-    return found
+            if read and producer.operator.writes_pairs and name not in network.views:
+                storage[name] = NIBBLES
+    return storage

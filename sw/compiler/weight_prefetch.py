@@ -29,7 +29,7 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
     half = architecture.slots // 2
     linear = [i for i, step in enumerate(steps) if step.instruction.layout is LINEAR]
     following = dict(zip_longest(linear, linear[1:]))
-    made: list[Step] = []
+    linked: list[Step] = []
     tile = 0  # of the linear pass that runs next: its half of the slots and its set of parameters
     loaded = False  # whether that tile's weights are already on chip, or being loaded
     for i, step in enumerate(steps):
@@ -38,17 +38,17 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
             base = (tile + 1) % 2 * half if loaded else 0
             for name in ("slot", "q_slot", "e_slot"):
                 values[name] += base
-            made.append(replace(step, instruction=replace(step.instruction, values=values)))
+            linked.append(replace(step, instruction=replace(step.instruction, values=values)))
             continue
         if step.instruction.layout is not LINEAR:
-            beside = _beside(made[-1], step, architecture) if made and step.instruction.layout is LAYERNORM else None
+            beside = _beside(linked[-1], step, architecture) if linked and step.instruction.layout is LAYERNORM else None
             if beside is None:
-                made.append(step)
+                linked.append(step)
             else:
-                made[-1:] = beside
+                linked[-1:] = beside
             continue
         if not loaded:
-            made.append(_load_only(step, tile, half, architecture))
+            linked.append(_load_only(step, tile, half, architecture))
         values |= dict.fromkeys(LOADS, 0) | {"slot": tile % 2 * half, "set": tile % 2}
         stream = (0, 0)
         after = following[i]
@@ -61,9 +61,9 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
         values["load_delay"] = PASS_GAP + 2 * architecture.po // architecture.epilogue if values["load_words"] else 0
         if not loaded:
             values["chain"] = 0
-        made.append(replace(step, instruction=_timed(values, stream, architecture)))
+        linked.append(replace(step, instruction=_timed(values, stream, architecture)))
         tile += 1
-    return tuple(made)
+    return tuple(linked)
 
 
 def _load(source: Instruction, tile: int, half: int) -> dict[str, int]:

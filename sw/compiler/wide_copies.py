@@ -36,9 +36,9 @@ def with_wide_copies(graph: Graph) -> Graph:
         nodes.append(dataclasses.replace(node, inputs=tuple(inputs)))
     if len(nodes) == len(graph.nodes):
         return graph
-    made = dataclasses.replace(graph, tensors=tensors, constants=constants, nodes=tuple(nodes))
-    verify_graph(made)
-    return made
+    copied = dataclasses.replace(graph, tensors=tensors, constants=constants, nodes=tuple(nodes))
+    verify_graph(copied)
+    return copied
 
 
 def _copy(tensors: dict[str, TensorType], constants: dict[str, IntArray], name: str, copy: str, origin: str) -> Node:

@@ -75,9 +75,9 @@ class Exporter:
                 continue
             tensor = self._readings.tensor(name)
             assert tensor is not None
-            made = self._tensor(tensor)
-            if made != name:  # an input that leaves as it is
-                self._form.node("Identity", [made], name)
+            exported = self._tensor(tensor)
+            if exported != name:  # an input that leaves as it is
+                self._form.node("Identity", [exported], name)
         return self._proto()
 
     # Operands
@@ -119,18 +119,18 @@ class Exporter:
 
     def _described(self, tensor: str, value: str) -> dict[str, Any]:
         """What an activation function has beside its format: an offset, and the format that its table is indexed in."""
-        op, found = self._float.operator(value), dict[str, Any]()
+        op, facts = self._float.operator(value), dict[str, Any]()
         if op is None or not op.tabulated:
-            return found
+            return facts
         offset, maker = self._offset(value), self._readings.makers[tensor]
         if offset is not None:
-            found["offset"] = float(offset[0])
+            facts["offset"] = float(offset[0])
         index = self._indices.get(op.input(0))
         if maker.op == "table":
             index = self._readings.graph.tensors[maker.inputs[0]].qtype
         if index is not None:
-            found["index"] = format_entry(index)
-        return found
+            facts["index"] = format_entry(index)
+        return facts
 
     def operand(self, node: ir.Node, index: int) -> str:
         """What an exported node reads as its input ``index``."""
@@ -157,8 +157,8 @@ class Exporter:
     # Nodes
 
     def _node(self, op: FloatOperator) -> None:
-        found = op.export(self, self._readings.maker(op.node))
-        self._exact[op.output] = found if isinstance(found, str) else self._emit(op, found)
+        operands = op.export(self, self._readings.maker(op.node))
+        self._exact[op.output] = operands if isinstance(operands, str) else self._emit(op, operands)
         self._finish(op.output)
 
     def _emit(self, op: FloatOperator, inputs: list[str]) -> str:
@@ -166,9 +166,9 @@ class Exporter:
         tensor, offset = self._readings.tensor(output), self._offset(output)
         name = self._form.name(f"{output}/float") if self._renamed(tensor) else output
         attributes = [ir.to_proto(attribute) for attribute in node.attributes.values()]
-        made = helper.make_node(node.op_type, inputs, [name], name=node.name, domain=node.domain, overload=node.overload or None)
-        made.attribute.extend(attributes)
-        self._form.nodes.append(made)
+        proto = helper.make_node(node.op_type, inputs, [name], name=node.name, domain=node.domain, overload=node.overload or None)
+        proto.attribute.extend(attributes)
+        self._form.nodes.append(proto)
         self._note_shape(name, output)
         if offset is None or not op.tabulated or not offset.any():
             return name
@@ -204,9 +204,11 @@ class Exporter:
     def _note_shape(self, name: str, value: str) -> None:
         """Remember that ``name`` has the shape of a float value, where that is known."""
         producer = self._float.producers.get(value)
-        found = producer.outputs[0] if producer is not None else next(v for v in self._float.model.graph.inputs if v.name == value)
-        if found.shape is not None:
-            self._shapes[name] = found.shape
+        float_value = (
+            producer.outputs[0] if producer is not None else next(v for v in self._float.model.graph.inputs if v.name == value)
+        )
+        if float_value.shape is not None:
+            self._shapes[name] = float_value.shape
 
     # Parameters
 
@@ -284,9 +286,9 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     for node in model.graph:
         identifier = node.op_identifier()
         if node.domain == "edgeflow" and identifier not in model.functions:
-            made = function(node.op_type, node.overload)
-            made.opset_imports[""] = model.opset_imports[""]  # what the bodies use is the same in both
-            model.functions[identifier] = made
+            body = function(node.op_type, node.overload)
+            body.opset_imports[""] = model.opset_imports[""]  # what the bodies use is the same in both
+            model.functions[identifier] = body
     InlinePass()(model)
     model.opset_imports.pop("edgeflow", None)
     fold_constants(model, should_fold=_about_shapes)

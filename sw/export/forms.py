@@ -179,13 +179,13 @@ def _repeat(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, moved: bool) -
         return
     for copied in _chain(quantizer):
         operands = [value if i == 0 else operand for i, operand in enumerate(copied.inputs)]
-        made = ir.node(copied.op_type, operands, attributes=dict(copied.attributes), name=f"{before.name}/{copied.op_type}")
+        copy = ir.node(copied.op_type, operands, attributes=dict(copied.attributes), name=f"{before.name}/{copied.op_type}")
         if EXACT in copied.metadata_props:
-            made.metadata_props[EXACT] = json.dumps({**json.loads(copied.metadata_props[EXACT]), "inside": True})
+            copy.metadata_props[EXACT] = json.dumps({**json.loads(copied.metadata_props[EXACT]), "inside": True})
         if copied.outputs[0].type is not None:
-            made.outputs[0].shape, made.outputs[0].type = value.shape, copied.outputs[0].type
-        graph.insert_after(before, made)
-        before, value = made, made.outputs[0]
+            copy.outputs[0].shape, copy.outputs[0].type = value.shape, copied.outputs[0].type
+        graph.insert_after(before, copy)
+        before, value = copy, copy.outputs[0]
     for node, index in ends:
         node.replace_input_with(index, value)
 

@@ -34,13 +34,13 @@ class Readings:
 
     @cached_property
     def _first(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        tensors: dict[str, str] = {}
         for tensor in (*self.graph.inputs, *self.makers):
             if tensor in self.correspondence:
                 value = self.correspondence[tensor].name
-                if value == tensor or value not in found:
-                    found[value] = tensor
-        return found
+                if value == tensor or value not in tensors:
+                    tensors[value] = tensor
+        return tensors
 
     def tensor(self, value: str) -> str | None:
         """The tensor that carries a float value for its readers; None where there is none (masks, what a layer absorbs).
@@ -77,10 +77,10 @@ class Readings:
             use = self.model.sole_use(output)
             absorbed = use is not None and operator(node).training is Training.LAYER
             return self.maker(use.node) if use is not None and absorbed else None
-        found = self.makers[tensor]
-        while found.op == "requantize" and self.value(found.inputs[0]) == output:  # a sum made in more bits
-            found = self.makers[found.inputs[0]]
-        return operator(node).integer_maker(found, self.makers)
+        producer = self.makers[tensor]
+        while producer.op == "requantize" and self.value(producer.inputs[0]) == output:  # a sum made in more bits
+            producer = self.makers[producer.inputs[0]]
+        return operator(node).integer_maker(producer, self.makers)
 
     def operand(self, node: ir.Node, index: int) -> str | None:
         """The tensor that stands for input ``index`` of a float node; None where the node reads the float value itself."""

@@ -67,8 +67,8 @@ def _in_order(batch: Sequence[Any], names: Sequence[str], what: str) -> tuple[di
     if len(batch) < len(names):
         few = f"{len(batch)} array{'s' if len(batch) > 1 else ''} for the {len(names)} inputs {', '.join(names)}"
         raise CalibrationError(f"{what} has {few}: give arrays by input name")
-    made = {name: to_array(value, f"{what}: input {name!r}") for name, value in zip(names, batch, strict=False)}
-    return made, len(batch) - len(names)
+    arrays = {name: to_array(value, f"{what}: input {name!r}") for name, value in zip(names, batch, strict=False)}
+    return arrays, len(batch) - len(names)
 
 
 class _Spool:
@@ -80,8 +80,8 @@ class _Spool:
 
     def add(self, array: Array) -> None:
         if array.shape[1:] != self.shape or array.dtype != self.dtype:
-            found, first = f"{array.dtype} {array.shape}", f"{self.dtype} (samples, {', '.join(map(str, self.shape))})"
-            raise CalibrationError(f"{self.what}: a batch is {found}, the first one was {first}: make all samples alike")
+            this, first = f"{array.dtype} {array.shape}", f"{self.dtype} (samples, {', '.join(map(str, self.shape))})"
+            raise CalibrationError(f"{self.what}: a batch is {this}, the first one was {first}: make all samples alike")
         self.file.write(array.tobytes())
         self.samples += len(array)
 

@@ -140,7 +140,7 @@ def new_build(target: Path) -> Iterator[Path]:
     check_target(target)
     target = target.resolve()
     work = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
-    made = [folder for folder in target.parents if not folder.exists()]
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def new_build(target: Path) -> Iterator[Path]:
             _exchange(work, target)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
-        for folder in made:
+        for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
         raise

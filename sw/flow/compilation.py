@@ -17,7 +17,7 @@ from edgeflow.sw.flow.options import CompileOptions, ExploreOptions
 from edgeflow.sw.flow.run_file import Recipe
 from edgeflow.sw.flow.steps import Request, run
 from edgeflow.sw.importer.model_sources import ModelSource, model_file
-from edgeflow.sw.measure.samples import Given
+from edgeflow.sw.measure.samples import UserData
 from edgeflow.sw.search import explore
 
 
@@ -36,7 +36,7 @@ def compile_model(
     quantized = model if isinstance(model, Quantized) else None
     if quantized is not None:
         options.without_quantization()
-        samples = Given(quantized.samples, what="the samples that the model was quantized with")
+        samples = UserData(quantized.samples, what="the samples that the model was quantized with")
     board, architecture = options.found_board(), options.architecture()
     check_target(Path(output))
     with model_file(model.model if isinstance(model, Quantized) else model, example_inputs) as file:
@@ -86,7 +86,7 @@ def explore_model(
         return explore.explore(request, progress or _silent)
 
 
-def _data(options: CompileOptions, names: Names) -> tuple[Given | None, Given | None]:
+def _data(options: CompileOptions, names: Names) -> tuple[UserData | None, UserData | None]:
     """Calibration and test data with their labels, which may be arrays of the data itself."""
     test = None if options.test is None else _given(options.test, "test data", options.test_labels, names)
     if options.calibration is None:
@@ -96,16 +96,16 @@ def _data(options: CompileOptions, names: Names) -> tuple[Given | None, Given | 
     return _given(options.calibration, "calibration data", options.labels, names, optional=shared), test
 
 
-def _given(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> Given:
+def _given(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> UserData:
     arrays: Mapping[str, Array] = read_data(data, names, what)
     what = described(arrays, what)
     if isinstance(labels, str):
         if optional and labels not in arrays:
-            return Given(arrays, None, what)
+            return UserData(arrays, None, what)
         rest = dict(arrays)
         labels = take_labels(rest, labels, what)
-        return Given(rest, labels, what)
-    return Given(arrays, labels, what)
+        return UserData(rest, labels, what)
+    return UserData(arrays, labels, what)
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -69,9 +69,9 @@ class _Shared(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_quantization(cls, given: Any) -> Any:
+    def _whole_quantization(cls, fields: Any) -> Any:
         """Techniques are chosen unless told otherwise, and there is one seed unless there are two."""
-        options = {name: value for name, value in dict(given).items() if value is not None}
+        options = {name: value for name, value in dict(fields).items() if value is not None}
         config, seed = options.get("quantization", {}), options.get("seed", 0)
         if isinstance(config, QuantizationConfig):
             if "seed" not in config.model_fields_set:
@@ -131,9 +131,9 @@ class CompileOptions(_Shared):
 
     @model_validator(mode="before")
     @classmethod
-    def _bits_of_a_file(cls, given: Any) -> Any:
+    def _bits_of_a_file(cls, fields: Any) -> Any:
         """``bits`` may be a file of them, which the options of quantization then hold."""
-        options = dict(given)
+        options = dict(fields)
         bits = options.get("bits")
         if bits is None:
             return options
@@ -186,12 +186,12 @@ class CompileOptions(_Shared):
 
     def without_quantization(self) -> None:
         """InputError where something is asked for that a quantized model has already."""
-        given = [name for name in ("calibration", "labels", "bits") if getattr(self, name) is not None]
-        given += ["dims"] if self.dims else []
+        useless = [name for name in ("calibration", "labels", "bits") if getattr(self, name) is not None]
+        useless += ["dims"] if self.dims else []
         if "quantization" in self.model_fields_set and self.quantization != CompileOptions(seed=self.seed).quantization:
-            given.append("config")
-        if given:
-            raise InputError(f"the model is quantized already, so that {', '.join(given)} can change nothing: leave that out")
+            useless.append("config")
+        if useless:
+            raise InputError(f"the model is quantized already, so that {', '.join(useless)} can change nothing: leave that out")
 
     def bit_request(self) -> BitRequest | None:
         """How bits are to be chosen, None if they are as configured."""

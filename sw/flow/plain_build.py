@@ -113,8 +113,8 @@ def _plain_sqnr(model: ir.Model, plain: PlainBuild, samples: Samples, reference:
     if samples.unseen is None:
         return None
     arrays, graph = samples.unseen.arrays, plain.quantized.graph
-    found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, arrays)))
-    return _worst(agreement(model, arrays, reference.outputs(arrays), found).sqnr_db)
+    actual = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, arrays)))
+    return _worst(agreement(model, arrays, reference.outputs(arrays), actual).sqnr_db)
 
 
 def _choice(document: Mapping[str, Any]) -> schema.BitChoice:

@@ -63,11 +63,11 @@ def predicted_cycles(
         usual = subject.manifest["clock_mhz"]
         clock = usual if clock_mhz is None else checked_clock(clock_mhz, f"{usual:g}")
         return estimate(subject.program, subject.graph, subject.board, clock)
-    found = load_board(os.fspath(_needed(board, "a prediction of cycles")))
-    clock = found.clock_mhz if clock_mhz is None else checked_clock(clock_mhz, f"{found.clock_mhz:g}")
+    chosen = load_board(os.fspath(_needed(board, "a prediction of cycles")))
+    clock = chosen.clock_mhz if clock_mhz is None else checked_clock(clock_mhz, f"{chosen.clock_mhz:g}")
     network = Network(subject.graph)
-    program = lower(network, configure(network, found, clock, progress=progress))
-    return estimate(program, subject.graph, found, clock)
+    program = lower(network, configure(network, chosen, clock, progress=progress))
+    return estimate(program, subject.graph, chosen, clock)
 
 
 def export(subject: Subject, output: Path, format: str) -> Path:

@@ -32,7 +32,7 @@ from edgeflow.sw.flow.options import CompileOptions
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.measure.reference import LARGEST, MODEL
-from edgeflow.sw.measure.samples import Given
+from edgeflow.sw.measure.samples import UserData
 
 RUN_FILE = "run.toml"
 PATHS = ("model", "calibration", "test", "overlay", "output")
@@ -51,13 +51,13 @@ class RunFile:
     sha256: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()  # options whose data was too large to be kept
 
-    def check(self, given: Mapping[str, Any]) -> None:
+    def check(self, options: Mapping[str, Any]) -> None:
         """InputError unless the files of the options in ``given`` are what they were when the file was written."""
         for name in self.missing:
-            if name in given:
+            if name in options:
                 raise InputError(f"{self.path}: the {name} data was too large to be kept: give it again")
         for name, digest in self.sha256.items():
-            path = given.get(name)
+            path = options.get(name)
             if path is None:
                 continue
             file = Path(path)
@@ -83,9 +83,9 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"run file {file} is not valid TOML: {error}") from error
     document = current_names("run file key", document)
-    made = document.pop("made", None)
-    if made is not None:
-        check_format(made.get("format") if isinstance(made, dict) else None, f"run file {file}")
+    origin = document.pop("made", None)
+    if origin is not None:
+        check_format(origin.get("format") if isinstance(origin, dict) else None, f"run file {file}")
     for name in (*PATHS, "board", "bits"):
         value = document.get(name)
         if name in PATHS and value is not None and not isinstance(value, str):
@@ -93,7 +93,7 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
         if isinstance(value, str) and (name in PATHS or (_is_board_file(value) if name == "board" else value.endswith(".json"))):
             document[name] = str(file.parent / value)
     model, output = document.pop("model", None), document.pop("output", None)
-    facts = made or {}
+    facts = origin or {}
     return RunFile(
         file,
         None if model is None else Path(model),
@@ -110,8 +110,8 @@ class Recipe:
 
     options: CompileOptions
     model: ModelFile
-    calibration: Given | None
-    test: Given | None
+    calibration: UserData | None
+    test: UserData | None
     command: str
     quantized: bool = False
 
@@ -121,7 +121,7 @@ class Recipe:
             options: dict[str, Any] = {"model": QDQ_MODEL, "calibration": "golden.npz"}
             rest = {"bits", "budget", "quantization"}
         else:
-            options = {"model": str(self.model.path.resolve()) if self.model.given else MODEL}
+            options = {"model": str(self.model.path.resolve()) if self.model.users_own else MODEL}
             rest = set()
         lost: list[str] = []
         for name, data in (("calibration", self.calibration), ("test", self.test)):
@@ -137,7 +137,7 @@ class Recipe:
         if overlay is not None:
             options["overlay"] = "overlay.json" if isinstance(overlay, Architecture) else str(overlay.resolve())
         files = [name for name in (*PATHS, "board") if _is_file(folder, options.get(name))]
-        made: dict[str, Any] = {
+        origin: dict[str, Any] = {
             "command": self.command,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "format": FORMAT,
@@ -145,16 +145,16 @@ class Recipe:
             "sha256": {name: _digest(name, folder / options[name]) for name in files},
         }
         if lost:
-            made["not_kept"] = lost
+            origin["not_kept"] = lost
         tables: dict[str, Any] = {name: options.pop(name) for name in ("dims", "sizes", "quantization") if name in options}
-        text = tomli_w.dumps({**options, **tables, "made": made})
+        text = tomli_w.dumps({**options, **tables, "made": origin})
         (folder / RUN_FILE).write_text(text, encoding="utf-8")
 
-    def _data(self, folder: Path, name: str, data: Given, options: dict[str, Any]) -> list[str]:
+    def _data(self, folder: Path, name: str, data: UserData, options: dict[str, Any]) -> list[str]:
         """Say where the data of an option lies, and write it if that is nowhere; the option's name if it is too large."""
         labels_name = LABELS if name == "calibration" else f"test_{LABELS}"
-        given, labels = getattr(self.options, name), getattr(self.options, labels_name)
-        path = given.path if isinstance(given, Archive) else given if isinstance(given, str | os.PathLike) else None
+        source, labels = getattr(self.options, name), getattr(self.options, labels_name)
+        path = source.path if isinstance(source, Archive) else source if isinstance(source, str | os.PathLike) else None
         if path is not None and (labels is None or isinstance(labels, str)):
             options[name] = str(Path(path).resolve())
             if labels is not None:

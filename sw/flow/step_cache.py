@@ -31,7 +31,7 @@ from edgeflow.sim.csim import cache_folder
 from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.importer.original import files_of
-from edgeflow.sw.measure.samples import Given
+from edgeflow.sw.measure.samples import UserData
 
 BYTES = 2_000_000_000  # of all steps together
 MODEL = "float_model"
@@ -63,7 +63,7 @@ def fingerprint(value: Any) -> str:
     """A text that is the same for equal parts of a request, whatever files or arrays they come from."""
     if isinstance(value, ModelFile):
         return " ".join(hash_file(file) for file in files_of(value.path))
-    if isinstance(value, Given):
+    if isinstance(value, UserData):
         digest = hashlib.sha256()
         labels = {} if value.labels is None else {"labels of the samples": value.labels}
         for name, array in sorted({**value.arrays, **labels}.items()):
@@ -98,10 +98,10 @@ def load(key: str, model: ir.Model) -> Finished | None:
     try:
         content = path.read_bytes()
         os.utime(path)
-        found = _Unpickler(io.BytesIO(content), model).load()
+        finished = _Unpickler(io.BytesIO(content), model).load()
     except (OSError, EOFError, ValueError, pickle.UnpicklingError, AttributeError):
         return None
-    return found if isinstance(found, Finished) else None
+    return finished if isinstance(finished, Finished) else None
 
 
 def trim(limit: int = BYTES) -> None:
@@ -145,5 +145,5 @@ def _code() -> str:
     """EdgeFlow's version, and its sources as they lie there: a step made by other code is another step."""
     root = Path(__file__).parents[2]
     files: Iterable[Path] = (file for room in ("hw", "quant", "sim", "sw") for file in sorted((root / room).rglob("*.py")))
-    facts = [f"{file.relative_to(root)} {(found := file.stat()).st_size} {found.st_mtime_ns}" for file in files]
+    facts = [f"{file.relative_to(root)} {(status := file.stat()).st_size} {status.st_mtime_ns}" for file in files]
     return f"{metadata.version('edgeflow')} {hashlib.sha256(' '.join(facts).encode()).hexdigest()}"

@@ -48,7 +48,7 @@ from edgeflow.sw.importer import import_model
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.measure.accuracy import Accuracy, evaluate
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original
-from edgeflow.sw.measure.samples import Given, Samples, choose_samples
+from edgeflow.sw.measure.samples import Samples, UserData, choose_samples
 from edgeflow.sw.report import ReportInputs, write_report
 from edgeflow.sw.report.schema import Bits, BuildFigures, Search
 from edgeflow.sw.search.accelerator import choose, extended
@@ -66,13 +66,13 @@ class Request:
     model: ModelFile
     board: Board
     output: Path
-    calibration: Given | None
+    calibration: UserData | None
     config: QuantizationConfig
     dims: Mapping[str, int]
     architecture: Architecture | None  # a given overlay, or None to choose one for the board
     clock_mhz: float
     seed: int
-    test: Given | None = None  # data that measures accuracy, instead of a part of the calibration data
+    test: UserData | None = None  # data that measures accuracy, instead of a part of the calibration data
     sizes: Mapping[str, int] = field(default_factory=dict)  # sizes of the accelerator that are not to be chosen
     share: float = SHARE  # of every resource of the board, that the accelerator may take
     bits: BitRequest | None = None  # how the bits of every layer are to be chosen, unless the configuration has them
@@ -159,9 +159,9 @@ class State:
 def import_step(state: State) -> None:
     """Read the model and rewrite it to canonical operators."""
     request = state.request
-    given = request.calibration or request.test
-    shapes = {} if given is None else {name: value.shape for name, value in given.arrays.items()}
-    data = "the data" if given is None else given.what
+    samples = request.calibration or request.test
+    shapes = {} if samples is None else {name: value.shape for name, value in samples.arrays.items()}
+    data = "the data" if samples is None else samples.what
     if request.quantized is not None:
         state.float_model = request.quantized.model
     else:
@@ -205,8 +205,8 @@ def bits_step(state: State) -> None:
 
 def quantize_step(state: State) -> None:
     """Choose ranges and build the integer graph, unless that was done beforehand."""
-    given = state.request.quantized
-    state.quantized = given or quantize(state.float_model, state.data, state.config, state.progress)
+    quantized = state.request.quantized
+    state.quantized = quantized or quantize(state.float_model, state.data, state.config, state.progress)
     state.quantized.graph.save(state.folder / "integer_graph")
 
 
@@ -226,9 +226,11 @@ def fit_step(state: State) -> None:
         kept = extended(state.choice.architecture, network)  # the one that a latency budget was kept on
         chosen = None if excess(kept, request.board, request.share) else kept
     if chosen is None:
-        found = choose(network, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress)
-        chosen = found.architecture
-        state.search = Search(bounded=found.bounded, simulated=found.simulated, proven=found.proven)
+        choice = choose(
+            network, request.board, request.clock_mhz, share=request.share, sizes=request.sizes, progress=state.progress
+        )
+        chosen = choice.architecture
+        state.search = Search(bounded=choice.bounded, simulated=choice.simulated, proven=choice.proven)
     state.architecture = chosen
 
 
@@ -459,19 +461,19 @@ def _run(state: State, step: Step, key: str | None) -> None:
 
 
 def _restore(state: State, step: Step, key: str | None) -> None:
-    found = None if key is None else step_cache.load(key, state.float_model)
-    if found is None:
+    finished = None if key is None else step_cache.load(key, state.float_model)
+    if finished is None:
         raise InputError(
             f"option --from: step {step.name} of this run is not in the cache ({step_cache.folder()}): run it from there, or"
             " without --from"
         )
-    for name, content in found.files.items():
+    for name, content in finished.files.items():
         file = state.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    for name, product in found.products.items():
+    for name, product in finished.products.items():
         setattr(state, name, product)
-    state.timings[step.name] = found.seconds
+    state.timings[step.name] = finished.seconds
 
 
 def _check_level(setting: str) -> int:
@@ -498,7 +500,7 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 def _write_manifest(state: State, incomplete: str | None) -> None:
     request = state.request
-    original = keep_original(state.folder, request.model.path, always=not request.model.given)
+    original = keep_original(state.folder, request.model.path, always=not request.model.users_own)
     if request.recipe is not None:
         request.recipe.write(state.folder)
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")

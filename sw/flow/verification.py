@@ -97,9 +97,9 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     library = csim.build(build.folder / "hls", exact=exact)
     tensors = compare(build.graph, build.program, library, words, progress)
     expected = reference.outputs(arrays)
-    found = decode_outputs(build.graph, Executor(build.graph).run(words))
-    arrays, expected, found = ({name: value[~empty] for name, value in part.items()} for part in (arrays, expected, found))
-    close = Agreement({}, None) if empty.all() else agreement(model, arrays, expected, found)
+    actual = decode_outputs(build.graph, Executor(build.graph).run(words))
+    arrays, expected, actual = ({name: value[~empty] for name, value in part.items()} for part in (arrays, expected, actual))
+    close = Agreement({}, None) if empty.all() else agreement(model, arrays, expected, actual)
     return Verification(
         samples=len(empty),
         origin=str(build.manifest.get("golden_origin", "calibration")) if inputs is None else "given",

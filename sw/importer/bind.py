@@ -48,13 +48,13 @@ def bind_shapes(
     known = _named_sizes(inputs, dims or {}, shapes or {})
     bound: Shapes = {}
     for name, value in inputs.items():
-        given = (shapes or {}).get(name)
-        if value.shape is None and given is None:
+        data_shape = (shapes or {}).get(name)
+        if value.shape is None and data_shape is None:
             raise ModelError(f"input {name!r} has no declared shape; give calibration data for it or export it with a shape")
-        if value.shape is None and given is not None:
-            bound[name] = (batch, *given[1:])
+        if value.shape is None and data_shape is not None:
+            bound[name] = (batch, *data_shape[1:])
             continue
-        bound[name] = _one_shape(name, value, given, known, batch, data)
+        bound[name] = _one_shape(name, value, data_shape, known, batch, data)
     return bound
 
 
@@ -95,16 +95,18 @@ def _named_sizes(inputs: Mapping[str, ir.Value], dims: Mapping[str, int], shapes
 
 
 def _one_shape(
-    name: str, value: ir.Value, given: tuple[int, ...] | None, known: Mapping[str, int], batch: int, data: str
+    name: str, value: ir.Value, data_shape: tuple[int, ...] | None, known: Mapping[str, int], batch: int, data: str
 ) -> tuple[int, ...]:
     entries = _dimensions(value)
     if not entries:
         raise ModelError(f"input {name!r} is a scalar; its first axis must be the batch")
-    if given is not None and len(given) != len(entries):
-        raise ModelError(f"input {name!r} has {len(entries)} axes in the model and {len(given)} in {data}; give data of that rank")
+    if data_shape is not None and len(data_shape) != len(entries):
+        raise ModelError(
+            f"input {name!r} has {len(entries)} axes in the model and {len(data_shape)} in {data}; give data of that rank"
+        )
     shape = [entries[0] if isinstance(entries[0], int) else batch]
     for axis, entry in enumerate(entries[1:], start=1):
-        offered = None if given is None else given[axis]
+        offered = None if data_shape is None else data_shape[axis]
         if isinstance(entry, int):
             if offered is not None and offered != entry:
                 raise ModelError(f"input {name!r}, axis {axis}: the model fixes size {entry}, {data} has {offered}")

@@ -44,7 +44,7 @@ class Notes:
 
     def constants(self, graph: ir.Graph, known: Constants) -> list[Pair]:
         """Constants with what they were before they were rounded."""
-        found: list[Pair] = []
+        pairs: list[Pair] = []
         for name, value in graph.initializers.items():
             text = value.metadata_props.get(EXACT)
             array = None if text is None else known.array(value)
@@ -54,8 +54,8 @@ class Notes:
             if exact is None:
                 self._warnings.append(f"{name}: the constant was changed after EdgeFlow exported it; what it is now counts")
             else:
-                found.append((array, exact))
-        return found
+                pairs.append((array, exact))
+        return pairs
 
     def of(self, node: ir.Node) -> tuple[QType, Mapping[str, Any]] | None:
         """The format that the last node of a quantizer notes, and all of the note; None without one."""

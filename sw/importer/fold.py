@@ -157,15 +157,15 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
         if not reach.get(value):
             raise ModelError(f"output {value.name!r} does not depend on any input; export the model without it")
     moving = [output for node in graph for output in node.outputs if reach[output] and output.name]
-    found = _shapes_and_constants(model, shapes, [str(v.name) for v in moving], [str(v.name) for v in needed])
+    arrays = _shapes_and_constants(model, shapes, [str(v.name) for v in moving], [str(v.name) for v in needed])
     for value in needed:
-        replacement = initializer(found[str(value.name)])
+        replacement = initializer(arrays[str(value.name)])
         ir.convenience.replace_all_uses_with(value, replacement)
     graph.remove(fixed, safe=True)
     register_constants(model)
     _set_types(model)
     for value in moving:
-        value.shape = ir.Shape([int(size) for size in found[_shape_name(str(value.name))]])
+        value.shape = ir.Shape([int(size) for size in arrays[_shape_name(str(value.name))]])
     for value in graph.inputs:
         value.shape = ir.Shape(shapes[str(value.name)])
 
@@ -176,7 +176,7 @@ def fill_uniform(model: ir.Model, shapes: Shapes) -> bool:
 
     Hugging Face's encoders look the token types of a sentence, all 0, up by its positions. Shapes must be known.
     """
-    graph, found = model.graph, False
+    graph, changed = model.graph, False
     for node in list(graph):
         data = node.inputs[0] if traits(node).picks else None
         array = None if data is None or data.const_value is None else data.const_value.numpy()
@@ -185,11 +185,11 @@ def fill_uniform(model: ir.Model, shapes: Shapes) -> bool:
         shape = tuple(int(size) for size in node.outputs[0].shape.numpy())  # type: ignore[union-attr]
         ir.convenience.replace_all_uses_with(node.outputs[0], initializer(np.full(shape, array.flat[0])))
         graph.remove(node, safe=True)
-        found = True
-    if found:
+        changed = True
+    if changed:
         register_constants(model)
         fold(model, shapes)
-    return found
+    return changed
 
 
 def _shape_name(name: str) -> str:

@@ -23,7 +23,7 @@ from edgeflow.quant.canonical.base import Constants, Role, Training, operator, p
 from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.formats.exact_constants import is_rounded, set_exact
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import GRID, INDEX, MADE, WARNINGS, fixed_format, set_format, words
+from edgeflow.quant.formats.prequantized import GRID, INDEX, PRODUCED, WARNINGS, fixed_format, set_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
@@ -53,12 +53,12 @@ def sample_sources(model: ir.Model, shapes: Shapes, quantizers: Quantizers) -> S
     by_channel = {
         quantizer.value
         for reading in readings
-        for quantizer in (reading.quantizer, reading.made)
+        for quantizer in (reading.quantizer, reading.common)
         if quantizer is not None and quantizer.axis is not None
     }
     names = {value: str(value.name) for value in (*(reading.source for reading in readings), *(by_channel & present))}
-    found = _run(model, shapes, list(names.values()))
-    arrays = {value: found[name] for value, name in names.items()}
+    values = _run(model, shapes, list(names.values()))
+    arrays = {value: values[name] for value, name in names.items()}
     return Samples(readings, arrays, {value: _elements(array) for value, array in arrays.items()})
 
 
@@ -74,9 +74,9 @@ def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
         node.input.append(name)
         node.output.append(alias)
     wanted = [name for name in names if name not in inputs] + list(aliases)
-    found = run_sample(model, proto, shapes, wanted) if wanted else {}
+    values = run_sample(model, proto, shapes, wanted) if wanted else {}
     # A logarithm of the drawn sample may be no number: both graphs have it at the same elements.
-    return {aliases.get(name, name): np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) for name, array in found.items()}
+    return {aliases.get(name, name): np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) for name, array in values.items()}
 
 
 def _elements(array: Array) -> Real:
@@ -120,13 +120,13 @@ class _Attached:
         self.edges = [edge for edge in edges if edge[2] not in constant]
         names = sorted({str(value.name) for _, _, value in self.edges})
         self.arrays = _run(model, shapes, names)
-        self.found = {name: _elements(array) for name, array in self.arrays.items()}
+        self.elements = {name: _elements(array) for name, array in self.arrays.items()}
         self.taken: set[Reading] = set()
 
     def readings(self) -> None:
         """Find the format of every reading of the canonical model, and those in which its values are made."""
         for node, index, value in self.edges:
-            reading = self._find(node, index, self.found[str(value.name)])
+            reading = self._find(node, index, self.elements[str(value.name)])
             if reading is None:
                 continue
             match, factor = reading
@@ -139,29 +139,29 @@ class _Attached:
 
     def _set_produced(self, reading: Reading, value: ir.Value, factor: float) -> None:
         """Have what makes a value say in which format, if the model does."""
-        if reading.made is None:
+        if reading.common is None:
             return
-        qtype = _made_by(value, self._format(reading, reading.made, value, factor))
+        qtype = _made_by(value, self._format(reading, reading.common, value, factor))
         root = _root(value)
         holder = root.producer() or root
-        set_format(holder, MADE, qtype)
-        if reading.made.offset:
-            holder.metadata_props[OFFSET] = repr(reading.made.offset)
-        if reading.made.index is not None:
-            set_format(holder, INDEX, reading.made.index)
+        set_format(holder, PRODUCED, qtype)
+        if reading.common.offset:
+            holder.metadata_props[OFFSET] = repr(reading.common.offset)
+        if reading.common.index is not None:
+            set_format(holder, INDEX, reading.common.index)
 
     def _format(self, reading: Reading, quantizer: Quantizer, value: ir.Value, factor: float) -> QType:
         """The format of a quantizer for a canonical value, which times ``factor`` is the source of the reading."""
         qtype, arrays = quantizer.qtype, self.samples.arrays
         source = arrays[quantizer.value if quantizer.value in arrays else reading.source]
         if quantizer.axis is not None:
-            found = self.arrays.get(str(value.name))
+            array = self.arrays.get(str(value.name))
             if quantizer.axis % source.ndim != source.ndim - 1 or len(qtype.scales) != source.shape[-1]:
                 raise UnsupportedError(
                     f"{quantizer.name}: an activation with scales along another axis than that of its channels, the last one, is"
                     " not supported; quantize it by tensor or by channel"
                 )
-            if found is not None and not _same_channels(found, source, factor):
+            if array is not None and not _same_channels(array, source, factor):
                 raise UnsupportedError(
                     f"{quantizer.name}: an activation with a scale for each channel is not supported where its channels are"
                     " rearranged; quantize it by tensor"
@@ -197,9 +197,9 @@ class _Attached:
                 for reading in group
                 if (factor := _same(elements, self.samples.elements[reading.source], fused)) is not None
             ]
-            given = [match for match in matches if match[0].quantizer is not None]
+            quantized = [match for match in matches if match[0].quantizer is not None]
             if matches:
-                return (given if group is rest and given else matches)[0]
+                return (quantized if group is rest and quantized else matches)[0]
         return None
 
     def lost(self) -> list[str]:
@@ -388,9 +388,9 @@ def _set_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
         if value.const_value is None or value.dtype != ir.DataType.FLOAT:
             continue
         constant = value.const_value.numpy()
-        found = known.get(constant.tobytes(), [])
-        if found and all(np.array_equal(found[0][1], other) for _, other in found):
-            set_exact(value, found[0][1].reshape(constant.shape))
+        stored = known.get(constant.tobytes(), [])
+        if stored and all(np.array_equal(stored[0][1], other) for _, other in stored):
+            set_exact(value, stored[0][1].reshape(constant.shape))
 
 
 def _weight_type(weight: Weights, rows: Real) -> QType:
@@ -457,19 +457,19 @@ def _channel_scales(weight: Weights, axis: int, rows: Real) -> list[float]:
     shapes, sizes = _shape_of_rows(channels)
     wanted, lengths = _shape_of_rows(rows)
     few = slice(None, None, max(shapes.shape[1] // _PROBES, 1))
-    found = []
+    scales = []
     for shape, size in zip(wanted, lengths, strict=True):
         near = np.nonzero((np.abs(shapes[:, few] - shape[few]) <= _COLUMN_TOLERANCE * 10).all(axis=1))[0]
         near = near[np.abs(shapes[near] - shape).max(axis=1) <= _COLUMN_TOLERANCE * 10]
         if not size:
-            found.append(float(scale[0]))
+            scales.append(float(scale[0]))
             continue
         if not near.size:
             raise ModelError(f"{weight.name}: its scales cannot be followed to the layer that reads it; export the model again")
         best = near[np.argmin(np.abs(sizes[near] - size))]
         ratio = size / sizes[best]
-        found.append(float(scale[best]) * (1.0 if abs(ratio - 1.0) < _COLUMN_TOLERANCE else float(ratio)))
-    return found
+        scales.append(float(scale[best]) * (1.0 if abs(ratio - 1.0) < _COLUMN_TOLERANCE else float(ratio)))
+    return scales
 
 
 def _shape_of_rows(rows: Real) -> tuple[Real, Real]:

@@ -85,13 +85,13 @@ def _keeps(source: ir.Value | None, target: ir.Value) -> bool:
 
 def constants_beside(nodes: Iterable[ir.Node]) -> list[float]:
     """Numbers that a mask's subgraph compares with, or computes with."""
-    found: set[float] = set()
+    numbers: set[float] = set()
     for node in nodes:
         for value in node.inputs:
             array = constant(value)
             if array is not None and array.size <= _FEW and array.dtype.kind in "fiu":
-                found.update(float(number) for number in array.reshape(-1) if np.isfinite(number))
-    return sorted(found)
+                numbers.update(float(number) for number in array.reshape(-1) if np.isfinite(number))
+    return sorted(numbers)
 
 
 def first_numbers(dtype: np.dtype[Any], constants: Sequence[float]) -> list[float]:
@@ -129,12 +129,12 @@ def _solutions(constants: Sequence[float]) -> set[float]:
     """Solutions x of ``a x + b = c`` for constants ``a``, ``b`` and ``c``, and of the simpler equations where they are many."""
     many = len(constants) > _SOLVED
     known = sorted({*constants, 0.0, 1.0})
-    found: set[float] = set()
+    solutions: set[float] = set()
     for a, b, c in itertools.product(known, known, known):
         if a and (not many or a == 1.0 or b == 0.0):
-            found.add((c - b) / a)
-            found.add((b - c) / a)
-    return {number for number in found if np.isfinite(number)}
+            solutions.add((c - b) / a)
+            solutions.add((b - c) / a)
+    return {number for number in solutions if np.isfinite(number)}
 
 
 def _neighbours(numbers: Sequence[float]) -> set[float]:
@@ -150,11 +150,11 @@ def _of_type(numbers: Iterable[float], dtype: np.dtype[Any]) -> list[float]:
     """Those that a type has, but for zero and one."""
     if dtype.kind == "f":
         most = float(np.finfo(np.float32).max)
-        found = {float(np.float32(number)) for number in numbers if abs(number) <= most}
+        kept = {float(np.float32(number)) for number in numbers if abs(number) <= most}
     else:
         info = np.iinfo(dtype)
-        found = {n for n in numbers if abs(n) <= EXACT and n == int(n) and info.min <= int(n) <= info.max}
-    return sorted(found - {0.0, 1.0})
+        kept = {n for n in numbers if abs(n) <= EXACT and n == int(n) and info.min <= int(n) <= info.max}
+    return sorted(kept - {0.0, 1.0})
 
 
 def between(states: Mapping[float, State], dtype: np.dtype[Any], rng: np.random.Generator) -> list[float]:
@@ -167,10 +167,10 @@ def between(states: Mapping[float, State], dtype: np.dtype[Any], rng: np.random.
         even = low + (high - low) * rng.random(DRAWN // 2)
         sizes = np.sort(np.abs((low, high)))
         decades = max(sizes[0], sizes[1] * 1e-9) * (sizes[1] / max(sizes[0], sizes[1] * 1e-9)) ** rng.random(DRAWN - DRAWN // 2)
-        made = np.concatenate([even, decades if low >= 0 else -decades])
+        draws = np.concatenate([even, decades if low >= 0 else -decades])
         if dtype.kind != "f":
-            made = np.floor(made)
-        drawn.update(float(number) for number in made if low < number < high)
+            draws = np.floor(draws)
+        drawn.update(float(number) for number in draws if low < number < high)
     return sorted(set(_of_type(drawn, dtype)) - set(known))
 
 
@@ -178,15 +178,15 @@ def intervals(states: Mapping[float, State], wanted: bool, dtype: np.dtype[Any],
     """Closed intervals of proven numbers with the wanted state: runs of neighbouring probed ones where the ``whole`` stretch
     between them counts, else of integers that follow each other (single precision, which tells them apart later, has those up to
     :data:`SINGLE`)."""
-    found: list[list[float]] = []
+    runs: list[list[float]] = []
     last: float | None = None
     for number in sorted(states):
         if states[number] is not wanted or (not whole and abs(number) > SINGLE and dtype.kind in "iu"):
             last = None
             continue
         if last is not None and (whole or (dtype.kind in "iu" and number == last + 1)):
-            found[-1][1] = number
+            runs[-1][1] = number
         else:
-            found.append([number, number])
+            runs.append([number, number])
         last = number
-    return tuple((low, high) for low, high in found)
+    return tuple((low, high) for low, high in runs)

@@ -40,7 +40,7 @@ def probe_masks(model: ir.Model, shapes: Shapes) -> None:
     """Replace every subgraph that turns a mask input into a padding mask by an internal KeyMask node."""
     graph = model.graph
     reach = influence(graph).value
-    found: list[tuple[ir.Value, dict[ir.Value, Role], dict[float, State], bool]] = []
+    probed: list[tuple[ir.Value, dict[ir.Value, Role], dict[float, State], bool]] = []
     for entry in graph.inputs:
         if len(shape_of(entry)) != 2:
             continue
@@ -54,10 +54,10 @@ def probe_masks(model: ir.Model, shapes: Shapes) -> None:
             whole = piecewise(beside, (value for value in reach if reach[value] == alone))
             roles, states = _Probe(model, shapes, entry, cut, constants_beside(beside), whole).roles()
             if roles:
-                found.append((entry, roles, states, whole))
+                probed.append((entry, roles, states, whole))
         if entry.dtype == ir.DataType.BOOL:
             _wrap_direct(graph, entry, [(user, at) for user, at in entry.uses() if reach[user.outputs[0]] != alone])
-    for entry, roles, states, whole in found:
+    for entry, roles, states, whole in probed:
         mask = _mask(graph, entry, states, whole)
         for value, role in roles.items():
             _replace(graph, mask, value, role)
@@ -227,11 +227,11 @@ class _Probe:
             return None
         try:
             with np.errstate(invalid="ignore", over="ignore"):
-                given = mask.astype(self.dtype)
-            found = run(self.runner, {**self.inputs, str(self.entry.name): given}, self.names)
+                array = mask.astype(self.dtype)
+            values = run(self.runner, {**self.inputs, str(self.entry.name): array}, self.names)
         except ModelError:
             return None
-        return {value: found[str(value.name)] for value in self.cut}
+        return {value: values[str(value.name)] for value in self.cut}
 
     def _take(self, mask: Array, narrow: bool = False) -> dict[ir.Value, Array] | None:
         """Learn from one mask, and give the cut values. With ``narrow``, a mask that breaks a layout is dropped, not the layout."""
@@ -242,13 +242,13 @@ class _Probe:
         for value, cut in self.cut.items():
             learned += [(cut, layout, _elements(arrays[value], mask, layout, known)) for layout, known in cut.layouts.items()]
             cut.counts &= _one_a_sample(arrays[value], self.batch)
-        if narrow and any(made is None for cut, _, made in learned if cut.layouts):
+        if narrow and any(entries is None for cut, _, entries in learned if cut.layouts):
             return None
-        for cut, layout, made in learned:
-            if made is None:
+        for cut, layout, entries in learned:
+            if entries is None:
                 del cut.layouts[layout]
             else:
-                cut.layouts[layout].update(made)
+                cut.layouts[layout].update(entries)
         return arrays
 
     def _decide(self, numbers: Sequence[float], failed: set[float]) -> tuple[dict[ir.Value, Role], dict[float, State]]:

@@ -27,12 +27,12 @@ ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | ir.Model | 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Where a model lies, and its ``name`` in reports and messages. ``given``: the user's own file, not one that was written for
-    the import and goes with it."""
+    """Where a model lies, and its ``name`` in reports and messages. ``users_own``: the user's own file, not one written for the
+    import, which goes with it."""
 
     path: Path
     name: str
-    given: bool
+    users_own: bool
 
     def input_names(self) -> tuple[str, ...]:
         """The names of its inputs, in its order."""
@@ -53,7 +53,7 @@ def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]
         raise InputError(f"example_inputs are for a torch module, and the model is a {type(model).__name__}: leave them out")
     if isinstance(model, str | os.PathLike):
         path = Path(model)
-        yield ModelFile(path, path.name, given=True)
+        yield ModelFile(path, path.name, users_own=True)
         return
     if not module and not isinstance(model, onnx.ModelProto | ir.Model):
         raise InputError(
@@ -68,7 +68,7 @@ def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]
         else:
             path.write_bytes(model_bytes(model) if isinstance(model, ir.Model) else _serialized(model))
         try:
-            yield ModelFile(path, name, given=False)
+            yield ModelFile(path, name, users_own=False)
         except EdgeFlowError as error:
             if str(path) not in str(error):
                 raise

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeflow.quant.canonical.base import find, producer
 from edgeflow.quant.formats.exact_constants import exact_constant, set_exact
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import INDEX, MADE, fixed_format, set_format, words
+from edgeflow.quant.formats.prequantized import INDEX, PRODUCED, fixed_format, set_format, words
 from edgeflow.sw.rewrite.base import initializer, plus_number
 
 OFFSET = "edgeflow.offset"
@@ -38,20 +38,20 @@ def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
     if total is None:
         return []
     x, number = total
-    maker, made, layers = producer(x), fixed_format(add, MADE), _layers(add.outputs[0])
-    if maker is None or not maker.tabulated or not _alone(x) or made is None or not layers:
+    maker, produced, layers = producer(x), fixed_format(add, PRODUCED), _layers(add.outputs[0])
+    if maker is None or not maker.tabulated or not _alone(x) or produced is None or not layers:
         return []
     function, before = maker.node, producer(maker.node.inputs[0])
     if before is None or not before.any_scales or not _alone(before.node.outputs[0]):
         return []  # a table of its own has one format for all channels
-    if any(fixed_format(layer, 0) != made for layer in layers):
+    if any(fixed_format(layer, 0) != produced for layer in layers):
         return []
     warnings, rounded = [], -number
     offset = noted if np.float32(noted) == np.float32(rounded) else rounded
     if noted and offset != noted:
         warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; what it is now counts")
     index = fixed_format(add, INDEX)
-    set_format(function, MADE, made, offset)
+    set_format(function, PRODUCED, produced, offset)
     if index is not None:
         set_format(function, INDEX, index)
     for layer in layers:
@@ -67,19 +67,19 @@ def _alone(value: ir.Value) -> bool:
 
 def _layers(value: ir.Value) -> list[ir.Node] | None:
     """The linear layers that read a value, directly or some of its tokens; None if anything else does."""
-    found: list[ir.Node] = []
+    layers: list[ir.Node] = []
     if value.is_graph_output():
         return None
     for node, index in value.uses():
         op = find(node)
         if op is not None and op.operand(index).demand is Demand.NARROW:
-            found.append(node)
+            layers.append(node)
             continue
         behind = _layers(node.outputs[0]) if op is not None and op.moves and op.keeps_channels else None
         if behind is None:
             return None
-        found += behind
-    return found
+        layers += behind
+    return layers
 
 
 def _take_off(model: ir.Model, layer: ir.Node, offset: float) -> None:

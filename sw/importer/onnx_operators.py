@@ -262,8 +262,8 @@ _OTHER = OnnxOperator("")
 
 def traits(node: ir.Node | onnx.NodeProto) -> OnnxOperator:
     """What is known of a node's operator."""
-    found = _TABLE.get(node.op_type, _OTHER)
-    return found if node.domain in found.domains else _OTHER
+    entry = _TABLE.get(node.op_type, _OTHER)
+    return entry if node.domain in entry.domains else _OTHER
 
 
 def moved_indices(node: ir.Node) -> list[Array | None] | None:
@@ -296,9 +296,9 @@ def stored_tensor(node: ir.Node | None) -> ir.TensorProtocol | None:
 
 def stored_tensors(nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]) -> dict[str, onnx.TensorProto]:
     """Constants by name: initializers, and what Constants hold."""
-    found = {tensor.name: tensor for tensor in initializers}
+    stored = {tensor.name: tensor for tensor in initializers}
     for node in nodes:
         value = next((attribute for attribute in node.attribute if attribute.name == "value"), None)
         if value is not None and traits(node).stores:
-            found[node.output[0]] = value.t
-    return found
+            stored[node.output[0]] = value.t
+    return stored

@@ -63,12 +63,12 @@ def whole(path: str | os.PathLike[str]) -> onnx.ModelProto:
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
     """A model file and the files of its external data."""
     file = Path(path)
-    found = {file: None}
+    files = {file: None}
     for tensor in tensors(parse(file)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             check_external(file, tensor)
-            found[file.parent / next(entry.value for entry in tensor.external_data if entry.key == "location")] = None
-    return list(found)
+            files[file.parent / next(entry.value for entry in tensor.external_data if entry.key == "location")] = None
+    return list(files)
 
 
 def read_original(path: str | os.PathLike[str]) -> Original:
@@ -120,12 +120,12 @@ class OriginalSession:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.tensors}
 
     def _group(self, piece: Mapping[str, Array], size: int, group: int) -> dict[str, Array]:
-        given = {name: self._input(name, kind, piece, group) for name, kind in self._inputs.items()}
-        found = run(self._session, given, self.tensors)
-        for name, array in found.items():
+        inputs = {name: self._input(name, kind, piece, group) for name, kind in self._inputs.items()}
+        outputs = run(self._session, inputs, self.tensors)
+        for name, array in outputs.items():
             if not array.ndim or len(array) != group:
                 raise ModelError(f"the first axis of {name!r} does not count the {group} samples of the inputs")
-        return {name: array[:size] for name, array in found.items()}
+        return {name: array[:size] for name, array in outputs.items()}
 
     def _input(self, name: str, kind: onnx.TypeProto.Tensor, piece: Mapping[str, Array], group: int) -> Array:
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
@@ -179,12 +179,12 @@ def _expanded(proto: onnx.ModelProto, activations: bool) -> onnx.ModelProto:
 
 def _in_standard_operators(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Iterator[onnx.NodeProto]:
     """``(clip(round(x / scale + zero point)) - zero point) * scale`` of a Quant, ``sign(x) * scale`` of a BipolarQuant."""
-    made = _Nodes(node.output[0])
+    build = _Nodes(node.output[0])
     x, scale = node.input[0], node.input[1]
     if _quantizes(node) is Quantizes.BIPOLAR:
-        positive = made("GreaterOrEqual", x, made.number(0.0))
-        made.last("Mul", made("Where", positive, made.number(1.0), made.number(-1.0)), scale)
-        yield from made.nodes
+        positive = build("GreaterOrEqual", x, build.number(0.0))
+        build.last("Mul", build("Where", positive, build.number(1.0), build.number(-1.0)), scale)
+        yield from build.nodes
         return
     bits = constants.get(node.input[3]) if len(node.input) > 3 else None
     if _quantizes(node) is Quantizes.TRUNCATES or bits is None or bits.size != 1:
@@ -194,31 +194,31 @@ def _in_standard_operators(node: onnx.NodeProto, constants: Mapping[str, Array])
     width = float(bits.reshape(()))
     low = -(2.0 ** (width - 1)) + narrow if signed else 0.0
     high = 2.0 ** (width - 1) - 1 if signed else 2.0**width - 1 - narrow
-    exact = made("Add", made("Div", x, scale), node.input[2])
-    words = made(
-        "Clip", _rounded(made, exact, options.get("rounding_mode", b"ROUND").decode()), made.number(low), made.number(high)
+    exact = build("Add", build("Div", x, scale), node.input[2])
+    words = build(
+        "Clip", _rounded(build, exact, options.get("rounding_mode", b"ROUND").decode()), build.number(low), build.number(high)
     )
-    made.last("Mul", made("Sub", words, node.input[2]), scale)
-    yield from made.nodes
+    build.last("Mul", build("Sub", words, node.input[2]), scale)
+    yield from build.nodes
 
 
-def _rounded(made: _Nodes, x: str, mode: str) -> str:
+def _rounded(build: _Nodes, x: str, mode: str) -> str:
     mode = mode.upper()
     simple = {"ROUND": "Round", "HALF_EVEN": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
     if mode in simple:
-        return made(simple[mode], x)
-    sign, size = made("Sign", x), made("Abs", x)
-    half = made.number(0.5)
+        return build(simple[mode], x)
+    sign, size = build("Sign", x), build("Abs", x)
+    half = build.number(0.5)
     away = {
-        "ROUND_TO_ZERO": lambda: made("Floor", size),
-        "DOWN": lambda: made("Floor", size),
-        "UP": lambda: made("Ceil", size),
-        "HALF_UP": lambda: made("Floor", made("Add", size, half)),
-        "HALF_DOWN": lambda: made("Ceil", made("Sub", size, half)),
+        "ROUND_TO_ZERO": lambda: build("Floor", size),
+        "DOWN": lambda: build("Floor", size),
+        "UP": lambda: build("Ceil", size),
+        "HALF_UP": lambda: build("Floor", build("Add", size, half)),
+        "HALF_DOWN": lambda: build("Ceil", build("Sub", size, half)),
     }
     if mode not in away:
         raise UnsupportedError(f"rounding mode {mode!r} has no form in standard operators")
-    return made("Mul", sign, away[mode]())
+    return build("Mul", sign, away[mode]())
 
 
 class _Nodes:

@@ -40,7 +40,7 @@ class Reading:
     """One reading of a computed value by a node that is not data movement: ``source`` is what data movement starts from.
 
     ``reader`` and ``op_type`` are those of the node, empty for an output of the model; ``quantizer`` is the last one between source
-    and reader, ``made`` the first one if every reading of the source passes it.
+    and reader, ``common`` the first one if every reading of the source passes it.
     """
 
     reader: str
@@ -48,7 +48,7 @@ class Reading:
     index: int
     source: ir.Value
     quantizer: Quantizer | None
-    made: Quantizer | None = None
+    common: Quantizer | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +86,13 @@ def is_move(node: ir.Node) -> bool:
 
 def behind(value: ir.Value) -> list[ir.Node]:
     """Data movement and Clips that the integers of a QuantizeLinear pass."""
-    found = []
+    nodes = []
     for reader, index in value.uses():
         if index == 0 and is_move(reader) and MARK not in reader.metadata_props:
-            found.append(reader)
+            nodes.append(reader)
             for output in reader.outputs:
-                found += behind(output)
-    return found
+                nodes += behind(output)
+    return nodes
 
 
 def ends(value: ir.Value) -> Iterator[ir.Node | None]:
@@ -123,9 +123,9 @@ def _passed(value: ir.Value) -> tuple[ir.Value, list[int]]:
         value = node.inputs[0]
 
 
-def find_readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Reading, ...], list[str]]:
+def find_readings(graph: ir.Graph, quantizers: list[Quantizer]) -> tuple[tuple[Reading, ...], list[str]]:
     """Every reading of a value that is read through a quantizer anywhere."""
-    made: list[Reading] = []
+    readings: list[Reading] = []
     twice: dict[str, None] = {}
     read_at: list[tuple[str, str, int, ir.Value]] = []
     for node in graph:
@@ -135,21 +135,23 @@ def find_readings(graph: ir.Graph, found: list[Quantizer]) -> tuple[tuple[Readin
                 read_at.append((str(node.name), node.op_type, index, value))
     read_at += [("", "", index, value) for index, value in enumerate(graph.outputs)]
     chains = [(*end[:3], *_passed(end[3])) for end in read_at]
-    chains = [(*chain[:4], [mark for mark in chain[4] if not found[mark].inside]) for chain in chains if not is_constant(chain[3])]
+    chains = [
+        (*chain[:4], [mark for mark in chain[4] if not quantizers[mark].inside]) for chain in chains if not is_constant(chain[3])
+    ]
     first: dict[ir.Value, Quantizer | None] = {}
     for *_, source, marks in chains:
-        quantizer = found[marks[-1]] if marks else None
+        quantizer = quantizers[marks[-1]] if marks else None
         if source in first and (quantizer is None or _differ(first[source], quantizer)):
             first[source] = None
         first.setdefault(source, quantizer)
     for reader, op_type, index, source, marks in chains:
-        last, made_as = (found[marks[0]] if marks else None), first[source]
-        if last is not None and any(_differ(found[mark], last) and _differ(found[mark], made_as) for mark in marks):
+        last, common = (quantizers[marks[0]] if marks else None), first[source]
+        if last is not None and any(_differ(quantizers[mark], last) and _differ(quantizers[mark], common) for mark in marks):
             twice[last.name] = None
-        made.append(Reading(reader, op_type, index, source, last, made_as))
-    read = {reading.source for reading in made if reading.quantizer is not None}
+        readings.append(Reading(reader, op_type, index, source, last, common))
+    read = {reading.source for reading in readings if reading.quantizer is not None}
     warnings = [f"{name}: quantizes what another quantizer has rounded to other steps; only this one is kept" for name in twice]
-    return tuple(reading for reading in made if reading.source in read), warnings
+    return tuple(reading for reading in readings if reading.source in read), warnings
 
 
 def is_constant(value: ir.Value) -> bool:

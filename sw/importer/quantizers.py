@@ -114,7 +114,7 @@ def take_out(model: ir.Model) -> Quantizers | None:
             case Quantizes.TRUNCATES:
                 work.truncate(node)
     work.finish_integers()
-    readings, warnings = find_readings(graph, work.found)
+    readings, warnings = find_readings(graph, work.quantizers)
     weights = tuple(entry for constant in work.constants for entry in _weights(constant))
     return Quantizers(readings, weights, (*work.warnings, *warnings), tuple(work.exact))
 
@@ -139,7 +139,7 @@ class _Removal:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self.known = Constants(graph)
-        self.found: list[Quantizer] = []
+        self.quantizers: list[Quantizer] = []
         self.constants: list[_Constant] = []
         self.warnings: list[str] = []
         self.notes = Notes(self.warnings)
@@ -276,8 +276,8 @@ class _Removal:
                 )
 
     def _limits(self, clip: ir.Node) -> tuple[int, int]:
-        given = [None if _missing(clip, i) else int(self._operand(clip, i, "limit").reshape(-1)[0]) for i in (1, 2)]
-        return -_ENDLESS if given[0] is None else given[0], _ENDLESS if given[1] is None else given[1]
+        limits = [None if _missing(clip, i) else int(self._operand(clip, i, "limit").reshape(-1)[0]) for i in (1, 2)]
+        return -_ENDLESS if limits[0] is None else limits[0], _ENDLESS if limits[1] is None else limits[1]
 
     def _range(self, node: ir.Node) -> tuple[int, int]:
         """The integers of a QuantizeLinear's type."""
@@ -377,22 +377,22 @@ class _Removal:
         scale, axis = _activation_scale(node, grid)
         standard = _format(node, scale, int(zero), grid, self.warnings)
         kept = ir.node("Identity", [source], name=node.name)
-        made = Quantizer(str(node.name), standard, kept.outputs[0], axis)
+        quantizer = Quantizer(str(node.name), standard, kept.outputs[0], axis)
         noted = self.notes.of(node)
         if noted is not None and self.notes.agrees(node, noted[0], standard):
-            made = self._own(made, *noted)
+            quantizer = self._own(quantizer, *noted)
         kept.metadata_props.update(node.metadata_props)
-        kept.metadata_props[MARK] = str(len(self.found))
-        self.found.append(made)
+        kept.metadata_props[MARK] = str(len(self.quantizers))
+        self.quantizers.append(quantizer)
         _replace(self.graph, node, kept)
 
-    def _own(self, made: Quantizer, exact: QType, entry: Mapping[str, Any]) -> Quantizer:
+    def _own(self, quantizer: Quantizer, exact: QType, entry: Mapping[str, Any]) -> Quantizer:
         """A quantizer with what EdgeFlow says of it beyond the standard nodes."""
-        axis = made.axis if exact.scales.ndim == 0 or made.axis is not None else -1
-        more = self.notes.more(made.name, entry)
+        axis = quantizer.axis if exact.scales.ndim == 0 or quantizer.axis is not None else -1
+        more = self.notes.more(quantizer.name, entry)
         if more is None:
-            return made
-        return dataclasses.replace(made, qtype=exact, axis=axis, offset=more.offset, index=more.index, inside=more.inside)
+            return quantizer
+        return dataclasses.replace(quantizer, qtype=exact, axis=axis, offset=more.offset, index=more.index, inside=more.inside)
 
     def finish_integers(self) -> None:
         """Between QuantizeLinear and DequantizeLinear real values flow now: QuantizeLinear and the Clips behind it do nothing."""
@@ -470,14 +470,14 @@ def _format(node: ir.Node, scale: float | tuple[float, ...], zero: int, grid: _G
     if not signed and zero:  # the same values, counted from the middle: most operators make signed tensors
         signed, half = True, 1 << (bits - 1)
         zero, low, high = zero - half, low - half, high - half
-    made = QType(bits, signed, scale, zero, _ROUNDINGS[grid.rounding])
-    if not made.minimum <= zero <= made.maximum:
+    qtype = QType(bits, signed, scale, zero, _ROUNDINGS[grid.rounding])
+    if not qtype.minimum <= zero <= qtype.maximum:
         raise UnsupportedError(f"{where}: its zero point {zero} lies outside its {bits} bits; export the model again")
-    if (made.minimum, made.maximum) != (low, high):
+    if (qtype.minimum, qtype.maximum) != (low, high):
         warnings.append(
-            f"{where}: integers from {low} to {high} are kept as {bits} bits, which also hold {made.minimum} to {made.maximum}"
+            f"{where}: integers from {low} to {high} are kept as {bits} bits, which also hold {qtype.minimum} to {qtype.maximum}"
         )
-    return made
+    return qtype
 
 
 def _weights(constant: _Constant) -> Iterator[Weights]:

@@ -79,13 +79,13 @@ def export_module(module: torch.nn.Module, example_inputs: object, path: Path) -
         module.train(training)
 
 
-def _arguments(given: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(example: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named arguments of ``forward``, each of two samples at least: one sample would fix the batch."""
-    if given is None:
+    if example is None:
         raise InputError("a torch module is compiled from its export: give example_inputs=, what forward takes")
-    if isinstance(given, Mapping):
-        return (), {str(name): _example(value) for name, value in given.items()}
-    return tuple(_example(value) for value in (given if isinstance(given, tuple | list) else (given,))), {}
+    if isinstance(example, Mapping):
+        return (), {str(name): _example(value) for name, value in example.items()}
+    return tuple(_example(value) for value in (example if isinstance(example, tuple | list) else (example,))), {}
 
 
 def _example(value: Any) -> Any:
@@ -108,10 +108,10 @@ def _dynamic(value: Any, batch: Any) -> Any:
     return None
 
 
-def _output_names(made: Any) -> list[str]:
-    if isinstance(made, Mapping):
-        return [str(name) for name in made]
-    return [f"output_{i}" for i in range(len(made))] if isinstance(made, tuple | list) else ["output"]
+def _output_names(outputs: Any) -> list[str]:
+    if isinstance(outputs, Mapping):
+        return [str(name) for name in outputs]
+    return [f"output_{i}" for i in range(len(outputs))] if isinstance(outputs, tuple | list) else ["output"]
 
 
 @contextlib.contextmanager

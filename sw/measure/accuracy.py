@@ -60,14 +60,16 @@ class Agreement:
     top1: float | None
 
 
-def agreement(model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], found: Mapping[str, Array]) -> Agreement:
+def agreement(
+    model: ir.Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], actual: Mapping[str, Array]
+) -> Agreement:
     """Compare the integer network's outputs with the float model's. Vectors from a linear layer or softmax count as classes."""
     graph = FloatGraph(model)
     valid = valid_tokens(graph, inputs)
     classes = class_outputs(graph)
     sqnr, shares = {}, []
     for name in graph.outputs:
-        f, q = expected[name], found[name]
+        f, q = expected[name], actual[name]
         if name in classes:
             shares.append(np.mean(f.argmax(axis=1) == q.argmax(axis=1)))
         if valid is not None and f.ndim == 3 and f.shape[:2] == valid.shape:
@@ -82,13 +84,13 @@ def evaluate(model: ir.Model, quantized: Quantized, unseen: Unseen, reference: R
     expected = reference.outputs(inputs, progress)
     words = encode_inputs(graph, inputs)
     progress("running the integer network", 0, 1)
-    found = decode_outputs(graph, Executor(graph).run(words))
+    actual = decode_outputs(graph, Executor(graph).run(words))
     few = {name: value[:LAYER_SAMPLES] for name, value in inputs.items()}
     layers = tensor_sqnr(model, quantized, few)
     progress("running the integer network", 1, 1)
-    close = agreement(model, inputs, expected, found)
+    close = agreement(model, inputs, expected, actual)
     if unseen.labels is None:
         return Accuracy(close.sqnr_db, close.top1, layers)
     output = class_outputs(FloatGraph(model))[0]
-    ours, floats = (float(np.mean(values[output].argmax(axis=1) == unseen.labels)) for values in (found, expected))
+    ours, floats = (float(np.mean(values[output].argmax(axis=1) == unseen.labels)) for values in (actual, expected))
     return Accuracy(close.sqnr_db, close.top1, layers, ours, floats)

@@ -127,11 +127,11 @@ class _Comparison:
         self.path, self.proto, self.model = os.fspath(path), proto, model
         self.graph = FloatGraph(model)
         self.outputs = [str(value.name) for value in model.graph.outputs]
-        made = {name for node in proto.graph.node for name in node.output}
+        file_values = {name for node in proto.graph.node for name in node.output}
         computed = [
             (output_name(node), node.metadata_props[ORIGINAL])
             for node in model.graph
-            if node.metadata_props.get(ORIGINAL) in made and operator(node).repeated_constant() is None
+            if node.metadata_props.get(ORIGINAL) in file_values and operator(node).repeated_constant() is None
         ]
         rest = [(name, name) for name in self.outputs if name not in dict(computed)]
         self.tensors = dict((*computed, *rest))  # canonical name to original name, in the order of computation
@@ -145,7 +145,7 @@ class _Comparison:
     def run(self, what: str, numbers: Sequence[int], inputs: Mapping[str, Array]) -> None:
         """Compare on samples, whose numbers messages name; ModelError for a difference."""
         count = len(next(iter(inputs.values())))
-        found = {name: _Difference() for name in self.tensors}
+        differences = {name: _Difference() for name in self.tensors}
         for start in range(0, count, CHUNK):
             piece = {name: array[start : start + CHUNK] for name, array in inputs.items()}
             expected, actual = self.original.run(piece), self.canonical.run(piece)
@@ -153,9 +153,9 @@ class _Comparison:
             self.compared += int(usable.sum())
             for name, other in self.tensors.items():
                 if expected[other].dtype.kind == "f":
-                    found[name].add(expected[other], actual[name], usable, numbers[start : start + CHUNK])
-        floor = FLOOR * max((entry.rms for entry in found.values()), default=0.0)
-        wrong = {name: entry for name, entry in found.items() if entry.worst > TOLERANCE * max(entry.rms, floor)}
+                    differences[name].add(expected[other], actual[name], usable, numbers[start : start + CHUNK])
+        floor = FLOOR * max((entry.rms for entry in differences.values()), default=0.0)
+        wrong = {name: entry for name, entry in differences.items() if entry.worst > TOLERANCE * max(entry.rms, floor)}
         if wrong:
             wrong = self._beyond_rounding(inputs, wrong, floor)
         if wrong:
@@ -213,7 +213,7 @@ class _Comparison:
         node = self.graph.producers.get(name)
         rules = "" if node is None else node.metadata_props.get(RULES, "")
         kind = "" if node is None else node.metadata_props.get(ORIGIN_TYPE, node.op_type)
-        made = f"made by the rewrite rules {rules}" if rules else "which no rewrite rule made"
+        how = f"made by the rewrite rules {rules}" if rules else "which no rewrite rule made"
         where = "" if node is None else f" of node {origin(node)} ({kind})"
         size = "has another shape or holds other infinities" if not np.isfinite(entry.worst) else (
             f"differs by {entry.worst / rms if rms else np.inf:.2g} of its RMS (at most {TOLERANCE:g})"
@@ -221,7 +221,7 @@ class _Comparison:
         numbered = f"{what} {entry.sample}" if what == "sample" else what
         return (
             f"{self.path}: EdgeFlow would compile another function than the model's: on {numbered}, tensor"
-            f" {self.tensors[name]!r}{where}, {made}, {size}; report this with the model"
+            f" {self.tensors[name]!r}{where}, {how}, {size}; report this with the model"
         )
 
 
@@ -235,13 +235,13 @@ class _Difference:
     def rms(self) -> float:
         return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
 
-    def add(self, expected: Array, found: Array, usable: NDArray[np.bool_], numbers: Sequence[int]) -> None:
+    def add(self, expected: Array, actual: Array, usable: NDArray[np.bool_], numbers: Sequence[int]) -> None:
         """Take a group of samples."""
-        if expected.shape != found.shape:
+        if expected.shape != actual.shape:
             if usable.any():
                 self.worst, self.sample = np.inf, int(numbers[int(np.argmax(usable))])
             return
-        f, q = expected.reshape(len(expected), -1)[usable].astype(np.float64), found.reshape(len(found), -1)[usable]
+        f, q = expected.reshape(len(expected), -1)[usable].astype(np.float64), actual.reshape(len(actual), -1)[usable]
         if not f.size:
             return
         finite = np.isfinite(f)

@@ -29,7 +29,7 @@ HELD_OUT = 4  # one in so many
 
 
 @dataclass(frozen=True)
-class Given:
+class UserData:
     """Data as the user gave it: arrays by input name, class labels ``(samples,)`` if there are any, and its name in messages."""
 
     arrays: Mapping[str, Array]
@@ -71,7 +71,7 @@ class Samples:
         return len(next(iter(self.calibration.values())))
 
 
-def choose_samples(model: ir.Model, calibration: Given | None, test: Given | None, seed: int) -> Samples:
+def choose_samples(model: ir.Model, calibration: UserData | None, test: UserData | None, seed: int) -> Samples:
     """Check the data for a canonical model, and say which of it sets numbers and which measures.
 
     Samples of which no key takes part measure nothing. A sample far from the others is left out, with a warning. With ``test`` data
@@ -93,7 +93,7 @@ def choose_samples(model: ir.Model, calibration: Given | None, test: Given | Non
     return replace(samples, unseen=unseen.rows(~keyless), warnings=warnings)
 
 
-def _chosen(model: ir.Model, calibration: Given | None, test: Given | None, seed: int) -> Samples:
+def _chosen(model: ir.Model, calibration: UserData | None, test: UserData | None, seed: int) -> Samples:
     if calibration is None:
         drawn = random_inputs(model, RANDOM_SAMPLES, seed)
         unseen = None if test is None else _tested(model, test)
@@ -140,16 +140,16 @@ def held_out(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return np.isin(groups, chosen)
 
 
-def _checked(model: ir.Model, given: Given) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
-    arrays = checked_data(model, given.arrays, given.what)
-    if given.labels is None:
+def _checked(model: ir.Model, data: UserData) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    arrays = checked_data(model, data.arrays, data.what)
+    if data.labels is None:
         return arrays, None
     samples = len(next(iter(arrays.values())))
-    return arrays, check_labels(FloatGraph(model), np.asarray(given.labels), samples, f"{given.what}: labels")
+    return arrays, check_labels(FloatGraph(model), np.asarray(data.labels), samples, f"{data.what}: labels")
 
 
-def _tested(model: ir.Model, given: Given) -> Unseen:
-    return Unseen("test", *_checked(model, given))
+def _tested(model: ir.Model, data: UserData) -> Unseen:
+    return Unseen("test", *_checked(model, data))
 
 
 def _without(unseen: Unseen, calibration: Mapping[str, Array]) -> tuple[Unseen | None, int]:

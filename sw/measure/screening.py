@@ -50,10 +50,10 @@ class Far:
         """A line for the user about the data ``what``."""
         listed = ", ".join(map(str, self.samples[:LISTED])) + (", ..." if len(self.samples) > LISTED else "")
         numbers = f"sample{'s' if len(self.samples) > 1 else ''} {listed} (counted from 0{self._of()})"
-        found = f"{what}: input {self.name!r} reaches {self.reach:.4g} in {numbers}, {self.rest:.4g} in the others"
+        line = f"{what}: input {self.name!r} reaches {self.reach:.4g} in {numbers}, {self.rest:.4g} in the others"
         if left_out:
-            return f"{found}: left out of calibration and accuracy; if such samples are real, give more of them"
-        return f"{found}: ranges that cover both leave little precision to the others; check the data"
+            return f"{line}: left out of calibration and accuracy; if such samples are real, give more of them"
+        return f"{line}: ranges that cover both leave little precision to the others; check the data"
 
     def _of(self) -> str:
         return f", {len(self.samples)} in all" if len(self.samples) > LISTED else ""
@@ -61,7 +61,7 @@ class Far:
 
 def far_samples(arrays: Mapping[str, Array], names: tuple[str, ...]) -> list[Far]:
     """The samples that lie far from the others in one of the inputs ``names``."""
-    found = []
+    far = []
     for name in names:
         reach = np.abs(arrays[name].reshape(len(arrays[name]), -1).astype(np.float64)).max(axis=1)
         order = np.argsort(-reach, kind="stable")
@@ -69,8 +69,8 @@ def far_samples(arrays: Mapping[str, Array], names: tuple[str, ...]) -> list[Far
         count = odd or _apart(reach[order])
         if count:
             numbers = tuple(sorted(order[:count].tolist()))
-            found.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), bool(odd) and len(reach) >= FEWEST))
-    return found
+            far.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), bool(odd) and len(reach) >= FEWEST))
+    return far
 
 
 def _odd(reach: NDArray[np.float64]) -> int:
@@ -93,32 +93,34 @@ def guesses(arrays: Mapping[str, Array], names: tuple[str, ...], what: str, left
     samples were given, too."""
     groups = distinct(arrays)
     samples, count = len(groups), int(groups.max()) + 1
-    found = []
+    reasons = []
     advice = f"give {ENOUGH} or more different real samples"
     if samples == 1:
-        found.append(f"{what}: there is one sample, and every range is a guess; {advice}")
+        reasons.append(f"{what}: there is one sample, and every range is a guess; {advice}")
     elif count == 1:
-        found.append(f"{what}: all {samples} samples are equal, as good as one, and every range is a guess; {advice}")
+        reasons.append(f"{what}: all {samples} samples are equal, as good as one, and every range is a guess; {advice}")
     elif count + left_out < ENOUGH:
         different = f" ({count} different ones)" if count < samples else ""
-        found.append(f"{what}: ranges from {samples} samples{different} are guesses; {advice}")
+        reasons.append(f"{what}: ranges from {samples} samples{different} are guesses; {advice}")
     for name in names:
         array = arrays[name]
         low, high = float(array.min()), float(array.max())
         largest = max(abs(low), abs(high))
         if low == high:
-            found.append(f"{what}: every value of input {name!r} is {low:g}; check the data")
+            reasons.append(f"{what}: every value of input {name!r} is {low:g}; check the data")
         elif largest <= TINY:
-            found.append(f"{what}: no value of input {name!r} exceeds {largest:.1e}, which counts as zero; check how it is scaled")
+            reasons.append(
+                f"{what}: no value of input {name!r} exceeds {largest:.1e}, which counts as zero; check how it is scaled"
+            )
         elif count > 1 and (array == array[:1]).all():
-            found.append(f"{what}: input {name!r} is the same in all {samples} samples; its ranges are guesses")
-    return found
+            reasons.append(f"{what}: input {name!r} is the same in all {samples} samples; its ranges are guesses")
+    return reasons
 
 
 def with_warnings(model: ir.Model, arrays: Mapping[str, Array], what: str, quantized: Quantized) -> Quantized:
     """The network with warnings about the data, of which every sample has set its numbers."""
     names = real_inputs(FloatGraph(model))
-    found = [far.warning(what, left_out=False) for far in far_samples(arrays, names)]
+    warnings = [far.warning(what, left_out=False) for far in far_samples(arrays, names)]
     if any(line.method != "given" for line in quantized.ranges.values()):
-        found += guesses(arrays, names, what)
-    return replace(quantized, warnings=(*found, *quantized.warnings))
+        warnings += guesses(arrays, names, what)
+    return replace(quantized, warnings=(*warnings, *quantized.warnings))

@@ -133,13 +133,13 @@ def range_chart(ranges: Sequence[Range]) -> Markup:
 
 
 def _decades(unit: float, lowest: float, highest: float) -> list[float]:
-    found = [0.0]
+    marks = [0.0]
     value = unit
     while value <= highest or value <= -lowest:
-        found += [value] if value <= highest else []
-        found += [-value] if value <= -lowest else []
+        marks += [value] if value <= highest else []
+        marks += [-value] if value <= -lowest else []
         value *= 10
-    return found
+    return marks
 
 
 def storage_class(bits: int) -> str:
@@ -191,12 +191,12 @@ def _memory_panel(memory: Memory, name: str, y: Axis, x: Axis, end: int) -> Iter
 
 def tightest(report: Report) -> list[Mapping[str, object]]:
     """For every kind of intermediate: its width, the most bits that any layer needs, and that layer."""
-    found: dict[tuple[str, int], tuple[int, str]] = {}
+    widest: dict[tuple[str, int], tuple[int, str]] = {}
     for r in report.proof:
         key = (r.intermediate, r.width_bits)
-        if key not in found or r.needed_bits > found[key][0]:
-            found[key] = (r.needed_bits, r.layer)
+        if key not in widest or r.needed_bits > widest[key][0]:
+            widest[key] = (r.needed_bits, r.layer)
     return [
         {"name": name, "width": width, "needed": needed, "layer": layer}
-        for (name, width), (needed, layer) in sorted(found.items(), key=lambda item: (-item[0][1], item[0][0]))
+        for (name, width), (needed, layer) in sorted(widest.items(), key=lambda item: (-item[0][1], item[0][0]))
     ]

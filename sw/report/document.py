@@ -284,31 +284,33 @@ def _resources(inputs: ReportInputs) -> schema.ResourceTable:
 
 
 def _own_warnings(inputs: ReportInputs, resources: schema.ResourceTable) -> list[str]:
-    found = []
+    warnings = []
     if inputs.reference.kind == "canonical":
-        found.append(
+        warnings.append(
             f"The reference is EdgeFlow's canonical model, which was not compared with the original one: {inputs.reference.note}"
         )
     own = all(line.method == "given" for line in inputs.ranges.values())
     if inputs.samples.random and not own:
-        found.append(
+        warnings.append(
             "No calibration data was given: ranges were chosen on seeded random inputs, and the network's outputs mean nothing; "
             "pass --calib with real samples."
         )
-    found += inputs.samples.warnings
+    warnings += inputs.samples.warnings
     if not own:
-        found += inputs.samples.guesses
+        warnings += inputs.samples.guesses
     unknown = []
     for name, r in resources:
         if r.known > r.available:
-            found.append(f"The accelerator takes {r.known} {name.upper()}, the board has {r.available}: it does not fit.")
+            warnings.append(f"The accelerator takes {r.known} {name.upper()}, the board has {r.available}: it does not fit.")
         elif r.known > SHARE * r.available:
-            found.append(f"The accelerator takes {r.known} of {r.available} {name.upper()}, more than {SHARE:.0%}: hard to route.")
+            warnings.append(
+                f"The accelerator takes {r.known} of {r.available} {name.upper()}, more than {SHARE:.0%}: hard to route."
+            )
         if r.used is None:
             unknown.append(name.upper())
     if unknown:
-        found.append(f"Not known before synthesis: {', '.join(unknown)}. Whether they fit the board has not been checked.")
-    return found
+        warnings.append(f"Not known before synthesis: {', '.join(unknown)}. Whether they fit the board has not been checked.")
+    return warnings
 
 
 def _ratio(value: float | None, missing: str) -> tuple[float | None, str | None]:
@@ -390,8 +392,8 @@ def _quantization(inputs: ReportInputs) -> schema.Quantization:
 
 
 def _selection(inputs: ReportInputs) -> schema.Selection | None:
-    found = inputs.selection
-    if found is None:
+    selection = inputs.selection
+    if selection is None:
         return schema.Selection(note=inputs.selection_note) if inputs.selection_note else None
     decisions = [
         schema.Decision(
@@ -401,17 +403,17 @@ def _selection(inputs: ReportInputs) -> schema.Selection | None:
             sites=line.sites,
             left_out=list(line.left_out),
         )
-        for line in found.decisions
+        for line in selection.decisions
     ]
     return schema.Selection(
-        all_db=_ratio(found.all_db, "")[0],
-        none_db=_ratio(found.none_db, "")[0],
-        chosen_db=_ratio(found.chosen_db, "")[0],
-        samples=found.samples,
-        trials=found.trials,
-        trials_allowed=found.allowed,
+        all_db=_ratio(selection.all_db, "")[0],
+        none_db=_ratio(selection.none_db, "")[0],
+        chosen_db=_ratio(selection.chosen_db, "")[0],
+        samples=selection.samples,
+        trials=selection.trials,
+        trials_allowed=selection.allowed,
         decisions=decisions,
-        note=found.note or None,
+        note=selection.note or None,
     )
 
 
@@ -459,19 +461,19 @@ def _layer(inputs: ReportInputs, node: Node, layer: LayerCycles, point: Point | 
 def _weight_bits(graph: Graph, node: Node) -> int | None:
     """Bits of the layer's largest constant matrix; one that a port always takes (a weight) before one that it may take."""
     ports = operator(node).ports
-    found = []
+    matrices = []
     for i, value in graph.node_constants(node).items():
         if value.ndim >= 2:
             always = i < len(ports) and ports[i].constant
-            found.append((always, value.size, graph.tensors[node.inputs[i]].qtype.bits))
-    return max(found)[2] if found else None
+            matrices.append((always, value.size, graph.tensors[node.inputs[i]].qtype.bits))
+    return max(matrices)[2] if matrices else None
 
 
 def _proof(graph: Graph) -> list[schema.RegisterProof]:
-    found = []
+    registers = []
     for node in graph.nodes:
         for r in operator(node).registers(graph.formats(node), graph.node_constants(node)):
-            found.append(
+            registers.append(
                 schema.RegisterProof(
                     layer=node.origin,
                     tensor=node.output,
@@ -482,7 +484,7 @@ def _proof(graph: Graph) -> list[schema.RegisterProof]:
                     maximum=r.maximum,
                 )
             )
-    return found
+    return registers
 
 
 def _memory(program: Program, graph: Graph) -> schema.Memory:

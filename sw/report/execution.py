@@ -105,17 +105,17 @@ def _limited(spans: list[schema.Span]) -> list[schema.Span]:
 
 def _joined(spans: list[schema.Span], most: int) -> list[schema.Span]:
     """Neighbours of one track and layer as one span, up to ``most`` of them."""
-    found: list[schema.Span] = []
+    joined: list[schema.Span] = []
     count = 0
     for span in spans:
-        last = found[-1] if found else None
+        last = joined[-1] if joined else None
         if last is not None and (last.track, last.layer) == (span.track, span.layer) and count < most:
-            found[-1] = last.model_copy(update={"end_cycle": span.end_cycle})
+            joined[-1] = last.model_copy(update={"end_cycle": span.end_cycle})
             count += 1
         else:
-            found.append(span)
+            joined.append(span)
             count = 1
-    return found
+    return joined
 
 
 def _queue(cycles: CycleReport, start: int, end: int) -> Iterator[schema.QueueLevel]:

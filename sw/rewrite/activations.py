@@ -152,14 +152,14 @@ class _Product(Rule[Scaled]):
     def activation(self, x: ir.Value, gate: ir.Value, number: float) -> Scaled | None:
         """The activation function that ``number * x * gate`` is, if it is one."""
 
-    def rewrite(self, op: Any, found: Scaled) -> ir.Value:
+    def rewrite(self, op: Any, match: Scaled) -> ir.Value:
         """The function without multiplications by one."""
-        shape, x = shape_of(found.x), found.x
-        if found.inner != 1.0:
-            x = typed(op.Mul(x, initializer(np.array(found.inner, np.float32))), shape, x)
-        value = typed(getattr(op, found.op_type)(x, _domain=found.domain, **found.attributes), shape, x, found.origin)
-        if not close(found.outer, 1.0):
-            value = typed(op.Mul(value, initializer(np.array(found.outer, np.float32))), shape, x)
+        shape, x = shape_of(match.x), match.x
+        if match.inner != 1.0:
+            x = typed(op.Mul(x, initializer(np.array(match.inner, np.float32))), shape, x)
+        value = typed(getattr(op, match.op_type)(x, _domain=match.domain, **match.attributes), shape, x, match.origin)
+        if not close(match.outer, 1.0):
+            value = typed(op.Mul(value, initializer(np.array(match.outer, np.float32))), shape, x)
         return value
 
 

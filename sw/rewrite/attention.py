@@ -82,7 +82,7 @@ def _scores(value: ir.Value) -> Scores | str:
         product = produced_by(value, "MatMul")
         if product is not None:
             return Scores(product, factor, mask, bias)
-        step = next((found for reader in (_regrouped, _scaled, _added, _chosen) if (found := reader(value)) is not None), None)
+        step = next((taken for reader in (_regrouped, _scaled, _added, _chosen) if (taken := reader(value)) is not None), None)
         if step is None:
             return f"{node.op_type} between the scores and the softmax is not understood"
         if isinstance(step, str):
@@ -177,8 +177,8 @@ class SoftmaxAttention(Rule[Heads]):
         if node.attributes.get_int("axis", -1) % len(shape_of(node.outputs[0])) != len(shape_of(node.outputs[0])) - 1:
             return self.refuse("its softmax is not over the keys", node)
         scores = _scores(operand(node, 0))
-        found = scores if isinstance(scores, str) else self._heads(root, scores, node, p, v)
-        return self.refuse(found, node) if isinstance(found, str) else found
+        heads = scores if isinstance(scores, str) else self._heads(root, scores, node, p, v)
+        return self.refuse(heads, node) if isinstance(heads, str) else heads
 
     def _heads(self, root: ir.Node, scores: Scores, softmax: ir.Node, p: ir.Value, v: ir.Value) -> Heads | str:
         left, right = operand(scores.product, 0), operand(scores.product, 1)
@@ -202,11 +202,11 @@ class SoftmaxAttention(Rule[Heads]):
             reason = too_wide(bias, index_q.shape[-1])
             if reason is not None:
                 return reason
-        found = resolve_all(((left, index_q), (right, index_k.swapaxes(-1, -2)), (v, index_v)), batch)
-        if isinstance(found, str):
-            return found
-        return Heads(found, index_q.shape[1], scores, bias, softmax, shape_of(root.outputs[0]))
+        operands = resolve_all(((left, index_q), (right, index_k.swapaxes(-1, -2)), (v, index_v)), batch)
+        if isinstance(operands, str):
+            return operands
+        return Heads(operands, index_q.shape[1], scores, bias, softmax, shape_of(root.outputs[0]))
 
-    def rewrite(self, op: Any, found: Heads) -> ir.Value:
-        origin, scores = origin_of(found.softmax.outputs[0]), found.scores
-        return attention(op, found.operands, scores.mask, found.heads, scores.factor, found.shape, origin, found.bias)
+    def rewrite(self, op: Any, match: Heads) -> ir.Value:
+        origin, scores = origin_of(match.softmax.outputs[0]), match.scores
+        return attention(op, match.operands, scores.mask, match.heads, scores.factor, match.shape, origin, match.bias)

@@ -50,19 +50,19 @@ class _Fused(Rule[Match]):
             return self.refuse("the query heads do not divide among the key heads", node)
         indices = [_heads_of(value, count) for value, count in zip(values, (counts[0], counts[1], counts[1]), strict=True)]
         indices[1:] = [np.repeat(index, counts[0] // counts[1], axis=1) for index in indices[1:]]
-        found = resolve_all(list(zip(values, indices, strict=True)), bound_batch(node))
-        if isinstance(found, str):
-            return self.refuse(found, node)
-        scale = 1.0 / math.sqrt(len(found[0].columns) // counts[0]) if scale is None else scale
-        return Heads(found, counts[0], mask, scale, shape_of(node.outputs[0]))
+        operands = resolve_all(list(zip(values, indices, strict=True)), bound_batch(node))
+        if isinstance(operands, str):
+            return self.refuse(operands, node)
+        scale = 1.0 / math.sqrt(len(operands[0].columns) // counts[0]) if scale is None else scale
+        return Heads(operands, counts[0], mask, scale, shape_of(node.outputs[0]))
 
-    def emit(self, op: Any, found: Heads) -> ir.Value:
+    def emit(self, op: Any, match: Heads) -> ir.Value:
         """The canonical attention in the shape of the fused operator's output."""
-        shape, heads = found.shape, found.heads
+        shape, heads = match.shape, match.heads
         if len(shape) == 4:
-            return attention(op, found.operands, found.mask, heads, found.scale, shape, {})
+            return attention(op, match.operands, match.mask, heads, match.scale, shape, {})
         spread = (shape[0], heads, shape[1], shape[2] // heads)
-        value = attention(op, found.operands, found.mask, heads, found.scale, spread, {})
+        value = attention(op, match.operands, match.mask, heads, match.scale, spread, {})
         index = np.arange(math.prod(shape)).reshape(spread).transpose(0, 2, 1, 3)
         return make_view(op, value, index, shape)
 
@@ -79,11 +79,11 @@ class OnnxAttention(_Fused[Heads]):
         if any(extra is not None for extra in node.inputs[4:]) or any(consumers(extra) for extra in node.outputs[1:]):
             return self.refuse("it has a key and value cache or more than one output in use", node)
         mask: ir.Value | None = None
-        given = node.inputs[3] if len(node.inputs) > 3 else None
-        if given is not None:
-            array = constant(given)
+        mask_input = node.inputs[3] if len(node.inputs) > 3 else None
+        if mask_input is not None:
+            array = constant(mask_input)
             neutral = array is not None and np.all(array if array.dtype == np.bool_ else array == 0)
-            mask = key_mask(given, "additive", "keep")
+            mask = key_mask(mask_input, "additive", "keep")
             if mask is None and not neutral:
                 return self.refuse("its mask is not a padding mask of the keys given as an input", node)
         scale = node.attributes["scale"].as_float() if "scale" in node.attributes else None
@@ -94,8 +94,8 @@ class OnnxAttention(_Fused[Heads]):
             return self.refuse("its 3-D operands come without q_num_heads and kv_num_heads", node)
         return self.heads(node, (q, k, v), heads, mask, scale)
 
-    def rewrite(self, op: Any, found: Heads) -> ir.Value:
-        return self.emit(op, found)
+    def rewrite(self, op: Any, match: Heads) -> ir.Value:
+        return self.emit(op, match)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,25 +119,25 @@ class MultiHeadAttention(_Fused[Heads | Biased]):
         if any(extra is not None for extra in node.inputs[5:]) or node.attributes.get_int("unidirectional", 0) != 0:
             return self.refuse("it has an attention bias or cache, or is causal", node)
         bias = node.inputs[3] if len(node.inputs) > 3 else None
-        given = node.inputs[4] if len(node.inputs) > 4 else None
-        mask = given if given is None or given.is_graph_input() else key_mask(given, "keep", "factor")
-        if given is not None and mask is None:
+        mask_input = node.inputs[4] if len(node.inputs) > 4 else None
+        mask = mask_input if mask_input is None or mask_input.is_graph_input() else key_mask(mask_input, "keep", "factor")
+        if mask_input is not None and mask is None:
             return self.refuse("its key padding mask is not an input of the model", node)
         vector = constant(bias)
         if bias is not None and vector is None:
             return self.refuse("its bias is not constant", node)
         heads = node.attributes.get_int("num_heads", 0)
-        found = self.heads(node, (q, k, v), (heads, heads), mask, node.attributes.get_float("scale", 0.0) or None)
-        return Biased(node, (q, k, v), vector) if vector is not None and isinstance(found, Heads) else found
+        layout = self.heads(node, (q, k, v), (heads, heads), mask, node.attributes.get_float("scale", 0.0) or None)
+        return Biased(node, (q, k, v), vector) if vector is not None and isinstance(layout, Heads) else layout
 
-    def rewrite(self, op: Any, found: Heads | Biased) -> ir.Value:
-        if isinstance(found, Heads):
-            return self.emit(op, found)
-        node, values = found.node, found.values
+    def rewrite(self, op: Any, match: Heads | Biased) -> ir.Value:
+        if isinstance(match, Heads):
+            return self.emit(op, match)
+        node, values = match.node, match.values
         widths = np.cumsum([shape_of(value)[-1] for value in values[:2]])
         moved = [
             typed(op.Add(value, initializer(part)), shape_of(value), value)
-            for value, part in zip(values, np.split(found.bias, widths), strict=True)
+            for value, part in zip(values, np.split(match.bias, widths), strict=True)
         ]
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
         rest = node.inputs[4:5]

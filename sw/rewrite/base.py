@@ -40,7 +40,7 @@ _numbers = itertools.count()
 
 Match = TypeVar("Match")
 """What a rule finds where its form stands: a frozen dataclass of its own."""
-_FOUND = "found"
+_MATCH = "match"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Rule(ABC, Generic[Match]):
         """What stands above the anchor ``root``, whose operands have the names of the pattern's; or why it is not the form."""
 
     @abstractmethod
-    def rewrite(self, op: Any, found: Match) -> ir.Value:
+    def rewrite(self, op: Any, match: Match) -> ir.Value:
         """The value that replaces the anchor's, built with ``op``."""
 
     @classmethod
@@ -82,7 +82,7 @@ class Rule(ABC, Generic[Match]):
 
     def replacement(self, op: Any, **bindings: Any) -> ir.Value:
         """What onnxscript calls with the bindings of a match: those of the pattern, and what :meth:`check` has found."""
-        return self.rewrite(op, found=bindings[_FOUND])
+        return self.rewrite(op, match=bindings[_MATCH])
 
     @staticmethod
     def refuse(reason: str, node: ir.Node | None = None) -> Refused:
@@ -110,25 +110,25 @@ class _AtAnchor(RewriteRule):
         match = super().match(model, graph_or_function, node, **options)
         if not match:
             return match
-        found = self._check(node, **match.bindings)
-        if isinstance(found, Refused):
-            return match.fail(found.reason)
-        match.bind(_FOUND, found)
+        checked = self._check(node, **match.bindings)
+        if isinstance(checked, Refused):
+            return match.fail(checked.reason)
+        match.bind(_MATCH, checked)
         return match
 
     def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
         before = _rules_behind(node) if node.op_type == self._anchor else []
-        made = super().try_rewrite(model, graph_or_function, node, **options)
-        for new in () if made is None else made.new_nodes:
+        rewritten = super().try_rewrite(model, graph_or_function, node, **options)
+        for new in () if rewritten is None else rewritten.new_nodes:
             new.metadata_props[RULES] = ", ".join(dict.fromkeys((*before, str(self.name))))
-        return made
+        return rewritten
 
 
 def _rules_behind(node: ir.Node) -> list[str]:
     """Rules that made a node, or what it alone reads."""
     makers = [value.producer() for value in node.inputs if value is not None and consumers(value) == 1]
-    made = [maker.metadata_props.get(RULES, "") for maker in (*makers, node) if maker is not None]
-    return [name for names in made for name in names.split(", ") if name]
+    rules = [maker.metadata_props.get(RULES, "") for maker in (*makers, node) if maker is not None]
+    return [name for names in rules for name in names.split(", ") if name]
 
 
 def origin_of(value: ir.Value) -> dict[str, str]:

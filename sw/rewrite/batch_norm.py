@@ -39,7 +39,7 @@ class BatchNorm(Rule[Affine]):
         offset = bias - mean * factor
         return Affine(x, *(array.reshape(-1, *trailing).astype(np.float32) for array in (factor, offset)))
 
-    def rewrite(self, op: Any, found: Affine) -> ir.Value:
-        x = found.x
-        scaled = typed(op.Mul(x, initializer(found.factor)), shape_of(x), x)
-        return typed(op.Add(scaled, initializer(found.offset)), shape_of(x), x)
+    def rewrite(self, op: Any, match: Affine) -> ir.Value:
+        x = match.x
+        scaled = typed(op.Mul(x, initializer(match.factor)), shape_of(x), x)
+        return typed(op.Add(scaled, initializer(match.offset)), shape_of(x), x)

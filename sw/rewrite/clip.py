@@ -25,11 +25,11 @@ class Ends:
 class _Clips(Rule[Ends]):
     """Rules that find ends and put the function in their place."""
 
-    def rewrite(self, op: Any, found: Ends) -> ir.Value:
-        x = found.x
-        if (found.low, found.high) == (0.0, LARGEST):
+    def rewrite(self, op: Any, match: Ends) -> ir.Value:
+        x = match.x
+        if (match.low, match.high) == (0.0, LARGEST):
             return typed(op.Relu(x), shape_of(x), x)
-        return typed(op.Clip(x, minimum=found.low, maximum=found.high, _domain=DOMAIN), shape_of(x), x)
+        return typed(op.Clip(x, minimum=match.low, maximum=match.high, _domain=DOMAIN), shape_of(x), x)
 
 
 class ClipToFunction(_Clips):
@@ -43,8 +43,8 @@ class ClipToFunction(_Clips):
             return self.refuse("it does not clip a float32 activation", node)
         ends = []
         for position, default in ((1, -LARGEST), (2, LARGEST)):
-            given = node.inputs[position] if len(node.inputs) > position else None
-            number = default if given is None else scalar(given)
+            end = node.inputs[position] if len(node.inputs) > position else None
+            number = default if end is None else scalar(end)
             if number is None or np.isnan(number):
                 return self.refuse("its ends are not constant numbers", node)
             ends.append(float(np.clip(number, -LARGEST, LARGEST)))
@@ -58,8 +58,8 @@ class MaxToFunction(_Clips):
         return op.Max(a, b)
 
     def check(self, node: ir.Node, a: ir.Value, b: ir.Value) -> Ends | Refused:
-        found = _beside_number(node)
-        return self.refuse("neither operand is a number") if found is None else Ends(found[0], found[1], LARGEST)
+        pair = _beside_number(node)
+        return self.refuse("neither operand is a number") if pair is None else Ends(pair[0], pair[1], LARGEST)
 
 
 class MinToFunction(_Clips):
@@ -69,8 +69,8 @@ class MinToFunction(_Clips):
         return op.Min(a, b)
 
     def check(self, node: ir.Node, a: ir.Value, b: ir.Value) -> Ends | Refused:
-        found = _beside_number(node)
-        return self.refuse("neither operand is a number") if found is None else Ends(found[0], -LARGEST, found[1])
+        pair = _beside_number(node)
+        return self.refuse("neither operand is a number") if pair is None else Ends(pair[0], -LARGEST, pair[1])
 
 
 def _beside_number(node: ir.Node) -> tuple[ir.Value, float] | None:

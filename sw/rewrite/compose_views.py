@@ -29,8 +29,8 @@ class ComposeViews(Rule[TwoViews]):
         above = view_above(x)
         return self.refuse("not a view of a view") if above is None else TwoViews(root, above)
 
-    def rewrite(self, op: Any, found: TwoViews) -> ir.Value:
-        lower, upper = found.lower, found.upper
+    def rewrite(self, op: Any, match: TwoViews) -> ir.Value:
+        lower, upper = match.lower, match.upper
         source, result = operand(upper, 0), lower.outputs[0]
         index = None
         if not is_plain(lower) and not is_plain(upper):
@@ -54,6 +54,6 @@ class IdentityView(Rule[Kept]):
             return self.refuse("the view moves something")
         return Kept(x)
 
-    def rewrite(self, op: Any, found: Kept) -> ir.Value:
-        value: ir.Value = op.Identity(found.value)
+    def rewrite(self, op: Any, match: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(match.value)
         return value

@@ -68,18 +68,18 @@ class EinsumToMatMul(Rule[Product]):
             columns=[label for label in result if label not in first],
         )
 
-    def rewrite(self, op: Any, found: Product) -> ir.Value:
-        (left, right), sizes, length = found.operands, found.sizes, found.length
-        lead = tuple(sizes[label] for label in found.batch)
+    def rewrite(self, op: Any, match: Product) -> ir.Value:
+        (left, right), sizes, length = match.operands, match.sizes, match.length
+        lead = tuple(sizes[label] for label in match.batch)
         # Without batch labels the rows keep their axes, so that a product with a constant matrix stays a Linear on tokens.
-        rows = tuple(sizes[label] for label in found.rows) if not found.batch else (length(found.rows),)
-        x = self._arranged(op, left, found.labels[0], found.batch + found.rows + found.summed, (*lead, *rows, length(found.summed)))
-        y = self._arranged(op, right, found.labels[1], found.batch + found.summed + found.columns,
-                           (*lead, length(found.summed), length(found.columns)))  # fmt: skip
-        product = typed(op.MatMul(x, y), (*lead, *rows, length(found.columns)), left)
-        order = found.batch + found.rows + found.columns
+        rows = tuple(sizes[label] for label in match.rows) if not match.batch else (length(match.rows),)
+        x = self._arranged(op, left, match.labels[0], match.batch + match.rows + match.summed, (*lead, *rows, length(match.summed)))
+        y = self._arranged(op, right, match.labels[1], match.batch + match.summed + match.columns,
+                           (*lead, length(match.summed), length(match.columns)))  # fmt: skip
+        product = typed(op.MatMul(x, y), (*lead, *rows, length(match.columns)), left)
+        order = match.batch + match.rows + match.columns
         index = np.arange(length(order)).reshape([sizes[label] for label in order])
-        index = index.transpose([order.index(label) for label in found.result])
+        index = index.transpose([order.index(label) for label in match.result])
         value = make_view(op, product, index, index.shape)
         return op.Identity(value) if value is left else value
 

@@ -34,6 +34,6 @@ class GatherToEmbedding(Rule[LookUp]):
             return self.refuse("the rule of counted positions has said why not")
         return LookUp(table, ids)
 
-    def rewrite(self, op: Any, found: LookUp) -> ir.Value:
-        value: ir.Value = op.Embedding(found.ids, found.table, _domain=DOMAIN)
-        return typed(value, (*shape_of(found.ids), shape_of(found.table)[1]), found.table)
+    def rewrite(self, op: Any, match: LookUp) -> ir.Value:
+        value: ir.Value = op.Embedding(match.ids, match.table, _domain=DOMAIN)
+        return typed(value, (*shape_of(match.ids), shape_of(match.table)[1]), match.table)

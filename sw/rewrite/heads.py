@@ -59,13 +59,13 @@ Operands = tuple[Operand, Operand, Operand]
 
 def resolve_all(values: Sequence[tuple[ir.Value, Array]], batch: int) -> Operands | str:
     """Queries, keys and values, each a value and the indices of its head tensors, as :func:`resolve` finds them."""
-    found = []
+    operands = []
     for value, index in values:
         operand = resolve(value, index, batch)
         if isinstance(operand, str):
             return operand
-        found.append(operand)
-    return found[0], found[1], found[2]
+        operands.append(operand)
+    return operands[0], operands[1], operands[2]
 
 
 def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0) -> ir.Value:

@@ -121,8 +121,8 @@ class _Decomposed(Rule[Normalization]):
     def readings(self, root: ir.Node) -> Iterator[tuple[ir.Value, tuple[ir.Value, float] | None]]:
         """What may be ``x - mean``, and the (x, epsilon) of what it is divided by."""
 
-    def rewrite(self, op: Any, found: Normalization) -> ir.Value:
-        return layer_normalization(op, found.x, found.scale, found.bias, found.epsilon)
+    def rewrite(self, op: Any, match: Normalization) -> ir.Value:
+        return layer_normalization(op, match.x, match.scale, match.bias, match.epsilon)
 
 
 class DividedLayerNorm(_Decomposed):
@@ -176,8 +176,8 @@ class FusedLayerNorm(Rule[Normalization]):
             return self.refuse("already canonical")
         return Normalization(x, gain, bias, node.attributes.get_float("epsilon", 1e-5))
 
-    def rewrite(self, op: Any, found: Normalization) -> ir.Value:
-        return layer_normalization(op, found.x, found.scale, found.bias, found.epsilon)
+    def rewrite(self, op: Any, match: Normalization) -> ir.Value:
+        return layer_normalization(op, match.x, match.scale, match.bias, match.epsilon)
 
 
 class FoldIntoLayerNorm(Rule[Layer]):
@@ -194,7 +194,7 @@ class FoldIntoLayerNorm(Rule[Layer]):
         reason = "no operand is a LayerNormalization used once with a constant for each channel beside it"
         return layer_beside(root, "LayerNormalization") or self.refuse(reason)
 
-    def rewrite(self, op: Any, found: Layer) -> ir.Value:
-        scale, bias = self.beside.fold(*found.weight_and_bias, found.vector)
-        epsilon = found.node.attributes.get_float("epsilon", 1e-5)
-        return layer_normalization(op, found.x, scale, bias, epsilon, origin_of(found.node.outputs[0]))
+    def rewrite(self, op: Any, match: Layer) -> ir.Value:
+        scale, bias = self.beside.fold(*match.weight_and_bias, match.vector)
+        epsilon = match.node.attributes.get_float("epsilon", 1e-5)
+        return layer_normalization(op, match.x, scale, bias, epsilon, origin_of(match.node.outputs[0]))

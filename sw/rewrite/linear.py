@@ -54,8 +54,8 @@ class MatMulToLinear(Rule[Affine]):
             return self.refuse("the constant factor adds axes to the product", root)
         return Affine(x, weight, np.zeros(weight.shape[1]))
 
-    def rewrite(self, op: Any, found: Affine) -> ir.Value:
-        return linear(op, found.x, found.weight, found.bias)
+    def rewrite(self, op: Any, match: Affine) -> ir.Value:
+        return linear(op, match.x, match.weight, match.bias)
 
 
 class GemmToLinear(Rule[Affine]):
@@ -80,8 +80,8 @@ class GemmToLinear(Rule[Affine]):
             bias = vector * node.attributes.get_float("beta", 1.0)
         return Affine(x, weight * node.attributes.get_float("alpha", 1.0), bias)
 
-    def rewrite(self, op: Any, found: Affine) -> ir.Value:
-        return linear(op, found.x, found.weight, found.bias)
+    def rewrite(self, op: Any, match: Affine) -> ir.Value:
+        return linear(op, match.x, match.weight, match.bias)
 
 
 def per_channel(array: Array | None, width: int) -> Array | None:
@@ -153,6 +153,6 @@ class FoldIntoLinear(Rule[Layer]):
         reason = "no operand is a Linear used once with a constant for each channel beside it"
         return layer_beside(root, "Linear", DOMAIN) or self.refuse(reason)
 
-    def rewrite(self, op: Any, found: Layer) -> ir.Value:
-        weight, bias = self.beside.fold(*found.weight_and_bias, found.vector)
-        return linear(op, found.x, weight, bias, origin_of(found.node.outputs[0]))
+    def rewrite(self, op: Any, match: Layer) -> ir.Value:
+        weight, bias = self.beside.fold(*match.weight_and_bias, match.vector)
+        return linear(op, match.x, weight, bias, origin_of(match.node.outputs[0]))

@@ -67,11 +67,11 @@ class ColumnsOfLinear(Rule[Split]):
             return self.refuse("the view does not pick the same features in every row")
         return Split(root, node, *split)
 
-    def rewrite(self, op: Any, found: Split) -> ir.Value:
-        weight, bias = found.weight_and_bias
-        x, origin = operand(found.linear, 0), origin_of(found.linear.outputs[0])
-        value = linear(op, x, weight[:, found.columns], bias[found.columns], origin)
-        return make_view(op, value, found.index, shape_of(found.view.outputs[0]))
+    def rewrite(self, op: Any, match: Split) -> ir.Value:
+        weight, bias = match.weight_and_bias
+        x, origin = operand(match.linear, 0), origin_of(match.linear.outputs[0])
+        value = linear(op, x, weight[:, match.columns], bias[match.columns], origin)
+        return make_view(op, value, match.index, shape_of(match.view.outputs[0]))
 
 
 class RowsOfLinear(Rule[Split]):
@@ -92,10 +92,10 @@ class RowsOfLinear(Rule[Split]):
             return self.refuse("the view repeats features")
         return Split(view, root, *split)
 
-    def rewrite(self, op: Any, found: Split) -> ir.Value:
-        weight, bias = found.weight_and_bias
+    def rewrite(self, op: Any, match: Split) -> ir.Value:
+        weight, bias = match.weight_and_bias
         moved = np.empty_like(weight)
-        moved[found.columns] = weight
-        x = found.view.outputs[0]
-        rows = make_view(op, operand(found.view, 0), found.index, shape_of(x), origin_of(x))
+        moved[match.columns] = weight
+        x = match.view.outputs[0]
+        rows = make_view(op, operand(match.view, 0), match.index, shape_of(x), origin_of(x))
         return linear(op, rows, moved, bias)

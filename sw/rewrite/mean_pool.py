@@ -60,12 +60,12 @@ class _MeanToMeanPool(Rule[Mean]):
             return self.refuse("it is over the last axis, as in a LayerNormalization", node)
         return Mean(x, reduced, rest, shape_of(node.outputs[0]))
 
-    def rewrite(self, op: Any, found: Mean) -> ir.Value:
-        x, (batch, *features) = found.x, found.rest
+    def rewrite(self, op: Any, match: Mean) -> ir.Value:
+        x, (batch, *features) = match.x, match.rest
         shape = shape_of(x)
-        index = np.arange(math.prod(shape)).reshape(shape).transpose([batch, *found.reduced, *features])
-        tokens, width = (math.prod(shape[axis] for axis in axes) for axes in (found.reduced, features))
-        return _pool(op, make_view(op, x, index, (shape[batch], tokens, width)), None, found.shape)
+        index = np.arange(math.prod(shape)).reshape(shape).transpose([batch, *match.reduced, *features])
+        tokens, width = (math.prod(shape[axis] for axis in axes) for axes in (match.reduced, features))
+        return _pool(op, make_view(op, x, index, (shape[batch], tokens, width)), None, match.shape)
 
 
 class MeanToMeanPool(_MeanToMeanPool):
@@ -130,5 +130,5 @@ class MaskedMean(Rule[Masked]):
                 return Masked(x, divisor, shape_of(root.outputs[0]))
         return self.refuse("sum and count use different masks", root)
 
-    def rewrite(self, op: Any, found: Masked) -> ir.Value:
-        return _pool(op, found.x, found.mask, found.shape)
+    def rewrite(self, op: Any, match: Masked) -> ir.Value:
+        return _pool(op, match.x, match.mask, match.shape)

@@ -41,16 +41,16 @@ class NanGuard(Rule[Kept]):
             array = constant(zeros)
             if array is None or np.any(array != 0) or shape_of(kept) != shape_of(root.outputs[0]):
                 continue
-            made = kept
-            while (view := view_above(made)) is not None:
-                made = operand(view, 0)
-            softmax = produced_by(made, "Softmax")
+            source = kept
+            while (view := view_above(source)) is not None:
+                source = operand(view, 0)
+            softmax = produced_by(source, "Softmax")
             if softmax is None or constant(condition) is not None:
                 continue
-            if _rests_on(condition, {kept, made, operand(softmax, 0)}):
+            if _rests_on(condition, {kept, source, operand(softmax, 0)}):
                 return Kept(kept)
         return self.refuse("not a guard around a softmax")
 
-    def rewrite(self, op: Any, found: Kept) -> ir.Value:
-        value: ir.Value = op.Identity(found.value)
+    def rewrite(self, op: Any, match: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(match.value)
         return value

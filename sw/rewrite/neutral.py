@@ -29,6 +29,6 @@ class Neutral(Rule[Kept]):
                 return Kept(x)
         return self.refuse("neither operand is neutral")
 
-    def rewrite(self, op: Any, found: Kept) -> ir.Value:
-        value: ir.Value = op.Identity(found.value)
+    def rewrite(self, op: Any, match: Kept) -> ir.Value:
+        value: ir.Value = op.Identity(match.value)
         return value

@@ -53,16 +53,16 @@ class ConvToPatchEmbed(Rule[Patches]):
             return self.refuse("its bias is not constant", node)
         return Patches(image, kernel, vector, shape_of(node.outputs[0]))
 
-    def rewrite(self, op: Any, found: Patches) -> ir.Value:
-        batch, channels, *rows_and_columns = found.shape
+    def rewrite(self, op: Any, match: Patches) -> ir.Value:
+        batch, channels, *rows_and_columns = match.shape
         tokens = math.prod(rows_and_columns)
         value: ir.Value = op.PatchEmbed(
-            found.image,
-            initializer(found.kernel, "weight"),
-            initializer(found.bias, "bias"),
-            kernel=[int(size) for size in found.kernel.shape[2:]],
+            match.image,
+            initializer(match.kernel, "weight"),
+            initializer(match.bias, "bias"),
+            kernel=[int(size) for size in match.kernel.shape[2:]],
             _domain=DOMAIN,
         )
-        typed(value, (batch, tokens, channels), found.image)
+        typed(value, (batch, tokens, channels), match.image)
         index = np.arange(batch * tokens * channels).reshape(batch, tokens, channels).transpose(0, 2, 1)
-        return make_view(op, value, index, found.shape)
+        return make_view(op, value, index, match.shape)

@@ -76,18 +76,18 @@ class CountedPositions(Rule[Counted]):
         array = constant(table)
         if array is None or array.ndim != 2 or root.attributes.get_int("axis", 0) != 0 or array.dtype.kind != "f":
             return self.refuse("the table is not a constant float matrix gathered by rows")
-        found = counted_positions(positions)
-        if found is None:
+        counted = counted_positions(positions)
+        if counted is None:
             return self.refuse("the positions are not counted")
-        if isinstance(found, str):
-            return self.refuse(found, root)
-        ids, padding = found
+        if isinstance(counted, str):
+            return self.refuse(counted, root)
+        ids, padding = counted
         last = padding + shape_of(ids)[1]
         if last >= len(array):
             reason = f"{shape_of(ids)[1]} tokens reach position {last}, but the table has {len(array)} rows"
             return self.refuse(reason, root)
         return Counted(table, ids, padding)
 
-    def rewrite(self, op: Any, found: Counted) -> ir.Value:
-        value: ir.Value = op.PositionEmbedding(found.ids, found.table, padding=found.padding, _domain=DOMAIN)
-        return typed(value, (*shape_of(found.ids), shape_of(found.table)[1]), found.table)
+    def rewrite(self, op: Any, match: Counted) -> ir.Value:
+        value: ir.Value = op.PositionEmbedding(match.ids, match.table, padding=match.padding, _domain=DOMAIN)
+        return typed(value, (*shape_of(match.ids), shape_of(match.table)[1]), match.table)

@@ -34,8 +34,8 @@ class Scaled:
 
 
 class _Scaling(Rule[Scaled]):
-    def rewrite(self, op: Any, found: Scaled) -> ir.Value:
-        return _product(op, found.x, found.factor)
+    def rewrite(self, op: Any, match: Scaled) -> ir.Value:
+        return _product(op, match.x, match.factor)
 
 
 class DivideByConstant(_Scaling):
@@ -97,8 +97,8 @@ class SubtractConstant(Rule[Difference]):
             return self.refuse("the subtrahend is not a float constant")
         return Difference(x, c)
 
-    def rewrite(self, op: Any, found: Difference) -> ir.Value:
-        return _sum(op, found.x, initializer(-np.asarray(constant(found.y))), found.x)
+    def rewrite(self, op: Any, match: Difference) -> ir.Value:
+        return _sum(op, match.x, initializer(-np.asarray(constant(match.y))), match.x)
 
 
 class SubtractFromConstant(Rule[Difference]):
@@ -112,8 +112,8 @@ class SubtractFromConstant(Rule[Difference]):
             return self.refuse("the minuend is not a float constant")
         return Difference(c, x)
 
-    def rewrite(self, op: Any, found: Difference) -> ir.Value:
-        return _sum(op, _product(op, found.y, -1.0), found.x, found.y)
+    def rewrite(self, op: Any, match: Difference) -> ir.Value:
+        return _sum(op, _product(op, match.y, -1.0), match.x, match.y)
 
 
 class SubtractActivation(Rule[Difference]):
@@ -127,5 +127,5 @@ class SubtractActivation(Rule[Difference]):
             return self.refuse("not two float activations of equal shape")
         return Difference(x, y)
 
-    def rewrite(self, op: Any, found: Difference) -> ir.Value:
-        return _sum(op, found.x, _product(op, found.y, -1.0), found.x)
+    def rewrite(self, op: Any, match: Difference) -> ir.Value:
+        return _sum(op, match.x, _product(op, match.y, -1.0), match.x)

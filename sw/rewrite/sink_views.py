@@ -80,11 +80,11 @@ class SinkBelowRowwise(Rule[Rowwise]):
         rows = row_index(view)
         return self.refuse("the view breaks up the last axis") if rows is None else Rowwise(root, operand(view, 0), rows)
 
-    def rewrite(self, op: Any, found: Rowwise) -> ir.Value:
-        root, source, shape = found.root, found.source, shape_of(found.root.outputs[0])
+    def rewrite(self, op: Any, match: Rowwise) -> ir.Value:
+        root, source, shape = match.root, match.source, shape_of(match.root.outputs[0])
         width = shape[-1]
         value = _again(op, root, source, operand(root, 1), operand(root, 2), shape=(*shape_of(source)[:-1], width))
-        return make_view(op, value, found.rows[..., None] * width + np.arange(width), shape)
+        return make_view(op, value, match.rows[..., None] * width + np.arange(width), shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +110,9 @@ class SinkBelowUnary(Rule[OneView]):
         view = _moving(x)
         return self.refuse("not applied to a view that takes everything once") if view is None else OneView(root, view)
 
-    def rewrite(self, op: Any, found: OneView) -> ir.Value:
-        source = operand(found.view, 0)
-        return _view_again(op, _again(op, found.root, source, shape=shape_of(source)), found.view)
+    def rewrite(self, op: Any, match: OneView) -> ir.Value:
+        source = operand(match.view, 0)
+        return _view_again(op, _again(op, match.root, source, shape=shape_of(source)), match.view)
 
 
 class SinkBelowConstant(Rule[OneView]):
@@ -133,14 +133,14 @@ class SinkBelowConstant(Rule[OneView]):
                 return OneView(root, view, array)
         return self.refuse("no operand is a view that takes everything once with a constant beside it")
 
-    def rewrite(self, op: Any, found: OneView) -> ir.Value:
-        view, array = found.view, np.asarray(found.array)
+    def rewrite(self, op: Any, match: OneView) -> ir.Value:
+        view, array = match.view, np.asarray(match.array)
         source, shape = operand(view, 0), shape_of(view.outputs[0])
         if array.size > 1:
             carried = np.empty(math.prod(shape), array.dtype)
             carried[index_of(view).reshape(-1)] = np.broadcast_to(array, shape).reshape(-1)
             array = shrink(carried.reshape(shape_of(source)))
-        return _view_again(op, _again(op, found.root, source, initializer(array), shape=shape_of(source)), view)
+        return _view_again(op, _again(op, match.root, source, initializer(array), shape=shape_of(source)), view)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +170,10 @@ class SinkBelowBinary(Rule[TwoViews]):
             return self.refuse("a view does not take everything once")
         return TwoViews(root, first, second)
 
-    def rewrite(self, op: Any, found: TwoViews) -> ir.Value:
-        x, y = operand(found.first, 0), operand(found.second, 0)
-        forward = index_of(found.first).reshape(-1)
+    def rewrite(self, op: Any, match: TwoViews) -> ir.Value:
+        x, y = operand(match.first, 0), operand(match.second, 0)
+        forward = index_of(match.first).reshape(-1)
         moved = np.empty_like(forward)
-        moved[forward] = index_of(found.second).reshape(-1)
+        moved[forward] = index_of(match.second).reshape(-1)
         other = make_view(op, y, moved, shape_of(x))
-        return _view_again(op, _again(op, found.root, x, other, shape=shape_of(x)), found.first)
+        return _view_again(op, _again(op, match.root, x, other, shape=shape_of(x)), match.first)

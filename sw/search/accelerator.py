@@ -59,8 +59,8 @@ def configure(
     progress: Progress | None = None,
 ) -> Architecture:
     """The accelerator of :func:`choose`."""
-    found = choose(network, board, clock_mhz, share=share, sizes=sizes, precisions=precisions, progress=progress)
-    return found.architecture
+    choice = choose(network, board, clock_mhz, share=share, sizes=sizes, precisions=precisions, progress=progress)
+    return choice.architecture
 
 
 def choose(
@@ -170,7 +170,7 @@ def search(every: Iterable[Space], bound: Rank, predict: Predicted | Rank, progr
         raise queue.refusal()
     limit = SLACK * best
     near = [(a, space) for a, (latency, space) in tried.items() if latency <= limit]
-    chosen, space = min(near, key=lambda found: _burden(*found))
+    chosen, space = min(near, key=lambda pair: _burden(*pair))
     chosen = shed(chosen, space, lambda a: predict(a) if bound(a) <= limit else float("inf"), limit)
     return Choice(chosen, predict(chosen), queue.bounded, len(tried), proven)
 
@@ -200,9 +200,9 @@ class _Queue:
                 yield least, candidate, space
                 continue
             try:
-                for made in space.accelerators(*array):
+                for architecture in space.accelerators(*array):
                     self.bounded += 1
-                    self._push(space, made, None)
+                    self._push(space, architecture, None)
             except UnsupportedError as error:
                 self.problems.append(error)
 

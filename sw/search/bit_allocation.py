@@ -162,7 +162,7 @@ def choose_bits(
     nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}
     limits, places = _possible([(place, Task(layers, nothing, place.costs, references)) for place in places], request.budgets)
     statistics = observe(graph, dict(data), config, progress)
-    found = measure(
+    sensitivities = measure(
         graph,
         statistics,
         layers,
@@ -177,7 +177,7 @@ def choose_bits(
     candidates, refused = [], None
     for place in places:
         for metric in TRIED[request.metric]:
-            problem = task(layers, found[metric], place.costs, references)
+            problem = task(layers, sensitivities[metric], place.costs, references)
             try:
                 candidates.append(_solved(names[metric], problem, limits, place.table))
             except InputError as error:
@@ -197,8 +197,8 @@ def choose_bits(
         taken = best(trials)
         reason = decision(taken, trials, method, measurement.where())
     place = next(place for place in places if place.table is None or place.table.architecture == taken.candidate.architecture)
-    problem = task(layers, found[request.metric], place.costs, references)
-    document = _document(problem, found[request.metric], request, limits, allocation(problem, taken.candidate.bits)) | {
+    problem = task(layers, sensitivities[request.metric], place.costs, references)
+    document = _document(problem, sensitivities[request.metric], request, limits, allocation(problem, taken.candidate.bits)) | {
         "taken": taken.candidate.name,
         "decision": reason,
         "measured_on": None if measurement is None else {"data": measurement.origin, "samples": measurement.samples},
@@ -237,16 +237,16 @@ def _possible(places: Sequence[tuple[_Place, Task]], budgets: Sequence[Budget]) 
 def _solved(name: str, problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> Candidate:
     """The least sensitive allocation within the limits."""
     if table is None:
-        made = solve(problem, limits)
-        return Candidate(name, made.bits, made.costs)
-    made, report = within_latency(problem, limits, table)
-    return Candidate(name, made.bits, {**made.costs, "latency": report.latency_ms}, table.architecture)
+        best = solve(problem, limits)
+        return Candidate(name, best.bits, best.costs)
+    best, report = within_latency(problem, limits, table)
+    return Candidate(name, best.bits, {**best.costs, "latency": report.latency_ms}, table.architecture)
 
 
 def _equal(problem: Task, limits: Mapping[str, float], table: LatencyTable | None) -> list[Candidate]:
     """The same bits in all layers that are not fixed: for every width of activations the most bits of weights that keep the limits,
     unless wider activations may have as many."""
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     most = 0
     for activation in sorted(problem.layers[0].widths, reverse=True):
         for weight in sorted(WEIGHT_BITS, reverse=True):
@@ -260,9 +260,9 @@ def _equal(problem: Task, limits: Mapping[str, float], table: LatencyTable | Non
             if all(costs[name] <= limit * (1 + EXACT) for name, limit in limits.items()):
                 most = weight
                 name = f"uniform {weight}-bit weights, {activation}-bit activations"
-                found.append(Candidate(name, bits, costs, None if table is None else table.architecture))
+                candidates.append(Candidate(name, bits, costs, None if table is None else table.architecture))
                 break
-    return found
+    return candidates
 
 
 def _same(layers: Sequence[Layer], bits: LayerBits) -> dict[str, LayerBits]:
@@ -363,12 +363,12 @@ def draw(file: Path, document: Mapping[str, Any]) -> None:
     figure.savefig(file, dpi=150)
 
 
-def _point(made: Allocation) -> dict[str, Any]:
-    return {"omega": made.omega, **made.costs}
+def _point(chosen: Allocation) -> dict[str, Any]:
+    return {"omega": chosen.omega, **chosen.costs}
 
 
 def _document(
-    problem: Task, found: Sensitivity, request: BitRequest, limits: Mapping[str, float], made: Allocation
+    problem: Task, sensitivity: Sensitivity, request: BitRequest, limits: Mapping[str, float], chosen: Allocation
 ) -> dict[str, Any]:
     equal = []
     for weight in sorted(WEIGHT_BITS, reverse=True):
@@ -376,27 +376,27 @@ def _document(
             bits = _same(problem.layers, LayerBits(weight=weight, activation=activation))
             equal.append({"weight_bits": weight, "activation_bits": activation, **_point(allocation(problem, bits))})
     return {
-        "metric": found.metric,
+        "metric": sensitivity.metric,
         "labels": request.labels is not None,
         "budgets": [str(budget) for budget in request.budgets],
         "limits": dict(limits),
         "units": {name: UNIT[name] for name in problem.costs} | {"omega": "expected rise of the loss", "sqnr_db": "decibels"},
-        "probes": found.traces.probes if found.metric == "hessian" else 0,
-        "converged": found.traces.converged,
+        "probes": sensitivity.traces.probes if sensitivity.metric == "hessian" else 0,
+        "converged": sensitivity.traces.converged,
         "full": _point(allocation(problem, problem.full())),
-        "chosen": _point(made),
+        "chosen": _point(chosen),
         "uniform": equal,
-        "seconds": dict(found.seconds),
+        "seconds": dict(sensitivity.seconds),
         "layers": [
             {
                 "name": layer.name,
-                "weight_bits": made.bits[layer.name].weight,
-                "activation_bits": made.bits[layer.name].activation,
+                "weight_bits": chosen.bits[layer.name].weight,
+                "activation_bits": chosen.bits[layer.name].activation,
                 "fixed": layer.fixed,
                 "parameters": layer.parameters,
                 "macs": layer.macs,
-                "trace": sum(found.traces.mean[name] for name in layer.outputs),
-                "trace_error": math.sqrt(sum(found.traces.error[name] ** 2 for name in layer.outputs)),
+                "trace": sum(sensitivity.traces.mean[name] for name in layer.outputs),
+                "trace_error": math.sqrt(sum(sensitivity.traces.error[name] ** 2 for name in layer.outputs)),
                 "omega": [
                     {"weight_bits": bits.weight, "activation_bits": bits.activation, "omega": value}
                     for bits, value in problem.omega[layer.name].items()

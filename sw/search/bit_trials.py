@@ -85,8 +85,8 @@ class Measurement:
     def sqnr_of(self, quantized: Quantized) -> float:
         """The same of a model that is quantized already."""
         graph = quantized.graph
-        found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, self._test)))
-        values = agreement(self._model, self._test, self._expected, found).sqnr_db.values()
+        actual = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, self._test)))
+        values = agreement(self._model, self._test, self._expected, actual).sqnr_db.values()
         return min((value for value in values if not math.isnan(value)), default=math.nan)
 
 

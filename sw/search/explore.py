@@ -128,19 +128,19 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
 
 def architectures(network: Network, board: Board, grid: Grid) -> list[Architecture]:
     """The accelerators of a grid that fit the board, each once; BoardError if there is none."""
-    found: dict[Architecture, None] = {}
+    fitting: dict[Architecture, None] = {}
     refused: BoardError | None = None
     for clock in grid.clocks_mhz:
         for space in spaces(network, board, clock, grid.share):
             try:
-                found |= dict.fromkeys(_grid(space, grid))
+                fitting |= dict.fromkeys(_grid(space, grid))
                 break  # the largest scratchpad that fits: less only spills
             except BoardError as error:
                 refused = error
-    if not found:
+    if not fitting:
         assert refused is not None
         raise refused
-    return list(found)
+    return list(fitting)
 
 
 def _grid(space: Space, grid: Grid) -> Iterator[Architecture]:
@@ -150,21 +150,21 @@ def _grid(space: Space, grid: Grid) -> Iterator[Architecture]:
         if wrong:
             raise InputError(f"no accelerator has {name} = {wrong[0]}: choose from {', '.join(map(str, SIZES[name]))}")
     arrays = [s for s in space.arrays() if all(v in grid.sizes.get(n, (v,)) for n, v in zip(("pi", "po"), s, strict=True))]
-    made: list[Architecture] = []
-    given = any(name in grid.sizes for name in REST)
+    fitting: list[Architecture] = []
+    sizes_fixed = any(name in grid.sizes for name in REST)
     for pi, po in arrays:
-        if given:
+        if sizes_fixed:
             every = itertools.product(*(grid.sizes.get(name, SIZES[name]) for name in REST))
             tried = [space.make({"pi": pi, "po": po, **dict(zip(REST, rest, strict=True))}) for rest in every]
-            made += [a for a in tried if a is not None and not excess(a, space.board, space.share)]
+            fitting += [a for a in tried if a is not None and not excess(a, space.board, space.share)]
         else:
-            made += [*space.accelerators(pi, po), *_diagonal(space, pi, po)]
-    if not made:
+            fitting += [*space.accelerators(pi, po), *_diagonal(space, pi, po)]
+    if not fitting:
         raise BoardError(
             f"no accelerator of this grid fits board {space.board.name} within {space.share:.0%} of its resources: "
             f"give smaller sizes, or leave some out"
         )
-    yield from made
+    yield from fitting
 
 
 def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
@@ -172,17 +172,17 @@ def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
     for vector in SIZES["vector"]:
         dividing = [size for size in SIZES["epilogue"] if po % size == 0]
         epilogue = max([size for size in dividing if size <= vector], default=min(dividing))
-        made = [
+        diagonal = [
             space.make(dict(zip(("pi", "po", *REST), (pi, po, epilogue, vector, p), strict=True))) for p in SIZES["weight_ports"]
         ]
-        fitting = [a for a in made if a is not None and not excess(a, space.board, space.share)]
+        fitting = [a for a in diagonal if a is not None and not excess(a, space.board, space.share)]
         yield from dict.fromkeys((*fitting[:1], *fitting[-1:]))
 
 
-def evaluate(given: Network | Path, job: tuple[str, int, Board, Architecture]) -> Point:
+def evaluate(subject: Network | Path, job: tuple[str, int, Board, Architecture]) -> Point:
     """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``given``: the
     network, or where :meth:`Graph.save` has put its integer graph."""
-    network = given if isinstance(given, Network) else _loaded(given)
+    network = subject if isinstance(subject, Network) else _loaded(subject)
     key, bits, board, architecture = job
     fields = ("pi", "po", *REST, "narrow_lines", "wide_lines", "stream_lines", "slots", "clock_mhz")
     point: Point = {"key": key, "bits": bits, **{name: getattr(architecture, name) for name in fields}}
@@ -211,17 +211,17 @@ def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
     belongs to something else."""
     *lines, rest = file.read_text(encoding="utf-8").split("\n")
     try:
-        found = [json.loads(line) for line in lines]
+        entries = [json.loads(line) for line in lines]
     except ValueError as error:
         raise InputError(f"{file} is damaged: remove it, or choose another folder with -o") from error
-    if not found or found[0] != header:
-        changed = sorted(k for k in header if not found or found[0].get(k) != header[k])
+    if not entries or entries[0] != header:
+        changed = sorted(k for k in header if not entries or entries[0].get(k) != header[k])
         what = ", ".join(changed) or "more"
         raise InputError(f"{file} holds another exploration ({what} changed): choose another folder with -o, or remove it")
     if rest:
         with file.open("r+", encoding="utf-8") as stream:
             stream.truncate(len("\n".join(lines).encode()) + 1)
-    return found[1:]
+    return entries[1:]
 
 
 def _run(request: Request, network: Network, stem: Path, bits: int, missing: Sequence[Architecture]) -> Iterator[Point]:
@@ -273,14 +273,14 @@ def _check_folder(output: Path) -> bool:
 
 
 def _quantized(request: Request, config: QuantizationConfig, say: Progress) -> Graph:
-    given, config = request.calibration, config.model_copy(update={"selection_work": 0.0})  # its numbers do not matter
-    if given is None:
+    calibration, config = request.calibration, config.model_copy(update={"selection_work": 0.0})  # its numbers do not matter
+    if calibration is None:
         model = import_model(request.model, dims=request.dims)
         return quantize(model, random_inputs(model, RANDOM_SAMPLES, request.seed), config, say).graph
-    what = described(given, "calibration data")
-    shapes = {name: value.shape for name, value in given.items()}
+    what = described(calibration, "calibration data")
+    shapes = {name: value.shape for name, value in calibration.items()}
     model = import_model(request.model, dims=request.dims, shapes=shapes, data=what)
-    data = checked_data(model, given, what)
+    data = checked_data(model, calibration, what)
     return quantize(model, data, config, say).graph
 
 

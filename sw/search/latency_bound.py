@@ -92,9 +92,9 @@ class Bound:
         return Remembered(lambda architecture: self._least(layer, architecture))
 
     def _moved(self, architecture: Architecture) -> Work:
-        made = [transfer(t.mode, t.offset, t.scratch_line, t.lines) for t in self._compiler.transfers(architecture)]
-        lines = sum(ins.values["lines"] for ins in made)
-        return Work(len(made), least_cycles(made, architecture, self._memory(architecture)), 0.0, lines * LINE_BYTES)
+        transfers = [transfer(t.mode, t.offset, t.scratch_line, t.lines) for t in self._compiler.transfers(architecture)]
+        lines = sum(ins.values["lines"] for ins in transfers)
+        return Work(len(transfers), least_cycles(transfers, architecture, self._memory(architecture)), 0.0, lines * LINE_BYTES)
 
     def _least(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
         first, lanes = layer[0], architecture.po
@@ -108,15 +108,15 @@ class Bound:
         return more.plus(less, blocks - BLOCKS)
 
     def _work(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
-        made = [self._instructions(operation, architecture) for operation in layer]
+        programs = [self._instructions(operation, architecture) for operation in layer]
         memory = self._memory(architecture)
-        every = list(itertools.chain(*made))
+        every = list(itertools.chain(*programs))
         rate = min(architecture.stream_bytes, memory.weights, memory.shared)
         sizes = [ins.stream[1] * LINE_BYTES for ins in every]
         descriptor = memory.latency + math.ceil(DESCRIPTOR_BYTES / min(architecture.word_bytes, memory.shared))
         fetch = len(every) * descriptor + sum(memory.latency for size in sizes if size) + sum(sizes) / rate
-        if made[0][0].layout is LINEAR:
-            cycles = _linear(made[0], made[1][0] if len(made) > 1 else None, architecture)
+        if programs[0][0].layout is LINEAR:
+            cycles = _linear(programs[0], programs[1][0] if len(programs) > 1 else None, architecture)
         else:
             cycles = least_cycles(every, architecture, memory)
         return Work(len(every), cycles, fetch, sum(sizes))
@@ -153,15 +153,15 @@ def _two_processes(works: Sequence[Work], memory: Ddr) -> float:
 
 def _pairs(operations: Sequence[Operation]) -> list[tuple[Operation, ...]]:
     """The operations in order, a linear layer together with the layer normalization after it."""
-    made: list[tuple[Operation, ...]] = []
+    pairs: list[tuple[Operation, ...]] = []
     for operation in operations:
-        behind = made[-1] if made else ()
+        behind = pairs[-1] if pairs else ()
         linear = len(behind) == 1 and behind[0].operator.instruction is LINEAR
         if linear and operation.operator.instruction is LAYERNORM:
-            made[-1] = (*behind, operation)
+            pairs[-1] = (*behind, operation)
         else:
-            made.append((operation,))
-    return made
+            pairs.append((operation,))
+    return pairs
 
 
 def _linear(tiles: Sequence[Instruction], norm: Instruction | None, a: Architecture) -> float:

@@ -118,13 +118,13 @@ def accelerators(forms: Forms, target: Target, plain: PlainBuild, progress: Prog
         return [target.architecture]
     four = forms.network(forms.equal(NARROW, NARROW))
     same = extended(plain.architecture, forms.network(forms.equal(FULL.weight, FULL.activation)))
-    found = []
+    accelerators = []
     for precisions in ((min(WEIGHT_FORMS),), ()):
         with contextlib.suppress(BoardError):
-            found.append(target.configured(four, precisions, progress))
+            accelerators.append(target.configured(four, precisions, progress))
     if not excess(same, target.board, target.share):
-        found.append(same)
-    return list(dict.fromkeys(found))
+        accelerators.append(same)
+    return list(dict.fromkeys(accelerators))
 
 
 class LatencyTable:
@@ -148,13 +148,13 @@ class LatencyTable:
         rest = 0
         for number, (w, a) in enumerate(forms):
             report = self.predict(self._forms.equal(w, a))
-            found = dict.fromkeys((layer.name for layer in layers), 0)
+            by_layer = dict.fromkeys((layer.name for layer in layers), 0)
             for line in report.layers:
-                if line.name in found:
-                    found[line.name] += line.cycles
-            cycles[LayerBits(weight=w, activation=a)] = found
+                if line.name in by_layer:
+                    by_layer[line.name] += line.cycles
+            cycles[LayerBits(weight=w, activation=a)] = by_layer
             if (w, a) == (8, 8):
-                rest = report.cycles - sum(found.values())
+                rest = report.cycles - sum(by_layer.values())
             if progress is not None:
                 progress("latency by bits", number + 1, len(forms))
         scale = self._target.clock_mhz * 1e3
@@ -166,21 +166,21 @@ class LatencyTable:
 def within_latency(problem: Task, limits: Mapping[str, float], table: LatencyTable) -> tuple[Allocation, CycleReport]:
     """The allocation whose whole program keeps the latency limit as the cycle simulator predicts it, and that prediction."""
     asked, limit = dict(limits), limits["latency"]
-    made = solve(problem, asked)
+    best = solve(problem, asked)
     for _ in range(ATTEMPTS):
-        report = table.predict(made.bits)
+        report = table.predict(best.bits)
         if report.latency_ms <= limit:
-            return made, report
-        asked["latency"] = min(asked["latency"], made.costs["latency"]) - (report.latency_ms - limit)
+            return best, report
+        asked["latency"] = min(asked["latency"], best.costs["latency"]) - (report.latency_ms - limit)
         try:
-            made = solve(problem, asked)
+            best = solve(problem, asked)
         except InputError:
             break
-    made = cheapest(problem, "latency", {name: value for name, value in limits.items() if name != "latency"})
-    report = table.predict(made.bits)
+    best = cheapest(problem, "latency", {name: value for name, value in limits.items() if name != "latency"})
+    report = table.predict(best.bits)
     least = report.latency_ms
     if least <= limit:
-        return made, report
+        return best, report
     share = least / problem.reference("latency")
     raise InputError(
         f"budget latency={limit:.6g} ms is impossible: the whole program comes down to {least:.6g} ms; "

@@ -22,13 +22,13 @@ COLUMNS = ("bits", "pi", "po", "epilogue", "vector", "weight_ports", "narrow_lin
 
 def front(points: Sequence[Point], cost: Callable[[Point], float]) -> list[Point]:
     """The points that no other beats, cheapest first: none with at most their cost has a shorter latency, or the same."""
-    found: list[Point] = []
+    best_points: list[Point] = []
     best = math.inf
     for point in sorted(points, key=lambda p: (cost(p), p["latency_ms"])):
         if point["latency_ms"] < best:
             best = point["latency_ms"]
-            found.append(point)
-    return found
+            best_points.append(point)
+    return best_points
 
 
 def write_front(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> dict[str, Any]:

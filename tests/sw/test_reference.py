@@ -27,7 +27,7 @@ from edgeflow.quant.canonical.inputs import check_inputs, model_inputs
 from edgeflow.sw.importer import import_model, masks
 from edgeflow.sw.measure import reference
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original, reference_of
-from edgeflow.sw.measure.samples import Given, choose_samples
+from edgeflow.sw.measure.samples import UserData, choose_samples
 from edgeflow.sw.rewrite.activations import GeluErf
 from edgeflow.sw.rewrite.linear import FoldIntoLinear, MatMulToLinear
 
@@ -390,7 +390,7 @@ def equal_to_one() -> tuple[Path, Arrays]:
 def test_samples_without_keys_measure_nothing(equal_to_one: tuple[Path, Arrays]) -> None:
     path, data = equal_to_one
     data["m"][::3] = 2
-    samples = choose_samples(import_model(path), Given(data), None, 0)
+    samples = choose_samples(import_model(path), UserData(data), None, 0)
     assert samples.unseen is not None
     assert 0 < len(samples.unseen) < 24
     assert (samples.unseen.arrays["m"] == 1).any(axis=1).all()
@@ -401,7 +401,7 @@ def test_samples_without_keys_measure_nothing(equal_to_one: tuple[Path, Arrays])
 def test_where_no_sample_has_a_key_nothing_is_measured(equal_to_one: tuple[Path, Arrays]) -> None:
     path, data = equal_to_one
     data["m"][:] = 2
-    samples = choose_samples(import_model(path), Given(data), None, 0)
+    samples = choose_samples(import_model(path), UserData(data), None, 0)
     assert samples.unseen is None
     assert samples.reason.startswith("all samples that would measure accuracy leave no key")
     assert hold_to_original(path, import_model(path), samples.calibration).kind == "original"  # on drawn masks, which have keys

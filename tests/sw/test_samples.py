@@ -18,7 +18,7 @@ from edgeflow.hw.errors import CalibrationError
 from edgeflow.quant.canonical.inputs import decode_outputs, distinct, encode_inputs
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.measure.samples import Given, Samples, choose_samples, held_out
+from edgeflow.sw.measure.samples import Samples, UserData, choose_samples, held_out
 from edgeflow.sw.measure.screening import ENOUGH, far_samples, guesses
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -43,7 +43,7 @@ def canonical(model: Path) -> ir.Model:
 
 
 def chosen(model: ir.Model, tokens: NDArray[Any], seed: int = 0, **given: Any) -> Samples:
-    return choose_samples(model, Given({"tokens": tokens}, **given), None, seed)
+    return choose_samples(model, UserData({"tokens": tokens}, **given), None, seed)
 
 
 def words(build: Any) -> dict[str, bytes]:
@@ -84,14 +84,14 @@ def test_no_copy_of_a_held_out_sample_calibrates(canonical: ir.Model) -> None:
 
 def test_no_calibration_sample_is_test_data(canonical: ir.Model) -> None:
     tokens = drawn(ENOUGH)
-    mixed = Given({"tokens": np.concatenate([tokens[:5], drawn(7, seed=2)])}, np.arange(12) % CLASSES, "test data")
-    found = choose_samples(canonical, Given({"tokens": tokens}), mixed, 0)
+    mixed = UserData({"tokens": np.concatenate([tokens[:5], drawn(7, seed=2)])}, np.arange(12) % CLASSES, "test data")
+    found = choose_samples(canonical, UserData({"tokens": tokens}), mixed, 0)
     assert found.unseen is not None
     assert found.unseen.labels is not None
     np.testing.assert_array_equal(found.unseen.arrays["tokens"], drawn(7, seed=2))
     np.testing.assert_array_equal(found.unseen.labels, np.arange(5, 12) % CLASSES)
     assert found.warnings == ("test data: 5 samples are calibration samples, too: left out of accuracy",)
-    same = choose_samples(canonical, Given({"tokens": tokens}), Given({"tokens": tokens[:9]}, what="test data"), 0)
+    same = choose_samples(canonical, UserData({"tokens": tokens}), UserData({"tokens": tokens[:9]}, what="test data"), 0)
     assert same.unseen is None
     assert same.reason.startswith("every sample of test data is a calibration sample, too")
 

@@ -37,7 +37,7 @@ def test_nothing_is_kept_on_self_outside_init(path: Path) -> None:
 @pytest.mark.parametrize("rule", RULE_CLASSES, ids=lambda rule: rule.__name__)
 def test_a_check_returns_a_frozen_match_or_a_reason(rule: type[Rule[object]]) -> None:
     returned = set(typing.get_args(typing.get_type_hints(rule.check)["return"]))
-    taken = typing.get_type_hints(rule.rewrite)["found"]
+    taken = typing.get_type_hints(rule.rewrite)["match"]
     assert Refused in returned
     matches = returned - {Refused}
     assert matches == ({taken} if inspect.isclass(taken) else set(typing.get_args(taken)))
@@ -52,7 +52,7 @@ def number(entry: float, *shape: int) -> ir.Value:
     return ir.Value(name=f"c{entry}", shape=ir.Shape(shape), const_value=ir.tensor(np.full(shape, entry, np.float32)))
 
 
-def made(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), domain: str = "") -> ir.Value:
+def output_of(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), domain: str = "") -> ir.Value:
     output = ir.node(op_type, list(operands), domain=domain).outputs[0]
     output.shape, output.type = ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
     return output
@@ -60,21 +60,21 @@ def made(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), dom
 
 def test_numbers_beside_a_tensor_are_read_in_every_order() -> None:
     x = value("x", 2, 3)
-    assert times_number(made("Mul", x, number(4.0))) == (x, 4.0)
-    assert times_number(made("Mul", number(4.0, 1, 1), x)) == (x, 4.0)
-    assert times_number(made("Div", x, number(4.0))) == (x, 0.25)
-    assert plus_number(made("Add", number(4.0), x)) == (x, 4.0)
+    assert times_number(output_of("Mul", x, number(4.0))) == (x, 4.0)
+    assert times_number(output_of("Mul", number(4.0, 1, 1), x)) == (x, 4.0)
+    assert times_number(output_of("Div", x, number(4.0))) == (x, 0.25)
+    assert plus_number(output_of("Add", number(4.0), x)) == (x, 4.0)
 
 
 def test_what_is_no_number_beside_a_tensor() -> None:
     x = value("x", 2, 3)
     for other in (
-        made("Div", number(4.0), x), made("Div", x, number(0.0)), made("Mul", x, number(4.0, 3)), made("Mul", x, x),
-        made("Mul", x, number(4.0, 1, 1, 1), shape=(1, 2, 3)), made("Mul", x, number(4.0), domain=DOMAIN), x,
+        output_of("Div", number(4.0), x), output_of("Div", x, number(0.0)), output_of("Mul", x, number(4.0, 3)), output_of("Mul", x, x),
+        output_of("Mul", x, number(4.0, 1, 1, 1), shape=(1, 2, 3)), output_of("Mul", x, number(4.0), domain=DOMAIN), x,
     ):  # fmt: skip
         assert times_number(other) is None
-    assert plus_number(made("Sub", x, number(4.0))) is None
-    assert list(either_order(made("Neg", x).producer())) == []
+    assert plus_number(output_of("Sub", x, number(4.0))) is None
+    assert list(either_order(output_of("Neg", x).producer())) == []
 
 
 class _Twice(Rule[Kept]):
@@ -89,15 +89,15 @@ class _Twice(Rule[Kept]):
             return self.refuse("only once", root)
         return Kept(above.inputs[0])
 
-    def rewrite(self, op: typing.Any, found: Kept) -> ir.Value:
-        return typing.cast(ir.Value, op.Relu(found.value))
+    def rewrite(self, op: typing.Any, match: Kept) -> ir.Value:
+        return typing.cast(ir.Value, op.Relu(match.value))
 
 
 def test_a_rule_hands_its_match_over_and_leaves_its_name() -> None:
     x = value("x", 2, 3)
-    once = made("Neg", x)
-    twice = made("Neg", once)
-    other = made("Neg", value("y", 2, 3))
+    once = output_of("Neg", x)
+    twice = output_of("Neg", once)
+    other = output_of("Neg", value("y", 2, 3))
     graph = ir.Graph(
         [x, other.producer().inputs[0]], [twice, other], nodes=[v.producer() for v in (once, twice, other)],
         opset_imports={"": 20}, name="g",
