@@ -152,12 +152,12 @@ def build(network: type[_Network], bits: int, scales: str, seed: int = 0) -> nn.
     """A network with seeded weights whose ranges have seen seeded normal inputs, ready for evaluation."""
     torch.manual_seed(seed)
     with _quiet():
-        made = network(bits, scales)
-        made.train()
+        model = network(bits, scales)
+        model.train()
         for _ in range(4):
-            made(samples(network, 64, seed + 1))
-        made.eval()
-    return made
+            model(samples(network, 64, seed + 1))
+        model.eval()
+    return model
 
 
 def samples(network: type[_Network], count: int, seed: int) -> Tensor:
@@ -185,13 +185,13 @@ class Recorded:
 
 def record(model: nn.Module, x: Tensor) -> tuple[list[Recorded], NDArray[np.float32]]:
     """Run a network and return the integers of all its activation quantizers in their order, and its output."""
-    found: list[Recorded] = []
+    recorded: list[Recorded] = []
 
     def note(name: str, module: Any) -> Callable[[Any, Any, Any], None]:
-        def hook(_module: Any, _inputs: Any, made: Any) -> None:
-            if module.is_quant_enabled and isinstance(made, IntQuantTensor):
-                scale, words = float(made.scale), made.int(float_datatype=False).numpy().astype(np.int64)
-                found.append(Recorded(name, int(made.bit_width), bool(made.signed), scale, words))
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            if module.is_quant_enabled and isinstance(output, IntQuantTensor):
+                scale, words = float(output.scale), output.int(float_datatype=False).numpy().astype(np.int64)
+                recorded.append(Recorded(name, int(output.bit_width), bool(output.signed), scale, words))
 
         return hook
 
@@ -206,7 +206,7 @@ def record(model: nn.Module, x: Tensor) -> tuple[list[Recorded], NDArray[np.floa
     finally:
         for hook in hooks:
             hook.remove()
-    return found, np.asarray(_plain(output).numpy(), np.float32)
+    return recorded, np.asarray(_plain(output).numpy(), np.float32)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def compare(
     has exactly its format and as many elements; ValueError where there is none.
     """
     left = list(words)
-    found = []
+    compared = []
     for entry in recorded:
         format = (entry.bits, entry.signed, entry.scale)
         name = next((name for name in left if formats[name] == format and words[name].size == entry.words.size), None)
@@ -237,8 +237,8 @@ def compare(
             raise ValueError(f"no integer tensor has the format of {entry.name}: {format}")
         left.remove(name)
         distance = np.abs(words[name].reshape(entry.words.shape) - entry.words)
-        found.append(Compared(entry.name, name, distance.size, int((distance != 0).sum()), int(distance.max(initial=0))))
-    return found
+        compared.append(Compared(entry.name, name, distance.size, int((distance != 0).sum()), int(distance.max(initial=0))))
+    return compared
 
 
 TIE = 2.0**-15
@@ -251,20 +251,20 @@ def exact(model: nn.Module, recorded: Sequence[Recorded]) -> dict[str, NDArray[n
     It follows from the integers of the quantizer before and those of the weights and biases.
     """
     by_name = {entry.name: entry for entry in recorded}
-    found: dict[str, NDArray[np.float64]] = {}
+    steps: dict[str, NDArray[np.float64]] = {}
     last = by_name["quantize.act_quant"]
     if isinstance(model, Patches):
         pixels = by_name["pixels.act_quant"]
         patches = pixels.words.reshape(-1, 4, 7, 4, 7).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 49)
         token = np.broadcast_to(model.token.detach().numpy().astype(np.float64), (len(patches), 1, 24))
         tokens = _linear_steps(model.patch, patches, pixels.scale, last.scale)
-        found[last.name] = np.concatenate([token / last.scale, tokens], axis=1)
+        steps[last.name] = np.concatenate([token / last.scale, tokens], axis=1)
     layers: Any = model.layers
     for i in range(0, len(layers), 2):
         name = f"layers.{i + 1}.act_quant" if i + 1 < len(layers) else f"layers.{i}.output_quant"
-        found[name] = _linear_steps(layers[i], last.words, last.scale, by_name[name].scale)
+        steps[name] = _linear_steps(layers[i], last.words, last.scale, by_name[name].scale)
         last = by_name[name]
-    return found
+    return steps
 
 
 def _linear_steps(layer: Any, words: NDArray[np.int64], x_scale: float, y_scale: float) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ class _Builder:
 
     def model(self) -> onnx.ModelProto:
         s = self.shape
-        x, given = self.embedded()
+        x, entry = self.embedded()
         if s.class_token:
             self.constants["class"] = self.normal(1, 1, s.width)
             lead = self.node("Shape", ["x"], "batch", start=0, end=1)
@@ -78,13 +78,13 @@ class _Builder:
         graph = helper.make_graph(
             self.nodes,
             "encoder",
-            [given],
+            [entry],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *rows, s.classes])],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
         )
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        made.ir_version = 10
-        return made
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version = 10
+        return model
 
     def embedded(self) -> tuple[str, onnx.ValueInfoProto]:
         """The first activation (batch, tokens, width), without a class token, and the model's input."""
@@ -92,19 +92,19 @@ class _Builder:
         tokens = s.tokens - s.class_token
         if s.source == "ids":
             self.constants["table"] = self.normal(VOCABULARY, s.width)
-            given = helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", tokens])
-            return self.node("Gather", ["table", "x"], "embedded", axis=0), given
+            entry = helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", tokens])
+            return self.node("Gather", ["table", "x"], "embedded", axis=0), entry
         if s.source == "linear":
-            given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", tokens, FEATURES])
-            return self.linear("embed", "x", FEATURES, s.width), given
+            entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", tokens, FEATURES])
+            return self.linear("embed", "x", FEATURES, s.width), entry
         high = max(n for n in range(1, int(tokens**0.5) + 1) if tokens % n == 0)
         size = (COLORS, high * s.patch, tokens // high * s.patch)
-        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *size])
+        entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *size])
         self.constants["embed.w"] = self.normal(s.width, COLORS, s.patch, s.patch) / np.float32(s.patch)
         self.constants["embed.b"] = self.normal(s.width)
         patches = self.node("Conv", ["x", "embed.w", "embed.b"], "patches", kernel_shape=[s.patch] * 2, strides=[s.patch] * 2)
         flat = self.node("Reshape", [patches, self.integers("flat", 0, s.width, tokens)], "patches.flat")
-        return self.node("Transpose", [flat], "embedded", perm=[0, 2, 1]), given
+        return self.node("Transpose", [flat], "embedded", perm=[0, 2, 1]), entry
 
     def block(self, name: str, x: str) -> str:
         s = self.shape

@@ -56,7 +56,7 @@ def _build(family: str, head: str) -> Any:
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": ATTENTION_HEADS, "intermediate_size": HIDDEN}
     factorised = {**sizes, "embedding_size": WIDTH // 2}
     common = {"vocab_size": WORDS, "max_position_embeddings": TOKENS + 4, "num_labels": LABELS}
-    made = {
+    classes = {
         "bert": (hf.BertConfig, hf.BertModel, hf.BertForSequenceClassification, sizes),
         "distilbert": (hf.DistilBertConfig, hf.DistilBertModel, hf.DistilBertForSequenceClassification,
                        {"dim": WIDTH, "n_layers": LAYERS, "n_heads": ATTENTION_HEADS, "hidden_dim": HIDDEN}),
@@ -67,7 +67,7 @@ def _build(family: str, head: str) -> Any:
         "camembert": (hf.CamembertConfig, hf.CamembertModel, hf.CamembertForSequenceClassification, sizes),
         "xlm-roberta": (hf.XLMRobertaConfig, hf.XLMRobertaModel, hf.XLMRobertaForSequenceClassification, sizes),
     }  # fmt: skip
-    config, base, classifier, options = made[family]
+    config, base, classifier, options = classes[family]
     return (base if head == "base" else classifier)(config(**common, **options)).eval()
 
 

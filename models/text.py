@@ -66,8 +66,8 @@ def background_documents() -> tuple[str, ...]:
 
 def sentences(documents: Sequence[str], minimum_words: int = 4) -> tuple[str, ...]:
     """The sentences of ``documents`` in order, without those of fewer than ``minimum_words`` words."""
-    found = (part.strip() for text in documents for part in _SENTENCE_END.split(text))
-    return tuple(sentence for sentence in found if len(sentence.split()) >= minimum_words)
+    parts = (part.strip() for text in documents for part in _SENTENCE_END.split(text))
+    return tuple(sentence for sentence in parts if len(sentence.split()) >= minimum_words)
 
 
 def calibration_texts(count: int, seed: int = 0) -> tuple[str, ...]:

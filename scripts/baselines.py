@@ -41,15 +41,15 @@ def softmax_runner(model: Path, calibration: Arrays, bits: int, logarithmic: boo
     proto = onnx.load(model)
     largest = _largest(proto, [node.output[0] for node in proto.graph.node if node.op_type == "Softmax"], calibration)
     steps = (1 << bits) - 1
-    found: list[onnx.NodeProto] = []
+    nodes: list[onnx.NodeProto] = []
     for node in proto.graph.node:
-        found.append(node)
+        nodes.append(node)
         if node.op_type == "Softmax":
             name = node.output[0]
             node.output[0] = before = f"{name}/float"
-            found += _power_of_two(before, name, steps) if logarithmic else _uniform(before, name, steps, largest[name])
+            nodes += _power_of_two(before, name, steps) if logarithmic else _uniform(before, name, steps, largest[name])
     del proto.graph.node[:]
-    proto.graph.node.extend(found)
+    proto.graph.node.extend(nodes)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         onnx.save(proto, file)
@@ -96,5 +96,5 @@ def _largest(proto: onnx.ModelProto, tensors: list[str], calibration: Arrays) ->
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "probe.onnx"
         onnx.save(probe, file)
-        found: dict[str, Array] = float_runner(file)(calibration)
-    return {name: float(found[name].max()) for name in tensors}
+        outputs: dict[str, Array] = float_runner(file)(calibration)
+    return {name: float(outputs[name].max()) for name in tensors}

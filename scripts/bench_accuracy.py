@@ -158,15 +158,15 @@ def bench_minilm(observer: str, folder: Path) -> tuple[dict[str, dict[str, float
     reference: tuple[Array, Array] | None = None
     for name, runner in runners(path / "model.onnx", calibration, observer, folder).items():
         start = time.perf_counter()
-        found = tuple(run_batches(runner, inputs, "sentence_embedding") for inputs in (documents, single))
-        reference = (found[0], found[1]) if reference is None else reference
-        cosines = [cosine(a, b) for a, b in zip(reference, found, strict=True)]
+        embeddings = tuple(run_batches(runner, inputs, "sentence_embedding") for inputs in (documents, single))
+        reference = (embeddings[0], embeddings[1]) if reference is None else reference
+        cosines = [cosine(a, b) for a, b in zip(reference, embeddings, strict=True)]
         rows[name] = {
             "document_cosine_mean": float(cosines[0].mean()),
             "document_cosine_least": float(cosines[0].min()),
             "sentence_cosine_mean": float(cosines[1].mean()),
             "sentence_cosine_least": float(cosines[1].min()),
-            "pearson": rated.correlation(found[0]),
+            "pearson": rated.correlation(embeddings[0]),
             "seconds": time.perf_counter() - start,
         }
     truth, ours, *others = rows.values()

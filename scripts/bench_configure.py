@@ -109,11 +109,11 @@ def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
     bound = unless_refused(Bound(compiler, board, board.clock_mhz).milliseconds)
     every = list(spaces(network, board, board.clock_mhz))
     small = shape.tokens <= EXHAUSTIVE[0] and shape.width <= EXHAUSTIVE[1]
-    found = dict.fromkeys(fitting(every) if small else draws(every))
-    found.pop(chosen.architecture, None)
-    bounds = {a: bound(a) for a in found}
-    fast = [a for a in found if bounds[a] < chosen.latency_ms]
-    checked = random.Random(0).sample(list(found), min(CHECKED, len(found)))
+    rivals = dict.fromkeys(fitting(every) if small else draws(every))
+    rivals.pop(chosen.architecture, None)
+    bounds = {a: bound(a) for a in rivals}
+    fast = [a for a in rivals if bounds[a] < chosen.latency_ms]
+    checked = random.Random(0).sample(list(rivals), min(CHECKED, len(rivals)))
     wrong = [a for a in {*fast, *checked} if predict(a) < bounds[a]]
     best = min([chosen.latency_ms, *(predict(a) for a in {*fast, *checked})])
     a = chosen.architecture
@@ -122,7 +122,7 @@ def compare(shape: EncoderShape, graph: Graph, name: str) -> Row:
         "sizes": [a.epilogue, a.vector, a.weight_ports, a.slots, a.max_tokens, a.narrow_lines, a.wide_lines],
         "latency_ms": chosen.latency_ms,
         "best_ms": best,
-        "compared": len(found) + 1,
+        "compared": len(rivals) + 1,
         "all": small,
         "predicted": len({*fast, *checked}),
         "wrong_bounds": len(wrong),
@@ -158,14 +158,14 @@ def fitting(every: list[Space]) -> Iterator[Architecture]:
 
 def draws(every: list[Space]) -> Iterator[Architecture]:
     """Accelerators that fit, all sizes drawn."""
-    rng, found = random.Random(0), 0
+    rng, count = random.Random(0), 0
     for _ in range(100 * DRAWS):
         space = rng.choice(every)
-        made = space.make({name: rng.choice(sizes) for name, sizes in SIZES.items()})
-        if made is not None and not excess(made, space.board, space.share):
-            yield made
-            found += 1
-            if found == DRAWS:
+        drawn = space.make({name: rng.choice(sizes) for name, sizes in SIZES.items()})
+        if drawn is not None and not excess(drawn, space.board, space.share):
+            yield drawn
+            count += 1
+            if count == DRAWS:
                 return
 
 

@@ -111,9 +111,9 @@ def measure(subject: Subject, counts: Sequence[int]) -> dict[int, Row]:
                 "without": integer_runner(path, calibration, QuantizationConfig(allowance=False)),
                 "EdgeFlow": integer_runner(path, calibration, QuantizationConfig()),
             }
-            for name, made in runners.items():
-                found = run_batches(made, subject.test, subject.output)
-                rows[count] |= {f"{name} dB": signal_to_noise(expected, found), name: subject.score(found)}
+            for name, runner in runners.items():
+                actual = run_batches(runner, subject.test, subject.output)
+                rows[count] |= {f"{name} dB": signal_to_noise(expected, actual), name: subject.score(actual)}
     return rows
 
 

@@ -48,9 +48,9 @@ class Errors:
     mean: float
 
     @staticmethod
-    def of(found: Real, expected: Real) -> Errors:
+    def of(actual: Real, expected: Real) -> Errors:
         """Errors of an array."""
-        error = np.abs(found - expected)
+        error = np.abs(actual - expected)
         return Errors(float(error.max()), float(error.mean()))
 
     def meets(self, bar: tuple[float, float]) -> bool:
@@ -108,8 +108,8 @@ def chord_errors(delta: Callable[[Real], Real]) -> Errors:
     a = np.abs(np.arange(-(1 << 15), 1 << 15) * (RANGE / (1 << 15)))
     place = np.minimum(a * 32.0, SEGMENTS - 1e-9)
     k = place.astype(np.int64)
-    found = np.where(a < REACH, knots[k] + (knots[k + 1] - knots[k]) * (place - k), 0.0)
-    return Errors.of(found, delta(a))
+    chords = np.where(a < REACH, knots[k] + (knots[k + 1] - knots[k]) * (place - k), 0.0)
+    return Errors.of(chords, delta(a))
 
 
 def main() -> int:

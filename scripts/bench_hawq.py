@@ -94,8 +94,8 @@ def minilm_case(images: int) -> Case:
 
     def cosine(y: Array) -> Array:
         y = y.astype(np.float64)
-        found: Array = (y * expected).sum(axis=1) / np.linalg.norm(y, axis=1) / np.linalg.norm(expected, axis=1)
-        return found
+        cosines: Array = (y * expected).sum(axis=1) / np.linalg.norm(y, axis=1) / np.linalg.norm(expected, axis=1)
+        return cosines
 
     return Case("minilm", path / "model.onnx", calibration, inputs, "sentence_embedding", cosine, "cosine with float")
 
@@ -194,8 +194,8 @@ def resampled(one: Scores, others: Sequence[Scores], rng: np.random.Generator) -
         return one.sqnr(chosen) - float(np.mean([other.sqnr(chosen) for other in others]))
 
     n = len(one.noise)
-    found = [difference(rng.integers(n, size=n)) for _ in range(RESAMPLES)]
-    low, high = np.percentile(found, [2.5, 97.5])
+    differences = [difference(rng.integers(n, size=n)) for _ in range(RESAMPLES)]
+    low, high = np.percentile(differences, [2.5, 97.5])
     return {"mean": difference(None), "low": float(low), "high": float(high)}
 
 
@@ -210,18 +210,18 @@ def run(bench: Bench, count: int, seed: int) -> dict[str, Any]:
     known: dict[tuple[LayerBits, ...], Scores] = {}
     scores: dict[str, Scores] = {}
     rows: dict[str, Any] = {}
-    for name, made in rivals.items():
-        key = tuple(made.values())
-        scores[name] = known[key] = known.get(key) or bench.score(made)
-        rows[name] = row(bench, made, full, scores[name])
+    for name, bits in rivals.items():
+        key = tuple(bits.values())
+        scores[name] = known[key] = known.get(key) or bench.score(bits)
+        rows[name] = row(bench, bits, full, scores[name])
         show(name, rows[name], bench.case.what)
     rng = np.random.default_rng(seed)
     drawn: list[Scores] = []
     lines = []
     for number in range(count):
-        made = random_bits(bench.problem, bench.limit, rng)
-        drawn.append(bench.score(made))
-        lines.append(row(bench, made, full, drawn[-1]))
+        bits = random_bits(bench.problem, bench.limit, rng)
+        drawn.append(bench.score(bits))
+        lines.append(row(bench, bits, full, drawn[-1]))
         show(f"random {number}", lines[-1], bench.case.what)
     comparison: dict[str, Any] = {}
     for name in ("taken", "HAWQ"):
@@ -251,11 +251,11 @@ def run(bench: Bench, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def row(bench: Bench, made: Bits, full: float, scores: Scores) -> dict[str, Any]:
+def row(bench: Bench, bits: Bits, full: float, scores: Scores) -> dict[str, Any]:
     """Figures of one allocation."""
-    widths = [b.weight for b in made.values()]
+    widths = [b.weight for b in bits.values()]
     figures = {"score": float(scores.figure.mean()), "sqnr_db": scores.sqnr()}
-    return {**figures, "share": bench.problem.costs["size"].total(made) / full, "weight_bits": widths}
+    return {**figures, "share": bench.problem.costs["size"].total(bits) / full, "weight_bits": widths}
 
 
 def show(name: str, line: Mapping[str, Any], what: str) -> None:
@@ -282,10 +282,10 @@ def time_hessian(samples: int, probes: int, seed: int) -> dict[str, Any]:
     seconds["float outputs"] = time.perf_counter() - start
     layers = find_layers(graph)
     cpu = time.process_time()
-    found = measure(graph, statistics, layers, objective, config, probes=probes, tolerance=0.0)["hessian"]
-    seconds |= found.seconds
+    sensitivity = measure(graph, statistics, layers, objective, config, probes=probes, tolerance=0.0)["hessian"]
+    seconds |= sensitivity.seconds
     start = time.perf_counter()
-    problem = task(layers, found, {"size": size_cost(layers)})
+    problem = task(layers, sensitivity, {"size": size_cost(layers)})
     solve(problem, {"size": problem.costs["size"].total(problem.full()) / 2})
     seconds["integer programme"] = time.perf_counter() - start
     result = {"samples": samples, "probes": probes, "batch": objective.batch, "layers": len(layers), "seconds": seconds}
@@ -345,26 +345,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help=", ".join(f"--{name} {value}" for name, value in QUICK.items()))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
-    given = parser.parse_args(arguments)
-    if given.quick:
-        vars(given).update(QUICK)
+    options = parser.parse_args(arguments)
+    if options.quick:
+        vars(options).update(QUICK)
     failed: list[str] = []
     start = time.perf_counter()
     try:
-        if given.what == "time":
-            result = time_hessian(given.samples, given.probes, given.seed)
+        if options.what == "time":
+            result = time_hessian(options.samples, options.probes, options.seed)
         else:
-            case = vit_case(given.images) if given.what == "vit" else minilm_case(given.images)
-            config = QuantizationConfig(rounding=given.rounding, seed=given.seed)
-            bench = Bench(case, config, given.share, given.samples, given.probes)
-            result = run(bench, given.random, given.seed)
+            case = vit_case(options.images) if options.what == "vit" else minilm_case(options.images)
+            config = QuantizationConfig(rounding=options.rounding, seed=options.seed)
+            bench = Bench(case, config, options.share, options.samples, options.probes)
+            result = run(bench, options.random, options.seed)
             print(markdown(result))
-            if given.plot is not None:
-                draw(given.plot, bench.choice.document)
+            if options.plot is not None:
+                draw(options.plot, bench.choice.document)
             failed = failures(result)
         print(f"{time.perf_counter() - start:.0f} s in all")
-        if given.json is not None:
-            given.json.write_text(json.dumps(result, indent=1) + "\n")
+        if options.json is not None:
+            options.json.write_text(json.dumps(result, indent=1) + "\n")
         if failed:
             raise VerificationError("; ".join(failed))
     except EdgeFlowError as error:

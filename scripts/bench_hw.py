@@ -134,12 +134,12 @@ def bandwidth(tokens: int = 256, heads: int = 3, head_channels: int = 64) -> lis
             table_words=4,
             **numbers,
         )
-        made = passes(op, a, lanes)
-        products = [p for p in made if p["mac"] in (SCORES, VALUES)]
+        schedule = passes(op, a, lanes)
+        products = [p for p in schedule if p["mac"] in (SCORES, VALUES)]
         cycles = sum(pass_trips(p, a) for p in products)
         streamed = sum(p["steps"] * (p["keys"] if p["mac"] == SCORES else p["rows"]) for p in products)
         loads = sum(p["steps"] * p["keys"] for p in products if p["mac"] == SCORES) // heads
-        queries = sum(p["q_lanes"] * p["q_steps"] for p in made if p["query"]) // heads
+        queries = sum(p["q_lanes"] * p["q_steps"] for p in schedule if p["query"]) // heads
         rows.append(
             {
                 "lanes": lanes,
@@ -186,40 +186,40 @@ def main() -> int:
     args = parser.parse_args()
     try:
         graphs = {name: load(name) for name in ("deit_tiny", "deit_small")}
-        found: dict[str, Any] = {"models": []}
+        tables: dict[str, Any] = {"models": []}
         missed = []
         print("All figures are predictions; clocks are targets. No synthesis tool or board was used.\n")
         for name, board, sizes in SETUPS:
             try:
                 figures = measure(graphs[name], load_board(board), sizes)
             except BoardError as error:
-                found["models"].append({"model": name, "board": board, "refused": str(error)})
+                tables["models"].append({"model": name, "board": board, "refused": str(error)})
                 print(f"{name} on {board}: {error}")
                 missed += [f"{name} on {board}: {error}"] if board == "zcu102" else []
                 continue
-            found["models"].append({"model": name, **figures})
+            tables["models"].append({"model": name, **figures})
             show(name, figures)
             missed += missing(name, board, bool(sizes), figures)
         heads = [op for node in graphs["deit_tiny"].nodes if isinstance(op := operator(node), Attention)]
         print(f"\nAttention, 256 tokens, 3 heads of 64, array of 64 inputs ({len(heads)} such layers in DeiT-Tiny):")
-        found["attention"] = bandwidth()
-        for row in found["attention"]:
+        tables["attention"] = bandwidth()
+        for row in tables["attention"]:
             print(
                 f"  p = {row['lanes']:2.0f}: {row['vectors_a_cycle']:.3f} vectors a cycle, {row['products_a_cycle']:6.0f} useful "
                 f"multiplies a cycle; a head loads {row['key_vectors_a_head']:.0f} keys, {row['query_vectors_a_head']:.0f} queries "
                 f"(N^2/p + N + p - 1 = {row['formula']:.0f})"
             )
-        if max(row["vectors_a_cycle"] for row in found["attention"]) > 1:
+        if max(row["vectors_a_cycle"] for row in tables["attention"]) > 1:
             missed.append("attention reads more than one vector a cycle")
         print("\nDeiT-Tiny on the same accelerator at 8 bits and below (first and last layer at 8):")
-        found["bits"] = few_bits(load_board("zcu102"))
-        for row in found["bits"]:
+        tables["bits"] = few_bits(load_board("zcu102"))
+        for row in tables["bits"]:
             print(
                 f"  {row['bits']}, {row['weight_ports']} weight ports: {row['latency_ms']:.3f} ms, {row['cycles']} cycles "
                 f"({row['linear_cycles']} in the inner linear layers), {row['weight_bytes']} bytes of weights"
             )
         if args.json:
-            args.json.write_text(json.dumps(found, indent=1) + "\n")
+            args.json.write_text(json.dumps(tables, indent=1) + "\n")
         print("\n" + ("\n".join(f"MISSED: {m}" for m in missed) or "every bar is met"))
         return 1 if missed else 0
     except EdgeFlowError as error:
@@ -227,14 +227,14 @@ def main() -> int:
         return error.exit_status
 
 
-def missing(name: str, board: str, given: bool, figures: Mapping[str, Any]) -> list[str]:
+def missing(name: str, board: str, fixed: bool, figures: Mapping[str, Any]) -> list[str]:
     """The bars on the ZCU102 that these figures miss; DeiT-Small has 3.68 times DeiT-Tiny's multiply-adds."""
     if board != "zcu102":
         return [] if figures["fits"] else [f"{name} on {board}: beyond 80 % of a resource"]
-    which = f"{name} on {board}{' at 32x32' if given else ''}"
-    bars = [("useful multiplies", figures["mac_utilization"] >= (0.9 if given else 0.8))]
+    which = f"{name} on {board}{' at 32x32' if fixed else ''}"
+    bars = [("useful multiplies", figures["mac_utilization"] >= (0.9 if fixed else 0.8))]
     bars += [("80 % of each resource", figures["fits"])]
-    if not given:
+    if not fixed:
         allowed = 1.8 * figures["macs"] / 1.2537e9
         bars += [(f"{allowed:.2f} ms", figures["latency_ms"] <= allowed), ("0.75 GOPS a DSP", figures["gops_per_dsp"] >= 0.75)]
     return [f"{which}: {bar}" for bar, met in bars if not met]

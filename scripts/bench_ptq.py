@@ -132,17 +132,17 @@ class Bench:
         self.checked = check_inputs(model_inputs(model), inputs)
         self.statistics = observe(self.graph, self.arrays, QuantizationConfig(seed=seed))
         self.expected = run_batches(float_runner(path), inputs, output)
-        self._made: dict[str, Array] = {}
+        self._outputs: dict[str, Array] = {}
 
     def integers(self, **options: Any) -> Array:
         """What the integer network makes of the inputs, its accumulators proved not to overflow."""
         config = QuantizationConfig(seed=self.seed, **options)
         key = config.model_dump_json()
-        if key not in self._made:
+        if key not in self._outputs:
             graph = convert(self.graph, self.statistics, self.arrays, config).graph
             verify_graph(graph)
-            self._made[key] = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, self.checked)))[self.output]
-        return self._made[key]
+            self._outputs[key] = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, self.checked)))[self.output]
+        return self._outputs[key]
 
     def all_layers(self, weight: int, activation: int) -> dict[str, Any]:
         """Options that leave no layer out."""
@@ -183,7 +183,7 @@ def attention(bench: Bench, measure: Measure) -> tuple[Rows, Rows]:
     operands = {f"{bits} bits": measure(bench.integers(attention_bits=bits)) for bits in ATTENTION_BITS}
     weights: Rows = {}
     for bits in PROBABILITY_BITS:
-        made = {
+        networks = {
             "EdgeFlow": measure(bench.integers(probability_bits=bits)),
             **{
                 name: measure(run_batches(softmax_runner(bench.path, bench.calibration, bits, log2), bench.inputs, bench.output))
@@ -191,7 +191,7 @@ def attention(bench: Bench, measure: Measure) -> tuple[Rows, Rows]:
             },
         }
         weights[f"{bits} bits"] = {
-            f"{name} {figure}": row[figure] for figure in ("top1_percent", "sqnr_db") for name, row in made.items()
+            f"{name} {figure}": row[figure] for figure in ("top1_percent", "sqnr_db") for name, row in networks.items()
         }
     return operands, weights
 
@@ -221,15 +221,15 @@ def selection(bench: Bench, bits: Sequence[tuple[int, int]]) -> Rows:
         chosen, _ = select(bench.graph, bench.arrays, config)
         seconds = time.process_time() - start
         without = {} if chosen is None else chosen.without
-        found = {
+        networks = {
             "chosen": bench.integers(**width, without=without),
             "all": bench.integers(**width),
             "none": bench.integers(**width, **NONE),
         }
-        for name, values in found.items():
+        for name, values in networks.items():
             row = {"sqnr_db": signal_to_noise(bench.expected, values), "low_db": math.nan, "high_db": math.nan}
             if name != "chosen":
-                row["low_db"], row["high_db"] = gain_interval(bench.expected, found["chosen"], values)
+                row["low_db"], row["high_db"] = gain_interval(bench.expected, networks["chosen"], values)
             row["left_out"] = float(sum(map(len, without.values()))) if name == "chosen" else math.nan
             row["trials"] = float(chosen.trials) if name == "chosen" and chosen is not None else math.nan
             row["cpu_s"] = seconds if name == "chosen" else math.nan
@@ -239,10 +239,10 @@ def selection(bench: Bench, bits: Sequence[tuple[int, int]]) -> Rows:
     return rows
 
 
-def gain_interval(expected: Array, found: Array, other: Array) -> tuple[float, float]:
-    """95 % interval of how many dB ``found`` is nearer to ``expected`` than ``other``, over drawings of the samples."""
+def gain_interval(expected: Array, actual: Array, other: Array) -> tuple[float, float]:
+    """95 % interval of how many dB ``actual`` is nearer to ``expected`` than ``other``, over drawings of the samples."""
     axes = tuple(range(1, expected.ndim))
-    errors = [np.sum(np.square(expected.astype(np.float64) - values), axis=axes) for values in (found, other)]
+    errors = [np.sum(np.square(expected.astype(np.float64) - values), axis=axes) for values in (actual, other)]
     drawn = np.random.default_rng(0).integers(0, len(expected), (RESAMPLED, len(expected)))
     gains = 10 * np.log10(errors[1][drawn].sum(axis=1) / errors[0][drawn].sum(axis=1))
     low, high = np.percentile(gains, [2.5, 97.5])
@@ -282,13 +282,13 @@ def classes_measure(bench: Bench, labels: Array) -> Measure:
     classes = bench.expected.argmax(axis=1)
 
     def measure(logits: Array) -> dict[str, float]:
-        found = logits.argmax(axis=1)
-        right, truth = found == labels, classes == labels
+        predicted = logits.argmax(axis=1)
+        right, truth = predicted == labels, classes == labels
         return {
             "top1_percent": 100.0 * float(right.mean()),
             "below_float": 100.0 * float(truth.mean() - right.mean()),
             "standard_error": 100.0 * float(np.sqrt(np.sum(truth != right))) / len(labels),
-            "agreement_percent": 100.0 * float(np.mean(found == classes)),
+            "agreement_percent": 100.0 * float(np.mean(predicted == classes)),
             "sqnr_db": signal_to_noise(bench.expected, logits),
         }
 
@@ -307,14 +307,14 @@ def minilm_bench(seed: int) -> tuple[Bench, Measure]:
     bench = Bench(path / "model.onnx", calibration, documents, "sentence_embedding", seed)
     truth = rated.correlation(bench.expected)
 
-    def measure(found: Array) -> dict[str, float]:
-        pearson, cosines = rated.correlation(found), cosine(bench.expected, found)
+    def measure(embeddings: Array) -> dict[str, float]:
+        pearson, cosines = rated.correlation(embeddings), cosine(bench.expected, embeddings)
         return {
             "pearson": pearson,
             "from_float": pearson - truth,
             "cosine_mean": float(cosines.mean()),
             "cosine_least": float(cosines.min()),
-            "sqnr_db": signal_to_noise(bench.expected, found),
+            "sqnr_db": signal_to_noise(bench.expected, embeddings),
         }
 
     return bench, measure

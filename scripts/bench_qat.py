@@ -45,10 +45,10 @@ BATCH = 50
 
 def bits_of(text: str) -> tuple[int, int]:
     """Weight and activation bits of a name such as W3A3."""
-    found = re.fullmatch(r"W(\d)A(\d)", text)
-    if found is None:
+    match = re.fullmatch(r"W(\d)A(\d)", text)
+    if match is None:
         raise InputError(f"bits {text!r} must be written as W3A3: bits of weights, bits of activations")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def integer_outputs(quantized: Quantized, inputs: Arrays, output: str) -> Array:
@@ -72,16 +72,16 @@ def row(
     start = time.perf_counter()
     own = tuned.network.outputs(test.inputs)[test.output]
     quantized = quantize(tuned.model, test.calibration)
-    found = integer_outputs(quantized, test.inputs, test.output)
+    outputs = integer_outputs(quantized, test.inputs, test.output)
     translation = compare(tuned.network, quantized)
     return {
         "float": test.top1(test.expected),
         "PTQ": test.top1(plain),
-        "standard error": 100.0 * float(np.std(test.right(found) - test.right(plain))) / len(plain) ** 0.5,
+        "standard error": 100.0 * float(np.std(test.right(outputs) - test.right(plain))) / len(plain) ** 0.5,
         "Brevitas": test.top1(own),
-        "integer graph": test.top1(found),
-        "agree": 100.0 * float(np.mean(own.argmax(axis=1) == found.argmax(axis=1))),
-        "SQNR, dB": signal_to_noise(own, found),
+        "integer graph": test.top1(outputs),
+        "agree": 100.0 * float(np.mean(own.argmax(axis=1) == outputs.argmax(axis=1))),
+        "SQNR, dB": signal_to_noise(own, outputs),
         "words": translation.weights,
         "words differ": translation.differ,
         "formats": translation.formats,
@@ -110,8 +110,8 @@ class _Test:
 
     def right(self, logits: Array) -> Array:
         """1 for every image with the right class, 0 for the others."""
-        found: Array = (logits.argmax(axis=1) == self.labels).astype(np.float64)
-        return found
+        right: Array = (logits.argmax(axis=1) == self.labels).astype(np.float64)
+        return right
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,12 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.bits:
             weight, activation = bits_of(name)
             config = QuantizationConfig(weight_bits=weight, activation_bits=activation, seed=options.seed)
-            rows[name] = made = row(model, config, tuning, data, labels, test)
-            print(f"  {name:6}" + "".join(f"{made[column]:15.2f}" for column in COLUMNS), flush=True)
-            if made["words differ"] or made["formats changed"]:
-                failed.append(f"{name}: {made['words differ']} words and {made['formats changed']} formats got lost")
-            if made["integer graph"] < made["PTQ"] - 2 * made["standard error"]:
-                failed.append(f"{name}: {made['integer graph']:.2f} after training, {made['PTQ']:.2f} without")
+            rows[name] = figures = row(model, config, tuning, data, labels, test)
+            print(f"  {name:6}" + "".join(f"{figures[column]:15.2f}" for column in COLUMNS), flush=True)
+            if figures["words differ"] or figures["formats changed"]:
+                failed.append(f"{name}: {figures['words differ']} words and {figures['formats changed']} formats got lost")
+            if figures["integer graph"] < figures["PTQ"] - 2 * figures["standard error"]:
+                failed.append(f"{name}: {figures['integer graph']:.2f} after training, {figures['PTQ']:.2f} without")
         if options.json is not None:
             settings = {key: value for key, value in vars(options).items() if key != "json"}
             options.json.write_text(json.dumps({"settings": settings, "rows": rows, "failed": failed}, indent=1) + "\n")

@@ -42,9 +42,9 @@ CALIBRATION = 64
 HEAD = ("network", "bits", "scales", "export", "words", "different", "largest", "layer by layer", "no ties", "SQNR, dB")
 
 
-def sqnr(expected: Array, found: Array) -> float:
+def sqnr(expected: Array, actual: Array) -> float:
     """Signal-to-noise ratio in dB; infinity where both are equal."""
-    noise = np.square(expected.astype(np.float64) - found).mean()
+    noise = np.square(expected.astype(np.float64) - actual).mean()
     return float("inf") if not noise else float(10 * np.log10(np.square(expected.astype(np.float64)).mean() / noise))
 
 
@@ -87,8 +87,8 @@ def _one_layer(graph: Graph, rows: list[Any], recorded: list[Any], place: int, s
     tensors = {row.quantizer: row.tensor for row in rows}
     before, entry = recorded[place - 1], recorded[place]
     part = zoo.between(graph, [tensors[before.name]], tensors[entry.name])
-    found = Executor(part).run({tensors[before.name]: before.words})[tensors[entry.name]]
-    wrong = found != entry.words
+    words = Executor(part).run({tensors[before.name]: before.words})[tensors[entry.name]]
+    wrong = words != entry.words
     tie = np.abs(steps - np.floor(steps) - 0.5) < zoo.TIE
     return int(wrong.sum()), int((wrong & ~tie).sum())
 
@@ -110,7 +110,7 @@ def check_onnxruntime(folder: Path, images: int) -> list[tuple[str, ...]]:
     calibration = np.load(VIT / "calibration.npz")["image"][:CALIBRATION]
     data = load_fashion_mnist("test")
     test, labels = data.images(slice(images)), data.labels[:images]
-    found = []
+    rows = []
     for text, per_channel, kind in (
         ("one scale a tensor, unsigned", False, QuantType.QUInt8),
         ("a scale each output channel, signed", True, QuantType.QInt8),
@@ -133,8 +133,8 @@ def check_onnxruntime(folder: Path, images: int) -> list[tuple[str, ...]]:
         ours = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"image": test})))["logits"]
         scores = [f"{100 * (logits.argmax(1) == labels).mean():.2f}" for logits in (theirs, ours)]
         same = f"{100 * (theirs.argmax(1) == ours.argmax(1)).mean():.2f}"
-        found.append((text, *scores, same, f"{sqnr(theirs, ours):.1f}"))
-    return found
+        rows.append((text, *scores, same, f"{sqnr(theirs, ours):.1f}"))
+    return rows
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]], markdown: bool) -> str:

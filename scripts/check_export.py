@@ -63,13 +63,13 @@ COUNTS = ("words", "different", "trips")
 
 def configurations(model: ir.Model, seed: int) -> dict[str, QuantizationConfig]:
     """What is checked, by name."""
-    found = {name: QuantizationConfig(weight_bits=w, activation_bits=a, seed=seed) for name, (w, a) in BITS.items()}
+    uniform = {name: QuantizationConfig(weight_bits=w, activation_bits=a, seed=seed) for name, (w, a) in BITS.items()}
     rng = np.random.default_rng(seed)
     layers = {
         name: LayerBits(weight=int(rng.choice((2, 3, 4, 8))), activation=int(rng.choice((4, 8))))
         for name in layer_bits(FloatGraph(model), QuantizationConfig())
     }
-    return {**found, "mixed": QuantizationConfig(layers=layers, seed=seed)}
+    return {**uniform, "mixed": QuantizationConfig(layers=layers, seed=seed)}
 
 
 def compared_words(model: ir.Model, quantized: Quantized, proto: onnx.ModelProto) -> tuple[int, int]:
@@ -81,17 +81,17 @@ def compared_words(model: ir.Model, quantized: Quantized, proto: onnx.ModelProto
     words = different = 0
     for name in dict.fromkeys(map(origin, FloatGraph(model).layers())):
         layers = [node for node in FloatGraph(model).layers() if origin(node) == name]
-        for layer, made in zip(layers, [node for node in linear if node.origin == name], strict=True):
-            expected = graph.constants[made.inputs[1]]
-            source = makers.get(made.inputs[0])
-            x = source.inputs[0] if source is not None and source.op == "patches" else made.inputs[0]
-            rows, columns = known[made.output].channels, known[x].channels
+        for layer, node in zip(layers, [node for node in linear if node.origin == name], strict=True):
+            expected = graph.constants[node.inputs[1]]
+            source = makers.get(node.inputs[0])
+            x = source.inputs[0] if source is not None and source.op == "patches" else node.inputs[0]
+            rows, columns = known[node.output].channels, known[x].channels
             expected = expected if rows is None else expected[rows]
             expected = expected if columns is None else expected[:, columns]
-            found = numpy_helper.to_array(stored[f"{output_name(layer)}/weight/words"]).astype(np.int64)
-            found = found.reshape(len(found), -1) if layer.op_type == "PatchEmbed" else found.T
+            actual = numpy_helper.to_array(stored[f"{output_name(layer)}/weight/words"]).astype(np.int64)
+            actual = actual.reshape(len(actual), -1) if layer.op_type == "PatchEmbed" else actual.T
             words += expected.size
-            different += int(np.sum(found != expected)) if found.shape == expected.shape else expected.size
+            different += int(np.sum(actual != expected)) if actual.shape == expected.shape else expected.size
     return words, different
 
 
@@ -118,15 +118,15 @@ def run_qonnx(proto: onnx.ModelProto, inputs: Arrays, output: str) -> Array:
             if axis.dim_param == "batch":
                 axis.dim_value = samples
     onnx.IR_VERSION = MAXIMUM_IR_VERSION  # type: ignore[assignment]  # of the single nodes that it hands to onnxruntime
-    found: Array = execute_onnx(ModelWrapper(proto).transform(InferShapes()), dict(inputs))[output]
-    return found
+    values: Array = execute_onnx(ModelWrapper(proto).transform(InferShapes()), dict(inputs))[output]
+    return values
 
 
 def round_trips(model: ir.Model, quantized: Quantized, calibration: Arrays) -> int:
     """How much the integer networks differ that exports of one compile to: QDQ, QONNX, and QDQ of what came back from QONNX."""
     shapes = {name: array.shape for name, array in calibration.items()}
     few = {name: array[:TRIP_SAMPLES] for name, array in calibration.items()}
-    found = 0
+    count = 0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         for forms in ((export_qdq,), (export_qonnx, export_qdq)):
@@ -136,10 +136,10 @@ def round_trips(model: ir.Model, quantized: Quantized, calibration: Arrays) -> i
                 source = import_model(file, shapes=shapes)
                 network = quantize(source, few)
                 lines = [*differences(quantized.graph, network.graph), *set(network.warnings)]
-                found += len(lines)
+                count += len(lines)
                 for line in lines[:LISTED]:
                     print(f"  {form.__name__}: {line}")
-    return found
+    return count
 
 
 def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: int, trips: bool) -> dict[str, dict[str, float]]:
@@ -165,10 +165,10 @@ def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: in
         row["trips"] = round_trips(model, quantized, calibration)
         row["float_sqnr_db"] = signal_to_noise(real, integer)
         for setting, level in LEVELS.items():
-            found = run(proto, checked, output, level)
-            row[f"{setting}_sqnr_db"] = signal_to_noise(integer, found)
+            values = run(proto, checked, output, level)
+            row[f"{setting}_sqnr_db"] = signal_to_noise(integer, values)
             if classes <= 1000 and output == "logits":
-                row[f"{setting}_top1_percent"] = 100.0 * float(np.mean(found.argmax(axis=1) == integer.argmax(axis=1)))
+                row[f"{setting}_top1_percent"] = 100.0 * float(np.mean(values.argmax(axis=1) == integer.argmax(axis=1)))
         few = {key: array[:QONNX_SAMPLES] for key, array in checked.items()}
         other = run_qonnx(export_qonnx(model, quantized), few, output)
         row["qonnx_sqnr_db"] = signal_to_noise(run(proto, few, output, LEVELS["off"]), other)
@@ -178,16 +178,16 @@ def check(path: Path, calibration: Arrays, inputs: Arrays, output: str, seed: in
 
 def wrong(title: str, rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What does not hold."""
-    found = [f"{title} {name}: {row['different']:.0f} weight words differ" for name, row in rows.items() if row.get("different")]
+    problems = [f"{title} {name}: {row['different']:.0f} weight words differ" for name, row in rows.items() if row.get("different")]
     for name, row in rows.items():
         if row["trips"]:
-            found.append(f"{title} {name}: exports compile to something else in {row['trips']:.0f} places")
+            problems.append(f"{title} {name}: exports compile to something else in {row['trips']:.0f} places")
         if "float_sqnr_db" not in row:
             continue
         nearest = min(row[f"{setting}_sqnr_db"] for setting in LEVELS)
         if nearest <= row["float_sqnr_db"]:
-            found.append(f"{title} {name}: QDQ is no nearer to the integer network ({nearest:.2f} dB) than the float model is")
-    return found
+            problems.append(f"{title} {name}: QDQ is no nearer to the integer network ({nearest:.2f} dB) than the float model is")
+    return problems
 
 
 def show(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:

@@ -101,13 +101,15 @@ def imported(proto: onnx.ModelProto) -> ir.Model:
 def check_traces(objective: Objective, weights: Sequence[str], what: str, probes: int, seed: int) -> list[str]:
     """Print exact and estimated traces; what does not hold."""
     exact = {name: float(np.trace(exact_block(objective, name))) for name in weights}
-    found = traces(objective, weights, probes=probes, tolerance=0.0, seed=seed)
+    estimates = traces(objective, weights, probes=probes, tolerance=0.0, seed=seed)
     failed = []
-    print(f"\n{what}: {objective.samples} samples, {found.probes} probes, seed {seed}")
+    print(f"\n{what}: {objective.samples} samples, {estimates.probes} probes, seed {seed}")
     print(f"{'weight':16}{'elements':>10}{'exact trace':>14}{'estimate':>12}{'std. error':>12}{'errors away':>13}")
     for name in weights:
-        away = (found.mean[name] - exact[name]) / found.error[name]
-        print(f"{name:16}{found.count[name]:10}{exact[name]:14.5f}{found.mean[name]:12.5f}{found.error[name]:12.5f}{away:13.2f}")
+        away = (estimates.mean[name] - exact[name]) / estimates.error[name]
+        print(
+            f"{name:16}{estimates.count[name]:10}{exact[name]:14.5f}{estimates.mean[name]:12.5f}{estimates.error[name]:12.5f}{away:13.2f}"
+        )
         if abs(away) > 2:
             failed.append(f"{what}: the trace of {name} is {away:.2f} standard errors away")
     within = []
@@ -129,13 +131,13 @@ def check_programme(problem: Task) -> list[str]:
     failed = []
     for shares in BUDGETS:
         limits = {name: share * problem.costs[name].total(problem.full()) for name, share in shares.items()}
-        best, found = brute_force(problem, limits), solve(problem, limits)
+        best, solved = brute_force(problem, limits), solve(problem, limits)
         label = ", ".join(f"{name}={share:g}x" for name, share in shares.items())
-        bits = " ".join(f"{choice.weight}/{choice.activation}" for choice in found.bits.values())
+        bits = " ".join(f"{choice.weight}/{choice.activation}" for choice in solved.bits.values())
         assert best is not None, label
-        print(f"{label:24}{best.omega:20.9g}{found.omega:20.9g}   {bits}")
-        if not problem.feasible(found.bits, limits) or abs(found.omega - best.omega) > 1e-9 * best.omega:
-            failed.append(f"{label}: the programme's Omega is {found.omega:.9g}, the best {best.omega:.9g}")
+        print(f"{label:24}{best.omega:20.9g}{solved.omega:20.9g}   {bits}")
+        if not problem.feasible(solved.bits, limits) or abs(solved.omega - best.omega) > 1e-9 * best.omega:
+            failed.append(f"{label}: the programme's Omega is {solved.omega:.9g}, the best {best.omega:.9g}")
     return failed
 
 
@@ -158,9 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = check_traces(with_labels, weights, "cross-entropy to labels", options.probes, options.seed)
     failed += check_traces(without, weights, "divergence from the model's own outputs", options.probes, options.seed)
     config = QuantizationConfig(seed=options.seed)
-    found = measure(graph, observe(graph, data, config), layers, without, config, probes=options.probes)["hessian"]
+    sensitivity = measure(graph, observe(graph, data, config), layers, without, config, probes=options.probes)["hessian"]
     costs = {"size": size_cost(layers), "bops": bops_cost(layers, attention_bops(graph, config))}
-    failed += check_programme(task(layers, found, costs))
+    failed += check_programme(task(layers, sensitivity, costs))
     print("", *failed, sep="\n")
     print("all hold" if not failed else f"{len(failed)} do not hold")
     return bool(failed)

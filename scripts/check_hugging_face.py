@@ -37,9 +37,9 @@ COLUMNS = {"torch": ".1e", "canonical": ".1e", "sqnr_db": ".1f", "words": ",.0f"
            "compile_s": ".1f"}  # fmt: skip
 
 
-def relative(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> float:
+def relative(expected: Sequence[NDArray[Any]], actual: Sequence[NDArray[Any]]) -> float:
     """Largest difference of any output, relative to that output's largest value."""
-    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(expected, found, strict=True))
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(expected, actual, strict=True))
 
 
 def check(encoder: Encoder, folder: Path, samples: int) -> dict[str, float]:
@@ -54,8 +54,8 @@ def check(encoder: Encoder, folder: Path, samples: int) -> dict[str, float]:
     expected = run(original, test)
     canonical = run(session(edgeflow.load(path, dims={"sequence": example["input_ids"].shape[1]})), test)
     row["canonical"] = relative(list(expected.values()), list(canonical.values()))
-    found = edgeflow.simulate(build, test)
-    row["sqnr_db"] = min(signal_to_noise(expected[name], found[name]) for name in expected)
+    outputs = edgeflow.simulate(build, test)
+    row["sqnr_db"] = min(signal_to_noise(expected[name], outputs[name]) for name in expected)
     compared = edgeflow.verify(build, samples=samples)
     row |= {"words": compared.words, "differing": compared.differing}
     return row | {"export_s": exported - start, "compile_s": time.perf_counter() - exported}

@@ -45,21 +45,21 @@ def check(build: Build, inputs: Path, samples: int, exact: bool) -> int:
     """Compare, print what was found, and return the number of differing words."""
     start = time.perf_counter()
     names = build.graph.inputs
-    found = edgeflow.verify(build, {k: v for k, v in read_npz(inputs).items() if k in names}, samples=samples, exact=exact)
+    verification = edgeflow.verify(build, {k: v for k, v in read_npz(inputs).items() if k in names}, samples=samples, exact=exact)
     seconds = time.perf_counter() - start
-    uncompared = [t.name for t in found.tensors if not t.words]
+    uncompared = [t.name for t in verification.tensors if not t.words]
     headers = "exact" if exact else "native"
     print(
-        f"  {headers} headers: {found.samples} samples, {len(found.tensors)} tensors, {found.words:,} words, "
-        f"{found.differing:,} differing; {seconds:.1f} s"
+        f"  {headers} headers: {verification.samples} samples, {len(verification.tensors)} tensors, {verification.words:,} words, "
+        f"{verification.differing:,} differing; {seconds:.1f} s"
     )
-    for tensor in found.tensors:
+    for tensor in verification.tensors:
         if tensor.first is not None:
             place, expected, got = tensor.first
             print(f"  {tensor.name}: {tensor.differing:,} of {tensor.words:,} differ, first at {place}: {expected}, C++ {got}")
     for name in uncompared:
         print(f"  {name}: not compared")
-    return found.differing + len(uncompared)
+    return verification.differing + len(uncompared)
 
 
 def check_counts(build: Build) -> int:

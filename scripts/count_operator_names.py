@@ -44,18 +44,18 @@ def places(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Line and source text of every place in a module that names an operator to tell it from others."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            found = [side for side in (node.left, *node.comparators) if _names(side, names)]
+            parts = [side for side in (node.left, *node.comparators) if _names(side, names)]
         elif isinstance(node, ast.MatchValue):
-            found = [node.value] if _names(node.value, names) else []
+            parts = [node.value] if _names(node.value, names) else []
         elif isinstance(node, ast.Dict):
             yield from ((key.lineno, ast.unparse(key)) for key in node.keys if key is not None and _names(key, names))
             continue
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.comprehension | ast.For):
-            found = [part for part in _collections(_collected(node)) if _names(part, names)]
+            parts = [part for part in _collections(_collected(node)) if _names(part, names)]
         else:
             continue
-        if found:
-            yield found[0].lineno, ast.unparse(node)
+        if parts:
+            yield parts[0].lineno, ast.unparse(node)
 
 
 def _collected(node: ast.Assign | ast.AnnAssign | ast.comprehension | ast.For) -> ast.expr | None:
@@ -97,27 +97,27 @@ def _names(node: ast.expr, names: frozenset[str]) -> bool:
 def count() -> dict[str, list[tuple[int, str]]]:
     """The places of every module that has any, by its path."""
     names = operator_names()
-    found = {}
+    by_file = {}
     for path in sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
         here = sorted(places(ast.parse(path.read_text()), names))
         if here:
-            found[path.relative_to(ROOT).as_posix()] = here
-    return found
+            by_file[path.relative_to(ROOT).as_posix()] = here
+    return by_file
 
 
-def beyond(found: Mapping[str, list[tuple[int, str]]]) -> dict[str, int]:
+def beyond(by_file: Mapping[str, list[tuple[int, str]]]) -> dict[str, int]:
     """How many places each file has beyond those allowed; less than 0 where fewer are left."""
-    numbers = {file: len(found.get(file, ())) - ALLOWED.get(file, (0, ""))[0] for file in {*found, *ALLOWED}}
+    numbers = {file: len(by_file.get(file, ())) - ALLOWED.get(file, (0, ""))[0] for file in {*by_file, *ALLOWED}}
     return {file: number for file, number in sorted(numbers.items()) if number}
 
 
 def main() -> int:
-    found = count()
-    for file, here in found.items():
+    by_file = count()
+    for file, here in by_file.items():
         for line, text in here:
             print(f"{file}:{line}: {text.splitlines()[0][:100]}")
-    rest = sum(beyond(found).values())
-    print(f"{sum(map(len, found.values()))} places, {rest} of them not allowed for a reason; {REST} may be left")
+    rest = sum(beyond(by_file).values())
+    print(f"{sum(map(len, by_file.values()))} places, {rest} of them not allowed for a reason; {REST} may be left")
     return 1 if rest > REST else 0
 
 

@@ -71,24 +71,24 @@ def follow(build: edgeflow.Build, name: str | None, token: int, channel: int) ->
 
     rows = int(np.prod(words.shape[:-1]))
     row = min(token, rows - 1)
-    found, exact = int(words.reshape(rows, -1)[row, column]), float(real.reshape(rows, -1)[row, channel])
+    word, exact = int(words.reshape(rows, -1)[row, column]), float(real.reshape(rows, -1)[row, channel])
     offset = 0.0 if known.offset is None else float(known.offset[channel])
-    stands = (found - qtype.zero_point) * scale + offset
+    stands = (word - qtype.zero_point) * scale + offset
     byte = column * place.storage
     at = line + row * (place.lines // rows) + byte // LINE_BYTES
     yield (
         "the word",
-        f"row {row}, channel {channel}: {exact:.5f} in the float model, {found} in the integer network, for {stands:.5f}",
+        f"row {row}, channel {channel}: {exact:.5f} in the float model, {word} in the integer network, for {stands:.5f}",
     )
     yield "its bytes", f"line {at}, byte {byte % LINE_BYTES}, of {place.storage}"
 
 
 def _operator(graph: FloatGraph, name: str | None) -> FloatOperator:
-    found = [op for op in graph.operators if (op.tabulated if name is None else op.output == name)]
-    if not found:
+    operators = [op for op in graph.operators if (op.tabulated if name is None else op.output == name)]
+    if not operators:
         what = "no elementwise function" if name is None else f"no tensor {name!r}"
         raise InputError(f"the model has {what}; name a value that a node of model.canonical.onnx makes")
-    return found[0]
+    return operators[0]
 
 
 def main() -> int:

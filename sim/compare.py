@@ -38,18 +38,18 @@ def compare(
         for n in range(samples):
             expected = executor.run_all({name: value[n : n + 1] for name, value in inputs.items()})
 
-            def check(name: str, found: IntArray, n: int = n, expected: Mapping[str, IntArray] = expected) -> None:
-                wrong = found != expected[name][0]
+            def check(name: str, actual: IntArray, n: int = n, expected: Mapping[str, IntArray] = expected) -> None:
+                wrong = actual != expected[name][0]
                 count = counts.setdefault(name, [0, 0])
                 count[0] += wrong.size
                 count[1] += int(wrong.sum())
                 if name not in first and wrong.any():
                     index = tuple(int(i) for i in np.argwhere(wrong)[0])
-                    first[name] = ((n, *index), int(expected[name][0][index]), int(found[index]))
+                    first[name] = ((n, *index), int(expected[name][0][index]), int(actual[index]))
 
             simulation.run({name: value[n] for name, value in inputs.items()}, observe=check)
             if progress is not None:
                 progress("comparing NumPy with C++", n + 1, samples)
     ordered = [*graph.inputs, *(node.output for node in graph.nodes)]
-    found = ((name, *counts.get(name, (0, 0))) for name in ordered)
-    return tuple(TensorComparison(name, words, differing, first.get(name)) for name, words, differing in found)
+    compared = ((name, *counts.get(name, (0, 0))) for name in ordered)
+    return tuple(TensorComparison(name, words, differing, first.get(name)) for name, words, differing in compared)

@@ -27,9 +27,9 @@ def counted_run(simulation: CSimulation, program: Program, inputs: Mapping[str, 
     pairs = [(step, counted, predicted(step, program)) for step, counted in simulation.counted(inputs)]
     outputs = {name: simulation.read_external(name) for name in program.outputs}
     return outputs, [
-        f"{step.node} ({step.instruction.layout.name}): {found} counted, {expected} predicted"
+        f"{step.node} ({step.instruction.layout.name}): {loops} counted, {expected} predicted"
         for step, counted, expected in pairs
-        if (found := {name: count for name, count in counted.items() if name not in FETCH}) != expected
+        if (loops := {name: count for name, count in counted.items() if name not in FETCH}) != expected
     ]
 
 

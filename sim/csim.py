@@ -42,10 +42,10 @@ def cache_folder() -> Path:
 def compiler() -> str:
     """The C++ compiler: ``$CXX`` or g++."""
     name = os.environ.get("CXX", "g++")
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise ToolchainError(f"C simulation needs a C++ compiler: {name} was not found; install g++ or set CXX")
-    return found
+    return path
 
 
 def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
@@ -70,13 +70,13 @@ def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as work:
-        made = Path(work) / "csim.so"
-        command += ["-o", str(made), *(str(hls / name) for name in SOURCES)]
+        fresh = Path(work) / "csim.so"
+        command += ["-o", str(fresh), *(str(hls / name) for name in SOURCES)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-300:])
             raise ToolchainError(f"the C simulation of {hls} does not compile: {first}")
-        made.replace(library)
+        fresh.replace(library)
     return library
 
 

@@ -66,15 +66,15 @@ class Executor:
 
     def _run_piece(self, values: dict[str, Array], wanted: Sequence[str]) -> dict[str, IntArray]:
         keep = set(wanted)
-        found: dict[str, IntArray] = {name: _words(values[name]) for name in keep & set(values)}
+        outputs: dict[str, IntArray] = {name: _words(values[name]) for name in keep & set(values)}
         for node, kernel, release in zip(self.graph.nodes, self._kernels, self._release, strict=True):
             activations = [values[name] for name in node.inputs if name not in self.graph.constants]
             result = values[node.output] = kernel(activations)
             if node.output in keep:
-                found[node.output] = _words(result)
+                outputs[node.output] = _words(result)
             for name in release:
                 values.pop(name, None)
-        return found
+        return outputs
 
 
 def _watched(

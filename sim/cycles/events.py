@@ -99,12 +99,12 @@ _IDLE = Phase(1)  # until the next whole cycle, and for the unit to be started
 def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
     """Run the tasks in order; every instruction starts and ends on a whole cycle. ValueError where the words that an instruction's
     phases take are not those of its segment."""
-    found = Schedule()
+    schedule = Schedule()
     for i, task in enumerate(tasks):
         if sum(phase.words for phase in task.phases) != task.words:
             raise ValueError(f"instruction {i} takes other words of the weight stream than its segment of {task.words} holds")
     if not tasks:
-        return found
+        return schedule
     last, capacity, word_bytes, shared = len(tasks) - 1, float(fetcher.capacity), fetcher.word_bytes, memory.shared
     word_rate = min(1.0, memory.weights / word_bytes)  # words a cycle of the weight ports alone
     time, level = 0.0, 0.0
@@ -140,7 +140,7 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
         if full:
             push = min(push, take * speed)
         flow = push - take * speed
-        found.samples.append(Sample(time, level, push * word_bytes, move * speed))
+        schedule.samples.append(Sample(time, level, push * word_bytes, move * speed))
         # The next event.
         step = rest / speed if speed > 0 else math.inf
         if push > 0:
@@ -157,7 +157,7 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
         left -= push * step
         # The fetching process goes on, unless there is no room for the descriptor.
         while fetch <= last and not blocked and left <= EPSILON and time >= ready - EPSILON:
-            found.fetches.append(Fetch(asked, arrivals[fetch], ready, time))
+            schedule.fetches.append(Fetch(asked, arrivals[fetch], ready, time))
             fetch, asked, left = fetch + 1, time, 0.0
             blocked = fetch - taken >= fetcher.queue
             if fetch <= last and not blocked:
@@ -178,10 +178,10 @@ def simulate(tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr) -> Schedule:
                 rest = float(phase.cycles)
             else:
                 end = math.ceil(time - EPSILON)
-                found.executions.append(Execution(start, begin, end))
+                schedule.executions.append(Execution(start, begin, end))
                 if execute == last:
-                    found.samples.append(Sample(time, level, 0.0, 0.0))
-                    return found
+                    schedule.samples.append(Sample(time, level, 0.0, 0.0))
+                    return schedule
                 execute, start = execute + 1, end
                 phase, rest = _WAIT, max(arrivals[execute] - time, 0.0) if execute < len(arrivals) else math.inf
 

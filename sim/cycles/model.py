@@ -215,18 +215,18 @@ class CycleReport:
 
     def by_unit(self) -> dict[str, int]:
         """Cycles of every unit in use, the busiest first."""
-        found: dict[str, int] = {}
+        cycles: dict[str, int] = {}
         for i in self.instructions:
-            found[i.unit] = found.get(i.unit, 0) + i.cycles
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+            cycles[i.unit] = cycles.get(i.unit, 0) + i.cycles
+        return dict(sorted(cycles.items(), key=lambda item: -item[1]))
 
     def beside(self) -> dict[str, int]:
         """Cycles of work by unit that run beside the array's products, and so take no time of their own."""
-        found: dict[str, int] = {}
+        cycles: dict[str, int] = {}
         for i in self.instructions:
             if i.hidden:
-                found[i.unit] = found.get(i.unit, 0) + i.hidden
-        return found
+                cycles[i.unit] = cycles.get(i.unit, 0) + i.hidden
+        return cycles
 
     def exposed(self) -> dict[str, int]:
         """Cycles of the units other than the array, the busiest first: what is not hidden behind it."""
@@ -236,13 +236,13 @@ class CycleReport:
     def parts(self) -> dict[str, dict[str, int]]:
         """Cycles of each unit's loops, filling included, with ``late words`` of weights or external memory and ``start``: waiting
         for descriptors and for being started."""
-        found: dict[str, dict[str, int]] = {name: {} for name in self.by_unit()}
+        by_unit: dict[str, dict[str, int]] = {name: {} for name in self.by_unit()}
         for i in self.instructions:
-            parts = found[i.unit]
+            parts = by_unit[i.unit]
             late = i.end - i.begin - sum(i.parts.values())
             for name, cycles in (*i.parts.items(), ("late words", late), ("start", i.begin - i.start)):
                 parts[name] = parts.get(name, 0) + cycles
-        return found
+        return by_unit
 
 
 def predicted_cycles(program: Program, board: Board, clock_mhz: float) -> int:
@@ -399,14 +399,14 @@ def _traffic(step: Step, formula: Cycles, architecture: Architecture) -> Traffic
 
 def _owners(program: Program, outputs: Mapping[str, int]) -> list[str]:
     """The node's output that each instruction works for: those before a completing one belong to it, those after the last to it."""
-    found: list[str] = []
+    owners: list[str] = []
     waiting = 0
     for step in program.steps:
         waiting += 1
         if step.completes in outputs:
-            found += [str(step.completes)] * waiting
+            owners += [str(step.completes)] * waiting
             waiting = 0
-    return found + [found[-1] if found else ""] * waiting
+    return owners + [owners[-1] if owners else ""] * waiting
 
 
 def _layers(graph: Graph, instructions: list[InstructionCycles], macs: Mapping[str, int], mac_units: int) -> Iterator[LayerCycles]:

@@ -52,7 +52,7 @@ def number(entry: float, *shape: int) -> ir.Value:
     return ir.Value(name=f"c{entry}", shape=ir.Shape(shape), const_value=ir.tensor(np.full(shape, entry, np.float32)))
 
 
-def output_of(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), domain: str = "") -> ir.Value:
+def apply(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), domain: str = "") -> ir.Value:
     output = ir.node(op_type, list(operands), domain=domain).outputs[0]
     output.shape, output.type = ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
     return output
@@ -60,21 +60,21 @@ def output_of(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3)
 
 def test_numbers_beside_a_tensor_are_read_in_every_order() -> None:
     x = value("x", 2, 3)
-    assert times_number(output_of("Mul", x, number(4.0))) == (x, 4.0)
-    assert times_number(output_of("Mul", number(4.0, 1, 1), x)) == (x, 4.0)
-    assert times_number(output_of("Div", x, number(4.0))) == (x, 0.25)
-    assert plus_number(output_of("Add", number(4.0), x)) == (x, 4.0)
+    assert times_number(apply("Mul", x, number(4.0))) == (x, 4.0)
+    assert times_number(apply("Mul", number(4.0, 1, 1), x)) == (x, 4.0)
+    assert times_number(apply("Div", x, number(4.0))) == (x, 0.25)
+    assert plus_number(apply("Add", number(4.0), x)) == (x, 4.0)
 
 
 def test_what_is_no_number_beside_a_tensor() -> None:
     x = value("x", 2, 3)
     for other in (
-        output_of("Div", number(4.0), x), output_of("Div", x, number(0.0)), output_of("Mul", x, number(4.0, 3)), output_of("Mul", x, x),
-        output_of("Mul", x, number(4.0, 1, 1, 1), shape=(1, 2, 3)), output_of("Mul", x, number(4.0), domain=DOMAIN), x,
+        apply("Div", number(4.0), x), apply("Div", x, number(0.0)), apply("Mul", x, number(4.0, 3)), apply("Mul", x, x),
+        apply("Mul", x, number(4.0, 1, 1, 1), shape=(1, 2, 3)), apply("Mul", x, number(4.0), domain=DOMAIN), x,
     ):  # fmt: skip
         assert times_number(other) is None
-    assert plus_number(output_of("Sub", x, number(4.0))) is None
-    assert list(either_order(output_of("Neg", x).producer())) == []
+    assert plus_number(apply("Sub", x, number(4.0))) is None
+    assert list(either_order(apply("Neg", x).producer())) == []
 
 
 class _Twice(Rule[Kept]):
@@ -95,9 +95,9 @@ class _Twice(Rule[Kept]):
 
 def test_a_rule_hands_its_match_over_and_leaves_its_name() -> None:
     x = value("x", 2, 3)
-    once = output_of("Neg", x)
-    twice = output_of("Neg", once)
-    other = output_of("Neg", value("y", 2, 3))
+    once = apply("Neg", x)
+    twice = apply("Neg", once)
+    other = apply("Neg", value("y", 2, 3))
     graph = ir.Graph(
         [x, other.producer().inputs[0]], [twice, other], nodes=[v.producer() for v in (once, twice, other)],
         opset_imports={"": 20}, name="g",
