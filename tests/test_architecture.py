@@ -92,8 +92,8 @@ def test_extras_are_imported_only_where_they_are_used(room: str) -> None:
     for path in modules(room):
         if path.relative_to(ROOT).as_posix() in TORCH_MODULES:
             continue
-        found = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
-        assert not found, f"{path.relative_to(ROOT)} imports {found} at its top"
+        extras = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
+        assert not extras, f"{path.relative_to(ROOT)} imports {extras} at its top"
 
 
 def test_import_needs_no_torch_and_little_else() -> None:
@@ -132,14 +132,14 @@ def test_array_types_are_named_once() -> None:
     for room in ALLOWED:
         for path in modules(room):
             if path != ROOT / "hw/arrays.py":
-                made = {
+                defined = {
                     target.id
                     for node in ast.walk(ast.parse(path.read_text()))
                     if isinstance(node, ast.Assign)
                     for target in node.targets
                     if isinstance(target, ast.Name)
                 }
-                assert not made & aliases, f"{path.relative_to(ROOT)} defines {made & aliases}: import it from hw/arrays.py"
+                assert not defined & aliases, f"{path.relative_to(ROOT)} defines {defined & aliases}: import it from hw/arrays.py"
 
 
 def test_onnxruntime_is_opened_in_one_place() -> None:

@@ -35,14 +35,14 @@ WITHOUT_KEYS = "ignore:.*leave no key that takes part:UserWarning"  # of which t
 
 def agree(build: Build, *, exact: bool = False) -> None:
     """Float, NumPy and C++ have run the eight samples kept in the build; no word of any tensor differs."""
-    found = edgeflow.verify(build, exact=exact)
-    samples = found.samples
+    verification = edgeflow.verify(build, exact=exact)
+    samples = verification.samples
     assert samples == min(8, len(next(iter(build.golden().values()))))
     expected = {name: samples * int(np.prod(build.graph.tensors[name].shape)) for name in build.graph.inputs}
     expected |= {node.output: samples * int(np.prod(build.graph.tensors[node.output].shape)) for node in build.graph.nodes}
-    assert {t.name: t.words for t in found.tensors} == expected
-    assert {t.name: (t.differing, t.first) for t in found.tensors if t.differing} == {}
-    assert found.passed
+    assert {t.name: t.words for t in verification.tensors} == expected
+    assert {t.name: (t.differing, t.first) for t in verification.tensors if t.differing} == {}
+    assert verification.passed
 
 
 def original(path: Path, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -53,8 +53,8 @@ def original(path: Path, inputs: Arrays) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(names)}
 
 
-def decibel(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    noise = float(np.sum((expected.astype(np.float64) - found) ** 2))
+def decibel(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    noise = float(np.sum((expected.astype(np.float64) - actual) ** 2))
     return float("inf") if noise == 0 else float(10 * np.log10(np.sum(expected.astype(np.float64) ** 2) / noise))
 
 
@@ -92,13 +92,13 @@ class TestNetwork:
     def test_outputs_are_near_the_files(self, name: str, networks: Callable[[str], tuple[Path, Build]]) -> None:
         path, build = networks(name)
         inputs = NETWORKS[name].data()
-        expected, found = original(path, inputs), edgeflow.simulate(build, inputs)
-        assert list(found) == list(expected)
+        expected, actual = original(path, inputs), edgeflow.simulate(build, inputs)
+        assert list(actual) == list(expected)
         mask = inputs.get("attention_mask")
         for output, value in expected.items():
-            assert found[output].shape == value.shape
+            assert actual[output].shape == value.shape
             assert len(value) == SAMPLES
-            assert decibel(meaningful(value, mask), meaningful(found[output], mask)) > NETWORKS[name].minimum_db, output
+            assert decibel(meaningful(value, mask), meaningful(actual[output], mask)) > NETWORKS[name].minimum_db, output
 
 
 @pytest.mark.parametrize("name", ["bert-mean", "vit"])
@@ -133,10 +133,10 @@ def test_a_wrong_header_is_caught(header: str, networks: Callable[[str], tuple[P
     wrong, right = file.read_text().replace(old, new), file.read_text()
     assert wrong != right
     file.write_text(wrong)
-    found = edgeflow.verify(tmp_path / "build")
-    assert not found.passed
+    verification = edgeflow.verify(tmp_path / "build")
+    assert not verification.passed
     kinds = {node.output: node.op for node in good.graph.nodes}
-    first = next(t for t in found.tensors if t.differing)
+    first = next(t for t in verification.tensors if t.differing)
     assert kinds[first.name] == header.removesuffix(".hpp")
     assert first.first is not None
 
@@ -215,9 +215,9 @@ def test_one_library_runs_two_programs(tmp_path: Path) -> None:
     built = library.stat().st_mtime_ns
     for build in (first, second, first):
         words = encode_inputs(build.graph, build.golden())
-        found = compare(build.graph, build.program, library, words)
-        assert {t.name: t.differing for t in found if t.differing or not t.words} == {}
-        assert len(found) == len(build.graph.inputs) + len(build.graph.nodes)
+        compared = compare(build.graph, build.program, library, words)
+        assert {t.name: t.differing for t in compared if t.differing or not t.words} == {}
+        assert len(compared) == len(build.graph.inputs) + len(build.graph.nodes)
     assert library.stat().st_mtime_ns == built
     # The smaller model's own folder holds the same C++: it is the same library, not one like it.
     assert csim.build(second.folder / "hls") == library
@@ -287,8 +287,8 @@ def test_any_finite_calibration_data(data: str, tmp_path: Path) -> None:
     build = edgeflow.compile(path, calibration=x, output=tmp_path / "b", overlay=OVERLAY)
     agree(build)
     if minimum_db is not None:
-        (expected,), (found,) = original(path, x).values(), edgeflow.simulate(build, x).values()
-        assert decibel(expected, found) > minimum_db
+        (expected,), (actual,) = original(path, x).values(), edgeflow.simulate(build, x).values()
+        assert decibel(expected, actual) > minimum_db
 
 
 def test_a_dead_channel_costs_the_others_nothing(tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_a_dead_channel_costs_the_others_nothing(tmp_path: Path) -> None:
     noise = []
     for name, calibration in (("all", live), ("dead", {"x": _dead(live["x"])})):
         build = edgeflow.compile(path, calibration=calibration, output=tmp_path / name, overlay=OVERLAY)
-        (found,) = edgeflow.simulate(build, {"x": _dead(live["x"])}).values()
+        (actual,) = edgeflow.simulate(build, {"x": _dead(live["x"])}).values()
         (expected,) = original(path, {"x": _dead(live["x"])}).values()
-        noise.append(decibel(expected, found))
+        noise.append(decibel(expected, actual))
     assert noise[1] > noise[0] - 3.0
 
 
@@ -331,8 +331,8 @@ def _attention(g: Graph, *operands: str) -> str:
 
 
 def _norm(g: Graph, x: str, scale: NDArray[Any] | None = None) -> str:
-    given = np.ones(WIDTH, np.float32) if scale is None else scale.astype(np.float32)
-    return str(g.node("LayerNormalization", x, g.constant(given), g.weight(WIDTH), axis=-1))
+    gain = np.ones(WIDTH, np.float32) if scale is None else scale.astype(np.float32)
+    return str(g.node("LayerNormalization", x, g.constant(gain), g.weight(WIDTH), axis=-1))
 
 
 def _three(g: Graph, x: str) -> tuple[str, str, str]:
@@ -373,8 +373,8 @@ def _dead_affine(g: Graph, x: str) -> list[str]:
 def _far_apart(g: Graph, x: str) -> list[str]:
     """Output channels whose sizes lie 10^14 apart."""
     sizes = (10.0 ** np.linspace(-8, 6, WIDTH)).astype(np.float32)
-    made = g.node("MatMul", x, g.constant(normal((WIDTH, WIDTH)) * sizes))
-    return [_linear(g, _norm(g, made), WIDTH, 3), g.node("Add", made, x)]
+    spread = g.node("MatMul", x, g.constant(normal((WIDTH, WIDTH)) * sizes))
+    return [_linear(g, _norm(g, spread), WIDTH, 3), g.node("Add", spread, x)]
 
 
 GRAPHS: dict[str, Callable[[Graph, str], list[str]]] = {
@@ -416,14 +416,14 @@ def test_any_graph(name: str, tmp_path: Path) -> None:
     path, x = g.save(tmp_path), {"x": normal((16, TOKENS, WIDTH))}
     build = edgeflow.compile(path, calibration=x, output=tmp_path / "b", overlay=OVERLAY)
     agree(build)
-    expected, found = original(path, x), edgeflow.simulate(build, x)
-    assert list(found) == list(expected)
+    expected, actual = original(path, x), edgeflow.simulate(build, x)
+    assert list(actual) == list(expected)
     for output, value in expected.items():
-        assert found[output].shape == value.shape
+        assert actual[output].shape == value.shape
         if value.any():
-            assert decibel(value, found[output]) > 20.0, output
+            assert decibel(value, actual[output]) > 20.0, output
         else:
-            np.testing.assert_array_equal(found[output], value)
+            np.testing.assert_array_equal(actual[output], value)
 
 
 @pytest.mark.parametrize("kind", ["float", "int64"])
@@ -468,8 +468,8 @@ def test_a_model_in_half_precision(tmp_path: Path) -> None:
     x, path = {"x": normal((8, 5, 20))}, block(tmp_path / "m.onnx")
     build = edgeflow.compile(_in_half_precision(path), calibration=x, output=tmp_path / "b", overlay=OVERLAY)
     agree(build)
-    (expected,), (found,) = original(path, x).values(), edgeflow.simulate(build, x).values()
-    assert decibel(expected, found) > 25.0
+    (expected,), (actual,) = original(path, x).values(), edgeflow.simulate(build, x).values()
+    assert decibel(expected, actual) > 25.0
 
 
 def test_weights_among_the_inputs(tmp_path: Path) -> None:

@@ -30,20 +30,20 @@ def pyproject() -> dict[str, Any]:
 
 @cache
 def read_yaml(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
-    return found
+    document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return document
 
 
 def extra(name: str) -> set[Requirement]:
     """What an extra installs; extras that it names are followed."""
-    found: set[Requirement] = set()
+    requirements: set[Requirement] = set()
     for text in pyproject()["project"]["optional-dependencies"][name]:
         requirement = Requirement(text)
         if canonicalize_name(requirement.name) == "edgeflow":
-            found = found.union(*(extra(inner) for inner in requirement.extras))
+            requirements = requirements.union(*(extra(inner) for inner in requirement.extras))
         else:
-            found.add(requirement)
-    return found
+            requirements.add(requirement)
+    return requirements
 
 
 def supported() -> list[str]:
@@ -63,7 +63,7 @@ def test_extras_agree_about_versions() -> None:
     for name in pyproject()["project"]["optional-dependencies"]:
         for requirement in extra(name):
             ranges.setdefault(canonicalize_name(requirement.name), set()).add(requirement.specifier)
-    assert {name: found for name, found in ranges.items() if len(found) > 1} == {}
+    assert {name: specifiers for name, specifiers in ranges.items() if len(specifiers) > 1} == {}
 
 
 def test_everything_the_package_names_is_pinned_within_its_range() -> None:

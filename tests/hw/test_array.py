@@ -51,12 +51,12 @@ GRAPHS = {
 
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {}
+    libraries = {}
     for name, architecture in SIZES.items():
         folder = tmp_path_factory.mktemp("array")
         write_overlay(folder, architecture)
-        made[name] = csim.build(folder, count=True)
-    return made
+        libraries[name] = csim.build(folder, count=True)
+    return libraries
 
 
 def inputs_of(graph: Graph, samples: int = 2) -> dict[str, np.ndarray]:
@@ -109,8 +109,8 @@ def loaded_words(library: Path, architecture: Architecture, weight_bits: int, ch
     builder = Builder("words", 3, channels)
     graph = builder.graph(builder.linear("x", 48, weight_bits=weight_bits, bits=16))
     with csim.CSimulation(lower(Network(graph), architecture), library) as simulation:
-        counted = [found for _, found in simulation.counted({"x": inputs_of(graph)["x"][0]})]
-    return [found["weight words"][1] for found in counted if "weight words" in found]
+        counted = [counts for _, counts in simulation.counted({"x": inputs_of(graph)["x"][0]})]
+    return [counts["weight words"][1] for counts in counted if "weight words" in counts]
 
 
 def test_weights_take_words_by_their_bits(libraries: dict[str, Path]) -> None:

@@ -42,9 +42,9 @@ class TestExponent:
                 expected.append(entry)
             else:
                 expected.append((entry + (1 << (whole - 1))) >> whole if whole <= probability else 0)
-        found = weights(t, table, fraction, probability)
-        np.testing.assert_array_equal(found, expected)
-        assert (np.diff(found) <= 0).all()
+        actual = weights(t, table, fraction, probability)
+        np.testing.assert_array_equal(actual, expected)
+        assert (np.diff(actual) <= 0).all()
 
     @pytest.mark.parametrize(("fraction", "probability"), [(6, 8), (10, 16)])
     def test_weights_are_powers_of_two_within_one(self, fraction: int, probability: int) -> None:
@@ -59,8 +59,8 @@ class TestExponent:
         lookup = weight_lookup(multiplier, shift, table, 6, 8, np.float32)
         distance = np.unique(np.concatenate([np.arange(5_000), np.linspace(0, farthest, 20_000).astype(np.int64)]))
         steps = np.floor(distance * lookup.factor + 0.5).astype(np.int64)
-        found = lookup.table[np.minimum(steps, lookup.last)]
-        np.testing.assert_array_equal(found, weights(requantize(distance, multiplier, shift), table, 6, 8))
+        looked_up = lookup.table[np.minimum(steps, lookup.last)]
+        np.testing.assert_array_equal(looked_up, weights(requantize(distance, multiplier, shift), table, 6, 8))
 
 
 class TestAttention:
@@ -100,9 +100,9 @@ class TestAttention:
         total = total[total < 1 << 24]
         for numerator in (1, 2, 3, 32_767, 32_768, 65_535, *rng.integers(1, 1 << 16, 10).tolist()):
             r, k = normalized_reciprocal(total, numerator)
-            for found, bits, n in zip(r.tolist(), k.tolist(), total.tolist(), strict=True):
+            for reciprocal, bits, n in zip(r.tolist(), k.tolist(), total.tolist(), strict=True):
                 assert bits == n.bit_length()
-                assert found == (0 if n == 0 else ((numerator << (bits + 1)) + n) // (2 * n))  # numerator 2^k / total, half up
+                assert reciprocal == (0 if n == 0 else ((numerator << (bits + 1)) + n) // (2 * n))  # numerator 2^k / total, half up
             assert r[total > 0].min() >= numerator
             assert r.max() <= 2 * numerator < 1 << 17
             scales = row_scales(total.astype(np.float64), np.array(float(numerator)), 22)
@@ -118,9 +118,9 @@ class TestAttention:
         constants = {3: exponent_table(6, 8), 4: np.array([0, 1]), 5: np.array([16_384, 65_535])}
         formats = [Format(x.shape[1:], 8, True) for x in (q, k, v)]
         formats += [Format((64,), 16, False), Format((2,), 32, True), Format((2,), 32, True)]
-        found = op.kernel(formats, constants)([x.astype(np.float32) for x in (q, k, v)])
-        np.testing.assert_array_equal(found, op.reference([q, k, v, *constants.values()]))
-        assert (found[..., :16] == -128).all()
+        actual = op.kernel(formats, constants)([x.astype(np.float32) for x in (q, k, v)])
+        np.testing.assert_array_equal(actual, op.reference([q, k, v, *constants.values()]))
+        assert (actual[..., :16] == -128).all()
 
     @pytest.mark.parametrize("numerator", [1, 65_535])
     def test_registers_bound_what_occurs(self, numerator: int) -> None:
@@ -174,8 +174,8 @@ class TestLayerNorm:
         rng = np.random.default_rng(RNG_SEED)
         edges = (np.arange(64, 256, dtype=np.int64) << 22)[:, None] + np.array([0, 1, (1 << 22) - 1])
         w = np.concatenate([rng.integers(1 << 28, 1 << 30, size=1_000_000), edges.ravel()])
-        found = reciprocal_root(w, reciprocal_root_seeds())
-        assert np.abs(found * np.sqrt(w) / 2.0**38 - 1.0).max() < 2.0**-22
+        roots = reciprocal_root(w, reciprocal_root_seeds())
+        assert np.abs(roots * np.sqrt(w) / 2.0**38 - 1.0).max() < 2.0**-22
 
     def test_normalizer_covers_every_magnitude(self) -> None:
         variance = np.concatenate([np.arange(1, 4096), *((1 << np.arange(12, 53)) + d for d in (-1, 0, 1))])
@@ -197,11 +197,11 @@ class TestLayerNorm:
         scales = np.abs(expected).max(axis=0 if out_bits == 8 else None) / (2 ** (out_bits - 1) - 1)
         attributes, gain, offset, seed = layernorm_parameters(gamma, beta, epsilon, n, input_scale, scales, in_bits, out_bits)
         op = LayerNorm(**attributes)  # type: ignore[arg-type]
-        found = op.reference([x.astype(np.int64), gain, offset, seed])
+        actual = op.reference([x.astype(np.int64), gain, offset, seed])
         # Half a step is the output's own rounding; then the mean's, half of its last fraction bit; then the gain's 17 bits.
         mean_step = 2.0**-op.fraction_bits * input_scale * np.abs(gamma) / scales / real.std(1, keepdims=True)
         allowed = 0.51 + 0.55 * mean_step + (2.0**out_bits) * 2.0**-17
-        assert (np.abs(found - expected / scales) <= allowed).all()
+        assert (np.abs(actual - expected / scales) <= allowed).all()
 
     @pytest.mark.parametrize(("change", "message"), [({"gamma": np.nan}, "fit"), ({"beta": 1e30}, "too large")])
     def test_parameters_that_do_not_fit_are_refused(self, change: dict[str, float], message: str) -> None:

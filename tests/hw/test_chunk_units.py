@@ -129,9 +129,9 @@ def test_requantization_is_as_fast_as_normalization() -> None:
 
 def test_seeds_of_the_header_are_those_of_the_definition() -> None:
     text = (INCLUDE / "edgeflow" / LayerNorm.header).read_text()
-    found = re.search(r"RECIPROCAL_ROOT_SEEDS\[192\] = \{([^}]*)\}", text)
-    assert found is not None
-    np.testing.assert_array_equal([int(n) for n in found[1].split(",") if n.strip()], reciprocal_root_seeds())
+    table = re.search(r"RECIPROCAL_ROOT_SEEDS\[192\] = \{([^}]*)\}", text)
+    assert table is not None
+    np.testing.assert_array_equal([int(n) for n in table[1].split(",") if n.strip()], reciprocal_root_seeds())
 
 
 def test_other_seeds_are_refused() -> None:
@@ -158,8 +158,8 @@ def test_rows_of_four_bits_are_written_in_pairs(rows: int, counting: tuple[Archi
     assert pairs == [0 if 4 in architecture.precisions else 1]
     with csim.CSimulation(program, library) as simulation:
         for n in range(2):
-            found = simulation.run({"in0": case.inputs[0][n]})["end"]
-            np.testing.assert_array_equal(found, layer.reference([middle[n : n + 1], *constants])[0])
+            actual = simulation.run({"in0": case.inputs[0][n]})["end"]
+            np.testing.assert_array_equal(actual, layer.reference([middle[n : n + 1], *constants])[0])
 
 
 def linear_attributes() -> dict[str, int | bool]:
@@ -196,11 +196,11 @@ def test_slices_by_lanes(vector: int) -> None:
 
 @pytest.mark.parametrize("cls", [LayerNorm, ElementwiseOperator])
 def test_resources_grow_with_the_vector(cls: type[Operator]) -> None:
-    found = [cls.resources(Architecture(vector=v)) for v in (8, 16, 32)]
-    for less, more in itertools.pairwise(found):
+    resources = [cls.resources(Architecture(vector=v)) for v in (8, 16, 32)]
+    for less, more in itertools.pairwise(resources):
         for name in ("dsp", "lut", "ff"):
             assert number(less, name) < number(more, name) < 2 * number(less, name)
-    assert all(number(r, "uram") == 0 for r in found)
+    assert all(number(r, "uram") == 0 for r in resources)
 
 
 def number(resources: Resources, name: str) -> int:

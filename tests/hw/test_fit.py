@@ -19,17 +19,17 @@ SMALL = {"max_channels": 192, "max_tokens": 64, "max_head": 64}
 
 
 def space(board: str = "zcu102", **changes: object) -> Space:
-    found = Space(load_board(board), SMALL, UNITS, (4096, 2048), load_board(board).clock_mhz)
-    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+    usual = Space(load_board(board), SMALL, UNITS, (4096, 2048), load_board(board).clock_mhz)
+    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", boards())
 def test_a_small_encoder_fits_every_board(name: str) -> None:
-    board, found = load_board(name), space(name)
-    arrays = found.arrays()
+    board, sizes = load_board(name), space(name)
+    arrays = sizes.arrays()
     assert arrays
     for pi, po in arrays[:: max(1, len(arrays) // 5)]:
-        for a in found.accelerators(pi, po):
+        for a in sizes.accelerators(pi, po):
             assert (a.pi, a.po, a.units, a.clock_mhz) == (pi, po, UNITS, board.clock_mhz)
             assert {k: getattr(a, k) for k in SMALL} == SMALL
             assert a.axi_bits <= board.axi_bits
@@ -42,22 +42,22 @@ def test_a_small_encoder_fits_every_board(name: str) -> None:
 @pytest.mark.parametrize(("name", "shape"), [("kv260", (16, 16)), ("zcu102", (32, 48)), ("pynq-z2", (4, 8))])
 def test_no_size_can_be_doubled(name: str, shape: tuple[int, int]) -> None:
     """The accelerators of an array are maximal: one with more of something either does not fit or is larger in nothing else."""
-    found = space(name).accelerators(*shape)
-    assert found
-    for a in found:
+    accelerators = space(name).accelerators(*shape)
+    assert accelerators
+    for a in accelerators:
         for field in ("epilogue", "vector", "weight_ports"):
             sizes = {n: getattr(a, n) for n in SIZES} | {field: 2 * getattr(a, field)}
             larger = space(name).make(sizes) if sizes[field] in SIZES[field] else None
             assert larger is None or excess(larger, load_board(name))
-    for a in found:
-        assert not any(b != a and all(getattr(b, n) >= getattr(a, n) for n in SIZES) for b in found)
+    for a in accelerators:
+        assert not any(b != a and all(getattr(b, n) >= getattr(a, n) for n in SIZES) for b in accelerators)
 
 
 def test_smaller_ones_change_one_size() -> None:
     a = space().largest(16, 32)
-    made = list(space().smaller(a))
-    assert [{n for n in SIZES if getattr(b, n) != getattr(a, n)} for b in made] == [{"epilogue"}, {"vector"}, {"weight_ports"}]
-    assert all(getattr(b, n) <= getattr(a, n) for b in made for n in SIZES)
+    smaller = list(space().smaller(a))
+    assert [{n for n in SIZES if getattr(b, n) != getattr(a, n)} for b in smaller] == [{"epilogue"}, {"vector"}, {"weight_ports"}]
+    assert all(getattr(b, n) <= getattr(a, n) for b in smaller for n in SIZES)
     assert list(space().smaller(space().make(dict(zip(SIZES, (16, 32, 2, 1, 1), strict=True))))) == []  # type: ignore[arg-type]
 
 
@@ -66,9 +66,9 @@ def test_a_smaller_share_fits_less() -> None:
 
 
 def test_sizes_may_be_fixed() -> None:
-    found = space(fixed={"pi": 8, "po": 24, "vector": 4, "epilogue": 4})
-    assert found.arrays() == [(8, 24)]
-    assert {(a.vector, a.epilogue) for a in found.accelerators(8, 24)} == {(4, 4)}
+    fixed = space(fixed={"pi": 8, "po": 24, "vector": 4, "epilogue": 4})
+    assert fixed.arrays() == [(8, 24)]
+    assert {(a.vector, a.epilogue) for a in fixed.accelerators(8, 24)} == {(4, 4)}
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ class TestSoftmax:
             start, place = rest >> interpolation, rest & ((1 << interpolation) - 1)
             exact = knots[start] * ((1 << interpolation) - place) + knots[start + 1] * place  # times 2^interpolation
             expected.append(math.floor(exact / 2 ** (interpolation + whole) + 0.5) if whole <= probability else 0)
-        found = exponent_weights(t, np.array(knots), table, interpolation, probability)
-        np.testing.assert_array_equal(found, expected)
-        assert (np.diff(found) <= 0).all()
+        actual = exponent_weights(t, np.array(knots), table, interpolation, probability)
+        np.testing.assert_array_equal(actual, expected)
+        assert (np.diff(actual) <= 0).all()
 
     @pytest.mark.parametrize("channels", [1, 2, 129, 1000, 4096])
     @pytest.mark.parametrize("bits", [8, 16, 24])

@@ -20,11 +20,11 @@ def test_processors_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_instruction_set_tells_processors_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = []
+    sets = []
     for flags in ("fpu avx2", "fpu avx2 avx512f", None):
         monkeypatch.setattr(host, "_DESCRIPTION", tmp_path / "cpuinfo")
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t: {flags}\n" if flags else "processor : 0\n")
         host.instruction_set.cache_clear()
-        found.append(host.instruction_set())
+        sets.append(host.instruction_set())
     host.instruction_set.cache_clear()
-    assert len(set(found)) == 3
+    assert len(set(sets)) == 3

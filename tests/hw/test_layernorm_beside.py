@@ -89,12 +89,12 @@ GRAPHS = {
 
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {}
+    libraries = {}
     for name, architecture in SIZES.items():
         folder = tmp_path_factory.mktemp("beside")
         write_overlay(folder, architecture)
-        made[name] = csim.build(folder, count=True)
-    return made
+        libraries[name] = csim.build(folder, count=True)
+    return libraries
 
 
 def sample_of(graph: Graph, seed: int = 1) -> dict[str, np.ndarray]:
@@ -104,11 +104,11 @@ def sample_of(graph: Graph, seed: int = 1) -> dict[str, np.ndarray]:
 
 def pairs(program: Program) -> list[tuple[int, dict[str, int], dict[str, int]]]:
     """Passes that a layer normalization runs beside, and that: index and fields."""
-    found = []
+    beside = []
     for i, step in enumerate(program.steps):
         if step.instruction.values.get("norm"):
-            found.append((i, dict(step.instruction.values), dict(program.steps[i + 1].instruction.values)))
-    return found
+            beside.append((i, dict(step.instruction.values), dict(program.steps[i + 1].instruction.values)))
+    return beside
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -120,13 +120,13 @@ def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> N
     program = lower(Network(graph), architecture)
     assert len(pairs(program)) >= 3
     sample = sample_of(graph)
-    assert all(found.differing == 0 for found in compare(graph, program, libraries[size], {"x": sample["x"][None]}))
+    assert all(tensor.differing == 0 for tensor in compare(graph, program, libraries[size], {"x": sample["x"][None]}))
     expected = Executor(graph, threads=1).run({"x": sample["x"][None]})
     with csim.CSimulation(program, libraries[size]) as simulation:
-        found = simulation.run(sample)
+        actual = simulation.run(sample)
         for output in graph.outputs:
             assert expected[output].std() > 0
-            np.testing.assert_array_equal(found[output], expected[output][0])
+            np.testing.assert_array_equal(actual[output], expected[output][0])
         assert counted_run(simulation, program, sample)[1] == []
 
 
@@ -154,8 +154,8 @@ def test_iterations_are_the_fewest(name: str, size: str, libraries: dict[str, Pa
 def test_sixteen_bits_are_written_beside_the_products() -> None:
     """In the cycles in which the epilogue does not write: here after the pass, but chunks have been read meanwhile."""
     size = SIZES["64x48"]
-    found = {last: lower(Network(stream(150, 48, 150, last=last)), size) for last in (8, 16)}
-    narrow, wide = (pairs(program)[-1] for program in found.values())
+    programs = {last: lower(Network(stream(150, 48, 150, last=last)), size) for last in (8, 16)}
+    narrow, wide = (pairs(program)[-1] for program in programs.values())
     assert (narrow[2]["y_storage"], wide[2]["y_storage"]) == (1, HALVES)
     assert narrow[1] == {**wide[1], "y": narrow[1]["y"], "residual": narrow[1]["residual"]}
     assert narrow[2]["trips"] < wide[2]["trips"] < alone_trips(wide[2], size)
@@ -191,12 +191,12 @@ def test_cycles_beside_the_products_count_there() -> None:
     report = estimate(program, graph, load_board("zcu102"), 200.0)
     layers = {layer.output: layer for layer in report.layers}
     for i, linear, norm in pairs(program):
-        found = report.instructions[i + 1]
-        assert (found.unit, found.array) == ("layernorm", False)
+        instruction = report.instructions[i + 1]
+        assert (instruction.unit, instruction.array) == ("layernorm", False)
         assert sum(report.instructions[i].parts.values()) == linear["trips"]
-        assert found.hidden == alone_trips(norm, architecture) - norm["trips"] > 0
-        layer = layers[found.output]
-        assert (layer.vector, layer.hidden) == (found.cycles, found.hidden)
+        assert instruction.hidden == alone_trips(norm, architecture) - norm["trips"] > 0
+        layer = layers[instruction.output]
+        assert (layer.vector, layer.hidden) == (instruction.cycles, instruction.hidden)
     assert all(i.hidden == 0 for i in report.instructions if i.unit != "layernorm")
 
 
@@ -207,7 +207,7 @@ def test_exact_headers_agree(name: str, tmp_path: Path) -> None:
     write_overlay(tmp_path, architecture)
     program = lower(Network(graph), architecture)
     library = csim.build(tmp_path, exact=True)
-    assert all(found.differing == 0 for found in compare(graph, program, library, {"x": sample_of(graph)["x"][None]}))
+    assert all(tensor.differing == 0 for tensor in compare(graph, program, library, {"x": sample_of(graph)["x"][None]}))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -69,8 +69,8 @@ def test_copies_of_drawn_shapes(counting: Built) -> None:
     seen = set()
     for _ in range(DRAWN):
         case = drawn_case(rng)
-        found, differences = counting.counted_run(case)
-        np.testing.assert_array_equal(found, reference(case), err_msg=case.name)
+        actual, differences = counting.counted_run(case)
+        np.testing.assert_array_equal(actual, reference(case), err_msg=case.name)
         assert differences == [], case.name
         seen.add(case.operator.name)
     assert seen == {"concat", "patches", "reshape", "select", "transpose"}
@@ -88,9 +88,9 @@ def test_an_image_takes_a_word_a_cycle() -> None:
 
 def cost(name: str, architecture: Architecture) -> Resources:
     """Resources of an operator's unit, which must all be known."""
-    found = registry()[name].resources(architecture)
-    assert all(isinstance(count, int) for count in (found.dsp, found.lut, found.ff, found.bram36, found.uram))
-    return found
+    resources = registry()[name].resources(architecture)
+    assert all(isinstance(count, int) for count in (resources.dsp, resources.lut, resources.ff, resources.bram36, resources.uram))
+    return resources
 
 
 def test_resources_follow_the_architecture() -> None:

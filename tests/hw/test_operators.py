@@ -62,8 +62,8 @@ class TestOperator:
     @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
     def test_cpp_equals_reference_in_predicted_iterations(self, name: str, architecture: str, overlays: dict[str, Built]) -> None:
         for case in operator_cases(name):
-            found, differences = overlays[architecture].counted_run(case)
-            np.testing.assert_array_equal(found, reference(case), err_msg=f"{name}: {case.name}")
+            actual, differences = overlays[architecture].counted_run(case)
+            np.testing.assert_array_equal(actual, reference(case), err_msg=f"{name}: {case.name}")
             assert differences == [], f"{name}: {case.name}"
 
     @needs_exact
@@ -100,22 +100,22 @@ class TestUnit:
 
         users = [cls for cls in registry().values() if layout in (cls.instruction, DMA)]
         cases = [case for cls in users for case in operator_cases(cls.name)]
-        found: set[str] = set()
+        counters: set[str] = set()
         for architecture in ARCHITECTURES.values():
             for case in cases:
                 program = lower(Network(case_graph(case)), architecture)
-                found = found.union(*(predicted(s, program) for s in program.steps if s.instruction.layout is layout))
-            if found == set(unit(layout).counters):
+                counters = counters.union(*(predicted(s, program) for s in program.steps if s.instruction.layout is layout))
+            if counters == set(unit(layout).counters):
                 break
-        assert found == set(unit(layout).counters)
+        assert counters == set(unit(layout).counters)
 
     @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
     def test_resources_are_positive_or_unknown(self, layout: InstructionLayout, architecture: str) -> None:
         """Logic and registers of a unit on its own; multipliers and memories it may do without."""
         alone = ARCHITECTURES[architecture].model_copy(update={"units": (layout.name, "dma")})
-        found = unit(layout).resources(alone)
+        resources = unit(layout).resources(alone)
         for name in RESOURCE_NAMES:
-            count = getattr(found, name)
+            count = getattr(resources, name)
             least = 1 if name in ("lut", "ff") else 0
             assert count.reason if isinstance(count, Unknown) else count >= least, name
 
@@ -165,8 +165,8 @@ def test_every_header_has_a_mutation() -> None:
 
 def users_of(header: str) -> list[str]:
     """Operators whose header is, or includes, a header (the DMA unit takes part in all)."""
-    found = [name for name, cls in registry().items() if header in included_headers(cls.header)]
-    return found or sorted(registry())
+    users = [name for name, cls in registry().items() if header in included_headers(cls.header)]
+    return users or sorted(registry())
 
 
 @pytest.mark.parametrize(("header", "old", "new"), MUTATIONS)

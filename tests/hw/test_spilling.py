@@ -62,24 +62,24 @@ RUNS += [(name, "keys and ids fit") for name in ("attention", "embedding", "posi
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {}
+    libraries = {}
     for name, architecture in SIZES.items():
         folder = tmp_path_factory.mktemp("spilling")
         write_overlay(folder, architecture)
-        made[name] = csim.build(folder, count=True)
-    return made
+        libraries[name] = csim.build(folder, count=True)
+    return libraries
 
 
 def samples(graph: Graph) -> dict[str, IntArray]:
     """Three random samples of every input; a third of the ids that positions are counted from are padding."""
     rng = np.random.default_rng(3)
     formats = {name: graph.tensors[name].format for name in graph.inputs}
-    made = {name: rng.integers(f.minimum, f.maximum + 1, size=(3, *f.shape)) for name, f in formats.items()}
+    arrays = {name: rng.integers(f.minimum, f.maximum + 1, size=(3, *f.shape)) for name, f in formats.items()}
     for node in graph.nodes:
         if node.op == "position_embedding":
-            ids = made[node.inputs[0]]
+            ids = arrays[node.inputs[0]]
             ids[rng.random(ids.shape) < 1 / 3] = node.attributes["padding"]
-    return made
+    return arrays
 
 
 @pytest.mark.parametrize(("name", "size"), RUNS)
@@ -106,7 +106,7 @@ def test_transfers_take_the_cycles_that_are_predicted(name: str, size: str, libr
             values = step.instruction.values
             modes.add(values["mode"])
             loops = unit(DMA).cycles(values, program.architecture).loops
-            found = {n: c for n, c in counted.items() if n not in ("descriptor", "stream")}
-            assert found == {n: (loop.entries, loop.trips) for n, loop in loops.items()}
+            loop_counts = {n: c for n, c in counted.items() if n not in ("descriptor", "stream")}
+            assert loop_counts == {n: (loop.entries, loop.trips) for n, loop in loops.items()}
     needed = {"tokens": {LOAD, STORE, CONSTANTS}, "embedding": {STORE}, "positions": {STORE}}
     assert modes >= needed.get(name, {LOAD, STORE})

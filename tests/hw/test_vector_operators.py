@@ -33,10 +33,10 @@ WIDE = Format((4, 10), 16, True)
 
 
 def viewed_cases() -> list[Case]:
-    found = []
+    cases = []
     for name in registry():
-        found += [case for case in operator_cases(name) if case.operator.view(case.formats) is not None]
-    return found
+        cases += [case for case in operator_cases(name) if case.operator.view(case.formats) is not None]
+    return cases
 
 
 def test_every_movement_has_a_view() -> None:

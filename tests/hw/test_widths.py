@@ -38,16 +38,16 @@ EXCEPTIONS = {
 @pytest.fixture(scope="module")
 def registers() -> dict[Width, list[tuple[Case, Register]]]:
     """Every register of every operator's cases, by width."""
-    found: dict[Width, list[tuple[Case, Register]]] = {width: [] for width in WIDTHS}
+    by_width: dict[Width, list[tuple[Case, Register]]] = {width: [] for width in WIDTHS}
     for name in registry():
         for case in operator_cases(name):
             constants = {i: case.inputs[i] for i in case.constants}
             for register in case.operator.registers(case.formats, constants):
-                if register.width in found:
-                    found[register.width].append((case, register))
+                if register.width in by_width:
+                    by_width[register.width].append((case, register))
                 else:  # a table's entries must fit its output's format, which is no width of the C++
                     assert name == "table"
-    return found
+    return by_width
 
 
 @pytest.mark.parametrize("width", WIDTHS, ids=lambda width: width.name)

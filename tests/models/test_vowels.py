@@ -24,14 +24,14 @@ def test_reads_series_with_their_slopes(tmp_path: Path) -> None:
     time = np.arange(25.0)
     series = np.stack([slope * time for slope in range(12)]) / 64
     (tmp_path / "JapaneseVowels_eq_TEST.ts").write_text(HEAD + line(series, 9) + line(-series, 1))
-    found = vowels.load_vowels("test", tmp_path)
-    assert found.features.shape == (2, 25, 24)
-    assert found.features.dtype == np.float32
-    assert found.speakers.tolist() == [8, 0]
+    utterances = vowels.load_vowels("test", tmp_path)
+    assert utterances.features.shape == (2, 25, 24)
+    assert utterances.features.dtype == np.float32
+    assert utterances.speakers.tolist() == [8, 0]
     unit = 2.0**-12
-    np.testing.assert_allclose(found.features[0, :, :12], series.T, atol=unit / 2)
-    np.testing.assert_allclose(found.features[0, 2:-2, 12:], np.broadcast_to(np.arange(12) / 64, (21, 12)), atol=unit / 2)
-    assert np.all(found.features / unit == np.round(found.features / unit))
+    np.testing.assert_allclose(utterances.features[0, :, :12], series.T, atol=unit / 2)
+    np.testing.assert_allclose(utterances.features[0, 2:-2, 12:], np.broadcast_to(np.arange(12) / 64, (21, 12)), atol=unit / 2)
+    assert np.all(utterances.features / unit == np.round(utterances.features / unit))
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_the_shipped_model_has_the_recorded_accuracy() -> None:
     with np.load(EXAMPLE / "test.npz") as archive:
         features, labels = archive["features"], archive["label"]
     assert features.shape == (metrics["test_npz_utterances"], vowels.FRAMES, vowels.CHANNELS)
-    found = session.run(["logits"], {"features": features})[0].argmax(axis=1)
-    assert float(np.mean(found == labels)) == metrics["float_top1_on_test_npz"]
+    classes = session.run(["logits"], {"features": features})[0].argmax(axis=1)
+    assert float(np.mean(classes == labels)) == metrics["float_top1_on_test_npz"]
     assert metrics["float_top1"] > 0.97
     with np.load(EXAMPLE / "calibration.npz") as archive:
         assert archive["features"].shape == (metrics["calibration_npz_utterances"], vowels.FRAMES, vowels.CHANNELS)

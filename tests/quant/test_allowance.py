@@ -137,9 +137,9 @@ def decibels(case: str, samples: int, unseen: dict[str, NDArray[Any]], **options
     model = import_model(CASES / f"{case}.onnx", shapes={name: array.shape for name, array in calibration.items()})
     graph = quantize(model, calibration, QuantizationConfig(**options)).graph
     arrays = check_inputs(model_inputs(model), unseen)
-    found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, arrays)))
+    actual = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, arrays)))
     expected = FloatSession(model, list(graph.outputs)).run(arrays)
-    return {name: signal_to_noise(expected[name], found[name]) for name in graph.outputs}
+    return {name: signal_to_noise(expected[name], actual[name]) for name in graph.outputs}
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +157,9 @@ def test_a_class_token_after_few_samples(rng: np.random.Generator) -> None:
 def test_two_towers_after_few_samples(rng: np.random.Generator) -> None:
     """The text tower has a logit for each of 50 words, of which 32 samples show about half."""
     unseen = {"x": rng.standard_normal((256, 3, 16, 16)).astype(np.float32), "ids": rng.integers(0, 50, (256, 9))}
-    found = decibels("clip_two_tower", 32, unseen)
-    assert found["v"] > 29.0  # onnxruntime's int8: 26
-    assert found["t"] > 26.0  # without the allowance 13.5
+    ratios = decibels("clip_two_tower", 32, unseen)
+    assert ratios["v"] > 29.0  # onnxruntime's int8: 26
+    assert ratios["t"] > 26.0  # without the allowance 13.5
 
 
 def test_one_sample(rng: np.random.Generator) -> None:

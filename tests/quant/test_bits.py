@@ -64,10 +64,10 @@ def transformer(masked: bool = False, dim: int = 48, heads: int = 3) -> ir.Model
 def samples(seed: int, count: int = 80, masked: bool = False) -> Arrays:
     rng = np.random.default_rng(seed)
     mixed = rng.normal(size=(count, 9, 6)) @ np.random.default_rng(99).normal(size=(6, 24)) + 0.3 * rng.normal(size=(count, 9, 24))
-    made: Arrays = {"x": mixed.astype(np.float32)}
+    arrays: Arrays = {"x": mixed.astype(np.float32)}
     if masked:
-        made["mask"] = (np.arange(9) < rng.integers(1, 10, count)[:, None]).astype(np.int64)
-    return made
+        arrays["mask"] = (np.arange(9) < rng.integers(1, 10, count)[:, None]).astype(np.int64)
+    return arrays
 
 
 def weight_bits(graph: Graph) -> dict[str, int]:
@@ -78,16 +78,16 @@ def input_bits(graph: Graph) -> dict[str, int]:
     return {n.origin: graph.tensors[n.inputs[0]].qtype.bits for n in graph.nodes if n.op == "linear"}
 
 
-def output_db(made: ir.Model, quantized: Quantized, data: Arrays) -> float:
-    expected = FloatSession(made, ["head"]).run(data)["head"]
-    found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
-    return signal_to_noise(expected, found["head"])
+def output_db(network: ir.Model, quantized: Quantized, data: Arrays) -> float:
+    expected = FloatSession(network, ["head"]).run(data)["head"]
+    actual = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
+    return signal_to_noise(expected, actual["head"])
 
 
 @pytest.mark.parametrize(("weight", "activation"), [(8, 8), (5, 7), (4, 8), (4, 4), (3, 3), (2, 6)])
 def test_every_format_has_the_bits_that_were_asked_for(weight: int, activation: int) -> None:
-    made, data = transformer(), samples(1)
-    graph = quantize(made, data, QuantizationConfig(weight_bits=weight, activation_bits=activation)).graph
+    network, data = transformer(), samples(1)
+    graph = quantize(network, data, QuantizationConfig(weight_bits=weight, activation_bits=activation)).graph
     verify_graph(graph)
     ends = {"first", "head"}
     assert weight_bits(graph) == {name: 8 if name in ends else weight for name in weight_bits(graph)}
@@ -101,19 +101,19 @@ def test_every_format_has_the_bits_that_were_asked_for(weight: int, activation: 
 
 
 def test_attention_has_the_bits_that_were_asked_for_and_fewer_cost_something() -> None:
-    made, data, unseen = transformer(), samples(1), samples(2)
+    network, data, unseen = transformer(), samples(1), samples(2)
 
     def quantized(**options: Any) -> Quantized:
-        return quantize(made, data, QuantizationConfig(**options))
+        return quantize(network, data, QuantizationConfig(**options))
 
     narrow = quantized(attention_bits=3, probability_bits=4)
     verify_graph(narrow.graph)
     for attention in (n for n in narrow.graph.nodes if n.op == "attention"):
         assert [narrow.graph.tensors[name].qtype.bits for name in attention.inputs[:3]] == [3, 3, 3]
         assert narrow.graph.constants[attention.inputs[3]].max() == 15
-    whole = output_db(made, quantized(), unseen)
+    whole = output_db(network, quantized(), unseen)
     for options in ({"attention_bits": 3}, {"probability_bits": 4}):
-        assert output_db(made, quantized(**options), unseen) < whole - 1
+        assert output_db(network, quantized(**options), unseen) < whole - 1
 
 
 def test_layers_have_their_own_bits_and_shared_inputs_the_most() -> None:
@@ -123,11 +123,11 @@ def test_layers_have_their_own_bits_and_shared_inputs_the_most() -> None:
         "b1.s": LayerBits(weight=7, activation=4),
         "head": LayerBits(weight=4, activation=4),
     }
-    made = transformer()
-    graph = quantize(made, samples(1), QuantizationConfig(weight_bits=3, activation_bits=5, layers=layers)).graph
+    network = transformer()
+    graph = quantize(network, samples(1), QuantizationConfig(weight_bits=3, activation_bits=5, layers=layers)).graph
     verify_graph(graph)
-    found = weight_bits(graph)
-    assert (found["b0.q"], found["b0.k"], found["b0.v"], found["b1.s"], found["head"], found["first"]) == (2, 5, 3, 7, 4, 8)
+    bits = weight_bits(graph)
+    assert (bits["b0.q"], bits["b0.k"], bits["b0.v"], bits["b1.s"], bits["head"], bits["first"]) == (2, 5, 3, 7, 4, 8)
     read = input_bits(graph)
     assert read["b0.q"] == read["b0.k"] == read["b0.v"] == 6
     assert (read["b1.q"], read["b1.s"], read["head"], read["first"]) == (5, 4, 4, 8)
@@ -139,10 +139,10 @@ def test_token_tables_are_the_first_layer() -> None:
     nodes = [node("Embedding", ["ids", "table"], "e")]
     nodes += [linear(rng, constants, "e", "a", 16, 16), linear(rng, constants, "a", "b", 16, 16)]
     nodes.append(linear(rng, constants, "b", "c", 16, 4))
-    made = FloatGraph(model(nodes, {"ids": ("int64", (5,))}, {"c": (5, 4)}, constants))
-    found = layer_bits(made, QuantizationConfig(weight_bits=4, activation_bits=5))
-    assert {name: (bits.weight, bits.activation) for name, bits in found.items()} == {"a": (4, 5), "b": (4, 5), "c": (8, 8)}
-    widths = Widths(made, QuantizationConfig(weight_bits=4, activation_bits=5))
+    graph = FloatGraph(model(nodes, {"ids": ("int64", (5,))}, {"c": (5, 4)}, constants))
+    bits_of = layer_bits(graph, QuantizationConfig(weight_bits=4, activation_bits=5))
+    assert {name: (bits.weight, bits.activation) for name, bits in bits_of.items()} == {"a": (4, 5), "b": (4, 5), "c": (8, 8)}
+    widths = Widths(graph, QuantizationConfig(weight_bits=4, activation_bits=5))
     assert [widths.activation(name) for name in ("e", "a", "b", "c")] == [5, 5, 8, 8]
     assert [widths.weights_behind(name) for name in ("e", "a", "b", "c")] == [4, 4, 8, 8]
 
@@ -172,82 +172,82 @@ def test_bits_outside_the_set_are_one_clear_line(options: Arrays, words: str) ->
 
 @pytest.mark.parametrize(("weight", "activation", "gain"), [(4, 8, 3), (4, 4, 3), (3, 3, 3), (2, 8, 6)])
 def test_the_techniques_beat_plain_minmax_on_unseen_data(weight: int, activation: int, gain: float) -> None:
-    made, data, unseen = transformer(), samples(1), samples(2)
+    network, data, unseen = transformer(), samples(1), samples(2)
     bits = {"weight_bits": weight, "activation_bits": activation}
-    ours, plain = (quantize(made, data, QuantizationConfig(**bits, **options)) for options in ({}, PLAIN))
+    ours, plain = (quantize(network, data, QuantizationConfig(**bits, **options)) for options in ({}, PLAIN))
     verify_graph(plain.graph)
-    assert output_db(made, ours, unseen) > output_db(made, plain, unseen) + gain
+    assert output_db(network, ours, unseen) > output_db(network, plain, unseen) + gain
 
 
 def test_compensated_layers_report_what_each_step_brought() -> None:
-    made, data = transformer(), samples(1)
-    quantized = quantize(made, data, QuantizationConfig(weight_bits=4))
+    network, data = transformer(), samples(1)
+    quantized = quantize(network, data, QuantizationConfig(weight_bits=4))
     assert set(quantized.layers) == {f"b{i}.{name}" for i in range(2) for name in ("q", "k", "v", "o", "f", "s")}
     for errors in quantized.layers.values():
         assert errors.nearest_db <= errors.bias_correction_db < errors.compensated_db
         assert errors.input_correction_db < errors.compensated_db
-    off = quantize(made, data, QuantizationConfig(weight_bits=4, bias_correction=False, input_correction=False))
+    off = quantize(network, data, QuantizationConfig(weight_bits=4, bias_correction=False, input_correction=False))
     for errors in off.layers.values():
         assert errors.nearest_db == errors.bias_correction_db == errors.input_correction_db
-    assert quantize(made, data, QuantizationConfig(weight_bits=4, rounding="nearest")).layers == {}
-    assert quantize(made, data).layers == {}
-    assert set(quantize(made, data, QuantizationConfig(rounding="compensated")).layers) == {*quantized.layers, "first", "head"}
+    assert quantize(network, data, QuantizationConfig(weight_bits=4, rounding="nearest")).layers == {}
+    assert quantize(network, data).layers == {}
+    assert set(quantize(network, data, QuantizationConfig(rounding="compensated")).layers) == {*quantized.layers, "first", "head"}
 
 
 def test_ablation_compares_with_each_technique_left_out() -> None:
-    made, data = transformer(), samples(1)
+    network, data = transformer(), samples(1)
     config = QuantizationConfig(weight_bits=4, activation_bits=4, ablation=True, one_sided=False)
-    quantized = quantize(made, data, config)
+    quantized = quantize(network, data, config)
     lines = {line.technique: line for line in quantized.contributions}
     expected = {"clipped ranges", "equalization", "weight scales per channel", "bias correction", "input correction"}
     assert set(lines) == expected | {"compensated rounding", "allowance"}
     first = {"x": data["x"][:64]}
-    whole = output_db(made, quantized, first)
-    nearest = quantize(made, data, config.model_copy(update={"rounding": "nearest", "ablation": False}))
+    whole = output_db(network, quantized, first)
+    nearest = quantize(network, data, config.model_copy(update={"rounding": "nearest", "ablation": False}))
     line = lines["compensated rounding"]
     assert line.with_db == {"head": whole}
-    assert line.without_db == {"head": output_db(made, nearest, first)}
+    assert line.without_db == {"head": output_db(network, nearest, first)}
     assert line.without_db["head"] < whole
-    assert quantize(made, data, QuantizationConfig(weight_bits=4)).contributions == ()
+    assert quantize(network, data, QuantizationConfig(weight_bits=4)).contributions == ()
 
 
 def test_replay_sees_what_the_finished_network_computes() -> None:
-    made, data = transformer(masked=True), samples(3, 21, masked=True)
-    quantized = quantize(made, data, QuantizationConfig(weight_bits=4, activation_bits=4))
+    network, data = transformer(masked=True), samples(3, 21, masked=True)
+    quantized = quantize(network, data, QuantizationConfig(weight_bits=4, activation_bits=4))
     graph = quantized.graph
 
     class Built:
         name, inputs, tensors, constants, nodes = graph.name, list(graph.inputs), graph.tensors, graph.constants, list(graph.nodes)
 
-    replay = Replay(FloatGraph(made), data, Built(), ["b0.q", "b1.y"])  # type: ignore[arg-type]
+    replay = Replay(FloatGraph(network), data, Built(), ["b0.q", "b1.y"])  # type: ignore[arg-type]
     expected = Executor(graph).run_all(encode_inputs(graph, data))
     for name in ("head", "b0.a", *expected):  # the last first: what it needs is computed in order
         np.testing.assert_array_equal(replay.words(name), expected[name])
-    real = FloatSession(made, ["b1.y"]).run(data)["b1.y"]
+    real = FloatSession(network, ["b1.y"]).run(data)["b1.y"]
     np.testing.assert_allclose(replay.real("b1.y"), real, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(replay.rows(replay.real("b1.y")), replay.real("b1.y")[data["mask"] != 0])
 
 
 def test_masked_tokens_do_not_count_for_compensation() -> None:
-    made, data = transformer(masked=True), samples(3, 40, masked=True)
+    network, data = transformer(masked=True), samples(3, 40, masked=True)
     other = {name: array.copy() for name, array in data.items()}
     other["x"][data["mask"] == 0] *= 0.5  # within the ranges, so that nothing but what is counted could change
     config = QuantizationConfig(weight_bits=4)
-    first, second = (quantize(made, d, config).graph for d in (data, other))
+    first, second = (quantize(network, d, config).graph for d in (data, other))
     np.testing.assert_array_equal(first.constants["b0.q/weight"], second.constants["b0.q/weight"])
 
 
 @pytest.mark.parametrize("options", [{"rounding": "compensated"}, {"weight_bits": 4, "activation_bits": 4}])
 def test_padded_heads_keep_their_channels_apart(options: Arrays) -> None:
-    data, config, found = samples(1), QuantizationConfig(**options), []
+    data, config, ratios = samples(1), QuantizationConfig(**options), []
     for dim in (48, 60):  # heads of 16 channels, which fit, and of 20, padded to 32
-        made = transformer(dim=dim)
-        quantized = quantize(made, data, config)
+        network = transformer(dim=dim)
+        quantized = quantize(network, data, config)
         verify_graph(quantized.graph)
         assert quantized.graph.tensors["b0.a"].shape[-1] == {48: 48, 60: 96}[dim]
         assert quantized.graph.tensors["b0.a"].qtype.bits == config.activation_bits
-        found.append(output_db(made, quantized, samples(2)))
-    assert found[1] > found[0] - 1
+        ratios.append(output_db(network, quantized, samples(2)))
+    assert ratios[1] > ratios[0] - 1
 
 
 @pytest.mark.parametrize(
@@ -256,5 +256,5 @@ def test_padded_heads_keep_their_channels_apart(options: Arrays) -> None:
 def test_little_data_still_compiles_at_low_bits(data: Arrays) -> None:
     quantized = quantize(transformer(), data, QuantizationConfig(weight_bits=2, activation_bits=3))
     verify_graph(quantized.graph)
-    found = Executor(quantized.graph).run(encode_inputs(quantized.graph, samples(2)))
-    assert np.abs(found["head"]).max() > 0
+    outputs = Executor(quantized.graph).run(encode_inputs(quantized.graph, samples(2)))
+    assert np.abs(outputs["head"]).max() > 0

@@ -40,22 +40,22 @@ def test_compensated_rounding_beats_the_nearest(channels: int, bits: int) -> Non
     weight = rng.normal(size=(16, channels))
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     step = np.abs(weight).max(axis=1) / high
-    found = rounded(weight, step, (low, high), inputs)
-    assert found.min() >= low
-    assert found.max() <= high
-    assert (found == np.round(found)).all()
+    integers = rounded(weight, step, (low, high), inputs)
+    assert integers.min() >= low
+    assert integers.max() <= high
+    assert (integers == np.round(integers)).all()
     nearest = np.clip(np.floor(weight / step[:, None] + 0.5), low, high)
-    ours, theirs = (loss(q * step[:, None] - weight, inputs.covariance).sum() for q in (found, nearest))
+    ours, theirs = (loss(q * step[:, None] - weight, inputs.covariance).sum() for q in (integers, nearest))
     assert ours == theirs if channels == 1 else ours < 0.6 * theirs
 
 
 def test_where_inputs_are_independent_the_nearest_is_kept() -> None:
     rng = np.random.default_rng(3)
     weight, step = rng.normal(size=(5, 30)), np.full(5, 0.4)
-    found = rounded(
+    integers = rounded(
         weight, step, (-8, 7), InputMoments(np.zeros(30), np.diag(rng.uniform(0.1, 9, 30)), np.zeros((0, 30), np.float32))
     )
-    np.testing.assert_array_equal(found, np.clip(np.floor(weight / 0.4 + 0.5), -8, 7))
+    np.testing.assert_array_equal(integers, np.clip(np.floor(weight / 0.4 + 0.5), -8, 7))
 
 
 def test_rounding_lies_between_the_optimum_and_the_nearest() -> None:
@@ -97,7 +97,7 @@ def test_fitted_weights_make_up_for_noise_at_the_input() -> None:
 def test_channels_that_never_move_do_no_harm() -> None:
     u = correlated(9, 200, 10)
     u[:, 3] = 1.5
-    found = rounded(np.ones((2, 10)) * 0.3, np.full(2, 0.1), (-8, 7), input_moments(u))
-    np.testing.assert_array_equal(found[:, 3], 3)
+    integers = rounded(np.ones((2, 10)) * 0.3, np.full(2, 0.1), (-8, 7), input_moments(u))
+    np.testing.assert_array_equal(integers[:, 3], 3)
     still = moments(input_moments(np.zeros((50, 10), np.float32)), np.ones((50, 2), np.float32))
     np.testing.assert_array_equal(fitted(np.ones((2, 10)), still), 1)

@@ -46,9 +46,9 @@ def test_weights(shape: tuple[int, int], low: int, high: int) -> None:
     )
     single, size = weight.astype(np.float32), step.astype(np.float32)[:, None]
     q = np.clip(np.floor(single / size + np.float32(0.5)), np.float32(low), np.float32(high))
-    found = np.empty_like(single)
-    square_errors(single, step.astype(np.float32), low, high, found)
-    np.testing.assert_array_equal(found, np.square(q * size - single))
+    errors = np.empty_like(single)
+    square_errors(single, step.astype(np.float32), low, high, errors)
+    np.testing.assert_array_equal(errors, np.square(q * size - single))
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 64])

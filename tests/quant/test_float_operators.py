@@ -53,53 +53,53 @@ def drawn(name: str) -> tuple[ir.Model, Sketch]:
     return model(nodes, inputs, sketch.outputs, sketch.constants), sketch
 
 
-def signal_to_noise(expected: Array, found: Array) -> float:
-    error = float(np.square(found.astype(np.float64) - expected).mean())
+def signal_to_noise(expected: Array, actual: Array) -> float:
+    error = float(np.square(actual.astype(np.float64) - expected).mean())
     return 10 * float(np.log10(np.square(expected, dtype=np.float64).mean() / max(error, 1e-300)))
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
 class TestEveryOperator:
     def test_its_example_has_it_and_is_canonical(self, name: str) -> None:
-        made, sketch = drawn(name)
-        graph = FloatGraph(made)
-        shapes = FloatSession(made, [op.output for op in graph.operators]).run(sketch.inputs)
+        network, sketch = drawn(name)
+        graph = FloatGraph(network)
+        shapes = FloatSession(network, [op.output for op in graph.operators]).run(sketch.inputs)
         for op in graph.operators:  # as a model has them that was imported
             op.node.outputs[0].shape = ir.Shape([BATCH_NAME, *shapes[op.output].shape[1:]])
             op.node.outputs[0].dtype = ir.DataType.from_numpy(shapes[op.output].dtype)
-        verify_canonical(made)
-        assert any(op.name == name for op in FloatGraph(made).operators)
+        verify_canonical(network)
+        assert any(op.name == name for op in FloatGraph(network).operators)
         assert sketch.outputs
 
     def test_torch_is_onnxruntime(self, name: str) -> None:
         import torch
 
-        made, sketch = drawn(name)
-        graph = FloatGraph(made)
+        network, sketch = drawn(name)
+        graph = FloatGraph(network)
         values = [op.output for op in graph.operators]
-        expected = FloatSession(made, values).run(sketch.inputs)
-        found = TorchGraph(graph).run({key: torch.from_numpy(array) for key, array in sketch.inputs.items()}, values).values
+        expected = FloatSession(network, values).run(sketch.inputs)
+        actual = TorchGraph(graph).run({key: torch.from_numpy(array) for key, array in sketch.inputs.items()}, values).values
         for value in values:
-            np.testing.assert_allclose(found[value].numpy(), expected[value], rtol=2e-5, atol=2e-5, err_msg=value)
+            np.testing.assert_allclose(actual[value].numpy(), expected[value], rtol=2e-5, atol=2e-5, err_msg=value)
 
     def test_the_integer_graph_is_near_the_float_one(self, name: str) -> None:
-        made, sketch = drawn(name)
-        quantized = quantize(made, sketch.inputs)
+        network, sketch = drawn(name)
+        quantized = quantize(network, sketch.inputs)
         verify_graph(quantized.graph)
-        found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, sketch.inputs)))
-        for value, expected in FloatSession(made, list(sketch.outputs)).run(sketch.inputs).items():
-            assert signal_to_noise(expected, found[value]) > NEAR_DB, value
+        actual = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, sketch.inputs)))
+        for value, expected in FloatSession(network, list(sketch.outputs)).run(sketch.inputs).items():
+            assert signal_to_noise(expected, actual[value]) > NEAR_DB, value
 
     @pytest.mark.parametrize("export", [export_qdq, export_qonnx])
     def test_exports_come_back(self, name: str, export: Exporter, tmp_path: Path) -> None:
-        made, sketch = drawn(name)
-        quantized = quantize(made, sketch.inputs)
-        proto = export(made, quantized)
+        network, sketch = drawn(name)
+        quantized = quantize(network, sketch.inputs)
+        proto = export(network, quantized)
         if export is export_qdq:
-            found = run_session(open_session(proto), sketch.inputs)
-            expected = FloatSession(made, list(sketch.outputs)).run(sketch.inputs)
+            actual = run_session(open_session(proto), sketch.inputs)
+            expected = FloatSession(network, list(sketch.outputs)).run(sketch.inputs)
             for value in sketch.outputs:
-                assert signal_to_noise(expected[value], found[value]) > NEAR_DB, value
+                assert signal_to_noise(expected[value], actual[value]) > NEAR_DB, value
         onnx.save(proto, tmp_path / "exported.onnx")
         returned = import_model(tmp_path / "exported.onnx", shapes={key: array.shape for key, array in sketch.inputs.items()})
         again = quantize(returned, {key: array[:3] for key, array in sketch.inputs.items()})
@@ -129,6 +129,6 @@ def test_registration_refuses_a_class_that_leaves_something_out() -> None:
 
 
 def test_a_node_of_another_domain_is_no_canonical_operator() -> None:
-    made = model([helper.make_node("Clip", ["x"], ["y"], name="y")], {"x": ("float32", (3,))}, {"y": (3,)}, {})
+    network = model([helper.make_node("Clip", ["x"], ["y"], name="y")], {"x": ("float32", (3,))}, {"y": (3,)}, {})
     with pytest.raises(UnsupportedError, match="y: no integer form of Clip"):
-        _ = FloatGraph(made).operators
+        _ = FloatGraph(network).operators

@@ -53,11 +53,11 @@ def test_the_integer_programme_finds_the_optimum(seed: int, names: tuple[str, ..
     limits = {name: task.costs[name].total(task.full()) * rng.uniform(0.75, 1.0) for name in names}
     best = brute_force(task, limits)
     assert best is not None
-    found = solve(task, limits)
-    assert task.feasible(found.bits, limits)
-    assert found.omega == pytest.approx(best.omega, rel=1e-9)
-    assert found.bits["l3"] == LayerBits()
-    assert found.bits["l0"].activation == found.bits["l1"].activation
+    solved = solve(task, limits)
+    assert task.feasible(solved.bits, limits)
+    assert solved.omega == pytest.approx(best.omega, rel=1e-9)
+    assert solved.bits["l3"] == LayerBits()
+    assert solved.bits["l0"].activation == solved.bits["l1"].activation
 
 
 def test_half_the_size_is_kept_to_the_byte() -> None:

@@ -88,28 +88,28 @@ def test_torch_computes_what_onnxruntime_does() -> None:
         node("Mul", ["n", "pm"], "prod"),
     ]
     constants["shape"] = np.array([0, 36], np.int64)
-    made = model(nodes, {"x": ("float32", (5, 6)), "mask": ("int64", (5,))}, {"prod": (5, 6)}, constants)
+    canonical = model(nodes, {"x": ("float32", (5, 6)), "mask": ("int64", (5,))}, {"prod": (5, 6)}, constants)
     inputs = {
         "x": rng.standard_normal((3, 5, 6)).astype(np.float32),
         "mask": np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 1, 0, 1]]),
     }
-    graph = FloatGraph(made)
+    graph = FloatGraph(canonical)
     names = [output_name(n) for n in graph.nodes]
-    expected = FloatSession(made, names).run(inputs)
-    found = TorchGraph(graph).run({name: torch.from_numpy(a) for name, a in inputs.items()}, names).values
+    expected = FloatSession(canonical, names).run(inputs)
+    actual = TorchGraph(graph).run({name: torch.from_numpy(a) for name, a in inputs.items()}, names).values
     for name in names:
-        np.testing.assert_allclose(found[name].numpy(), expected[name], rtol=2e-5, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(actual[name].numpy(), expected[name], rtol=2e-5, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_traces_are_within_two_standard_errors_of_the_exact_hessian(kind: str) -> None:
     loss = KINDS[kind]()
     exact = {name: np.trace(exact_block(loss, name)) for name in WEIGHTS}
-    found = traces(loss, WEIGHTS, probes=200, tolerance=0.0, seed=5)
-    assert found.probes == 200
+    estimates = traces(loss, WEIGHTS, probes=200, tolerance=0.0, seed=5)
+    assert estimates.probes == 200
     for name in WEIGHTS:
-        assert found.error[name] < 0.1 * max(map(abs, exact.values()))
-        assert abs(found.mean[name] - exact[name]) <= 2 * found.error[name]
+        assert estimates.error[name] < 0.1 * max(map(abs, exact.values()))
+        assert abs(estimates.mean[name] - exact[name]) <= 2 * estimates.error[name]
 
 
 def test_standard_errors_are_as_large_as_the_errors_are() -> None:
@@ -118,8 +118,8 @@ def test_standard_errors_are_as_large_as_the_errors_are() -> None:
     exact = {name: np.trace(exact_block(loss, name)) for name in WEIGHTS}
     within = []
     for seed in range(40):
-        found = traces(loss, WEIGHTS, probes=48, tolerance=0.0, seed=seed)
-        within += [abs(found.mean[name] - exact[name]) <= 2 * found.error[name] for name in WEIGHTS]
+        estimates = traces(loss, WEIGHTS, probes=48, tolerance=0.0, seed=seed)
+        within += [abs(estimates.mean[name] - exact[name]) <= 2 * estimates.error[name] for name in WEIGHTS]
     assert 0.88 <= np.mean(within) < 1.0
 
 
@@ -127,8 +127,8 @@ def test_scales_and_balance_change_coordinates_and_variance_not_the_expectation(
     loss = objective()
     scale = {"b.w": np.linspace(0.5, 2.0, 6)[:, None] * np.ones((6, 6))}
     exact = np.diag(exact_block(loss, "b.w")) @ scale["b.w"].reshape(-1) ** 2
-    found = traces(loss, WEIGHTS, scales=scale, balance={"a.w": 0.3, "b.w": 2.0}, probes=300, tolerance=0.0)
-    assert abs(found.mean["b.w"] - exact) <= 2 * found.error["b.w"]
+    estimates = traces(loss, WEIGHTS, scales=scale, balance={"a.w": 0.3, "b.w": 2.0}, probes=300, tolerance=0.0)
+    assert abs(estimates.mean["b.w"] - exact) <= 2 * estimates.error["b.w"]
     plain = traces(loss, WEIGHTS, probes=300, tolerance=0.0)
     balanced = traces(loss, WEIGHTS, balance={name: plain.mean[name] ** -0.5 for name in WEIGHTS}, probes=300, tolerance=0.0)
     smallest = min(WEIGHTS, key=lambda name: plain.mean[name])
@@ -149,9 +149,9 @@ def test_activation_traces_are_means_over_samples_of_their_own_hessians() -> Non
         p /= p.sum()
         jacobian = constant["y.w"].T @ (np.eye(6) + constant["b.w"]).T / 4  # of the logits with respect to a token of t
         exact += 4 * np.trace(jacobian.T @ (np.diag(p) - np.outer(p, p)) @ jacobian) / SAMPLES
-    found = traces(loss, ["t"], activations=True, probes=400, tolerance=0.0)
-    assert found.count["t"] == 24
-    assert abs(found.mean["t"] - exact) <= 2 * found.error["t"]
+    estimates = traces(loss, ["t"], activations=True, probes=400, tolerance=0.0)
+    assert estimates.count["t"] == 24
+    assert abs(estimates.mean["t"] - exact) <= 2 * estimates.error["t"]
 
 
 def test_the_stop_rule_ends_early_and_the_seed_decides() -> None:
@@ -174,40 +174,40 @@ def test_batches_do_not_change_the_estimate() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_fisher_traces_are_mean_squared_gradients(kind: str) -> None:
     loss = KINDS[kind]()
-    made = ("a", "b", "y")
-    found = fisher_traces(loss, made, draws=400, seed=2)
-    for name in made:
+    outputs = ("a", "b", "y")
+    fisher = fisher_traces(loss, outputs, draws=400, seed=2)
+    for name in outputs:
         assert (
-            found.shares[name].shape
+            fisher.shares[name].shape
             == next(iter(loss.model.run(next(iter(loss.pieces())).inputs, [name]).values.values())).shape[1:]
         )
-        assert found.shares[name].mean() == pytest.approx(1.0)
+        assert fisher.shares[name].mean() == pytest.approx(1.0)
     if kind != "labels":  # the Gauss-Newton Hessian, in expectation
-        exact = traces(loss, made, activations=True, probes=400, tolerance=0.0)
-        for name in made:
-            rough = found.samples.reshape(400, SAMPLES, 3)[:, :, made.index(name)].mean(axis=1)
-            assert abs(found.mean[name] - exact.mean[name]) <= 3 * (rough.std(ddof=1) / 20 + exact.error[name])
+        exact = traces(loss, outputs, activations=True, probes=400, tolerance=0.0)
+        for name in outputs:
+            rough = fisher.samples.reshape(400, SAMPLES, 3)[:, :, outputs.index(name)].mean(axis=1)
+            assert abs(fisher.mean[name] - exact.mean[name]) <= 3 * (rough.std(ddof=1) / 20 + exact.error[name])
         return
-    total = {name: np.zeros(found.shares[name].shape) for name in made}
+    total = {name: np.zeros(fisher.shares[name].shape) for name in outputs}
     for i in range(SAMPLES):
         one = Objective(FloatGraph(network()), {"x": data()["x"][i : i + 1]}, LABELS[i : i + 1])
         piece = next(iter(one.pieces()))
-        shapes = one.model.run(piece.inputs, made).values
-        leaves = {name: torch.zeros_like(shapes[name], requires_grad=True) for name in made}
+        shapes = one.model.run(piece.inputs, outputs).values
+        leaves = {name: torch.zeros_like(shapes[name], requires_grad=True) for name in outputs}
         value = one.loss(one.model.run(piece.inputs, one.tensors(), added=leaves).values, piece)
-        for name, grad in zip(made, torch.autograd.grad(value, list(leaves.values())), strict=True):
+        for name, grad in zip(outputs, torch.autograd.grad(value, list(leaves.values())), strict=True):
             total[name] += grad[0].numpy() ** 2 / SAMPLES
-    for name in made:
-        assert found.mean[name] == pytest.approx(total[name].sum(), rel=1e-4)
-        np.testing.assert_allclose(found.shares[name], total[name] / total[name].mean(), rtol=1e-3, atol=1e-6)
+    for name in outputs:
+        assert fisher.mean[name] == pytest.approx(total[name].sum(), rel=1e-4)
+        np.testing.assert_allclose(fisher.shares[name], total[name] / total[name].mean(), rtol=1e-3, atol=1e-6)
 
 
 def test_power_iteration_finds_the_largest_eigenvalue() -> None:
     loss = objective(labels=LABELS)
-    found = top_eigenvalues(loss, WEIGHTS, steps=500, tolerance=1e-7)
+    eigenvalues = top_eigenvalues(loss, WEIGHTS, steps=500, tolerance=1e-7)
     for name in WEIGHTS:
         values = np.linalg.eigvalsh(exact_block(loss, name))
-        assert found[name] == pytest.approx(values[np.abs(values).argmax()], rel=1e-3)
+        assert eigenvalues[name] == pytest.approx(values[np.abs(values).argmax()], rel=1e-3)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -215,14 +215,16 @@ def test_sensitivity_falls_with_bits(metric: Metric) -> None:
     graph, config = FloatGraph(network()), QuantizationConfig()
     layers, loss = find_layers(graph, ends=True), objective()
     statistics = observe(graph, data(), config)
-    found, again = (measure(graph, statistics, layers, loss, config, metrics=[metric], probes=64)[metric] for _ in range(2))
-    assert found.omega == again.omega
+    sensitivity, again = (measure(graph, statistics, layers, loss, config, metrics=[metric], probes=64)[metric] for _ in range(2))
+    assert sensitivity.omega == again.omega
     for layer in layers:
         for activation in (4, 8):
-            values = [found.omega[layer.name][LayerBits(weight=bits, activation=activation)] for bits in (2, 3, 4, 6)]
+            values = [sensitivity.omega[layer.name][LayerBits(weight=bits, activation=activation)] for bits in (2, 3, 4, 6)]
             assert all(a > b for a, b in itertools.pairwise(values))
         assert all(
-            found.omega[layer.name][LayerBits(weight=bits, activation=4)] > found.omega[layer.name][LayerBits(weight=bits)] > 0
+            sensitivity.omega[layer.name][LayerBits(weight=bits, activation=4)]
+            > sensitivity.omega[layer.name][LayerBits(weight=bits)]
+            > 0
             for bits in (6, 8)
         )
 

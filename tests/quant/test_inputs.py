@@ -21,12 +21,12 @@ def data(**changes: Any) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def test_good_data_comes_in_the_models_order_and_types() -> None:
-    given = {"ids": np.ones((2, 3), np.int32), "image": np.full((2, 1, 4), 0.5)}
-    found = check_inputs(SPECS, given)
-    assert list(found) == ["image", "ids"]
-    assert found["image"].dtype == np.float32
-    assert found["ids"].dtype == np.int64
-    assert (found["ids"] == 1).all()
+    data = {"ids": np.ones((2, 3), np.int32), "image": np.full((2, 1, 4), 0.5)}
+    checked = check_inputs(SPECS, data)
+    assert list(checked) == ["image", "ids"]
+    assert checked["image"].dtype == np.float32
+    assert checked["ids"].dtype == np.int64
+    assert (checked["ids"] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_encoding_quantizes_reals_keeps_ids_and_turns_masks_into_ones() -> None:
         "ids": np.array([[0, 9, 4]]),
         "mask": np.array([[0, -7, 300]]),
     }
-    found = encode_inputs(graph(), arrays)
-    assert found["image"].tolist() == [[[-3, -2, -4, 127]]]
-    assert found["ids"].tolist() == [[0, 9, 4]]
-    assert found["mask"].tolist() == [[0, 1, 1]]
-    assert decode_outputs(graph(), found)["image"].tolist() == [[[0.0, 0.5, -0.5, 65.0]]]
+    words = encode_inputs(graph(), arrays)
+    assert words["image"].tolist() == [[[-3, -2, -4, 127]]]
+    assert words["ids"].tolist() == [[0, 9, 4]]
+    assert words["mask"].tolist() == [[0, 1, 1]]
+    assert decode_outputs(graph(), words)["image"].tolist() == [[[0.0, 0.5, -0.5, 65.0]]]
 
 
 @pytest.mark.parametrize("token", [-1, 10])

@@ -18,11 +18,11 @@ def test_statistics_are_those_of_all_samples() -> None:
     graph = FloatGraph(model([linear(rng, constants, "x", "y", 6, 4)], {"x": ("float32", (5, 6))}, {"y": (5, 4)}, constants))
     x = rng.normal(size=(37, 5, 6)).astype(np.float32)
     calls: list[tuple[str, int, int]] = []
-    found = observe(graph, {"x": x}, QuantizationConfig(), lambda *step: calls.append(step))
+    statistics = observe(graph, {"x": x}, QuantizationConfig(), lambda *step: calls.append(step))
     y = x @ constants["y.w"] + constants["y.b"]
-    assert set(found) == {"x", "y"}
+    assert set(statistics) == {"x", "y"}
     for name, array in (("x", x), ("y", y)):
-        rows, stats = array.reshape(-1, array.shape[-1]), found[name]
+        rows, stats = array.reshape(-1, array.shape[-1]), statistics[name]
         assert stats.shape == array.shape[1:]
         assert stats.count == len(rows)
         np.testing.assert_allclose(stats.minimum, rows.min(axis=0), rtol=1e-5, atol=1e-6)
@@ -55,19 +55,19 @@ def test_tokens_that_the_mask_excludes_are_left_out() -> None:
     x = np.ones((3, 4, 16), np.float32)
     mask = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
     x[mask == 0] = 1000.0
-    found = observe(graph, {"x": x, "m": mask}, QuantizationConfig())
-    assert found["x"].maximum.max() == 1.0
-    assert found["x"].count == 7
-    assert found["p"].count == 3
-    assert "m" not in found
+    statistics = observe(graph, {"x": x, "m": mask}, QuantizationConfig())
+    assert statistics["x"].maximum.max() == 1.0
+    assert statistics["x"].count == 7
+    assert statistics["p"].count == 3
+    assert "m" not in statistics
 
 
 def test_every_token_counts_where_not_all_nodes_read_the_mask() -> None:
     nodes = [node("Attention", ["x", "x", "x", "m"], "a", heads=1, scale=1.0), node("MeanPool", ["a"], "p")]
     inputs = {"x": ("float32", (4, 16)), "m": ("int64", (4,))}
     graph = FloatGraph(model(nodes, inputs, {"p": (16,)}, {}))
-    found = observe(graph, {"x": np.ones((3, 4, 16), np.float32), "m": np.eye(3, 4, dtype=np.int64)}, QuantizationConfig())
-    assert found["x"].count == 12
+    statistics = observe(graph, {"x": np.ones((3, 4, 16), np.float32), "m": np.eye(3, 4, dtype=np.int64)}, QuantizationConfig())
+    assert statistics["x"].count == 12
 
 
 def test_nan_inside_the_model_names_the_tensor() -> None:

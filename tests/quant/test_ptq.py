@@ -25,17 +25,17 @@ from edgeflow.sim.executor import Executor
 Arrays = dict[str, Any]
 
 
-def near_float(made: ir.Model, data: Arrays, least_db: float, config: QuantizationConfig | None = None) -> Quantized:
+def near_float(network: ir.Model, data: Arrays, least_db: float, config: QuantizationConfig | None = None) -> Quantized:
     """Quantize on ``data``, prove the registers, and hold every tensor to ``least_db`` and every output to its name; no residual
     is narrow."""
-    quantized = quantize(made, data, config)
+    quantized = quantize(network, data, config)
     verify_graph(quantized.graph)
     assert min(residual_bits(quantized.graph), default=16) > 8
-    assert quantized.graph.outputs == tuple(value.name for value in made.graph.outputs)
-    arrays = check_inputs(model_inputs(made), data)
-    found = tensor_sqnr(made, quantized, arrays)
-    assert set(quantized.graph.outputs) <= set(found)
-    low = {name: db for name, db in found.items() if not db >= least_db}
+    assert quantized.graph.outputs == tuple(value.name for value in network.graph.outputs)
+    arrays = check_inputs(model_inputs(network), data)
+    ratios = tensor_sqnr(network, quantized, arrays)
+    assert set(quantized.graph.outputs) <= set(ratios)
+    low = {name: db for name, db in ratios.items() if not db >= least_db}
     assert not low, low
     return quantized
 
@@ -92,10 +92,10 @@ def test_vision_transformer_with_class_token() -> None:
         node("SelectTokens", ["n"], "class", start=0, stop=1, squeeze=1),
         linear(np.random.default_rng(5), constants, "class", "logits", 32, 5),
     ]
-    made = model(nodes, {"image": ("float32", (1, 12, 12))}, {"logits": (5,)}, constants)
+    network = model(nodes, {"image": ("float32", (1, 12, 12))}, {"logits": (5,)}, constants)
     rng = np.random.default_rng(0)
     # The normalization before the head is calibrated for the class token, so its other tokens may saturate.
-    quantized = quantize(made, {"image": rng.uniform(0, 1, (64, 1, 12, 12)).astype(np.float32)})
+    quantized = quantize(network, {"image": rng.uniform(0, 1, (64, 1, 12, 12)).astype(np.float32)})
     verify_graph(quantized.graph)
     graph = quantized.graph
     assert ops(graph) == [
@@ -110,10 +110,10 @@ def test_vision_transformer_with_class_token() -> None:
     assert len(graph.tensors["bn1"].qtype.scales) == 32
     assert {n.output: n.origin for n in graph.nodes}["br"] == "bp"  # the linear layer that the addition is fused into
     arrays = {"image": rng.uniform(0, 1, (40, 1, 12, 12)).astype(np.float32)}
-    found = tensor_sqnr(made, quantized, arrays)
-    assert found.pop("n") < found["class"]
-    assert min(found.values()) > 26
-    assert found["logits"] > 30
+    ratios = tensor_sqnr(network, quantized, arrays)
+    assert ratios.pop("n") < ratios["class"]
+    assert min(ratios.values()) > 26
+    assert ratios["logits"] > 30
 
 
 def test_masked_text_encoder_post_norm() -> None:
@@ -129,7 +129,7 @@ def test_masked_text_encoder_post_norm() -> None:
         node("MeanPool", ["bby", "mask"], "pooled"),
     ]
     inputs = {"ids": ("int64", (8,)), "kinds": ("int64", (8,)), "mask": ("int64", (8,))}
-    made = model(nodes, inputs, {"bby": (8, 32), "pooled": (32,)}, constants)
+    network = model(nodes, inputs, {"bby": (8, 32), "pooled": (32,)}, constants)
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 9, 64)
     data = {
@@ -137,7 +137,7 @@ def test_masked_text_encoder_post_norm() -> None:
         "kinds": rng.integers(0, 2, (64, 8)),
         "mask": (np.arange(8) < lengths[:, None]).astype(np.int64),
     }
-    quantized = near_float(made, data, 24)
+    quantized = near_float(network, data, 24)
     graph = quantized.graph
     assert graph.tensors["ids"].limit == 49
     assert graph.tensors["kinds"].limit == graph.tensors["mask"].limit == 1
@@ -154,17 +154,17 @@ def test_masked_text_encoder_post_norm() -> None:
 @pytest.mark.parametrize(("heads", "wide"), [(1, 64), (2, 64), (3, 48)])
 def test_heads_that_the_lines_do_not_hold_are_padded(heads: int, wide: int) -> None:
     constants: Arrays = {}
-    made = model(block(constants, "x", 36, heads, "b"), {"x": ("float32", (7, 36))}, {"by": (7, 36)}, constants)
-    quantized = near_float(made, {"x": normal(0, 60, 7, 36)}, 28)
+    network = model(block(constants, "x", 36, heads, "b"), {"x": ("float32", (7, 36))}, {"by": (7, 36)}, constants)
+    quantized = near_float(network, {"x": normal(0, 60, 7, 36)}, 28)
     for name in ("bq", "bk", "bv", "ba"):
         assert quantized.graph.tensors[name].shape == (7, wide)
         channels = quantized.correspondence[name].channels
         assert channels is not None
         np.testing.assert_array_equal(channels, [h * wide // heads + c for h in range(heads) for c in range(36 // heads)])
     unused = np.setdiff1d(np.arange(wide), quantized.correspondence["bq"].channels)
-    found = Executor(quantized.graph).run_all(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 36)}))
-    assert not found["ba"][..., unused].any()
-    assert found["ba"].any()
+    words = Executor(quantized.graph).run_all(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 36)}))
+    assert not words["ba"][..., unused].any()
+    assert words["ba"].any()
 
 
 @pytest.mark.parametrize("heads", [2, 3])
@@ -178,8 +178,8 @@ def test_attention_between_values_that_others_read_too(heads: int) -> None:
         node("Attention", ["q", "x", "v"], "a", heads=heads, scale=0.2),
         node("Add", ["a", "q"], "y"),
     ]
-    made = model(nodes, {"x": ("float32", (6, 48))}, {"y": (6, 48)}, constants)
-    quantized = near_float(made, {"x": normal(1, 50, 6, 48)}, 28)
+    network = model(nodes, {"x": ("float32", (6, 48))}, {"y": (6, 48)}, constants)
+    quantized = near_float(network, {"x": normal(1, 50, 6, 48)}, 28)
     assert quantized.graph.tensors["a"].qtype.bits == 16
     assert quantized.graph.tensors["a"].shape == (6, 48)
 
@@ -191,8 +191,8 @@ def test_keys_are_centred_and_scores_do_not_notice() -> None:
     nodes = [linear(rng, constants, "x", name, 32, 32) for name in "qkv"]
     nodes += [node("Attention", ["q", "k", "v"], "a", heads=2, scale=0.25), linear(rng, constants, "a", "y", 32, 32)]
     constants["k.b"] = constants["k.b"] + 300 * rng.normal(size=32).astype(np.float32)
-    made = model(nodes, {"x": ("float32", (9, 32))}, {"y": (9, 32)}, constants)
-    quantized = near_float(made, {"x": normal(1, 60, 9, 32)}, 30)
+    network = model(nodes, {"x": ("float32", (9, 32))}, {"y": (9, 32)}, constants)
+    quantized = near_float(network, {"x": normal(1, 60, 9, 32)}, 30)
     offset = quantized.correspondence["k"].offset
     assert offset is not None
     assert np.abs(offset).max() > 300
@@ -213,8 +213,8 @@ def test_elementwise_functions_fused_and_alone(op: str) -> None:
         constants["w.w"], constants["w.b"] = np.abs(constants["w.w"]) * 0.1, np.abs(constants["w.b"]) + 3
     if op == "Exp":  # of an exponential: keep it within the range of linear formats
         constants["w.w"] *= 0.05
-    made = model(nodes, {"x": ("float32", (6, 24))}, {"y": (6, 24)}, constants)
-    quantized = near_float(made, {"x": x}, 25)
+    network = model(nodes, {"x": ("float32", (6, 24))}, {"y": (6, 24)}, constants)
+    quantized = near_float(network, {"x": x}, 25)
     alone = quantized.graph.nodes[-1]
     assert alone.output == "y"
     assert alone.op == ("smooth" if op in ("Gelu", "HardSwish", "QuickGelu", "Relu", "Silu", "Softplus") else "table")
@@ -227,8 +227,8 @@ def test_residual_is_fused_into_the_later_of_two_linear_layers() -> None:
     rng = np.random.default_rng(0)
     constants: Arrays = {}
     nodes = [linear(rng, constants, "x", "a", 16, 16), linear(rng, constants, "x", "b", 16, 16), node("Add", ["b", "a"], "y")]
-    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
-    graph = near_float(made, {"x": normal(1, 50, 3, 16)}, 35).graph
+    network = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
+    graph = near_float(network, {"x": normal(1, 50, 3, 16)}, 35).graph
     assert ops(graph) == ["linear", "linear"]
     assert graph.nodes[1].inputs[-1] == "a"
     assert graph.nodes[1].attributes["has_residual"]
@@ -253,8 +253,8 @@ def test_fused_residuals_are_wide_though_a_linear_layer_reads_them_too(op: str, 
     }.get(op, [before, node(op, ["z"], "r")])
     residual = "r" if source else "x"
     nodes = [*source, linear(rng, constants, residual, "a", 16, 16), node("Add", ["a", residual], "y")]
-    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
-    graph = quantize(made, {"x": normal(1, 50, 3, 16)}, QuantizationConfig(residual_bits=bits)).graph
+    network = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
+    graph = quantize(network, {"x": normal(1, 50, 3, 16)}, QuantizationConfig(residual_bits=bits)).graph
     verify_graph(graph)
     assert residual_bits(graph) == [bits]
 
@@ -263,8 +263,8 @@ def test_a_value_added_to_itself_is_not_fused() -> None:
     rng = np.random.default_rng(0)
     constants: Arrays = {}
     nodes = [linear(rng, constants, "x", "a", 16, 16), node("Add", ["a", "a"], "y")]
-    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
-    assert ops(near_float(made, {"x": normal(1, 50, 3, 16)}, 35).graph) == ["linear", "add"]
+    network = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
+    assert ops(near_float(network, {"x": normal(1, 50, 3, 16)}, 35).graph) == ["linear", "add"]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (16,), (1, 16), (3, 16), (1, 3, 16), (1, 3, 1)])
@@ -274,8 +274,8 @@ def test_constants_of_every_shape(op: str, shape: tuple[int, ...]) -> None:
     constants: Arrays = {"c": rng.normal(size=shape).astype(np.float32) * 2, "d": rng.normal(size=shape).astype(np.float32)}
     nodes = [linear(rng, constants, "x", "a", 16, 16), node(op, ["a", "c"], "b"), node("Add", ["b", "a"], "e")]
     nodes += [linear(rng, constants, "e", "f", 16, 16), node(op, ["d", "f"], "y")]
-    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
-    graph = near_float(made, {"x": normal(1, 50, 3, 16)}, 30).graph
+    network = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 16)}, constants)
+    graph = near_float(network, {"x": normal(1, 50, 3, 16)}, 30).graph
     if op == "Add":  # the last addition is in the epilogue: as a bias where it is the same for all rows
         assert graph.nodes[-1].op == "linear"
         rows_differ = shape[-2:] in ((3, 16), (3, 1))
@@ -297,23 +297,23 @@ def test_movement_keeps_words() -> None:
         node("Concat", ["g", "a"], "h", axis=-1),
     ]
     outputs = {"c": (6, 2), "d": (3, 4), "h": (4, 12)}
-    made = model(nodes, {"x": ("float32", (4, 6))}, outputs, constants)
-    quantized = near_float(made, {"x": normal(1, 60, 4, 6)}, 33)
+    network = model(nodes, {"x": ("float32", (4, 6))}, outputs, constants)
+    quantized = near_float(network, {"x": normal(1, 60, 4, 6)}, 33)
     graph = quantized.graph
-    found = Executor(graph).run_all(encode_inputs(graph, {"x": normal(2, 3, 4, 6)}))
-    assert (found["t"] == found["a"].transpose(0, 2, 1)).all() or graph.tensors["t"].qtype != graph.tensors["a"].qtype
-    assert (found["c"] == found["b"][..., 1:3]).all()
-    assert (found["d"] == found["b"][:, 2:5]).all()
-    assert (found["g"] == found["f"].reshape(3, 4, 6)).all()
-    assert (found["h"][..., :6] == found["g"]).all()  # made in the format of where it goes
+    words = Executor(graph).run_all(encode_inputs(graph, {"x": normal(2, 3, 4, 6)}))
+    assert (words["t"] == words["a"].transpose(0, 2, 1)).all() or graph.tensors["t"].qtype != graph.tensors["a"].qtype
+    assert (words["c"] == words["b"][..., 1:3]).all()
+    assert (words["d"] == words["b"][:, 2:5]).all()
+    assert (words["g"] == words["f"].reshape(3, 4, 6)).all()
+    assert (words["h"][..., :6] == words["g"]).all()  # made in the format of where it goes
 
 
 def test_softmax_at_the_end_sums_to_one() -> None:
     constants: Arrays = {}
     nodes = [linear(np.random.default_rng(0), constants, "x", "a", 16, 10), node("Softmax", ["a"], "y", axis=-1)]
-    made = model(nodes, {"x": ("float32", (16,))}, {"y": (10,)}, constants)
+    network = model(nodes, {"x": ("float32", (16,))}, {"y": (10,)}, constants)
     x = normal(1, 80, 16) * 2
-    quantized = near_float(made, {"x": x}, 33)
+    quantized = near_float(network, {"x": x}, 33)
     graph = quantized.graph
     y = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": x})))["y"]
     assert np.abs(y.sum(axis=-1) - 1).max() < 1e-3
@@ -325,15 +325,15 @@ def test_an_input_with_unequal_channels_is_wide_and_read_by_channel() -> None:
     size = np.geomspace(1.0, 0.01, 12).astype(np.float32)
     nodes = [linear(np.random.default_rng(0), constants, "x", "y", 12, 16)]
     constants["y.w"] /= size[:, None]
-    made = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
+    network = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
     data = normal(1, 600, 6, 12) * size
-    quantized = near_float(made, {"x": data}, 40.0)
+    quantized = near_float(network, {"x": data}, 40.0)
     assert quantized.graph.tensors["x"].qtype.bits == 16
     assert ops(quantized.graph) == ["requantize", "linear"]
     assert quantized.ranges["x/narrow"].granularity == "channel"
-    uniform = quantize(made, {"x": data}, QuantizationConfig(equalization=False)).graph
+    uniform = quantize(network, {"x": data}, QuantizationConfig(equalization=False)).graph
     assert (uniform.tensors["x"].qtype.bits, uniform.tensors["x"].qtype.scales.size) == (8, 1)
-    alike = quantize(made, {"x": data / size}).graph
+    alike = quantize(network, {"x": data / size}).graph
     assert (alike.tensors["x"].qtype.bits, alike.tensors["x"].qtype.scales.size) == (8, 1)
     assert ops(alike) == ["linear"]
 
@@ -342,11 +342,11 @@ def test_pixels_that_a_linear_layer_reads_stay_exact() -> None:
     """Unequal channels or not: 256 levels are what 8 bits hold."""
     constants: Arrays = {}
     nodes = [linear(np.random.default_rng(0), constants, "x", "y", 12, 16)]
-    made = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
+    network = model(nodes, {"x": ("float32", (6, 12))}, {"y": (6, 16)}, constants)
     pixels = np.random.default_rng(2).integers(0, 256, (40, 6, 12)) * np.geomspace(1.0, 0.02, 12)
     data = (np.floor(pixels) / 255).astype(np.float32)
     data[0, 0, 0] = 1.0  # 40 samples reach no further than what there is
-    qtype = quantize(made, {"x": data}).graph.tensors["x"].qtype
+    qtype = quantize(network, {"x": data}).graph.tensors["x"].qtype
     assert (qtype.bits, qtype.signed, qtype.zero_point) == (8, False, 0)
     assert float(qtype.scales) == pytest.approx(1 / 255)
 
@@ -357,8 +357,8 @@ def test_several_inputs_and_outputs() -> None:
     nodes = [linear(rng, constants, "x", "a", 8, 8), linear(rng, constants, "z", "b", 12, 8), node("Mul", ["a", "b"], "c")]
     nodes += [linear(rng, constants, "c", "y", 8, 3)]
     inputs = {"x": ("float32", (4, 8)), "z": ("float32", (4, 12))}
-    made = model(nodes, inputs, {"a": (4, 8), "y": (4, 3)}, constants)
-    graph = near_float(made, {"x": normal(1, 60, 4, 8), "z": normal(2, 60, 4, 12)}, 30).graph
+    network = model(nodes, inputs, {"a": (4, 8), "y": (4, 3)}, constants)
+    graph = near_float(network, {"x": normal(1, 60, 4, 8), "z": normal(2, 60, 4, 12)}, 30).graph
     assert graph.inputs == ("x", "z")
     assert graph.tensors["a"].qtype.bits == 16
 
@@ -366,8 +366,8 @@ def test_several_inputs_and_outputs() -> None:
 @pytest.mark.parametrize("observer", ["auto", "minmax", "percentile", "mse"])
 def test_every_observer_reports_its_ranges(observer: Any) -> None:
     constants: Arrays = {}
-    made = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
-    quantized = near_float(made, {"x": normal(0, 60, 7, 32)}, 25, QuantizationConfig(observer=observer))
+    network = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
+    quantized = near_float(network, {"x": normal(0, 60, 7, 32)}, 25, QuantizationConfig(observer=observer))
     methods = {line.method for line in quantized.ranges.values() if line.bits == 8}
     assert methods <= {"minmax", "percentile", "mse"} if observer == "auto" else methods == {observer}
     for name, line in quantized.ranges.items():
@@ -383,12 +383,12 @@ def test_every_observer_reports_its_ranges(observer: Any) -> None:
 
 def test_options_change_the_arithmetic() -> None:
     constants: Arrays = {}
-    made = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
+    network = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
     data = {"x": normal(0, 60, 7, 32)}
     config = QuantizationConfig(
         residual_bits=12, multiplier_bits=12, exponent_fraction_bits=4, probability_bits=6, residual_headroom=1.0
     )
-    graph = near_float(made, data, 22, config).graph
+    graph = near_float(network, data, 22, config).graph
     assert graph.tensors["br"].qtype.bits == 12
     attention = next(n for n in graph.nodes if n.op == "attention")
     assert (attention.attributes["fraction_bits"], attention.attributes["probability_bits"]) == (4, 6)
@@ -397,8 +397,8 @@ def test_options_change_the_arithmetic() -> None:
 
 def test_quantization_is_deterministic() -> None:
     constants: Arrays = {}
-    made = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
-    first, second = (quantize(made, {"x": normal(0, 60, 7, 32)}).graph for _ in range(2))
+    network = model(block(constants, "x", 32, 2, "b"), {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
+    first, second = (quantize(network, {"x": normal(0, 60, 7, 32)}).graph for _ in range(2))
     assert first.nodes == second.nodes
     assert first.tensors == second.tensors
     assert all((first.constants[name] == second.constants[name]).all() for name in first.constants)
@@ -413,27 +413,27 @@ def test_dead_and_constant_channels_do_no_harm() -> None:
     constants["f.w"][:, 5], constants["f.b"][5] = 0.0, 2.5
     constants["f.w"][:, 6], constants["f.b"][6] = 0.0, -2.5
     constants["s.w"][:, 7] *= 1e-7
-    made = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 4)}, constants)
-    near_float(made, {"x": normal(1, 60, 3, 16)}, 28)
+    network = model(nodes, {"x": ("float32", (3, 16))}, {"y": (3, 4)}, constants)
+    near_float(network, {"x": normal(1, 60, 3, 16)}, 28)
 
 
 def test_tensor_that_never_changes_is_warned_of() -> None:
     constants: Arrays = {}
     nodes = [linear(np.random.default_rng(0), constants, "x", "a", 8, 8), node("Relu", ["a"], "y")]
     constants["a.b"] = np.full(8, -1e3, np.float32)
-    made = model(nodes, {"x": ("float32", (8,))}, {"y": (8,)}, constants)
-    quantized = quantize(made, {"x": normal(0, 10, 8)})
+    network = model(nodes, {"x": ("float32", (8,))}, {"y": (8,)}, constants)
+    quantized = quantize(network, {"x": normal(0, 10, 8)})
     assert quantized.warnings == ("y: every value was 0 on the calibration data; the range of this tensor is a guess",)
 
 
 def test_integers_that_are_neither_ids_nor_mask_are_refused() -> None:
     constants: Arrays = {"table": normal(0, 5, 16)}
     nodes = [node("Embedding", ["ids", "table"], "e"), node("MeanPool", ["e", "ids"], "y")]
-    made = model(nodes, {"ids": ("int64", (3,))}, {"y": (16,)}, constants)
+    network = model(nodes, {"ids": ("int64", (3,))}, {"y": (16,)}, constants)
     with pytest.raises(
         UnsupportedError, match=r"input 'ids': integers are supported as token ids or as a key mask.*y \(MeanPool\)"
     ):
-        quantize(made, {"ids": np.ones((4, 3), np.int64)})
+        quantize(network, {"ids": np.ones((4, 3), np.int64)})
 
 
 def test_numerators_fill_sixteen_bits_at_a_common_shift() -> None:
@@ -446,8 +446,8 @@ def test_numerators_fill_sixteen_bits_at_a_common_shift() -> None:
         (1e9,): ([65_535], 0),
     }
     for factors, (words, shift) in expected.items():
-        found = numerators(np.array(factors))
-        assert (found[0].tolist(), found[1]) == (words, shift), factors
+        fitted = numerators(np.array(factors))
+        assert (fitted[0].tolist(), fitted[1]) == (words, shift), factors
 
 
 @pytest.mark.parametrize("narrow", [True, False])
@@ -459,9 +459,9 @@ def test_attention_whose_output_is_next_to_nothing_beside_its_values(narrow: boo
     nodes.append(node("Attention", ["q", "k", "v"], "a", heads=1, scale=1e-9))
     nodes.append(linear(rng, constants, "a", "y", 16, 16) if narrow else node("Add", ["a", "a"], "y"))
     constants["v.b"] = np.zeros(16, dtype=np.float32)
-    made = model(nodes, {"x": ("float32", (2, 16))}, {"y": (2, 16)}, constants)
+    network = model(nodes, {"x": ("float32", (2, 16))}, {"y": (2, 16)}, constants)
     x = rng.normal(size=(30, 1, 16)).astype(np.float32)
-    graph = quantize(made, {"x": np.concatenate([x, -x], axis=1)}).graph
+    graph = quantize(network, {"x": np.concatenate([x, -x], axis=1)}).graph
     verify_graph(graph)
     attention = next(n for n in graph.nodes if n.op == "attention")
     scales = [graph.tensors[name].qtype.scales for name in (attention.inputs[2], attention.output)]
@@ -471,32 +471,34 @@ def test_attention_whose_output_is_next_to_nothing_beside_its_values(narrow: boo
 
 
 def test_heads_too_wide_for_the_score_register_are_refused() -> None:
-    made = model([node("Attention", ["x", "x", "x"], "y", heads=1, scale=1.0)], {"x": ("float32", (3, 449))}, {"y": (3, 449)}, {})
+    network = model(
+        [node("Attention", ["x", "x", "x"], "y", heads=1, scale=1.0)], {"x": ("float32", (3, 449))}, {"y": (3, 449)}, {}
+    )
     with pytest.raises(UnsupportedError, match="y: attention takes heads of at most 448 channels, not 449"):
-        quantize(made, {"x": normal(0, 4, 3, 449)})
+        quantize(network, {"x": normal(0, 4, 3, 449)})
 
 
 def test_negative_attention_scale_is_refused() -> None:
-    made = model([node("Attention", ["x", "x", "x"], "y", heads=1, scale=-1.0)], {"x": ("float32", (3, 16))}, {"y": (3, 16)}, {})
+    network = model([node("Attention", ["x", "x", "x"], "y", heads=1, scale=-1.0)], {"x": ("float32", (3, 16))}, {"y": (3, 16)}, {})
     with pytest.raises(UnsupportedError, match="y: the scale of attention must be positive, not -1"):
-        quantize(made, {"x": normal(0, 4, 3, 16)})
+        quantize(network, {"x": normal(0, 4, 3, 16)})
 
 
 def test_wrong_calibration_data_is_refused() -> None:
     constants: Arrays = {}
-    made = model([linear(np.random.default_rng(0), constants, "x", "y", 8, 8)], {"x": ("float32", (8,))}, {"y": (8,)}, constants)
+    network = model([linear(np.random.default_rng(0), constants, "x", "y", 8, 8)], {"x": ("float32", (8,))}, {"y": (8,)}, constants)
     with pytest.raises(CalibrationError, match=r"calibration data: input 'x' is missing; give an array x: float32 \(samples, 8\)"):
-        quantize(made, {})
+        quantize(network, {})
 
 
 @pytest.mark.parametrize("token", [-1, 20])
 def test_calibration_ids_outside_the_smallest_table_are_refused(token: int) -> None:
     constants: Arrays = {"table": normal(1, 50, 8), "small": normal(2, 20, 8)}
     nodes = [node("Embedding", ["ids", "table"], "a"), node("Embedding", ["ids", "small"], "b"), node("Add", ["a", "b"], "y")]
-    made = model(nodes, {"ids": ("int64", (3,))}, {"y": (3, 8)}, constants)
+    network = model(nodes, {"ids": ("int64", (3,))}, {"y": (3, 8)}, constants)
     message = rf"calibration data: input 'ids' holds {token}; ids must lie in 0 to 19"
     with pytest.raises(CalibrationError, match=message):
-        quantize(made, {"ids": np.array([[0, 19, token]])})
+        quantize(network, {"ids": np.array([[0, 19, token]])})
 
 
 def test_signal_to_noise() -> None:
@@ -513,10 +515,10 @@ def test_calibration_data_that_says_little_still_compiles(samples: np.ndarray[An
     """All zeros, one value, hardly anything: the graph is valid, and right on that very data to a part of the output's size."""
     constants: Arrays = {}
     nodes = [linear(np.random.default_rng(9), constants, "x", "h", 32, 32), *block(constants, "h", 32, 2, "b")]
-    made = model(nodes, {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
-    quantized = quantize(made, {"x": samples})
+    network = model(nodes, {"x": ("float32", (7, 32))}, {"by": (7, 32)}, constants)
+    quantized = quantize(network, {"x": samples})
     verify_graph(quantized.graph)
-    assert tensor_sqnr(made, quantized, {"x": samples})["by"] > 20
+    assert tensor_sqnr(network, quantized, {"x": samples})["by"] > 20
     Executor(quantized.graph).run(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 32)}))
 
 
@@ -525,15 +527,15 @@ def test_a_sample_of_masked_tokens_alone_is_no_obstacle() -> None:
     nodes = [node("Embedding", ["ids", "table"], "x"), *block(constants, "x", 16, 1, "b", ("mask",))]
     nodes.append(node("MeanPool", ["by", "mask"], "y"))
     inputs = {"ids": ("int64", (4,)), "mask": ("int64", (4,))}
-    made = model(nodes, inputs, {"y": (16,)}, constants)
+    network = model(nodes, inputs, {"y": (16,)}, constants)
     rng = np.random.default_rng(0)
     mask = (rng.uniform(size=(32, 4)) < 0.6).astype(np.int64)
     mask[0], mask[1] = 0, 1
-    quantized = quantize(made, {"ids": rng.integers(0, 20, (32, 4)), "mask": mask})
+    quantized = quantize(network, {"ids": rng.integers(0, 20, (32, 4)), "mask": mask})
     verify_graph(quantized.graph)
-    found = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"ids": rng.integers(0, 20, (2, 4)), "mask": mask[:2]}))
-    assert not found["y"][0].any()
-    assert found["y"][1].any()
+    outputs = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"ids": rng.integers(0, 20, (2, 4)), "mask": mask[:2]}))
+    assert not outputs["y"][0].any()
+    assert outputs["y"][1].any()
 
 
 def test_copies_of_samples_count_once() -> None:
@@ -541,7 +543,7 @@ def test_copies_of_samples_count_once() -> None:
     rng = np.random.default_rng(4)
     constants: Arrays = {}
     nodes = [linear(rng, constants, "x", "h", 24, 32), node("Gelu", ["h"], "g"), linear(rng, constants, "g", "y", 32, 8)]
-    made = model(nodes, {"x": ("float32", (24,))}, {"y": (8,)}, constants)
+    network = model(nodes, {"x": ("float32", (24,))}, {"y": (8,)}, constants)
     x = normal(7, 8, 24)
-    once, often = quantize(made, {"x": x}), quantize(made, {"x": np.tile(x, (16, 1))})
+    once, often = quantize(network, {"x": x}), quantize(network, {"x": np.tile(x, (16, 1))})
     assert list(differences(once.graph, often.graph)) == []

@@ -93,24 +93,24 @@ def rectified(seed: int = 0) -> ir.Model:
     return shaped(model(nodes, {"x": ("float32", (6,))}, {"y": (4,)}, constants), {"x": np.ones((2, 6), np.float32)})
 
 
-def shaped(made: ir.Model, arrays: Arrays) -> ir.Model:
+def shaped(network: ir.Model, arrays: Arrays) -> ir.Model:
     """A model whose values have shapes, as the importer leaves them."""
-    values = [value for place in made.graph for value in place.outputs]
-    found = FloatSession(made, [str(value.name) for value in values]).run(arrays)
+    values = [value for place in network.graph for value in place.outputs]
+    outputs = FloatSession(network, [str(value.name) for value in values]).run(arrays)
     for value in values:
-        value.shape = ir.Shape(["batch", *found[str(value.name)].shape[1:]])
+        value.shape = ir.Shape(["batch", *outputs[str(value.name)].shape[1:]])
         value.dtype = ir.DataType.FLOAT
-    return made
+    return network
 
 
 def images(count: int = SAMPLES, seed: int = 1) -> Arrays:
     return {"image": np.random.default_rng(seed).random((count, 1, 4, 4)).astype(np.float32)}
 
 
-def classes(made: ir.Model, arrays: Arrays, output: str = "y") -> np.ndarray:
+def classes(network: ir.Model, arrays: Arrays, output: str = "y") -> np.ndarray:
     """The float model's own classes."""
-    found: np.ndarray = FloatSession(made, [output]).run(arrays)[output].argmax(axis=1)
-    return found
+    labels: np.ndarray = FloatSession(network, [output]).run(arrays)[output].argmax(axis=1)
+    return labels
 
 
 def integer(tuned: Tuned, arrays: Arrays) -> tuple[Quantized, Arrays]:
@@ -127,8 +127,8 @@ SHORT = FineTuning(epochs=6, batch=32, learning_rate=3e-3)
 
 @pytest.fixture(scope="module")
 def tuned() -> Tuned:
-    made = transformer()
-    return finetune(made, images(), classes(made, images()), LOW, SHORT)
+    network = transformer()
+    return finetune(network, images(), classes(network, images()), LOW, SHORT)
 
 
 def test_the_loss_falls(tuned: Tuned) -> None:
@@ -146,12 +146,12 @@ def test_nothing_is_lost_in_translation(tuned: Tuned) -> None:
     from edgeflow.quant.techniques.qat.translate import compare
 
     held = images(128, seed=5)
-    quantized, found = integer(tuned, held)
+    quantized, outputs = integer(tuned, held)
     translation = compare(tuned.network, quantized)
     assert (translation.weights, translation.differ) == (8 * 4 + 4 * 64 + 2 * 128 + 24, 0)
     assert (translation.formats, translation.changed) == (11, ())
     own = tuned.network.outputs(held)["y"]
-    assert np.mean(own.argmax(1) == found["y"].argmax(1)) > 0.9
+    assert np.mean(own.argmax(1) == outputs["y"].argmax(1)) > 0.9
 
 
 def test_a_changed_word_or_format_is_seen(tuned: Tuned) -> None:
@@ -173,19 +173,19 @@ def test_a_changed_word_or_format_is_seen(tuned: Tuned) -> None:
 
 
 def test_bits_are_those_of_the_configuration() -> None:
-    made = transformer()
+    network = transformer()
     config = QuantizationConfig(
         weight_bits=4, activation_bits=5, attention_bits=6, layers={"b.f": LayerBits(weight=2, activation=3)}
     )
-    result = finetune(made, images(64), None, config, FineTuning(epochs=1))
+    result = finetune(network, images(64), None, config, FineTuning(epochs=1))
     graph = FloatGraph(result.model)
-    found = {}
+    bits = {}
     for place in graph.nodes:
         if isinstance(operator(place), LinearLayer):
             x, weight = fixed_format(place, 0), fixed_format(place, 1)
             assert x is not None
             assert weight is not None
-            found[origin(place)] = (weight.bits, x.bits)
+            bits[origin(place)] = (weight.bits, x.bits)
             words = graph.constant(str(place.inputs[1].name))  # type: ignore[union-attr]
             assert words is not None
             exact = words.reshape(len(words), -1).T / weight.scales if place.op_type == "PatchEmbed" else words / weight.scales
@@ -193,7 +193,7 @@ def test_bits_are_those_of_the_configuration() -> None:
         if place.op_type == "Attention":
             assert [q.bits for i in range(3) if (q := fixed_format(place, i)) is not None] == [6, 6, 6]
     usual = dict.fromkeys(("b.q", "b.k", "b.v", "b.o", "b.h"), (4, 5))
-    assert found == {"e": (8, 8), **usual, "b.f": (2, 3), "y": (8, 8)}
+    assert bits == {"e": (8, 8), **usual, "b.f": (2, 3), "y": (8, 8)}
 
 
 def test_token_models_learn_their_own_outputs() -> None:
@@ -209,8 +209,8 @@ def test_token_models_learn_their_own_outputs() -> None:
             place.overload = "masked"
     ids = rng.integers(0, 20, (128, 6))
     arrays = {"ids": ids, "mask": (np.arange(6) < rng.integers(2, 7, (128, 1))).astype(np.int64)}
-    made = shaped(model(nodes, {"ids": ("int64", (6,)), "mask": ("int64", (6,))}, {"y": (8,)}, constants), arrays)
-    result = finetune(made, arrays, None, LOW, FineTuning(epochs=6, batch=16, learning_rate=2e-3))
+    network = shaped(model(nodes, {"ids": ("int64", (6,)), "mask": ("int64", (6,))}, {"y": (8,)}, constants), arrays)
+    result = finetune(network, arrays, None, LOW, FineTuning(epochs=6, batch=16, learning_rate=2e-3))
     assert result.epochs[result.best].validation_loss < 0.9 * result.epochs[0].validation_loss
     assert result.epochs[0].top1 is None
     translation = compare(result.network, integer(result, arrays)[0])
@@ -219,7 +219,7 @@ def test_token_models_learn_their_own_outputs() -> None:
     assert table is not None
     assert not np.array_equal(table.numpy(), constants["table"])
     with pytest.raises(CalibrationError, match="input 'ids' holds 20; ids must lie in 0 to 19"):
-        finetune(made, {**arrays, "ids": ids + 1}, None, LOW)
+        finetune(network, {**arrays, "ids": ids + 1}, None, LOW)
 
 
 def test_relu_networks_come_back_word_by_word() -> None:
@@ -228,10 +228,10 @@ def test_relu_networks_come_back_word_by_word() -> None:
 
     from edgeflow.quant.techniques.qat.network import evaluating
 
-    made, rng = rectified(), np.random.default_rng(3)
+    relus, rng = rectified(), np.random.default_rng(3)
     arrays = {"x": rng.standard_normal((512, 6)).astype(np.float32)}
     config = QuantizationConfig(weight_bits=3, activation_bits=4, layers={"y": LayerBits(weight=8, activation=4)})
-    result = finetune(made, arrays, classes(made, arrays), config, FineTuning(epochs=3, batch=32))
+    result = finetune(relus, arrays, classes(relus, arrays), config, FineTuning(epochs=3, batch=32))
     held = {"x": rng.standard_normal((2000, 6)).astype(np.float32)}
     graph = quantize(result.model, arrays, QuantizationConfig()).graph
     words = Executor(graph).run_all(encode_inputs(graph, held), ["x", "ar", "br"])
@@ -248,22 +248,22 @@ def test_relu_networks_come_back_word_by_word() -> None:
 
 def test_training_starts_from_compensated_weights() -> None:
     """Which are fitted to what they read, and within half a step of the integers that compensated rounding chose."""
-    made, start = transformer(), {}
+    network, start = transformer(), {}
     for rounding in ("nearest", "auto"):
         config = LOW.model_copy(update={"rounding": rounding})
-        start[rounding] = finetune(made, images(), classes(made, images()), config, FineTuning(epochs=1, learning_rate=1e-6))
+        start[rounding] = finetune(network, images(), classes(network, images()), config, FineTuning(epochs=1, learning_rate=1e-6))
     assert start["auto"].epochs[0].validation_loss < 0.9 * start["nearest"].epochs[0].validation_loss
 
 
 def test_equalizing_changes_no_float_output() -> None:
-    for made, arrays, output in ((transformer(), images(), "y"), (rectified(), {"x": np.ones((4, 6), np.float32)}, "y")):
-        graph = FloatGraph(made)
-        before = FloatSession(made, [output]).run(arrays)[output]
+    for network, arrays, output in ((transformer(), images(), "y"), (rectified(), {"x": np.ones((4, 6), np.float32)}, "y")):
+        graph = FloatGraph(network)
+        before = FloatSession(network, [output]).run(arrays)[output]
         changed = equalized(graph, observe(graph, arrays, LOW), LOW)
         assert any(not np.array_equal(array, graph.constant(name)) for name, array in changed.items())  # type: ignore[arg-type]
         for name, array in changed.items():
-            made.graph.initializers[name].const_value = ir.tensor(array, name=name)
-        np.testing.assert_allclose(FloatSession(made, [output]).run(arrays)[output], before, rtol=1e-4, atol=1e-4)
+            network.graph.initializers[name].const_value = ir.tensor(array, name=name)
+        np.testing.assert_allclose(FloatSession(network, [output]).run(arrays)[output], before, rtol=1e-4, atol=1e-4)
 
 
 def test_one_seed_one_result() -> None:
@@ -277,8 +277,10 @@ def test_one_seed_one_result() -> None:
 
 
 def test_layers_are_quantized_in_hawq_order() -> None:
-    made = transformer()
-    result = finetune(made, images(128), classes(made, images(128)), LOW, FineTuning(epochs=4, batch=32, order="hawq", stages=3))
+    network = transformer()
+    result = finetune(
+        network, images(128), classes(network, images(128)), LOW, FineTuning(epochs=4, batch=32, order="hawq", stages=3)
+    )
     omegas = [omega for _, omega in result.order]
     assert {name for name, _ in result.order} == set(NAMES)
     assert omegas == sorted(omegas, reverse=True)
@@ -371,9 +373,9 @@ def test_a_file_that_was_changed_is_refused(tuned: Tuned, tmp_path: Path) -> Non
 
 
 def test_from_the_command_line_to_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made, arrays = transformer(), images(64)
-    edgeflow.save(made, tmp_path / "model.onnx")
-    np.savez(tmp_path / "train.npz", label=classes(made, arrays), **arrays)
+    network, arrays = transformer(), images(64)
+    edgeflow.save(network, tmp_path / "model.onnx")
+    np.savez(tmp_path / "train.npz", label=classes(network, arrays), **arrays)
     np.savez(tmp_path / "calibration.npz", **arrays)
     where = [str(tmp_path / name) for name in ("model.onnx", "train.npz", "tuned.onnx", "calibration.npz", "build")]
     options = ["--labels", "label", "--weight-bits", "2", "--activation-bits", "4", "--epochs", "2", "--batch", "32"]

@@ -66,8 +66,8 @@ def test_affine_covers_its_range_and_has_an_exact_zero(low: float, high: float, 
 def test_minmax_saturates_nothing(seed: int) -> None:
     rows = heavy_tailed(seed)
     for groups in (tensor_groups(8), channel_groups(8), head_groups(8, 2)):
-        found = symmetric(statistics(rows), 8, groups, observer("minmax"))
-        kind = QType(8, True, tuple(found.scale[groups]))
+        chosen = symmetric(statistics(rows), 8, groups, observer("minmax"))
+        kind = QType(8, True, tuple(chosen.scale[groups]))
         error = np.abs(kind.dequantize(kind.quantize(rows)) - rows)
         assert (error <= kind.scales * 0.5 * (1 + 1e-6)).all()
 
@@ -87,10 +87,10 @@ def test_mse_has_no_larger_error_than_the_others(seed: int) -> None:
 
 def test_reported_error_is_the_error_of_quantizing() -> None:
     rows = heavy_tailed(1)
-    found = symmetric(statistics(rows), 8, tensor_groups(8), observer("minmax"))
-    kind = QType(8, True, float(found.scale[0]))
+    chosen = symmetric(statistics(rows), 8, tensor_groups(8), observer("minmax"))
+    kind = QType(8, True, float(chosen.scale[0]))
     expected = np.mean((kind.dequantize(kind.quantize(rows.astype(np.float32))) - rows.astype(np.float32)) ** 2)
-    assert found.error == pytest.approx(expected, rel=1e-3)
+    assert chosen.error == pytest.approx(expected, rel=1e-3)
 
 
 def test_auto_keeps_minmax_until_clipping_clearly_pays() -> None:
@@ -99,15 +99,15 @@ def test_auto_keeps_minmax_until_clipping_clearly_pays() -> None:
     assert symmetric(even, 8, tensor_groups(4), observer("auto")).method == "minmax"
     spiked = rng.normal(size=(50_000, 4))
     spiked[0, 0] = 12.0
-    found = symmetric(statistics(spiked), 8, tensor_groups(4), observer("auto"))
-    assert found.method in ("mse", "percentile")
-    assert float(found.scale[0]) * 127 < 9.0
+    chosen = symmetric(statistics(spiked), 8, tensor_groups(4), observer("auto"))
+    assert chosen.method in ("mse", "percentile")
+    assert float(chosen.scale[0]) * 127 < 9.0
 
 
 def test_percentile_keeps_the_percentage() -> None:
     rows = np.abs(heavy_tailed(3, (1000, 1)))
-    found = symmetric(statistics(rows), 8, tensor_groups(1), observer("percentile", percentile=90.0))
-    kept = np.mean(rows <= float(found.scale[0]) * 127 * (1 + 1e-6))
+    chosen = symmetric(statistics(rows), 8, tensor_groups(1), observer("percentile", percentile=90.0))
+    kept = np.mean(rows <= float(chosen.scale[0]) * 127 * (1 + 1e-6))
     assert kept == pytest.approx(0.9, abs=0.002)
 
 
@@ -115,15 +115,15 @@ def test_extremes_that_the_sample_missed_still_count() -> None:
     rows = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)
     seen = statistics(rows)
     wider = replace(seen, maximum=seen.maximum * 0 + 50.0)
-    found = symmetric(wider, 8, tensor_groups(1), observer("minmax", allowance=False))
-    assert found.scale[0] == pytest.approx(50 / 127)
+    chosen = symmetric(wider, 8, tensor_groups(1), observer("minmax", allowance=False))
+    assert chosen.scale[0] == pytest.approx(50 / 127)
 
 
 def test_unsigned_range_uses_all_codes() -> None:
     rows = np.linspace(0, 51.0, 256)[:, None]
-    found = symmetric(statistics(rows), 8, tensor_groups(1), observer("minmax", allowance=False), signed=False)
-    assert found.scale[0] == pytest.approx(51.0 / 255)
-    assert found.error == pytest.approx(0.0, abs=1e-9)
+    chosen = symmetric(statistics(rows), 8, tensor_groups(1), observer("minmax", allowance=False), signed=False)
+    assert chosen.scale[0] == pytest.approx(51.0 / 255)
+    assert chosen.error == pytest.approx(0.0, abs=1e-9)
 
 
 def test_constant_zero_tensor_has_a_positive_scale() -> None:

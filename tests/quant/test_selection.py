@@ -34,8 +34,8 @@ def error(network: Graph, data: Arrays) -> float:
     """The mean logarithm of the samples' squared errors against the float model."""
     model = reader()
     expected = FloatSession(model, ["y"]).run(data)["y"]
-    found = decode_outputs(network, Executor(network).run(encode_inputs(network, data)))["y"]
-    return float(np.exp(np.mean(np.log(np.sum(np.square(expected - found), axis=1)))))
+    actual = decode_outputs(network, Executor(network).run(encode_inputs(network, data)))["y"]
+    return float(np.exp(np.mean(np.log(np.sum(np.square(expected - actual), axis=1)))))
 
 
 def block() -> ir.Model:
@@ -68,8 +68,8 @@ def same(first: Graph, second: Graph) -> bool:
 
 @pytest.mark.parametrize("technique", list(TECHNIQUES))
 def test_a_technique_left_out_at_every_tensor_is_switched_off(technique: str) -> None:
-    made, data = block(), samples(24)
-    graph = FloatGraph(made)
+    network, data = block(), samples(24)
+    graph = FloatGraph(network)
     config = QuantizationConfig(weight_bits=4, activation_bits=4)
     statistics = observe(graph, data, config)
     everywhere = (*graph.inputs, *(output_name(n) for n in graph.nodes))
@@ -80,8 +80,8 @@ def test_a_technique_left_out_at_every_tensor_is_switched_off(technique: str) ->
 
 
 def test_a_technique_left_out_at_one_tensor_changes_that_one_alone() -> None:
-    made, data = block(), samples(24)
-    graph = FloatGraph(made)
+    network, data = block(), samples(24)
+    graph = FloatGraph(network)
     statistics = observe(graph, data, QuantizationConfig())
     whole = convert(graph, statistics, data, QuantizationConfig()).graph
     without = convert(graph, statistics, data, QuantizationConfig(without={"equalization": ("g",)})).graph
@@ -146,31 +146,31 @@ def test_equalization_that_hurts_is_left_out() -> None:
 
 
 def test_the_same_is_found_again_within_the_work() -> None:
-    made, data = block(), samples(64)
-    first, second = (quantize(made, data, QuantizationConfig(selection_work=4.0)).selection for _ in range(2))
+    network, data = block(), samples(64)
+    first, second = (quantize(network, data, QuantizationConfig(selection_work=4.0)).selection for _ in range(2))
     assert first == second
     assert first is not None
     assert 3 <= first.trials <= first.allowed
     assert "the work did not suffice" in first.note
-    more = quantize(made, data, QuantizationConfig(selection_work=8.0)).selection
+    more = quantize(network, data, QuantizationConfig(selection_work=8.0)).selection
     assert more is not None
     assert 7 <= more.trials <= more.allowed <= 2 * first.allowed + 1
     assert more.note == ""
 
 
 def test_what_is_not_looked_at_is_said() -> None:
-    made = block()
-    quantized = quantize(made, samples(31), QuantizationConfig(selection_work=4.0))
+    network = block()
+    quantized = quantize(network, samples(31), QuantizationConfig(selection_work=4.0))
     assert quantized.selection is None
     assert "takes 32 distinct calibration samples, not 31" in quantized.selection_note
     copies = {"x": np.concatenate([samples(31)["x"]] * 4)}
-    quantized = quantize(made, copies, QuantizationConfig(selection_work=4.0))
+    quantized = quantize(network, copies, QuantizationConfig(selection_work=4.0))
     assert quantized.selection is None
     assert "takes 32 distinct calibration samples, not 31" in quantized.selection_note
-    quantized = quantize(made, samples(40), QuantizationConfig(selection_work=0.001))
+    quantized = quantize(network, samples(40), QuantizationConfig(selection_work=0.001))
     assert quantized.selection is None
     assert "raise selection_work" in quantized.selection_note
-    assert quantize(made, samples(40)).selection is None
+    assert quantize(network, samples(40)).selection is None
     assert edgeflow.quantization().selection_work == SELECTION_WORK
 
 
@@ -200,8 +200,8 @@ def test_plain_ranges_are_taken_where_they_are_better(seed: int) -> None:
 
 def test_no_technique_at_all_is_plain_quantization() -> None:
     """Where plain ranges won, the network is the one that has every technique switched off."""
-    made, data = block(), samples(40)
-    graph = FloatGraph(made)
+    network, data = block(), samples(40)
+    graph = FloatGraph(network)
     everywhere = (*graph.inputs, *(output_name(n) for n in graph.nodes))
     config = QuantizationConfig(without=dict.fromkeys(TECHNIQUES, everywhere))
-    assert same(quantize(made, data, config).graph, quantize(made, data, PLAIN).graph)
+    assert same(quantize(network, data, config).graph, quantize(network, data, PLAIN).graph)

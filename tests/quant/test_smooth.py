@@ -28,14 +28,14 @@ def test_smooth_rectifiers_of_wide_tensors_err_by_less_than_a_step(op: str, read
     nodes = [node("Add", ["x", "x"], "z"), node(op, ["z"], "f" if reader else "y")]
     if reader:
         nodes.append(linear(np.random.default_rng(0), constants, "f", "y", 24, 8))
-    made = model(nodes, {"x": ("float32", (6, 24))}, {"y": (6, 8 if reader else 24)}, constants)
-    graph = quantize(made, {"x": normal(1, 60, 6, 24) * 2}).graph
+    network = model(nodes, {"x": ("float32", (6, 24))}, {"y": (6, 8 if reader else 24)}, constants)
+    graph = quantize(network, {"x": normal(1, 60, 6, 24) * 2}).graph
     smooth = next(n for n in graph.nodes if n.op == "smooth")
     source, out = graph.tensors[smooth.inputs[0]].qtype, graph.tensors[smooth.output].qtype
     assert source.bits == 16
     assert out.bits == (8 if reader else 16)
     words = np.arange(source.minimum, source.maximum + 1)
-    found = operator(smooth).reference([words.reshape(1, -1), graph.constants[smooth.inputs[1]]])[0]
+    rectified = operator(smooth).reference([words.reshape(1, -1), graph.constants[smooth.inputs[1]]])[0]
     x = source.dequantize(words)
     expected = {
         "Gelu": x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2.0))),
@@ -46,7 +46,7 @@ def test_smooth_rectifiers_of_wide_tensors_err_by_less_than_a_step(op: str, read
         "Relu": np.maximum(x, 0),
     }[op]
     inside = (expected >= out.dequantize(np.array(out.minimum))) & (expected <= out.dequantize(np.array(out.maximum)))
-    error = np.abs(out.dequantize(found) - expected)[inside]
+    error = np.abs(out.dequantize(rectified) - expected)[inside]
     # Half a step of rounding, an eighth where the table ends, and what linear interpolation in 176 segments leaves.
     assert error.max() < 0.65 * float(out.scales) + 2e-4
     assert inside.mean() > 0.2

@@ -66,17 +66,17 @@ def test_every_instruction_takes_what_its_unit_states() -> None:
     program = lower(Network(graph), architecture())
     report = estimate(program, graph, load_board("zcu102"), CLOCK)
     chained = False
-    for step, found in zip(program.steps, report.instructions, strict=True):
+    for step, instruction in zip(program.steps, report.instructions, strict=True):
         layout = step.instruction.layout
         formula = unit(layout).cycles(step.instruction.values, program.architecture)
-        assert found.unit == layout.name
-        assert (dict(found.parts), found.fill) == (formula.parts, formula.fill)
-        assert found.begin - found.start >= (0 if chained else 4)
-        assert found.waiting >= found.begin - found.start
-        if found.array:
-            assert found.compute == formula.inside.get("products", 0)
+        assert instruction.unit == layout.name
+        assert (dict(instruction.parts), instruction.fill) == (formula.parts, formula.fill)
+        assert instruction.begin - instruction.start >= (0 if chained else 4)
+        assert instruction.waiting >= instruction.begin - instruction.start
+        if instruction.array:
+            assert instruction.compute == formula.inside.get("products", 0)
         else:
-            assert found.compute == formula.total - formula.fill
+            assert instruction.compute == formula.total - formula.fill
         chained = step.instruction.values.get("chain") == 1
 
 
@@ -272,8 +272,10 @@ def test_four_bits_take_half_the_cycles_and_count_against_the_peak_of_eight() ->
     reports = {}
     for bits in (8, 4):
         graph = plain_network(bits)
-        made = Architecture(pi=16, po=16, epilogue=4, weight_ports=4, units=Network(graph).units, max_channels=128, clock_mhz=CLOCK)
-        reports[bits] = estimate(lower(Network(graph), made), graph, load_board("zcu102"), CLOCK)
+        architecture = Architecture(
+            pi=16, po=16, epilogue=4, weight_ports=4, units=Network(graph).units, max_channels=128, clock_mhz=CLOCK
+        )
+        reports[bits] = estimate(lower(Network(graph), architecture), graph, load_board("zcu102"), CLOCK)
     eight, four = reports[8], reports[4]
     whole, half = eight.layers[1], four.layers[1]
     assert (whole.rate, half.rate) == (256, 512)

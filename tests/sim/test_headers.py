@@ -25,8 +25,8 @@ def test_missing_exact_headers_name_the_package_to_install(monkeypatch: pytest.M
 
 
 def test_a_wheel_without_the_headers_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(headers, "find_spec", lambda _name: found)
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(headers, "find_spec", lambda _name: package)
     with pytest.raises(ToolchainError, match=r"has no ap_int\.h"):
         headers.exact_include()
 

@@ -47,8 +47,8 @@ def test_every_device_belongs_to_its_family() -> None:
         ("zcu 104", "zcu104"),
     ],
 )
-def test_names_are_forgiving(name: str, found: str) -> None:
-    assert load_board(name).name == found
+def test_names_are_forgiving(name: str, board: str) -> None:
+    assert load_board(name).name == board
 
 
 def test_no_two_boards_share_a_name() -> None:

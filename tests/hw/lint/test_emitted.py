@@ -51,5 +51,5 @@ def test_faults_in_emitted_code_are_found(tmp_path: Path) -> None:
         text = (folder / file).read_text()
         assert old in text
         (folder / file).write_text(text.replace(old, new, 1))
-    found = {(str(finding.file.relative_to(folder)), finding.rule) for finding in findings(folder, native_include())}
-    assert found >= {(file, rule) for file, _, _, rule in FAULTS}
+    reported = {(str(finding.file.relative_to(folder)), finding.rule) for finding in findings(folder, native_include())}
+    assert reported >= {(file, rule) for file, _, _, rule in FAULTS}
