@@ -394,7 +394,8 @@ def lint(folder: PathLike) -> list[Finding]:
     InputError where there is no such code, ToolchainError without libclang (the extra ``lint``), or where the code is no valid C++.
     """
     from edgeflow.hw.lint import lint_project
-    from edgeflow.sw.files.build import MANIFEST, open_build
+    from edgeflow.sw.files.build import open_build
+    from edgeflow.sw.files.snapshot import MANIFEST
 
     path = Path(folder)
     return lint_project(open_build(path).folder / "hls" if (path / MANIFEST).is_file() else path)

@@ -7,6 +7,7 @@ reports. What is computed is defined by the integers and by the attributes of th
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.format_version import FORMAT, check_format
+from edgeflow.hw.readable import Readable
 
 Attribute = int | float | str | bool | tuple[int, ...]
 
@@ -209,11 +211,11 @@ class Graph:
         np.savez(stem.with_suffix(".npz"), allow_pickle=False, names=names, **arrays)
 
     @staticmethod
-    def load(stem: Path) -> Graph:
+    def load(stem: Readable) -> Graph:
         """Read what :meth:`save` wrote; InputError where another version did."""
         document = json.loads(stem.with_suffix(".json").read_text())
         check_format(document.get("format"), stem.with_suffix(".json"))
-        with np.load(stem.with_suffix(".npz")) as archive:
+        with np.load(io.BytesIO(stem.with_suffix(".npz").read_bytes())) as archive:
             constants = {str(n): archive[f"c{i}"].astype(np.int64) for i, n in enumerate(archive["names"])}
         return Graph(
             name=document["name"],

@@ -24,6 +24,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
+from edgeflow.hw.readable import Readable
 
 MAGIC = b"EDGEFLOW"
 HEADER_BYTES = 64
@@ -137,7 +138,7 @@ class Program:
         (folder / "memory_map.json").write_text(json.dumps(document, indent=1) + "\n")
 
     @staticmethod
-    def load(folder: Path) -> Program:
+    def load(folder: Readable) -> Program:
         """Read the four files back; InputError if they do not belong together."""
         raw = (folder / "program.bin").read_bytes()
         if raw[:8] != MAGIC:

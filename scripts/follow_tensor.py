@@ -14,8 +14,6 @@ import argparse
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 
 import edgeflow
 from edgeflow.hw.architecture import LINE_BYTES
@@ -33,7 +31,7 @@ from edgeflow.sw.rewrite.base import ORIGINAL, RULES
 def follow(build: edgeflow.Build, name: str | None, token: int, channel: int) -> Iterator[tuple[str, str]]:
     """Stage and what it makes of the tensor; InputError where the model has no such tensor, or no integer tensor of its own."""
     graph, program = build.graph, build.program
-    float_graph = FloatGraph(ir.from_proto(onnx.load(build.float_model)))
+    float_graph = FloatGraph(build.float_model())
     op = _operator(float_graph, name)
     tensor, meta = op.output, op.node.metadata_props
     node = next((node for node in graph.nodes if node.output == tensor), None)
@@ -48,7 +46,7 @@ def follow(build: edgeflow.Build, name: str | None, token: int, channel: int) ->
     golden = {key: array[:1] for key, array in build.golden().items()}
     real = FloatSession(float_graph.model, [tensor]).run(golden)[tensor][0]
     words = Executor(graph).run_all(encode_inputs(graph, golden), [tensor])[tensor][0]
-    known = read_correspondence(build.folder, graph).correspondence[tensor]
+    known = read_correspondence(build.files, graph).correspondence[tensor]
     column = channel if known.channels is None else int(known.channels[channel])  # where heads are padded
     qtype = graph.tensors[tensor].qtype
     scale = float(np.broadcast_to(qtype.scales, words.shape[-1:])[column])

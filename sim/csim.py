@@ -1,7 +1,7 @@
 """C simulation: the emitted C++ compiled into a shared library that runs exactly the compiled program.
 
 The library is built with g++ from an overlay's sources; the include path decides between the native integers (fast) and the exact
-Xilinx headers. Builds are cached by the contents of their sources, headers and flags.
+Xilinx headers. Libraries are cached by the contents of their sources, headers and flags, the compiler and the processor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,24 +18,21 @@ from types import TracebackType
 
 import numpy as np
 
+from edgeflow.hw import cache
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import ToolchainError
 from edgeflow.hw.host import instruction_set
 from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, Step, pack_rows, unpack_rows
 from edgeflow.hw.progress import Progress
+from edgeflow.hw.tools import run_tool
 from edgeflow.sim.headers import exact_include, native_include
 
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+_REMEDY = "install g++, or set CXX to a C++ compiler"
 _HANDLE = [ctypes.c_void_p]
 SOURCES = ("csim.cpp",)  # includes edgeflow_top.cpp
 _PRAGMA = re.compile(rb"^[ \t]*#pragma HLS .*$", re.MULTILINE)
-
-
-def cache_folder() -> Path:
-    """Where built libraries are kept: ``$EDGEFLOW_CACHE`` or ``~/.cache/edgeflow``."""
-    root = os.environ.get("EDGEFLOW_CACHE")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgeflow"
 
 
 def compiler() -> str:
@@ -44,46 +40,78 @@ def compiler() -> str:
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if path is None:
-        raise ToolchainError(f"C simulation needs a C++ compiler: {name} was not found; install g++ or set CXX")
+        raise ToolchainError(f"C simulation needs a C++ compiler: {name} was not found; {_REMEDY}")
     return path
 
 
-def build(hls: Path, *, exact: bool = False, count: bool = False) -> Path:
-    """Compile the overlay in folder ``hls`` (as ``sw.codegen.write_overlay`` writes it); returns the shared library.
+def build(hls: Path | Mapping[str, bytes], *, exact: bool = False, count: bool = False) -> Path:
+    """Compile an accelerator's C++ and return the shared library, which is loaded and run with the user's rights.
 
-    ``count``: with counters of loop iterations (:meth:`CSimulation.counted`). ToolchainError with the compiler's first error if it
-    fails.
+    ``hls``: the files by their paths, as ``sw.compiler.codegen.overlay_files`` emits them, or a folder that holds them and that is
+    trusted. ``count``: with counters of loop iterations (:meth:`CSimulation.counted`). ToolchainError with the compiler's first
+    error if it fails, ends without a library, or does not end.
     """
-    include = [hls, hls / "include", *(exact_include() if exact else native_include())]
-    flags = [*FLAGS, "-DEDGEFLOW_COUNT"] if count else [*FLAGS]
-    command = [compiler(), *flags, *(f"-I{folder}" for folder in include)]
-    files = [hls / "edgeflow_top.cpp", *(hls / name for name in SOURCES), *sorted(hls.glob("*.hpp"))]
-    files += sorted((hls / "include").rglob("*.hpp"))
-    if not exact:
-        files += sorted(header for folder in native_include() for header in folder.glob("*.h"))
-    digest = hashlib.sha256(" ".join([*flags, _version(command[0]), instruction_set(), str(exact)]).encode())
-    for file in files:
-        # g++ ignores HLS pragmas, which name the program's size: all programs for one overlay share its library.
-        digest.update(file.name.encode() + _PRAGMA.sub(b"", file.read_bytes()))
-    library = cache_folder() / "csim" / f"{digest.hexdigest()[:32]}.so"
-    if library.exists():
-        return library
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as work:
-        fresh = Path(work) / "csim.so"
-        command += ["-o", str(fresh), *(str(hls / name) for name in SOURCES)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    include = exact_include() if exact else native_include()
+    command, flags = compiler(), [*FLAGS, "-DEDGEFLOW_COUNT"] if count else [*FLAGS]
+    facts = [*flags, _version(command), instruction_set(), str(exact)]
+    sources = _read(hls) if isinstance(hls, Path) else hls
+    key = _key(facts, sources, include)
+    known = cache.load("csim", key, ".so")
+    if known is not None:
+        return known[0]
+    if key in _unkept:
+        return _unkept[key]
+    with tempfile.TemporaryDirectory(prefix="edgeflow-csim-") as work:
+        for name, content in sources.items():
+            (Path(work) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(work) / name).write_bytes(content)
+        library = Path(work) / "csim.so"
+        folders = (f"-I{folder}" for folder in (work, f"{work}/include", *include))
+        done = run_tool([command, *flags, *folders, "-o", str(library), *(f"{work}/{name}" for name in SOURCES)], _REMEDY)
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-300:])
-            raise ToolchainError(f"the C simulation of {hls} does not compile: {first}")
-        fresh.replace(library)
-    return library
+            first = first.replace(f"{work}/", "") or f"exit status {done.returncode}"
+            raise ToolchainError(f"the C simulation does not compile: {first}; {_REMEDY}")
+        if not library.is_file():
+            raise ToolchainError(f"the C simulation does not compile: {command} wrote no library; {_REMEDY}")
+        content = library.read_bytes()
+    return cache.store("csim", key, ".so", lambda file: file.write(content)) or _keep_for_now(key, content)
+
+
+_unkept: dict[str, Path] = {}
+"""Libraries of this process, where the cache cannot be written."""
+_unkept_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _keep_for_now(key: str, content: bytes) -> Path:
+    """Put a library where it stays until this process ends."""
+    _unkept_folders.append(tempfile.TemporaryDirectory(prefix="edgeflow-csim-"))
+    path = _unkept[key] = Path(_unkept_folders[-1].name) / "csim.so"
+    path.write_bytes(content)
+    return path
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    """The sources in a folder: those that are compiled, and the headers beside them."""
+    files = [folder / name for name in ("edgeflow_top.cpp", *SOURCES)]
+    files += [*sorted(folder.glob("*.hpp")), *sorted((folder / "include").rglob("*.hpp"))]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def _key(facts: list[str], sources: Mapping[str, bytes], include: list[Path]) -> str:
+    digest = hashlib.sha256(" ".join(facts).encode())
+    for name, content in sorted(sources.items()):
+        # g++ ignores HLS pragmas, which name the program's size: all programs for one overlay share its library.
+        digest.update(name.encode() + b"\0" + _PRAGMA.sub(b"", content))
+    for header in (header for folder in include for header in sorted(folder.rglob("*.h"))):
+        digest.update(header.name.encode() + b"\0" + header.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def _version(command: str) -> str:
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    done = run_tool([command, "--version"], _REMEDY, seconds=60)
     if done.returncode or not done.stdout.strip():
-        raise ToolchainError(f"C simulation needs a C++ compiler: {command} --version fails; install g++ or correct CXX")
+        raise ToolchainError(f"C simulation needs a C++ compiler: {command} --version fails; {_REMEDY}")
     return done.stdout.splitlines()[0]
 
 
@@ -92,7 +120,7 @@ class CSimulation:
 
     def __init__(self, program: Program, library: Path) -> None:
         self._program = program
-        self._library = ctypes.CDLL(str(library))
+        self._library = _loaded(library)
         self._library.edgeflow_csim_create.restype = ctypes.c_void_p
         self._library.edgeflow_csim_create.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, *[ctypes.c_uint64] * 2]
         self._library.edgeflow_csim_counts.restype = ctypes.c_uint64
@@ -200,6 +228,15 @@ class CSimulation:
         assert place.external is not None
         raw = pack_rows(value, place.format, place.storage)
         self._library.edgeflow_csim_write(self._handle, place.external * LINE_BYTES, raw.ctypes.data, raw.size)
+
+
+def _loaded(library: Path) -> ctypes.CDLL:
+    try:
+        loaded = ctypes.CDLL(str(library))
+        loaded.edgeflow_csim_create  # noqa: B018 (asks for it)
+    except (OSError, AttributeError) as error:
+        raise ToolchainError(f"the C simulation that was compiled cannot be loaded: {error}; {_REMEDY}") from error
+    return loaded
 
 
 def run_samples(

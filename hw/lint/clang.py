@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_int, c_longlong, c_uint, c_void_p
 from functools import cache
 from pathlib import Path
 
 from edgeflow.hw.errors import ToolchainError
+from edgeflow.hw.tools import run_tool
 
 try:
     from clang import cindex
@@ -45,11 +45,8 @@ def system_include() -> tuple[str, ...]:
         ToolchainError: g++ is not installed.
     """
     command = ["g++", "-E", "-v", "-x", "c++", "/dev/null"]
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ToolchainError("the HLS linter needs the headers of g++, which does not run: install g++") from error
-    listing = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", output, re.DOTALL)
+    done = run_tool(command, "the HLS linter needs its headers: install g++", seconds=60)
+    listing = None if done.returncode else re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", done.stderr, re.DOTALL)
     if listing is None:
         raise ToolchainError("the HLS linter needs the headers of g++, which does not list its include folders")
     return tuple(line.strip() for line in listing.group(1).splitlines())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflow.hw.errors import EdgeFlowError
+from edgeflow.hw.tools import run_tool
 from edgeflow.sw.cli.console import table
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def _compiler() -> Finding:
             source = Path(folder) / "probe.cpp"
             source.write_text('#include <cstdint>\nextern "C" int64_t probe() { return 42; }\n')
             build = [command, "-std=c++14", "-O1", "-fPIC", "-shared", "-o", str(source.with_suffix(".so")), str(source)]
-            done = subprocess.run(build, capture_output=True, text=True, check=False)
+            done = run_tool(build, "install g++", seconds=60)
             if done.returncode:
                 raise OSError(f"{command} does not compile a small program: {done.stderr.strip().splitlines()[-1:]}")
-        version = subprocess.run([command, "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+        version = run_tool([command, "-dumpfullversion"], "install g++", seconds=60).stdout.strip()
         return f"{command} {version}"
 
     return _attempt("C++ compiler", check, "C simulation: verify, simulate --engine csim", "apt-get install g++")
@@ -134,14 +134,15 @@ def _headers() -> Finding:
 
 def _cache() -> Finding:
     def check() -> str:
-        from edgeflow.sim.csim import cache_folder
+        from edgeflow.hw import cache
 
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return str(folder)
+        root, places = cache.root(), [cache.folder(part) for part in cache.PARTS]
+        if root is None or None in places:
+            raise OSError(f"{root or 'no home folder'} cannot be used, or is another user's")
+        with tempfile.TemporaryFile(dir=places[0]):
+            return str(root)
 
-    remedy = "make it writable, or set EDGEFLOW_CACHE to a folder that is"
+    remedy = "make it writable and your own, or set EDGEFLOW_CACHE to a folder that is"
     return _attempt("cache folder", check, "keeping compiled C simulations and finished steps", remedy)
 
 

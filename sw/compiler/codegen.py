@@ -5,7 +5,6 @@ Generated text is only constants, instruction formats and calls; every algorithm
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -97,15 +96,18 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
     return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
 
 
+def overlay_files(architecture: Architecture, program: Program | None = None) -> dict[str, bytes]:
+    """The accelerator's C++ sources and the header library (without the native ``ap_int.h``), by their paths in the HLS project."""
+    sources = {name: text.encode() for name, text in overlay_sources(architecture, program).items()}
+    headers = sorted((INCLUDE / "edgeflow").glob("*.hpp"))
+    return sources | {f"include/edgeflow/{header.name}": header.read_bytes() for header in headers}
+
+
 def write_overlay(folder: Path, architecture: Architecture, program: Program | None = None) -> None:
-    """The accelerator's C++ sources and a copy of the header library (without the native ``ap_int.h``)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in overlay_sources(architecture, program).items():
-        (folder / name).write_text(text)
-    target = folder / "include" / "edgeflow"
-    target.mkdir(parents=True, exist_ok=True)
-    for header in sorted((INCLUDE / "edgeflow").glob("*.hpp")):
-        shutil.copyfile(header, target / header.name)
+    """Write :func:`overlay_files` into a folder."""
+    for name, content in overlay_files(architecture, program).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def write_hls(

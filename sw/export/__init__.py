@@ -55,7 +55,7 @@ FORMATS: Mapping[str, Callable[[ir.Model, Described], onnx.ModelProto]] = {"qdq"
 
 def export_build(build: Build, output: Path, format: str) -> Path:
     """Write the quantized model of a build in a format of :data:`FORMATS`; InputError for another, OutputError if that fails."""
-    return export_model(ir.load(build.float_model), read_correspondence(build.folder, build.graph), output, format)
+    return export_model(build.float_model(), read_correspondence(build.files, build.graph), output, format)
 
 
 def export_model(model: ir.Model, quantized: Described, output: Path, format: str) -> Path:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph, QType
+from edgeflow.hw.readable import Readable
 from edgeflow.quant.formats.interpretation import Correspondence
 
 FILE = "correspondence.json"
@@ -60,11 +60,9 @@ def write_correspondence(folder: Path, quantized: Described) -> None:
     (folder / FILE).write_text(json.dumps({"format": FORMAT, "tensors": tensors, "indices": indices}, indent=1) + "\n")
 
 
-def read_correspondence(folder: Path, graph: Graph) -> Stored:
-    """The integer graph of a build folder with what its tensors stand for; InputError where that is not there."""
-    file = folder / FILE
-    if not file.is_file():
-        raise InputError(f"build {folder} lacks {FILE}: compile the model again")
+def read_correspondence(files: Readable, graph: Graph) -> Stored:
+    """The integer graph of a build, whose ``files`` say what its tensors stand for; InputError where they do not."""
+    file = files / FILE
     document: dict[str, Any] = json.loads(file.read_text())
     check_format(document.get("format"), file)
     correspondence = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,50 +25,79 @@ from edgeflow.hw.errors import InputError, OutputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
-from edgeflow.hw.renamed import current_names
 from edgeflow.sw.files.card import card
+from edgeflow.sw.files.snapshot import MANIFEST, Snapshot, SnapshotPath, json_object
 
-MANIFEST = "manifest.json"
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
+
+CANONICAL_MODEL = "model.canonical.onnx"
 QDQ_MODEL = "model.qdq.onnx"
 TEMPORARY = ".edgeflow-"
-READ_BACK = (".bin", ".json", ".npz", ".onnx")  # files that other commands read and that must be as they were written
 
 
 @dataclass(frozen=True)
 class Build:
-    """A compiled model on disk."""
+    """A compiled model on disk. Its files are read when they are asked for, each as the manifest has it (:class:`Snapshot`)."""
 
     folder: Path
 
     @cached_property
+    def snapshot(self) -> Snapshot:
+        """The files as they were when the manifest was read."""
+        return Snapshot(self.folder)
+
+    @property
+    def files(self) -> SnapshotPath:
+        """Their names, for what reads several."""
+        return SnapshotPath(self.snapshot)
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """What was compiled, for which board, with which options, and the SHA-256 of every file."""
-        return _read_json(self.folder / MANIFEST)
+        return self.snapshot.manifest
 
     @cached_property
     def graph(self) -> Graph:
         """The integer graph."""
-        return Graph.load(self.folder / "integer_graph")
+        return Graph.load(self.files / "integer_graph")
 
     @cached_property
     def program(self) -> Program:
         """The instructions, weight image and memory map."""
-        return Program.load(self.folder)
+        return Program.load(self.files)
 
     @cached_property
     def report(self) -> dict[str, Any]:
         """``report.json``."""
-        return _read_json(self.folder / "report.json")
+        return json_object((self.files / "report.json").read_bytes(), self.folder / "report.json")
 
     @property
     def board(self) -> Board:
         """The board that the model was compiled for, as it was then."""
-        return Board.model_validate_json((self.folder / "board.json").read_text())
+        return Board.model_validate_json((self.files / "board.json").read_text())
 
-    @property
-    def float_model(self) -> Path:
-        """The canonical float model (ONNX)."""
-        return self.folder / "model.canonical.onnx"
+    def float_model(self) -> ir.Model:
+        """The canonical float model; InputError where it is damaged."""
+        import onnx_ir as ir
+
+        return ir.from_proto(self.onnx_model(CANONICAL_MODEL))
+
+    def onnx_model(self, name: str) -> onnx.ModelProto:
+        """An ONNX file of the build, which holds all of its data; InputError where it is damaged."""
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        proto = onnx.ModelProto()
+        try:
+            proto.ParseFromString((self.files / name).read_bytes())
+        except DecodeError as error:
+            raise InputError(f"{self.folder / name} is damaged: compile the model again") from error
+        if _reads_files(proto):
+            raise InputError(f"{self.folder / name} has data outside itself, which no build has: compile the model again")
+        return proto
 
     @property
     def incomplete(self) -> str | None:
@@ -84,7 +114,7 @@ class Build:
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """The sample inputs that the build keeps for verification, by the model's input names."""
-        with np.load(self.folder / "golden.npz") as archive:
+        with np.load(io.BytesIO((self.files / "golden.npz").read_bytes())) as archive:
             return {name: archive[name] for name in archive.files}
 
     def _repr_html_(self) -> str:
@@ -94,35 +124,22 @@ class Build:
 
 
 def open_build(folder: str | os.PathLike[str]) -> Build:
-    """The build in a folder; InputError if there is none or it is damaged."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise InputError(f"{path} is not a folder: give a build folder that edgeflow compile wrote")
-    if not (path / MANIFEST).is_file():
-        raise InputError(f"{path} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote")
-    build = Build(path)
-    check_format(build.manifest.get("format"), f"build {path}")
+    """The build in a folder; InputError if there is none or any of its files is damaged."""
+    build = Build(Path(folder))
+    check_format(build.manifest.get("format"), f"build {build.folder}")
     build.require_complete()
-    files = build.manifest.get("files")
-    if not isinstance(files, dict):
-        raise InputError(f"{path / MANIFEST} is damaged: compile the model again")
-    for name, digest in files.items():
-        file = path / name
-        if not file.is_file():
-            raise InputError(f"build {path} lacks {name}: compile the model again")
-        if file.parent == path and file.suffix in READ_BACK and hash_file(file) != digest:
-            raise InputError(f"build {path}: {name} was changed after compilation: compile the model again")
+    build.snapshot.check()
     return build
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): compile the model again") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path} is damaged: compile the model again")
-    return current_names("JSON key", document)
+def _reads_files(message: Message) -> bool:
+    """Whether any tensor of an ONNX message has its data outside."""
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            return True
+        if field.message_type is not None and any(map(_reads_files, value if field.is_repeated else (value,))):
+            return True
+    return False
 
 
 def hash_file(path: Path) -> str:
@@ -213,5 +230,6 @@ def _exchange(work: Path, target: Path) -> None:
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write the manifest with the hashes of all files in the folder."""
-    files = {str(f.relative_to(folder)): hash_file(f) for f in sorted(folder.rglob("*")) if f.is_file() and f.name != MANIFEST}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
     (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **facts, "files": files}, indent=1) + "\n")

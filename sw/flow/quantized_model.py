@@ -39,7 +39,7 @@ def opened(subject: Build | Quantized | str | os.PathLike[str]) -> Subject:
 
 def float_model(subject: Subject) -> ir.Model:
     """The canonical float model."""
-    return subject.model if isinstance(subject, Quantized) else ir.load(subject.float_model)
+    return subject.model if isinstance(subject, Quantized) else subject.float_model()
 
 
 @contextmanager

@@ -1,22 +1,19 @@
 """Finished steps of compilations in the user's cache folder, so that a compilation goes on where one like it stopped.
 
-A step is found again by its key: the SHA-256 of EdgeFlow's version and sources, and of everything that the step and those before it
-read of what the user asked for, the contents of the model and the data included. What it made is pickled into one file (the folder
-is the user's own, and holds compiled code already); the folder is bounded, and the oldest files go first.
+A step is found again by its key: the SHA-256 of EdgeFlow's version and sources, of the kind of processor, and of everything that
+the step and those before it read of what the user asked for, the contents of the model and the data included. What it made is
+pickled into one file (the cache is the user's alone, ``hw/cache.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import io
 import json
-import os
 import pickle
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,15 +22,16 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import BaseModel
 
+from edgeflow.hw import cache
+from edgeflow.hw.host import instruction_set
 from edgeflow.hw.ops import instruction_layouts
 from edgeflow.hw.ops.base import InstructionLayout
-from edgeflow.sim.csim import cache_folder
 from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.measure.samples import UserData
 
-BYTES = 2_000_000_000  # of all steps together
+SUFFIX = ".pickle"
 MODEL = "float_model"
 """What stands in a pickle for the canonical float model, which every compilation imports itself."""
 LAYOUT = "instruction "
@@ -46,11 +44,6 @@ class Finished:
     products: Mapping[str, Any]
     files: Mapping[str, bytes]
     seconds: float
-
-
-def folder() -> Path:
-    """Where finished steps lie."""
-    return cache_folder() / "steps"
 
 
 def next_key(before: str, name: str, read: Mapping[str, Any]) -> str:
@@ -80,40 +73,19 @@ def fingerprint(value: Any) -> str:
 
 def store(key: str, finished: Finished, model: ir.Model) -> None:
     """Keep what a step left; a cache that cannot be written keeps nothing."""
-    path = folder() / f"{key}.pickle"
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                _Pickler(file, model).dump(finished)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    cache.store("steps", key, SUFFIX, lambda file: _Pickler(file, model).dump(finished))
 
 
 def load(key: str, model: ir.Model) -> Finished | None:
     """What a step left, None where that is not kept, or damaged."""
-    path = folder() / f"{key}.pickle"
+    kept = cache.load("steps", key, SUFFIX)
+    if kept is None:
+        return None
     try:
-        content = path.read_bytes()
-        os.utime(path)
-        finished = _Unpickler(io.BytesIO(content), model).load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError, AttributeError):
+        finished = _Unpickler(io.BytesIO(kept[1]), model).load()
+    except (EOFError, ValueError, pickle.UnpicklingError, AttributeError, ImportError):
         return None
     return finished if isinstance(finished, Finished) else None
-
-
-def trim(limit: int = BYTES) -> None:
-    """Remove the steps that were not used for the longest time, until the rest has at most ``limit`` bytes."""
-    with contextlib.suppress(OSError), os.scandir(folder()) as entries:
-        known = sorted(((entry.stat(), entry.path) for entry in entries), key=lambda line: line[0].st_mtime)
-        size = sum(facts.st_size for facts, _ in known)
-        for facts, path in known:
-            if size <= limit:
-                return
-            os.unlink(path)
-            size -= facts.st_size
 
 
 class _Pickler(pickle.Pickler):
@@ -140,10 +112,10 @@ class _Unpickler(pickle.Unpickler):
         return known[name]
 
 
-@cache
+@functools.cache
 def _code() -> str:
     """EdgeFlow's version, and its sources as they lie there: a step made by other code is another step."""
     root = Path(__file__).parents[2]
     files: Iterable[Path] = (file for room in ("hw", "quant", "sim", "sw") for file in sorted((root / room).rglob("*.py")))
     facts = [f"{file.relative_to(root)} {(status := file.stat()).st_size} {status.st_mtime_ns}" for file in files]
-    return f"{metadata.version('edgeflow')} {hashlib.sha256(' '.join(facts).encode()).hexdigest()}"
+    return f"{metadata.version('edgeflow')} {instruction_set()} {hashlib.sha256(' '.join(facts).encode()).hexdigest()}"

@@ -19,6 +19,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from edgeflow.hw import cache
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.boards import Board
@@ -421,7 +422,7 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
                     _run(state, step, key)
                 _check(state, step.name, level)
         finally:
-            step_cache.trim()
+            cache.trim()
         _write_manifest(state, None if last == len(STEPS) - 1 else STEPS[last].name)
     return Build(request.output)
 
@@ -464,7 +465,7 @@ def _restore(state: State, step: Step, key: str | None) -> None:
     finished = None if key is None else step_cache.load(key, state.float_model)
     if finished is None:
         raise InputError(
-            f"option --from: step {step.name} of this run is not in the cache ({step_cache.folder()}): run it from there, or"
+            f"option --from: step {step.name} of this run is not in the cache ({cache.root()}): run it from there, or"
             " without --from"
         )
     for name, content in finished.files.items():

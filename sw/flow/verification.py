@@ -22,6 +22,7 @@ from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.files.arrays import described
 from edgeflow.sw.files.build import Build
+from edgeflow.sw.flow.own_cpp import own_cpp
 from edgeflow.sw.measure.accuracy import Agreement, agreement
 from edgeflow.sw.measure.reference import Reference, reference_of
 
@@ -84,7 +85,7 @@ def warnings_of(empty: NDArray[np.bool_], what: str) -> tuple[str, ...]:
 
 def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact: bool, progress: Progress | None) -> Verification:
     """Compare at most ``samples`` of the inputs (by default those the build keeps), every intermediate tensor."""
-    model = ir.load(build.float_model)
+    model = build.float_model()
     try:
         reference = reference_of(build)
     except InputError as error:  # words are compared all the same
@@ -94,7 +95,8 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     words = encode_inputs(build.graph, arrays)
     if progress is not None:
         progress("compiling the C simulation", 0, 1)
-    library = csim.build(build.folder / "hls", exact=exact)
+    sources, notes = own_cpp(build)
+    library = csim.build(sources, exact=exact)
     tensors = compare(build.graph, build.program, library, words, progress)
     expected = reference.outputs(arrays)
     actual = decode_outputs(build.graph, Executor(build.graph).run(words))
@@ -108,7 +110,7 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
         sqnr_db=close.sqnr_db,
         top1_agreement=close.top1,
         reference=str(reference),
-        warnings=warnings_of(empty, "input data" if inputs is None else described(inputs, "input data")),
+        warnings=(*notes, *warnings_of(empty, "input data" if inputs is None else described(inputs, "input data"))),
     )
 
 
@@ -119,7 +121,7 @@ def simulate(
 
     Warns of samples on which they are not the same function. InputError for the C simulation of a quantized model, which has no
     C++."""
-    model = build.model if isinstance(build, Quantized) else ir.load(build.float_model)
+    model = build.model if isinstance(build, Quantized) else build.float_model()
     arrays = checked(model, inputs)
     for line in warnings_of(keyless(model, arrays), described(inputs, "input data")):
         warnings.warn(line, stacklevel=3)
@@ -131,5 +133,8 @@ def simulate(
         return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))
     if isinstance(build, Quantized):
         raise InputError("the C simulation runs the C++ of a build: compile the quantized model, and simulate that")
-    results = csim.run_samples(build.program, csim.build(build.folder / "hls", exact=exact), words, progress)
+    sources, notes = own_cpp(build)
+    for line in notes:
+        warnings.warn(line, stacklevel=3)
+    results = csim.run_samples(build.program, csim.build(sources, exact=exact), words, progress)
     return dict(decode_outputs(build.graph, results))

@@ -73,7 +73,11 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
 
 def read_original(path: str | os.PathLike[str]) -> Original:
     """A model file in memory; ModelError where it cannot be read."""
-    proto = whole(path)
+    return in_memory(whole(path), path)
+
+
+def in_memory(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> Original:
+    """The message of a whole file, which messages name as ``path``, as onnxruntime is to run it."""
     forget_impossible_sizes(proto)
     widened = single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
     quantized = any(_quantizes(node) is not None for node in nodes(proto))

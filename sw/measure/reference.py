@@ -26,7 +26,7 @@ from edgeflow.quant.canonical.masks import key_masks, keyless_samples, token_ids
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.nodes import origin, output_name
 from edgeflow.sw.files.build import Build, hash_file
-from edgeflow.sw.importer.original import Original, OriginalSession, files_of, read_original, whole
+from edgeflow.sw.importer.original import Original, OriginalSession, files_of, in_memory, read_original, whole
 from edgeflow.sw.rewrite.base import ORIGIN_TYPE, ORIGINAL, RULES
 
 TOLERANCE = 1e-4
@@ -301,21 +301,21 @@ def keep_original(folder: Path, path: str | os.PathLike[str], *, always: bool = 
 
 def reference_of(build: Build) -> Reference:
     """The reference of a build; InputError where its model was too large to copy and is gone or changed."""
-    model = ir.load(build.float_model)
+    model = build.float_model()
     facts = build.manifest.get("reference")
     if facts is None:
         return Reference("canonical", "the build was made before builds held the original model", model)
     if facts["kind"] == "canonical":
         return Reference("canonical", facts["note"], model)
-    path = build.folder / MODEL
-    if facts["file"] is None:
-        for entry in facts["files"]:
-            file = Path(entry["path"])
-            what = "is gone" if not file.is_file() else "was changed" if hash_file(file) != entry["sha256"] else None
-            if what is not None:
-                raise InputError(
-                    f"{file}, the original model of build {build.folder}, {what}: put it back, or compile again"
-                    f" (models above {LARGEST // 1_000_000} MB are not copied into the build)"
-                )
-        path = Path(facts["files"][0]["path"])
-    return Reference("original", facts["note"], model, read_original(path))
+    if facts["file"] is not None:
+        path = build.folder / MODEL
+        return Reference("original", facts["note"], model, in_memory(build.onnx_model(MODEL), path))
+    for entry in facts["files"]:
+        file = Path(entry["path"])
+        what = "is gone" if not file.is_file() else "was changed" if hash_file(file) != entry["sha256"] else None
+        if what is not None:
+            raise InputError(
+                f"{file}, the original model of build {build.folder}, {what}: put it back, or compile again"
+                f" (models above {LARGEST // 1_000_000} MB are not copied into the build)"
+            )
+    return Reference("original", facts["note"], model, read_original(Path(facts["files"][0]["path"])))

@@ -1,5 +1,14 @@
 """Small wrong changes of the HLS headers, which the operators' cases must catch."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeflow.sw.compiler import codegen
+from edgeflow.sw.flow import own_cpp
+
 # Wrong lines: the header, the text that stands there and what it is changed to.
 MUTATIONS = (
     ("requantize.hpp", "const Shift position = shift - 1;", "const Shift position = shift;"),
@@ -24,3 +33,17 @@ MUTATIONS = (
     ("dma.hpp", "w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),
     ("patches.hpp", "row_start += ins.down_step;", "row_start += ins.patch_bytes;"),
 )
+
+
+def with_another_header(monkeypatch: pytest.MonkeyPatch, header: str, old: str, new: str) -> None:
+    """From here on, this installation emits a header in which ``old`` is replaced by ``new``."""
+    emit = codegen.overlay_files
+
+    def changed(*arguments: Any) -> dict[str, bytes]:
+        files = emit(*arguments)
+        name = f"include/edgeflow/{header}"
+        assert old.encode() in files[name]
+        return files | {name: files[name].replace(old.encode(), new.encode())}
+
+    for module in (codegen, own_cpp):
+        monkeypatch.setattr(module, "overlay_files", changed)

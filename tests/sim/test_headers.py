@@ -33,5 +33,5 @@ def test_a_wheel_without_the_headers_is_reported(monkeypatch: pytest.MonkeyPatch
 
 def test_compiler_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "false")
-    with pytest.raises(ToolchainError, match=r"false --version fails; install g\+\+ or correct CXX"):
+    with pytest.raises(ToolchainError, match=r"false --version fails; install g\+\+, or set CXX"):
         csim.build(tmp_path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from command_line import Terminal
+from header_mutations import with_another_header
 from tiny_transformer import Tiny
 
 import edgeflow
@@ -181,14 +182,11 @@ def test_verify_takes_inputs_of_ones_own(terminal: Terminal, tiny: Tiny, tiny_bu
 
 
 def test_verify_fails_with_status_1_when_the_hardware_computes_something_else(
-    terminal: Terminal, tiny_build: Path, tmp_path: Path
+    terminal: Terminal, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = tmp_path / "build"
-    shutil.copytree(tiny_build, build)
-    header = next(build.rglob("requantize.hpp"))
-    text = header.read_text()
-    assert "- 1)" in text
-    header.write_text(text.replace("- 1)", "- 2)"))  # rounds at a quarter instead of a half
+    with_another_header(monkeypatch, "requantize.hpp", "- 1)", "- 2)")  # rounds at a quarter instead of a half
+    assert terminal.run("compile", tiny.model, "--calib", tiny.calibration, "-o", build).status == 0
     outcome = terminal.run("verify", build)
     assert outcome.status == 1
     assert "FAILED" in outcome.out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from command_line import Terminal
 from tiny_transformer import Tiny
 
 import edgeflow
+from edgeflow.hw import cache
 from edgeflow.sw.flow import step_cache, steps
 from edgeflow.sw.flow.steps import STEPS, Request, State, Step
 
@@ -193,31 +194,25 @@ def test_steps_that_are_none(terminal: Terminal, tiny: Tiny, ran: list[str], tmp
     assert ran.count("import") == 2
 
 
+def steps_folder() -> Path:
+    """Where finished steps lie."""
+    folder = cache.folder("steps")
+    assert folder is not None
+    return folder
+
+
 @pytest.mark.usefixtures("ran")
 def test_a_damaged_or_closed_cache_is_none(tiny: Tiny, overlay: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"calibration": tiny.calibration, "overlay": overlay, "output": tmp_path / "b"}
     edgeflow.compile(tiny.model, until_step="quantize", **options)
-    (entry,) = [file for file in step_cache.folder().iterdir() if file.stat().st_size > 2000]
+    (entry,) = [file for file in steps_folder().iterdir() if file.stat().st_size > 2000]
     entry.write_bytes(entry.read_bytes()[:-40])
     with pytest.raises(edgeflow.InputError, match="not in the cache"):
         edgeflow.compile(tiny.model, from_step="export", **options)
-    for file in step_cache.folder().iterdir():
-        file.unlink()
-    step_cache.folder().rmdir()
-    step_cache.folder().write_text("no folder")
+    folder = steps_folder()
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
     assert edgeflow.compile(tiny.model, **options).incomplete is None
-
-
-@pytest.mark.usefixtures("ran")
-def test_the_cache_is_bounded() -> None:
-    step_cache.folder().mkdir(parents=True)
-    for i in range(4):
-        (step_cache.folder() / f"{i}.pickle").write_bytes(bytes(100))
-        os.utime(step_cache.folder() / f"{i}.pickle", (i, i))
-    step_cache.trim(250)
-    assert sorted(file.name for file in step_cache.folder().iterdir()) == ["2.pickle", "3.pickle"]
-    step_cache.trim(250)
-    assert len(list(step_cache.folder().iterdir())) == 2
 
 
 @pytest.mark.usefixtures("ran")
