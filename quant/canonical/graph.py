@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Real
 from edgeflow.quant.canonical.base import FloatOperator, layers, operator
+from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.formats.exact_constants import exact_constant
-from edgeflow.quant.nodes import Use, origin, required_input
+from edgeflow.quant.nodes import Use, origin, output_name, required_input
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class FloatGraph:
                 if value is not None and not op.reads_nothing(i):
                     readings.setdefault(str(value.name), []).append(Use(op.node, i))
         return {name: tuple(uses) for name, uses in readings.items()}
+
+    @cached_property
+    def every_tensor(self) -> FloatSession:
+        """What every node computes, in onnxruntime."""
+        return FloatSession(self.model, [output_name(node) for node in self.nodes])
 
     def uses_of(self, name: str) -> tuple[Use, ...]:
         """The readings of a value; none for an unused output."""

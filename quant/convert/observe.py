@@ -20,10 +20,9 @@ from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import valid_keys
-from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.formats.statistics import Statistics
-from edgeflow.quant.nodes import input_name, output_name
+from edgeflow.quant.nodes import input_name
 
 BATCH_BYTES = 128 << 20  # intermediate tensors held at a time
 MAXIMUM_BATCH = 32
@@ -109,8 +108,6 @@ def observe(
     Raises CalibrationError where the model produces NaN or infinite values.
     """
     samples = len(next(iter(arrays.values())))
-    computed = [output_name(node) for node in graph.nodes]
-    session = FloatSession(graph.model, computed)
     valid = valid_tokens(graph, arrays)
     collectors: dict[str, _Collector] = {}
     chosen: dict[tuple[int, int, int], _Choice] = {}
@@ -119,7 +116,7 @@ def observe(
         while start < samples:
             piece = slice(start, min(start + batch, samples))
             inputs = {name: array[piece] for name, array in arrays.items()}
-            values = session.run(inputs) | inputs
+            values = graph.every_tensor.run(inputs) | inputs
             here = None if valid is None else valid[piece]
             work = []
             for name, array in values.items():

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, polygamma
-from scipy.stats import t as student
+from scipy.special import digamma, polygamma, stdtrit
 
 from edgeflow.hw.arrays import Real
 from edgeflow.quant.formats.statistics import Statistics
@@ -62,7 +61,7 @@ def growth_of_maximum(values: int, enough: int, freedom: float) -> float:
     """By how many standard deviations the largest of ``values`` values is expected to grow until there are ``enough``, where the
     deviation has ``freedom`` degrees of freedom; never below 0."""
     ends = [(n - 0.375) / (n + 0.25) for n in (values, max(values, enough))]
-    seen, most = student.ppf(ends, np.clip(freedom, LEAST_FREEDOM, MOST_FREEDOM))
+    seen, most = stdtrit(np.clip(freedom, LEAST_FREEDOM, MOST_FREEDOM), ends)  # scipy.stats takes a second to import
     return float(most - seen)
 
 

@@ -74,6 +74,7 @@ ORDER = (
     "input correction",
 )
 TAILS = "allowance"
+PLAIN = {key: value for options in TECHNIQUES.values() for key, value in options.items()}
 COMPENSATION = ("compensated rounding", "input correction")
 FORMATS = ("equalization", "one-sided formats", "clipped ranges", "allowance")
 
@@ -299,7 +300,10 @@ class _Search:
 
 def _macs(graph: FloatGraph, statistics: dict[str, Statistics], config: QuantizationConfig) -> int:
     """Multiply-accumulates of one sample, by a network whose numbers do not matter."""
-    integer_graph = convert(graph, statistics, {}, config.model_copy(update={"rounding": "nearest"})).graph
+    try:
+        integer_graph = convert(graph, statistics, {}, config.model_copy(update=PLAIN)).graph
+    except (UnsupportedError, VerificationError):  # a register that the techniques keep from overflowing
+        integer_graph = convert(graph, statistics, {}, config.model_copy(update={"rounding": "nearest"})).graph
     return sum(operator(node).macs(integer_graph.formats(node)) for node in integer_graph.nodes)
 
 
