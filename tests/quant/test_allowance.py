@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_few_bits_take_the_allowance_back(bits: int) -> None:
     assert few.scale[0] * ((1 << (bits - 1)) - 1) < 0.9 * many.scale[0] * 127
 
 
-def decibels(case: str, samples: int, unseen: dict[str, NDArray[Any]], **options: Any) -> dict[str, float]:
+def decibels(case: str, samples: int, unseen: Mapping[str, NDArray[Any]], **options: Any) -> dict[str, float]:
     """Signal-to-noise ratio of every output on unseen data, after calibration on the case's first samples."""
     with np.load(CASES / f"{case}.npz") as archive:
         calibration = {name: archive[name][:samples] for name in archive.files}
@@ -156,8 +157,8 @@ def test_a_class_token_after_few_samples(rng: np.random.Generator) -> None:
 
 def test_two_towers_after_few_samples(rng: np.random.Generator) -> None:
     """The text tower has a logit for each of 50 words, of which 32 samples show about half."""
-    unseen = {"x": rng.standard_normal((256, 3, 16, 16)).astype(np.float32), "ids": rng.integers(0, 50, (256, 9))}
-    ratios = decibels("clip_two_tower", 32, unseen)
+    images, ids = rng.standard_normal((256, 3, 16, 16)).astype(np.float32), rng.integers(0, 50, (256, 9))
+    ratios = decibels("clip_two_tower", 32, {"x": images, "ids": ids})
     assert ratios["v"] > 29.0  # onnxruntime's int8: 26
     assert ratios["t"] > 26.0  # without the allowance 13.5
 

@@ -173,8 +173,10 @@ def test_bits_outside_the_set_are_one_clear_line(options: Arrays, words: str) ->
 @pytest.mark.parametrize(("weight", "activation", "gain"), [(4, 8, 3), (4, 4, 3), (3, 3, 3), (2, 8, 6)])
 def test_the_techniques_beat_plain_minmax_on_unseen_data(weight: int, activation: int, gain: float) -> None:
     network, data, unseen = transformer(), samples(1), samples(2)
-    bits = {"weight_bits": weight, "activation_bits": activation}
-    ours, plain = (quantize(network, data, QuantizationConfig(**bits, **options)) for options in ({}, PLAIN))
+    ours, plain = (
+        quantize(network, data, QuantizationConfig(weight_bits=weight, activation_bits=activation, **options))
+        for options in ({}, PLAIN)
+    )
     verify_graph(plain.graph)
     assert output_db(network, ours, unseen) > output_db(network, plain, unseen) + gain
 

@@ -19,7 +19,7 @@ def correlated(seed: int, rows: int, channels: int) -> Array:
 
 
 def loss(errors: Array, covariance: Array) -> Array:
-    return np.einsum("nk,kl,nl->n", errors, covariance, errors)
+    return np.asarray(np.einsum("nk,kl,nl->n", errors, covariance, errors))
 
 
 def test_moments_give_the_error_of_any_weights() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -55,7 +56,7 @@ def objective(classes: bool = True, labels: np.ndarray | None = None) -> Objecti
 
 
 LABELS = np.random.default_rng(2).integers(0, 3, SAMPLES)
-KINDS = {
+KINDS: dict[str, Callable[[], Objective]] = {
     "labels": lambda: objective(labels=LABELS),
     "own classes": objective,
     "own outputs": lambda: objective(classes=False),
@@ -66,7 +67,7 @@ def test_torch_computes_what_onnxruntime_does() -> None:
     """One network of every unary function, and the operators that move data, node by node."""
     rng = np.random.default_rng(3)
     constants: dict[str, np.ndarray] = {
-        "one": np.float32(1.5),
+        "one": np.array(1.5, np.float32),
         "scale": np.ones(6, np.float32) * 1.2,
         "shift": np.ones(6, np.float32),
     }

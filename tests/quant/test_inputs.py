@@ -16,8 +16,7 @@ SPECS = (InputSpec("image", (1, 4), "float32"), InputSpec("ids", (3,), "int64"))
 
 
 def data(**changes: Any) -> dict[str, np.ndarray[Any, Any]]:
-    arrays = {"image": np.zeros((2, 1, 4), np.float32), "ids": np.zeros((2, 3), np.int64)}
-    return arrays | changes
+    return {"image": np.zeros((2, 1, 4), np.float32), "ids": np.zeros((2, 3), np.int64), **changes}
 
 
 def test_good_data_comes_in_the_models_order_and_types() -> None:

@@ -161,7 +161,9 @@ def test_heads_that_the_lines_do_not_hold_are_padded(heads: int, wide: int) -> N
         channels = quantized.correspondence[name].channels
         assert channels is not None
         np.testing.assert_array_equal(channels, [h * wide // heads + c for h in range(heads) for c in range(36 // heads)])
-    unused = np.setdiff1d(np.arange(wide), quantized.correspondence["bq"].channels)
+    taken = quantized.correspondence["bq"].channels
+    assert taken is not None
+    unused = np.setdiff1d(np.arange(wide), taken)
     words = Executor(quantized.graph).run_all(encode_inputs(quantized.graph, {"x": normal(1, 2, 7, 36)}))
     assert not words["ba"][..., unused].any()
     assert words["ba"].any()
@@ -203,7 +205,8 @@ def test_elementwise_functions_fused_and_alone(op: str) -> None:
     rng = np.random.default_rng(0)
     constants: Arrays = {}
     positive = op in ("Log", "Sqrt", "Reciprocal")
-    attributes = {"Gelu": {"approximate": "tanh"}, "LeakyRelu": {"alpha": 0.1}}.get(op, {})
+    special: dict[str, dict[str, Any]] = {"Gelu": {"approximate": "tanh"}, "LeakyRelu": {"alpha": 0.1}}
+    attributes = special.get(op, {})
     nodes = [linear(rng, constants, "x", "u", 24, 40), node(op, ["u"], "f", **attributes)]
     nodes += [linear(rng, constants, "f", "w", 40, 24), node("Add", ["w", "x"], "z"), node(op, ["z"], "y", **attributes)]
     x = normal(1, 60, 6, 24)

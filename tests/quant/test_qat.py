@@ -30,6 +30,7 @@ from edgeflow.quant.techniques.qat.options import FineTuning
 from edgeflow.quant.techniques.qat.tune import Tuned, finetune
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.cli import main as cli
+from edgeflow.sw.files.arrays import write_npz
 
 pytestmark = pytest.mark.skipif(find_spec("brevitas") is None, reason="Brevitas is not installed: pip install 'edgeflow[qat]'")
 SAMPLES = 256
@@ -238,9 +239,9 @@ def test_relu_networks_come_back_word_by_word() -> None:
     network = result.network
     with evaluating(network):
         real = network({"x": torch.from_numpy(held["x"])}, ["x", "ar", "br"])
-        for site, activation in zip(network.sites, network.activations, strict=True):
+        for site, activation, qtype in zip(network.sites, network.activations, network.formats(), strict=True):
             expected = activation(real[site.value]).int().numpy()
-            assert graph.tensors[site.value].qtype == activation.qtype()
+            assert graph.tensors[site.value].qtype == qtype
             difference = np.abs(expected - words[site.value])
             assert difference.max() <= 1
             assert np.count_nonzero(difference) == 0
@@ -299,10 +300,13 @@ def test_stages_end_with_every_layer() -> None:
 
 
 def test_switching_a_layer_off_leaves_it_in_floats(tuned: Tuned) -> None:
+    from edgeflow.quant.techniques.qat.quantizers import Activation
+
     network = tuned.network
     before = network.outputs(images(8))["y"]
     network.switch([])
     for activation in network.activations:
+        assert isinstance(activation, Activation)
         activation.switch(False)
     assert not np.array_equal(network.outputs(images(8))["y"], before)
     network.switch(NAMES)
@@ -375,8 +379,8 @@ def test_a_file_that_was_changed_is_refused(tuned: Tuned, tmp_path: Path) -> Non
 def test_from_the_command_line_to_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, arrays = transformer(), images(64)
     edgeflow.save(network, tmp_path / "model.onnx")
-    np.savez(tmp_path / "train.npz", label=classes(network, arrays), **arrays)
-    np.savez(tmp_path / "calibration.npz", **arrays)
+    write_npz(tmp_path / "train.npz", arrays | {"label": classes(network, arrays)})
+    write_npz(tmp_path / "calibration.npz", arrays)
     where = [str(tmp_path / name) for name in ("model.onnx", "train.npz", "tuned.onnx", "calibration.npz", "build")]
     options = ["--labels", "label", "--weight-bits", "2", "--activation-bits", "4", "--epochs", "2", "--batch", "32"]
     assert cli.main(["--json", "finetune", where[0], "--data", where[1], "-o", where[2], *options]) == 0
@@ -391,7 +395,7 @@ def test_from_the_command_line_to_a_build(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edgeflow.save(transformer(), tmp_path / "model.onnx")
-    np.savez(tmp_path / "train.npz", label=LABELS, **images(64))
+    write_npz(tmp_path / "train.npz", images(64) | {"label": LABELS})
     (tmp_path / "bits.json").write_text("{}")
     call = ["finetune", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "train.npz"), "-o", str(tmp_path / "out.onnx")]
     for extra, message in (

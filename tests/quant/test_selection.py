@@ -62,8 +62,9 @@ def samples(count: int, seed: int = 1) -> Arrays:
 
 
 def same(first: Graph, second: Graph) -> bool:
-    constants = all(np.array_equal(first.constants[name], second.constants.get(name)) for name in first.constants)
-    return constants and first.nodes == second.nodes and first.tensors == second.tensors
+    constants, others = first.constants, second.constants
+    equal = all(name in others and np.array_equal(array, others[name]) for name, array in constants.items())
+    return equal and first.nodes == second.nodes and first.tensors == second.tensors
 
 
 @pytest.mark.parametrize("technique", list(TECHNIQUES))

@@ -123,7 +123,7 @@ def test_options_of_an_exploration_are_checked(tiny: Tiny, tmp_path: Path) -> No
         ({"jobs": 0}, "jobs"),
     ):
         with pytest.raises(edgeflow.InputError, match=part):
-            edgeflow.explore(tiny.model, output=tmp_path / "e", **options)  # type: ignore[arg-type]
+            edgeflow.explore(tiny.model, output=tmp_path / "e", **options)
     assert not (tmp_path / "e").exists()
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,8 +49,8 @@ class Compile:
         onnx.save(proto, self.workplace / "changed.onnx")
         return self.workplace / "changed.onnx"
 
-    def data(self, **arrays: np.ndarray) -> Path:
-        """A file of calibration data."""
+    def data(self, **arrays: Any) -> Path:
+        """A file of calibration data, or of what is none."""
         np.savez(self.workplace / "data.npz", **arrays)
         return self.workplace / "data.npz"
 

@@ -138,6 +138,7 @@ def test_padding_never_reaches_an_output(project: Path) -> None:
     inputs = case_inputs(case)["in0"]
     with csim.CSimulation(program, csim.build(project)) as simulation:
         place = next(a for a in program.allocations if a.tensor == "in0")
+        assert place.line is not None
         garbage = np.full(place.lines * 64, 0x55, dtype=np.uint8)
         simulation._library.edgeflow_csim_write(simulation._handle, place.line * 64, garbage.ctypes.data, garbage.size)
         clean = simulation.run({"in0": inputs[0]})["out"]

@@ -36,6 +36,7 @@ from edgeflow.sw.export import export_qdq, export_qonnx, exporter
 from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
+from edgeflow.sw.rewrite.base import shape_of
 
 Arrays = dict[str, NDArray[Any]]
 LEVELS = (onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
@@ -115,7 +116,8 @@ def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[ND
     value = output_name(layer)
     makers = {node.output: node for node in graph.nodes}
     if f"{value}/weight" not in graph.constants:  # absorbed by what reads it
-        value = output_name(case.model.graph.node(layer.name).outputs[0].uses()[0].node)
+        assert layer.name is not None
+        value = output_name(next(iter(case.model.graph.node(layer.name).outputs[0].uses())).node)
     maker = next(node for node in graph.nodes if f"{value}/weight" in node.inputs)
     words = graph.constants[f"{value}/weight"]
     rows = known[maker.output].channels
@@ -124,7 +126,9 @@ def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[ND
     columns = known[source].channels
     words = words if rows is None else words[rows]
     words = words if columns is None else words[:, columns]
-    shape = layer.inputs[1].shape.numpy()
+    weight = layer.inputs[1]
+    assert weight is not None
+    shape = shape_of(weight)
     words = words.reshape(shape) if layer.op_type == "PatchEmbed" else words.T
     assert words.shape == shape
     return words, graph.tensors[f"{value}/weight"].qtype.bits

@@ -24,6 +24,7 @@ from tiny_transformer import Tiny
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.quant.canonical.inputs import check_inputs, model_inputs
+from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.importer import import_model, masks
 from edgeflow.sw.measure import reference
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original, reference_of
@@ -141,6 +142,7 @@ def quantized_by_hand(folder: Path, form: str) -> Path:
 
 def by_hand(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the QONNX file computes, node by node in NumPy."""
+    functions: dict[str, Callable[..., NDArray[Any]]] = {"MatMul": np.matmul, "Add": np.add, "Relu": lambda v: np.maximum(v, 0)}
     graph = onnx.load(path).graph
     values: dict[str, Any] = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer} | {"x": x}
     for node in graph.node:
@@ -149,7 +151,7 @@ def by_hand(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
             narrow = next(attribute.i for attribute in node.attribute if attribute.name == "narrow")
             result = np.clip(np.rint(a[0] / a[1]), -128 + narrow, 127) * a[1]
         else:
-            result = {"MatMul": np.matmul, "Add": np.add, "Relu": lambda v: np.maximum(v, 0)}[node.op_type](*a)
+            result = functions[node.op_type](*a)
         values[node.output[0]] = result.astype(np.float32)
     return np.asarray(values[graph.output[0].name])
 
@@ -435,7 +437,7 @@ def test_simulate_and_verify_say_where_no_key_takes_part(
     assert found.sqnr_db["y"] > 30
     few["m"][:] = 2
     assert edgeflow.verify(build, few).sqnr_db == {}
-    np.savez(tmp_path / "few.npz", **few)
+    write_npz(tmp_path / "few.npz", few)
     for command, *options in (("verify",), ("simulate", "--outputs", tmp_path / "o.npz")):
         result = json.loads(terminal.run("--json", command, build.folder, "--inputs", tmp_path / "few.npz", *options).out)
         assert "6 of 6 samples leave no key" in result["warnings"][0]

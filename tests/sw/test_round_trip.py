@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,8 @@ def test_networks_come_back(name: str, networks: Get, tmp_path: Path) -> None:
 def test_other_settings_come_back(form: str, networks: Get, tmp_path: Path) -> None:
     """Streams of few bits, constants among them, percentile ranges, queries and keys of 5 bits, one scale for a layer's weights."""
     model, data = networks("vit")
-    options = {"residual_bits": 11, "observer": "percentile", "attention_bits": 5, "channel_weights": False, "one_sided": False}
-    quantized = quantize(model, data, QuantizationConfig(**options))
+    config = QuantizationConfig(residual_bits=11, observer="percentile", attention_bits=5, channel_weights=False, one_sided=False)
+    quantized = quantize(model, data, config)
     _, same = again(FORMATS[form](model, quantized), data, tmp_path)
     assert list(differences(quantized.graph, same.graph)) == []
     assert not same.warnings
@@ -157,7 +157,8 @@ def exported(networks: Get) -> tuple[onnx.ModelProto, Arrays, Quantized]:
 
 
 def initializer(proto: onnx.ModelProto, end: str) -> onnx.TensorProto:
-    return next(tensor for tensor in proto.graph.initializer if tensor.name.endswith(end))
+    tensors: Iterable[onnx.TensorProto] = proto.graph.initializer
+    return next(tensor for tensor in tensors if tensor.name.endswith(end))
 
 
 def scaled(tensor: onnx.TensorProto, factor: float) -> None:
@@ -243,8 +244,8 @@ def by_channel(reader: str, *, weights: bool, axis: int = -1, channels: int = 8)
         nodes.append(helper.make_node("MatMul", ["d", "v" if weights else "plain"], ["y"], "last"))
     else:
         nodes.append(helper.make_node("LayerNormalization", ["d", "gain"], ["y"], "last", axis=-1))
-    ends = [[helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 5, 8])] for name in "xy"]
-    graph = helper.make_graph(nodes, "g", *ends, [numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 5, 8]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(array, name) for name, array in arrays.items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 

@@ -138,7 +138,11 @@ def test_options_of_the_command_line_override_those_of_the_file(
     seen: list[Any] = []
     from edgeflow.sw.flow import compilation
 
-    monkeypatch.setattr(compilation, "compile_model", lambda *args, **_: seen.append(args) or edgeflow.open_build(tmp_path))
+    def record(*arguments: object, **_: object) -> edgeflow.Build:
+        seen.append(arguments)
+        return edgeflow.open_build(tmp_path)
+
+    monkeypatch.setattr(compilation, "compile_model", record)
     for arguments in ((), ("--board", "kv260", "--pi", 8, "--seed", 2, "--weight-bits", 4, "-o", "other", "--dim", "a=1")):
         terminal.run("-q", "compile", "--config", config, *arguments)
     (model, output, plain), (_, other, changed) = seen

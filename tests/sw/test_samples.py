@@ -283,7 +283,11 @@ def test_poor_data_is_said_to_be_that(tokens: NDArray[Any], expected: list[str])
 
 
 def test_an_input_that_never_changes_is_named() -> None:
-    arrays = {"a": drawn(ENOUGH), "b": np.repeat(drawn(1), ENOUGH, axis=0), "mask": np.ones((ENOUGH, 5), np.int64)}
+    arrays: dict[str, NDArray[Any]] = {
+        "a": drawn(ENOUGH),
+        "b": np.repeat(drawn(1), ENOUGH, axis=0),
+        "mask": np.ones((ENOUGH, 5), np.int64),
+    }
     (warning,) = guesses(arrays, ("a", "b"), "data")
     assert "input 'b' is the same in all 64 samples" in warning
 

@@ -56,9 +56,9 @@ def test_torch_onnxruntime_and_integers_agree(encoder: Encoder, exported: Callab
         np.testing.assert_allclose(here, wanted, rtol=0, atol=RELATIVE * largest)
     quantized = edgeflow.quantize(model, sentences(encoder.family, 32, seed=2))
     others = sentences(encoder.family, 16, seed=3)
-    wanted = run(session(path), others)
+    floats = run(session(path), others)
     found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, others)))
-    assert min(signal_to_noise(wanted[name], found[name]) for name in wanted) > LEAST_DECIBEL
+    assert min(signal_to_noise(floats[name], found[name]) for name in floats) > LEAST_DECIBEL
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -17,7 +17,7 @@ from edgeflow.sw.importer import import_model
 TYPES = {"half": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "double": TensorProto.DOUBLE}
 
 
-def layer(kind: int, weight: np.ndarray) -> onnx.ModelProto:  # type: ignore[type-arg]
+def layer(kind: int, weight: np.ndarray) -> onnx.ModelProto:
     """``relu(x . weight)`` through a cast, its weights in an initializer and its bias in a Constant node of the type."""
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     g = Graph(17)

@@ -78,7 +78,7 @@ def exported(zoo: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     return get
 
 
-def compared(zoo: Any, network: Any, path: Path, count: int) -> tuple[Quantized, list[Any], float]:
+def compared(zoo: Any, network: Any, path: Path, *, count: int) -> tuple[Quantized, list[Any], float]:
     """The imported model, its words against Brevitas' and the SQNR of its output."""
     x = zoo.samples(type(network), count, seed=7)
     recorded, expected = zoo.record(network, x)
@@ -91,12 +91,12 @@ def compared(zoo: Any, network: Any, path: Path, count: int) -> tuple[Quantized,
     return quantized, zoo.compare(recorded, formats(graph), usable), sqnr(expected, output)
 
 
-def layer_by_layer(zoo: Any, network: Any, path: Path, count: int) -> list[tuple[str, int, int]]:
+def layer_by_layer(zoo: Any, network: Any, path: Path, *, count: int) -> list[tuple[str, int, int]]:
     """For every quantizer behind a linear layer, given Brevitas' words before it: how many words differ, and how many of those are
     no ties, where Brevitas' single precision decides."""
     x = zoo.samples(type(network), count, seed=7)
     recorded, _ = zoo.record(network, x)
-    quantized, rows, _ = compared(zoo, network, path, count)
+    quantized, rows, _ = compared(zoo, network, path, count=count)
     tensors = {row.quantizer: row.tensor for row in rows}
     found = []
     for name, steps in zoo.exact(network, recorded).items():
@@ -401,7 +401,7 @@ def test_quant_of_old_operator_sets(tmp_path: Path) -> None:
 def test_weights_of_one_bit(tmp_path: Path) -> None:
     proto = qonnx(signed=1)
     proto.graph.node[1].input[1] = "v"
-    proto.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.float32([[1, -2, 3]] * 4), "w"))
+    proto.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.array([[1, -2, 3]] * 4, np.float32), "w"))
     proto.graph.node.insert(0, helper.make_node("BipolarQuant", ["w", "s"], ["v"], "sign", domain="qonnx.custom_op.general"))
     _, weight, real = linear_of(proto, tmp_path)
     assert shown(weight) == (2, True, 0.5, 0)
@@ -410,7 +410,7 @@ def test_weights_of_one_bit(tmp_path: Path) -> None:
 
 def test_scales_that_the_model_computes(tmp_path: Path) -> None:
     proto = layer()
-    proto.graph.initializer.append(numpy_helper.from_array(np.float32(2.0), "two"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(2.0, np.float32), "two"))
     for node in proto.graph.node:
         for i, name in enumerate(node.input):
             if name == "xs":
@@ -423,8 +423,8 @@ def test_scales_that_the_model_computes(tmp_path: Path) -> None:
 def test_quantizers_behind_data_movement_and_for_each_reader(tmp_path: Path) -> None:
     """A quantizer on either side of a transposition means the same; two equal ones in a row, or one for each reader, are one."""
     proto = layer()
-    proto.graph.initializer.append(numpy_helper.from_array(np.int64([2, 2, 2]), "shape"))
-    proto.graph.initializer.append(numpy_helper.from_array(np.int64([2, 4]), "flat"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([2, 2, 2], np.int64), "shape"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([2, 4], np.int64), "flat"))
     del proto.graph.node[-1]
     proto.graph.node.extend(
         [
@@ -502,7 +502,7 @@ def test_quantizers_behind_quantizers(steps: tuple[float, ...], tmp_path: Path) 
     source = "d"
     for number, step in enumerate(steps):
         scale, words, real = (f"{name}{number}" for name in ("xs", "q", "d"))
-        proto.graph.initializer.append(numpy_helper.from_array(np.float32(step), scale))
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(step, np.float32), scale))
         proto.graph.node.append(helper.make_node("QuantizeLinear", [source, scale, "xz"], [words], f"quantize{number}"))
         proto.graph.node.append(helper.make_node("DequantizeLinear", [words, scale, "xz"], [real], f"dequantize{number}"))
         source = real

@@ -41,7 +41,8 @@ def test_a_check_returns_a_frozen_match_or_a_reason(rule: type[Rule[object]]) ->
     assert Refused in returned
     matches = returned - {Refused}
     assert matches == ({taken} if inspect.isclass(taken) else set(typing.get_args(taken)))
-    assert all(dataclasses.is_dataclass(match) and match.__dataclass_params__.frozen for match in matches)
+    assert all(map(dataclasses.is_dataclass, matches))
+    assert all(match.__dataclass_params__.frozen for match in matches)
 
 
 def value(name: str, *shape: int) -> ir.Value:
@@ -56,6 +57,12 @@ def apply(op_type: str, *operands: ir.Value, shape: tuple[int, ...] = (2, 3), do
     output = ir.node(op_type, list(operands), domain=domain).outputs[0]
     output.shape, output.type = ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
     return output
+
+
+def producer(output: ir.Value) -> ir.Node:
+    node = output.producer()
+    assert node is not None
+    return node
 
 
 def test_numbers_beside_a_tensor_are_read_in_every_order() -> None:
@@ -97,15 +104,14 @@ def test_a_rule_hands_its_match_over_and_leaves_its_name() -> None:
     x = value("x", 2, 3)
     once = apply("Neg", x)
     twice = apply("Neg", once)
-    other = apply("Neg", value("y", 2, 3))
-    graph = ir.Graph(
-        [x, other.producer().inputs[0]], [twice, other], nodes=[v.producer() for v in (once, twice, other)],
-        opset_imports={"": 20}, name="g",
-    )  # fmt: skip
+    y = value("y", 2, 3)
+    other = apply("Neg", y)
+    nodes = [producer(v) for v in (once, twice, other)]
+    graph = ir.Graph([x, y], [twice, other], nodes=nodes, opset_imports={"": 20}, name="g")
     assert RewriteRuleSet([_Twice.rule()]).apply_to_model(ir.Model(graph, ir_version=10)) == 1
-    relu = graph.outputs[0].producer()
+    relu = producer(graph.outputs[0])
     assert (relu.op_type, relu.inputs[0], relu.metadata_props[RULES]) == ("Relu", x, "_Twice")
-    assert other.producer().metadata_props[REFUSED] == "only once"
+    assert producer(other).metadata_props[REFUSED] == "only once"
 
 
 def test_a_rule_is_named_after_its_class() -> None:

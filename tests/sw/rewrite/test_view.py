@@ -20,7 +20,10 @@ def view_node(shape: tuple[int, ...], index: np.ndarray | None, result: tuple[in
     source = ir.Value(name="x", shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
     attributes = {} if index is None else {"index": ir.tensor(np.ascontiguousarray(index))}
     node = ir.node("View", [source], attributes, domain=DOMAIN)
-    node.outputs[0].shape = ir.Shape(result if result is not None else np.shape(index))
+    if result is None:
+        assert index is not None
+        result = index.shape
+    node.outputs[0].shape = ir.Shape(result)
     node.outputs[0].type = source.type
     return node
 
@@ -29,7 +32,9 @@ def evaluate(graph: ir.Graph, x: np.ndarray) -> np.ndarray:
     """Run the data movement operators of a graph with NumPy."""
     values = {graph.inputs[0]: x}
     for node in graph:
-        array = values[node.inputs[0]]
+        source = node.inputs[0]
+        assert source is not None
+        array = values[source]
         if node.op_type == "Transpose":
             array = array.transpose(tuple(node.attributes["perm"].as_ints()))
         elif node.op_type == "SelectTokens":
@@ -43,7 +48,9 @@ def evaluate(graph: ir.Graph, x: np.ndarray) -> np.ndarray:
 
 
 def materialized(node: ir.Node) -> ir.Graph:
-    graph = ir.Graph([node.inputs[0]], [node.outputs[0]], nodes=[node], opset_imports={"": 20, DOMAIN: 1}, name="one")
+    source = node.inputs[0]
+    assert source is not None
+    graph = ir.Graph([source], [node.outputs[0]], nodes=[node], opset_imports={"": 20, DOMAIN: 1}, name="one")
     graph.metadata_props[BATCH] = "2"
     materialize_views(ir.Model(graph, ir_version=10))
     return graph
