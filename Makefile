@@ -32,7 +32,6 @@ lint: .venv-test/.installed
 
 types: .venv-test/.installed
 	$(TEST)/mypy
-	MYPYPATH=scripts $(TEST)/mypy scripts
 
 # The demo installs the package as a user would; setuptools leaves build/lib behind, which must not outlive deleted modules.
 .venv-demo/.installed: $(PACKAGING) $(SOURCES)

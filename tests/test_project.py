@@ -139,6 +139,13 @@ def test_issue_forms_ask_something(name: str) -> None:
     assert any(field.get("validations", {}).get("required") for field in asked)
 
 
+def test_types_of_package_scripts_and_tests_are_checked_as_they_import_each_other() -> None:
+    checker, runner = pyproject()["tool"]["mypy"], pyproject()["tool"]["pytest"]["ini_options"]
+    assert checker["strict"] is True
+    assert set(checker["files"]) == {"edgeflow", "scripts", "tests"}
+    assert checker["mypy_path"] == runner["pythonpath"]
+
+
 def test_coverage_looks_at_every_folder_of_the_package() -> None:
     folders = {link.name for link in (ROOT / "edgeflow").iterdir() if link.is_dir() and link.name != "__pycache__"}
     assert set(pyproject()["tool"]["coverage"]["run"]["source"]) == {"edgeflow", *folders}
