@@ -22,12 +22,12 @@ def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx
     """A canonical node, named after its output."""
     attributes = {**REQUIRED.get(op, {}), **attributes}
     domain = registry()[op].domain if op in registry() else ""
-    made = helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes)
+    proto = helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes)
     if (op, len(inputs)) in (("Attention", 4), ("MeanPool", 2)):
-        made.overload = "masked"
+        proto.overload = "masked"
     if op == "SelectTokens" and attributes["squeeze"]:
-        made.overload = "squeeze"
-    return made
+        proto.overload = "squeeze"
+    return proto
 
 
 def model(
@@ -46,9 +46,9 @@ def model(
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("edgeflow", 1)])
     proto.ir_version = 10
-    made = ir.from_proto(proto)
-    attach_functions(made)
-    return made
+    canonical = ir.from_proto(proto)
+    attach_functions(canonical)
+    return canonical
 
 
 def weights(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:

@@ -109,10 +109,10 @@ def _bert(dim: int, heads: int, hidden: int, pooler: bool) -> Any:
             self.bert = transformers.BertModel(transformers.BertConfig(**sizes, **options), add_pooling_layer=pooler)
 
         def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-            found = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+            outputs = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
             if pooler:
-                return found.pooler_output
-            hidden, mask = found.last_hidden_state, attention_mask.unsqueeze(-1).float()
+                return outputs.pooler_output
+            hidden, mask = outputs.last_hidden_state, attention_mask.unsqueeze(-1).float()
             return hidden, (hidden * mask).sum(1) / torch.clamp(mask.sum(1), min=1e-9)
 
     return Model()

@@ -180,9 +180,9 @@ def test_batches_are_not_held_in_memory() -> None:
             alive.append(id(part))
             yield part
 
-    found = read_data(batches(), lambda: ("x",))["x"]
-    assert isinstance(found, np.memmap)
-    assert np.array_equal(found, np.repeat(np.arange(5), 4)[:, None] * np.ones(3))
+    array = read_data(batches(), lambda: ("x",))["x"]
+    assert isinstance(array, np.memmap)
+    assert np.array_equal(array, np.repeat(np.arange(5), 4)[:, None] * np.ones(3))
 
 
 def test_a_torch_data_loader_of_pairs_gives_the_inputs(tiny: Tiny) -> None:
@@ -190,9 +190,9 @@ def test_a_torch_data_loader_of_pairs_gives_the_inputs(tiny: Tiny) -> None:
     x = torch.from_numpy(tokens(tiny))
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.zeros(len(x), dtype=torch.int64)), batch_size=5)
     with pytest.warns(UserWarning, match="of the 2 arrays of a batch the first are tokens; the other one is not used"):
-        found = read_data(loader, lambda: ("tokens",))
-    assert list(found) == ["tokens"]
-    assert np.array_equal(found["tokens"], x.numpy())
+        arrays = read_data(loader, lambda: ("tokens",))
+    assert list(arrays) == ["tokens"]
+    assert np.array_equal(arrays["tokens"], x.numpy())
 
 
 @pytest.mark.parametrize(
@@ -228,10 +228,10 @@ def test_labels_may_be_named(tiny: Tiny, overlay: Path, tmp_path: Path) -> None:
     by_name = edgeflow.compile(
         tiny.model, calibration=x, test=tmp_path / "test.npz", test_labels="label", overlay=overlay, output=tmp_path / "b"
     ).report["accuracy"]
-    given = edgeflow.compile(
+    by_position = edgeflow.compile(
         tiny.model, calibration=x, test=x + np.float32(0.1), test_labels=labels, overlay=overlay, output=tmp_path / "b"
     ).report["accuracy"]
-    assert by_name["top1_accuracy"] == given["top1_accuracy"] is not None
+    assert by_name["top1_accuracy"] == by_position["top1_accuracy"] is not None
 
 
 def test_simulate_takes_the_array_of_a_model_with_one_input(tiny: Tiny, tiny_build: Path) -> None:
@@ -371,12 +371,12 @@ def test_what_is_asked_of_a_build_is_asked_of_a_quantized_model(
     )
     assert edgeflow.cycles(quantized, board="kv260").cycles == edgeflow.cycles(build).cycles
     assert edgeflow.cycles(quantized, board="kv260", clock_mhz=100).latency_ms > edgeflow.cycles(build).latency_ms
-    found = edgeflow.verify(quantized, x, samples=2, board="kv260")
-    assert found.passed
-    assert (found.samples, found.origin) == (2, "given")
+    verification = edgeflow.verify(quantized, x, samples=2, board="kv260")
+    assert verification.passed
+    assert (verification.samples, verification.origin) == (2, "given")
     for form in ("qdq", "qonnx"):
-        made = [edgeflow.export(subject, tmp_path / f"{i}.onnx", format=form) for i, subject in enumerate((quantized, build))]  # type: ignore[arg-type]
-        assert made[0].read_bytes() == made[1].read_bytes()
+        files = [edgeflow.export(subject, tmp_path / f"{i}.onnx", format=form) for i, subject in enumerate((quantized, build))]  # type: ignore[arg-type]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_what_a_quantized_model_has_not_is_said_in_one_line(

@@ -35,9 +35,9 @@ class Compile:
 
     def refused(self, *, model: Path | None = None, calib: Path | None = None, options: tuple[object, ...] = ()) -> str:
         """The message of the refusal."""
-        given = (model or self.tiny.model, "--calib", calib or self.tiny.calibration, "-o", self.workplace / "build")
+        usual = (model or self.tiny.model, "--calib", calib or self.tiny.calibration, "-o", self.workplace / "build")
         before = sorted(p.name for p in self.workplace.iterdir())
-        message = self.terminal.refused("compile", *given, *options)
+        message = self.terminal.refused("compile", *usual, *options)
         assert sorted(p.name for p in self.workplace.iterdir()) == before
         return message
 
@@ -407,11 +407,11 @@ def test_verify_without_a_compiler(terminal: Terminal, tiny_build: Path, monkeyp
 def test_npz_files_round_trip_whole_or_not_at_all(tmp_path: Path) -> None:
     arrays = {"a/b": np.arange(6, dtype=np.int16).reshape(2, 3), "c": np.float64(1.5), "d": np.zeros((0, 2), dtype=bool)}
     write_npz(tmp_path / "x.npz", {name: np.asarray(value) for name, value in arrays.items()})
-    found = read_npz(tmp_path / "x.npz")
-    assert found.keys() == arrays.keys()
+    loaded = read_npz(tmp_path / "x.npz")
+    assert loaded.keys() == arrays.keys()
     for name, value in arrays.items():
-        np.testing.assert_array_equal(found[name], value)
-        assert found[name].dtype == np.asarray(value).dtype
+        np.testing.assert_array_equal(loaded[name], value)
+        assert loaded[name].dtype == np.asarray(value).dtype
     before = (tmp_path / "x.npz").read_bytes()
     with pytest.raises(ValueError, match="Object arrays"):
         write_npz(tmp_path / "x.npz", {"good": np.zeros(3), "bad": np.array([object()])})

@@ -137,13 +137,13 @@ def test_the_sensitivity_orders_layers_as_the_measured_error_does(tmp_path: Path
     graph = FloatGraph(model)
     layers = find_layers(graph, ends=True)
     measurement = Measurement(model, {"x": data["x"][:12]}, {"x": data["x"][12:]})
-    found = measure(graph, observe(graph, data, config), layers, Objective(graph, data), config, metrics=METRICS, probes=16)
+    sensitivities = measure(graph, observe(graph, data, config), layers, Objective(graph, data), config, metrics=METRICS, probes=16)
     low = LayerBits(weight=3)
     noise = []
     for layer in layers:
         bits = {other.name: low if other is layer else LayerBits() for other in layers}
         noise.append(-measurement.sqnr(layers_config(config, bits)))
-    for sensitivity in found.values():
+    for sensitivity in sensitivities.values():
         assert spearmanr([sensitivity.omega[layer.name][low] for layer in layers], noise).statistic >= 0.8
 
 
@@ -251,8 +251,8 @@ def test_weights_of_two_bits_are_a_form_of_their_own(tmp_path: Path) -> None:
     assert 2 in first.precisions
     assert all(2 not in other.precisions for other in others)
     assert {4 in other.precisions for other in others} == {True, False}
-    given = Target(board, board.clock_mhz, first)
-    assert accelerators(forms, given, plain_build(model, data, edgeflow.quantization(), given)) == [first]
+    fixed = Target(board, board.clock_mhz, first)
+    assert accelerators(forms, fixed, plain_build(model, data, edgeflow.quantization(), fixed)) == [first]
     table = LatencyTable(forms, target, first)
     for layer in layers[1:-1]:
         latency = {w: table.cost.layers[layer.name][LayerBits(weight=w, activation=8)] for w in (8, 5, 4, 3, 2)}
@@ -275,10 +275,10 @@ def test_tables_and_trials_of_bits_prove_their_registers(tmp_path: Path) -> None
 
 def test_a_latency_limit_is_kept_by_the_whole_program() -> None:
     problem = latency_problem()
-    made, report = within_latency(problem, {"latency": 15.0}, Whole(problem, 1.1, 0.2))  # type: ignore[arg-type]
-    assert report.latency_ms == pytest.approx(1.1 * made.costs["latency"] + 0.2)
+    best, report = within_latency(problem, {"latency": 15.0}, Whole(problem, 1.1, 0.2))  # type: ignore[arg-type]
+    assert report.latency_ms == pytest.approx(1.1 * best.costs["latency"] + 0.2)
     assert 14.0 < report.latency_ms <= 15.0
-    narrow = [name for name, bits in made.bits.items() if bits == LayerBits(weight=4, activation=4)]
+    narrow = [name for name, bits in best.bits.items() if bits == LayerBits(weight=4, activation=4)]
     assert narrow == [f"l{i}" for i in range(20 - len(narrow), 20)]  # the least sensitive ones
 
 

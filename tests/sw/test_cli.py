@@ -40,8 +40,8 @@ def document(terminal: Terminal, *arguments: object, status: int = 0) -> dict[st
     """The one JSON document that a command writes with --json."""
     outcome = terminal.run("--json", *arguments)
     assert outcome.status == status, outcome.err
-    found: dict[str, Any] = json.loads(outcome.out)
-    return found
+    content: dict[str, Any] = json.loads(outcome.out)
+    return content
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -127,22 +127,22 @@ def test_compile_sums_up_what_it_made(terminal: Terminal, tiny: Tiny, tmp_path: 
 def test_compile_honours_its_options(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
     sizes = ("--pi", 4, "--po", 8, "--epilogue", 4, "--vector", 2, "--weight-ports", 1, "--share", 0.9)
     options = ("--board", "PYNQ-Z2", "--clock", "75", "--observer", "minmax", "--seed", "3", "-o", tmp_path / "made", *sizes)
-    found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
-    assert (found["board"], found["clock_mhz"], found["build"]) == ("pynq-z2", 75, str(tmp_path / "made"))
+    summary = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
+    assert (summary["board"], summary["clock_mhz"], summary["build"]) == ("pynq-z2", 75, str(tmp_path / "made"))
     build = edgeflow.open_build(tmp_path / "made")
-    sizes_made = [getattr(build.program.architecture, name) for name in ("pi", "po", "epilogue", "vector", "weight_ports")]
-    assert sizes_made == [4, 8, 4, 2, 1]
+    sizes_of_build = [getattr(build.program.architecture, name) for name in ("pi", "po", "epilogue", "vector", "weight_ports")]
+    assert sizes_of_build == [4, 8, 4, 2, 1]
     manifest = build.manifest
     assert (manifest["quantization"]["observer"], manifest["seed"], manifest["board"]) == ("minmax", 3, "pynq-z2")
 
 
 def test_compile_takes_bits_and_says_what_techniques_bring(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
     options = ["--weight-bits", "4", "--activation-bits", "4", "--ablation", "-o", tmp_path / "made"]
-    found = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
-    assert 4 in {layer["weight_bits"] for layer in found["layers"]}
-    assert 4 in {layer["activation_bits"] for layer in found["layers"]}
-    assert {"equalization", "compensated rounding"} <= {line["technique"] for line in found["quantization"]["techniques"]}
-    assert found["quantization"]["rounding"]
+    summary = document(terminal, "compile", tiny.model, "--calib", tiny.calibration, *options)
+    assert 4 in {layer["weight_bits"] for layer in summary["layers"]}
+    assert 4 in {layer["activation_bits"] for layer in summary["layers"]}
+    assert {"equalization", "compensated rounding"} <= {line["technique"] for line in summary["quantization"]["techniques"]}
+    assert summary["quantization"]["rounding"]
     assert terminal.run("-q", "verify", tmp_path / "made", "--samples", "1").status == 0
 
 
@@ -164,14 +164,14 @@ def test_quiet_says_nothing(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_verify_compares_every_tensor(terminal: Terminal, tiny_build: Path) -> None:
-    found = document(terminal, "verify", tiny_build)
+    verification = document(terminal, "verify", tiny_build)
     graph = edgeflow.open_build(tiny_build).graph
-    assert found["passed"] is True
-    assert found["differing"] == 0
-    assert found["samples"] == 8
-    assert [t["name"] for t in found["tensors"]] == [*graph.inputs, *(node.output for node in graph.nodes)]
-    assert found["words"] == sum(t["words"] for t in found["tensors"])
-    assert all(t["words"] for t in found["tensors"])
+    assert verification["passed"] is True
+    assert verification["differing"] == 0
+    assert verification["samples"] == 8
+    assert [t["name"] for t in verification["tensors"]] == [*graph.inputs, *(node.output for node in graph.nodes)]
+    assert verification["words"] == sum(t["words"] for t in verification["tensors"])
+    assert all(t["words"] for t in verification["tensors"])
 
 
 def test_verify_takes_inputs_of_ones_own(terminal: Terminal, tiny: Tiny, tiny_build: Path) -> None:
@@ -191,9 +191,9 @@ def test_verify_fails_with_status_1_when_the_hardware_computes_something_else(
     assert outcome.status == 1
     assert "FAILED" in outcome.out
     assert "first difference" in outcome.out
-    found = document(terminal, "verify", build, status=1)
-    assert found["passed"] is False
-    assert found["differing"] > 0
+    verification = document(terminal, "verify", build, status=1)
+    assert verification["passed"] is False
+    assert verification["differing"] > 0
 
 
 def test_simulate_writes_the_outputs_of_both_engines(terminal: Terminal, tiny: Tiny, tiny_build: Path, tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_simulate_writes_the_outputs_of_both_engines(terminal: Terminal, tiny: T
     for engine in ("numpy", "csim"):
         file = tmp_path / f"{engine}.npz"
         options = ("--inputs", tiny.calibration, "--outputs", file, "--engine", engine)
-        found = document(terminal, "simulate", tiny_build, *options)
-        assert found["outputs"] == {"logits": {"shape": [16, 4]}}
+        summary = document(terminal, "simulate", tiny_build, *options)
+        assert summary["outputs"] == {"logits": {"shape": [16, 4]}}
         with np.load(file) as archive:
             results[engine] = archive["logits"]
     expected = edgeflow.simulate(edgeflow.open_build(tiny_build), inputs)["logits"]
@@ -230,19 +230,19 @@ def test_simulate_scores_labels(terminal: Terminal, tiny: Tiny, tiny_build: Path
 
 def test_cycles_add_up_and_leave_a_trace(terminal: Terminal, tiny_build: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
-    found = document(terminal, "cycles", tiny_build, "--trace", trace)
-    assert found["cycles"] == sum(layer["cycles"] for layer in found["layers"]) == sum(found["units"].values())
-    assert found["cycles"] == edgeflow.open_build(tiny_build).report["cycles"]
+    prediction = document(terminal, "cycles", tiny_build, "--trace", trace)
+    assert prediction["cycles"] == sum(layer["cycles"] for layer in prediction["layers"]) == sum(prediction["units"].values())
+    assert prediction["cycles"] == edgeflow.open_build(tiny_build).report["cycles"]
     kinds = ("compute", "memory", "fill", "waiting")
-    assert found["cycles"] == sum(found[kind] for kind in kinds)
-    assert all(layer["cycles"] == sum(layer[kind] for kind in kinds) for layer in found["layers"])
-    assert 0 < max(found["limits"].values()) <= found["cycles"]
-    assert found["gops_per_dsp"] == pytest.approx(2 * found["macs"] / found["latency_ms"] / 1e6 / found["dsp"])
-    assert set(found["not_hidden"]) < set(found["units"])
+    assert prediction["cycles"] == sum(prediction[kind] for kind in kinds)
+    assert all(layer["cycles"] == sum(layer[kind] for kind in kinds) for layer in prediction["layers"])
+    assert 0 < max(prediction["limits"].values()) <= prediction["cycles"]
+    assert prediction["gops_per_dsp"] == pytest.approx(2 * prediction["macs"] / prediction["latency_ms"] / 1e6 / prediction["dsp"])
+    assert set(prediction["not_hidden"]) < set(prediction["units"])
     events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X" and "compute" in e["args"]]
-    assert sum(e["args"][kind] for e in events for kind in kinds) == found["cycles"]
+    assert sum(e["args"][kind] for e in events for kind in kinds) == prediction["cycles"]
     text = terminal.run("cycles", tiny_build).out
-    assert f"{found['cycles']:,} (predicted" in text
+    assert f"{prediction['cycles']:,} (predicted" in text
     assert all(word in text for word in ("not hidden behind the array", "limits", "a DSP over all"))
 
 
@@ -278,8 +278,8 @@ def test_lint_names_file_line_rule_and_what_to_do(terminal: Terminal, tiny_build
     quiet = terminal.run("lint", tmp_path / "hls", "--quiet").out
     assert quiet
     assert all(": error: " in shown or ": warning: " in shown for shown in quiet.splitlines())
-    found = document(terminal, "lint", tmp_path / "hls", status=1)["findings"]
-    wrong = next(one for one in found if one["rule"] == "unknown-pragma")
+    findings = document(terminal, "lint", tmp_path / "hls", status=1)["findings"]
+    wrong = next(one for one in findings if one["rule"] == "unknown-pragma")
     assert (wrong["file"], wrong["line"], wrong["level"]) == (str(top), line, "error")
     assert wrong["remedy"].startswith("Correct the name")
 
@@ -298,10 +298,10 @@ def test_lint_without_libclang_names_the_extra(tiny_build: Path) -> None:
 
 
 def test_boards(terminal: Terminal) -> None:
-    found = document(terminal, "boards")["boards"]
-    assert [b["name"] for b in found] == list(edgeflow.boards())
+    boards = document(terminal, "boards")["boards"]
+    assert [b["name"] for b in boards] == list(edgeflow.boards())
     text = terminal.run("--quiet", "boards").out
-    assert all(b["name"] in text and b["part"] in text for b in found)
+    assert all(b["name"] in text and b["part"] in text for b in boards)
     one = terminal.run("boards", "kv260").out
     assert "1,248" in one
     assert "source" in one
@@ -317,9 +317,9 @@ def test_doctor_finds_what_is_here(terminal: Terminal) -> None:
 
 def test_doctor_fails_only_on_what_is_required(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    found = document(terminal, "doctor")
-    assert found["healthy"] is True
-    assert not next(f for f in found["findings"] if f["name"] == "C++ compiler")["found"]
+    diagnosis = document(terminal, "doctor")
+    assert diagnosis["healthy"] is True
+    assert not next(f for f in diagnosis["findings"] if f["name"] == "C++ compiler")["found"]
     monkeypatch.setattr(doctor, "REQUIRED", ("edgeflow-part-that-is-not-there",))
     assert document(terminal, "doctor", status=1)["healthy"] is False
     assert "MISSING" in terminal.run("doctor").out

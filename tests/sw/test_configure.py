@@ -206,10 +206,10 @@ def narrowed(weight_bits: int, activation_bits: int) -> Graph:
 
 
 def test_precisions_are_bought_only_where_they_are_used() -> None:
-    found = {
+    bought = {
         bits: next(spaces(Network(narrowed(*bits)), BOARD, 300.0)).precisions for bits in ((8, 8), (4, 8), (3, 4), (2, 8), (2, 4))
     }
-    assert found == {(8, 8): (8,), (4, 8): (8,), (3, 4): (8, 4), (2, 8): (8, 2), (2, 4): (8, 4, 2)}
+    assert bought == {(8, 8): (8,), (4, 8): (8,), (3, 4): (8, 4), (2, 8): (8, 2), (2, 4): (8, 4, 2)}
     assert next(spaces(NETWORK, BOARD, 300.0, precisions=(2,))).precisions == (8, 2)
     luts = [space.least(16, 16) for space in (next(spaces(NETWORK, BOARD, 300.0, precisions=p)) for p in ((), (2,), (4,), (2, 4)))]
     costs = [known_resources(a)["lut"] for a in luts if a is not None]
@@ -232,5 +232,5 @@ def test_another_division_of_the_scratchpad_is_tried_where_the_first_fits() -> N
     def faster_with_more_wide_lines(a: Architecture) -> float:
         return 4096 / a.wide_lines
 
-    found = search([narrow, wide], faster_with_more_wide_lines, faster_with_more_wide_lines)
-    assert (found.architecture.narrow_lines, found.architecture.wide_lines) == wide.lines
+    choice = search([narrow, wide], faster_with_more_wide_lines, faster_with_more_wide_lines)
+    assert (choice.architecture.narrow_lines, choice.architecture.wide_lines) == wide.lines

@@ -49,10 +49,10 @@ def test_every_instruction_of_the_quickstart_runs_the_predicted_iterations(quick
 
 
 def test_quickstart_is_as_accurate_as_the_float_model(quickstart: tuple[str, Path]) -> None:
-    found = re.search(r"top-1 on 1000 test images: ([\d.]+)%", quickstart[0])
-    assert found
+    accuracy = re.search(r"top-1 on 1000 test images: ([\d.]+)%", quickstart[0])
+    assert accuracy
     recorded = json.loads((EXAMPLE / "metrics.json").read_text())["float_top1_on_test_npz"]
-    assert float(found[1]) >= 100 * recorded - 1.0  # ten of a thousand images
+    assert float(accuracy[1]) >= 100 * recorded - 1.0  # ten of a thousand images
 
 
 def test_the_readme_shows_the_same_lines() -> None:
@@ -77,9 +77,9 @@ def test_the_notebook_compiles_a_torch_module_in_ten_lines(tmp_path: Path) -> No
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    found = re.fullmatch(r"True [\d.e-]+\nlargest error: ([\d.]+)\n", done.stdout)
-    assert found, done.stdout
-    assert float(found[1]) < 0.1
+    printed = re.fullmatch(r"True [\d.e-]+\nlargest error: ([\d.]+)\n", done.stdout)
+    assert printed, done.stdout
+    assert float(printed[1]) < 0.1
 
 
 def test_the_example_is_compiled_from_its_torch_module(quickstart: tuple[str, Path], tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_the_example_is_compiled_from_its_torch_module(quickstart: tuple[str, Pa
     assert accuracy["top1_accuracy"] >= recorded - 0.01
     assert build.manifest["reference"]["kind"] == "original"
     graphs = (build.graph, edgeflow.open_build(built).graph)
-    first, second = ([tensor.qtype.bits for tensor in made.tensors.values()] for made in graphs)
+    first, second = ([tensor.qtype.bits for tensor in graph.tensors.values()] for graph in graphs)
     assert first == second

@@ -41,12 +41,12 @@ def points(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_point_of_the_grid_is_there(done: Path) -> None:
-    found = points(done)
-    shapes = {(p["pi"], p["po"], p["epilogue"]) for p in found}
+    grid = points(done)
+    shapes = {(p["pi"], p["po"], p["epilogue"]) for p in grid}
     assert shapes == {(pi, po, e) for pi in (8, 16) for po in (16, 24, 32) for e in (4, 8)}
-    assert len(found) == len(shapes)
+    assert len(grid) == len(shapes)
     allowed = limits(load_board("zcu102"))
-    for p in found:
+    for p in grid:
         assert p["runs"]
         assert p["latency_ms"] == pytest.approx(p["cycles"] / (p["clock_mhz"] * 1e3))
         assert all(p["resources"][name] <= allowed[name] for name in allowed)
@@ -63,28 +63,28 @@ def test_points_are_what_compile_predicts(tiny: Any, done: Path, tmp_path: Path)
 
 def test_the_front_is_what_nothing_beats(done: Path) -> None:
     document = json.loads((done / "pareto.json").read_text())
-    found = {p["key"]: p for p in document["points"]}
+    by_key = {p["key"]: p for p in document["points"]}
     assert document["predicted"] is True
     for name, (_, cost) in COSTS.items():
         on = set(document["fronts"][name])
-        for key, p in found.items():
+        for key, p in by_key.items():
             better = [
                 q
-                for q in found.values()
+                for q in by_key.values()
                 if cost(q) <= cost(p)
                 and q["latency_ms"] <= p["latency_ms"]
                 and (cost(q), q["latency_ms"]) != (cost(p), p["latency_ms"])
             ]
             assert key not in on or not better
-            assert key in on or better or any((cost(found[k]), found[k]["latency_ms"]) == (cost(p), p["latency_ms"]) for k in on)
+            assert key in on or better or any((cost(by_key[k]), by_key[k]["latency_ms"]) == (cost(p), p["latency_ms"]) for k in on)
 
 
 def test_equal_points_are_on_the_front_once() -> None:
-    made = [
+    equal = [
         {"key": str(n), "latency_ms": latency, "resources": {"dsp": dsp}}
         for n, (dsp, latency) in enumerate([(2, 1.0), (1, 2.0), (2, 1.0), (3, 1.0)])
     ]
-    assert [p["key"] for p in front(made, COSTS["dsp"][1])] == ["1", "0"]
+    assert [p["key"] for p in front(equal, COSTS["dsp"][1])] == ["1", "0"]
 
 
 def test_tables_and_figures(done: Path) -> None:
@@ -134,8 +134,8 @@ def cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="pip install 'edgeflow[dask]'")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as made:
-        yield made
+    ) as local:
+        yield local
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -159,10 +159,10 @@ def test_the_default_grid_tries_every_array_that_fits(done: Path) -> None:
     from edgeflow.sw.search.accelerator import spaces
 
     network, board = Network(Graph.load(done / "bits-8")), load_board("ultra96-v2")
-    found = exploration.architectures(network, board, exploration.Grid((200.0,)))
-    assert {(a.pi, a.po) for a in found} == set(next(spaces(network, board, 200.0)).arrays())
-    assert len(set(found)) == len(found)
-    assert len({a.vector for a in found}) > 3
+    tried = exploration.architectures(network, board, exploration.Grid((200.0,)))
+    assert {(a.pi, a.po) for a in tried} == set(next(spaces(network, board, 200.0)).arrays())
+    assert len(set(tried)) == len(tried)
+    assert len({a.vector for a in tried}) > 3
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ class Case:
 
 
 def load(path: Path, data: Arrays) -> Case:
-    made = import_model(path, shapes={name: array.shape for name, array in data.items()})
-    return Case(made, check_inputs(model_inputs(made), data))
+    network = import_model(path, shapes={name: array.shape for name, array in data.items()})
+    return Case(network, check_inputs(model_inputs(network), data))
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +136,12 @@ def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[ND
 
 def check_words(case: Case, quantized: Quantized, proto: onnx.ModelProto) -> set[int]:
     """Every linear layer's words in the file are those of the integer graph; the bits that layers have."""
-    found, widths = constants(proto), set()
+    tensors, widths = constants(proto), set()
     for layer in case.model.graph:
         if layer.op_type not in ("Linear", "PatchEmbed"):
             continue
         words, bits = expected_words(case, quantized, layer)
-        stored = found[f"{output_name(layer)}/weight/words"]
+        stored = tensors[f"{output_name(layer)}/weight/words"]
         assert stored.data_type == (onnx.TensorProto.INT4 if bits <= 4 else onnx.TensorProto.INT8)
         assert np.array_equal(numpy_helper.to_array(stored).astype(np.int64), words)
         widths.add(bits)
@@ -161,9 +161,9 @@ def test_padded_block(block: Case, options: dict[str, Any], widths: set[int]) ->
     assert check_words(block, quantized, proto) >= widths
     integer, real = block.integer(quantized)["logits"], float_outputs(block.model, block.data)["logits"]
     for level in LEVELS:
-        found = run(proto, block.data, level)["logits"]
+        actual = run(proto, block.data, level)["logits"]
         # Nearer than float is, but for chance where attention's rounding is most of either distance.
-        assert signal_to_noise(integer, found) > max(signal_to_noise(real, integer) - 0.5, 25.0)
+        assert signal_to_noise(integer, actual) > max(signal_to_noise(real, integer) - 0.5, 25.0)
 
 
 def test_networks(network: Case, narrow: Quantized) -> None:
@@ -177,24 +177,24 @@ def test_networks(network: Case, narrow: Quantized) -> None:
         assert np.array_equal(stored, narrow.graph.constants[f"{output_name(table)}/table"])
     integer, real = network.integer(narrow), float_outputs(network.model, network.data)
     for level in LEVELS:
-        found = run(proto, network.data, level)
+        actual = run(proto, network.data, level)
         for name, values in integer.items():
             if values.ndim == 2:  # the other output has tokens that the mask leaves out
-                assert signal_to_noise(values, found[name]) > signal_to_noise(real[name], values)
+                assert signal_to_noise(values, actual[name]) > signal_to_noise(real[name], values)
 
 
 def test_formats_of_activations(network: Case, narrow: Quantized) -> None:
-    found = constants(export_qdq(network.model, narrow))
+    tensors = constants(export_qdq(network.model, narrow))
     checked = 0
     for tensor, known in narrow.correspondence.items():
         qtype = narrow.graph.tensors[tensor].qtype
         name = f"{known.name}/quantized" if known.name in FloatGraph(network.model).inputs else tensor
-        if qtype.overflow is Overflow.ERROR or f"{name}/scale" not in found:
+        if qtype.overflow is Overflow.ERROR or f"{name}/scale" not in tensors:
             continue
         scales = qtype.scales if known.channels is None or not qtype.scales.ndim else qtype.scales[known.channels]
-        stored = numpy_helper.to_array(found[f"{name}/scale"])
+        stored = numpy_helper.to_array(tensors[f"{name}/scale"])
         assert np.array_equal(np.broadcast_to(stored, scales.shape), scales.astype(np.float32))
-        zero = numpy_helper.to_array(found[f"{name}/zero_point"])
+        zero = numpy_helper.to_array(tensors[f"{name}/zero_point"])
         assert zero.dtype == np.dtype(f"{'' if qtype.signed else 'u'}int{8 if qtype.bits <= 8 else 16}")
         assert np.all(zero == qtype.zero_point)
         checked += 1
@@ -272,10 +272,10 @@ def test_qonnx(network: Case, narrow: Quantized, monkeypatch: pytest.MonkeyPatch
                 assert attribute.s == b"HALF_UP"
                 attribute.s = b"ROUND"  # as QuantizeLinear does
     monkeypatch.setattr(onnx, "IR_VERSION", MAXIMUM_IR_VERSION)  # of the files that it hands to onnxruntime
-    found = execute_onnx(ModelWrapper(exported).transform(InferShapes()), network.data)
+    actual = execute_onnx(ModelWrapper(exported).transform(InferShapes()), network.data)
     expected = run(export_qdq(network.model, narrow), network.data, LEVELS[0])
     for name, values in expected.items():
-        assert np.array_equal(found[name], values)
+        assert np.array_equal(actual[name], values)
 
 
 def test_sums_of_few_bits(perceptron: Case) -> None:
@@ -288,15 +288,15 @@ def test_sums_of_few_bits(perceptron: Case) -> None:
         linear(random, arrays, "sum", "z", 12, 5),
         node("Add", ["y", "z"], "out"),
     ]
-    made = model(nodes, {"x": ("float32", (12,))}, {"out": (5,)}, arrays)
-    for layer in list(made.graph)[2:4]:
+    network = model(nodes, {"x": ("float32", (12,))}, {"out": (5,)}, arrays)
+    for layer in list(network.graph)[2:4]:
         set_format(layer, 0, QType(8, True, 0.05))
-    set_format(made.graph.node("out"), None, QType(8, True, 0.1))
-    case = Case(made, perceptron.data)
+    set_format(network.graph.node("out"), None, QType(8, True, 0.1))
+    case = Case(network, perceptron.data)
     quantized = case.quantized()
     assert {"sum/sum", "out/sum"} <= set(quantized.graph.tensors)
     proto = export_qdq(case.model, quantized)
-    assert {"sum/sum", "out/sum"}.isdisjoint(name for made in proto.graph.node for name in made.output)
+    assert {"sum/sum", "out/sum"}.isdisjoint(name for node in proto.graph.node for name in node.output)
     differences = np.abs(run(proto, case.data, LEVELS[0])["out"] - case.integer(quantized)["out"]) / 0.1
     assert np.mean(differences < 0.5) > 0.97
     assert differences.max() < 1.5
@@ -320,9 +320,9 @@ def test_export_of_a_build(form: str, tiny_build: Path, tmp_path: Path, terminal
     if form == "qdq":
         assert (tmp_path / "out.onnx").read_bytes() == (tiny_build / "model.qdq.onnx").read_bytes()
         data = edgeflow.open_build(tiny_build).golden()
-        found = run(proto, data, LEVELS[1])["logits"]
+        actual = run(proto, data, LEVELS[1])["logits"]
         integer = edgeflow.simulate(tiny_build, data)["logits"]
-        assert signal_to_noise(integer, found) > 25.0
+        assert signal_to_noise(integer, actual) > 25.0
 
 
 def test_bad_input(workplace: Path, terminal: Terminal, tmp_path: Path) -> None:

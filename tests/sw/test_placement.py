@@ -65,10 +65,10 @@ class Builder:
     def layernorm(self, x: str, bits: int) -> str:
         at, channels = f"c{len(self.nodes)}", self.tensors[x].shape[-1]
         sizes = (("gain", channels), ("offset", channels), ("seed", 192))
-        given = [self.tensor(f"{at}.{what}", (size,), 18, constant=True) for what, size in sizes]
-        self.constants[given[-1]] = reciprocal_root_seeds()
+        parameters = [self.tensor(f"{at}.{what}", (size,), 18, constant=True) for what, size in sizes]
+        self.constants[parameters[-1]] = reciprocal_root_seeds()
         mean = (channels - 1).bit_length()
-        return self.node(LayerNorm(0, 1, mean, 0, 8, 0, bits, True), [x, *given][: len(LayerNorm.ports)])
+        return self.node(LayerNorm(0, 1, mean, 0, 8, 0, bits, True), [x, *parameters][: len(LayerNorm.ports)])
 
     def add(self, a: str, b: str) -> str:
         return self.node(Add(1, 0, 1, 0, 16, True), [a, b])
@@ -112,9 +112,9 @@ def drawn(seed: int) -> Graph:
         elif kind == 7:
             at = f"c{len(b.nodes)}"
             shapes = (("e", (8,)), ("m", (1,)), ("n", (1,)))
-            given = [b.tensor(f"{at}.{what}", shape, 18, constant=True) for what, shape in shapes]
+            parameters = [b.tensor(f"{at}.{what}", shape, 18, constant=True) for what, shape in shapes]
             op = Attention(1, 3, 8, 0, 0, 8, True, False)
-            narrow.append(b.node(op, [pick(narrow), pick(narrow), pick(narrow), *given]))
+            narrow.append(b.node(op, [pick(narrow), pick(narrow), pick(narrow), *parameters]))
         elif kind == 8:
             start = int(rng.integers(0, ROWS // 2))
             half = b.node(Select(0, start, start + ROWS // 2, False), [pick(wide)])
@@ -125,8 +125,8 @@ def drawn(seed: int) -> Graph:
             b.layernorm(b.node(Concat(0), [parts[i] for i in rng.permutation(4)[: rng.integers(2, 5)]]), 8)
     if not b.nodes:
         b.layernorm("stream", 8)
-    made = [n.output for n in b.nodes]
-    outputs = {made[-1], made[int(rng.integers(0, len(made)))]}
+    computed = [n.output for n in b.nodes]
+    outputs = {computed[-1], computed[int(rng.integers(0, len(computed)))]}
     return b.graph(inputs, tuple(sorted(outputs)))
 
 
@@ -310,8 +310,8 @@ def test_pairs_of_rows_share_lines_where_only_linear_layers_read_them() -> None:
     ]
     graph = b.graph(("image", "stream"), (*last, b.layernorm(shared, 8)))
     network = Network(graph)
-    found = storages(network, Architecture(units=ALL_UNITS))
-    assert [found[name] for name in (paired, weighed, shared)] == [NIBBLES, BYTES, BYTES]
+    storage = storages(network, Architecture(units=ALL_UNITS))
+    assert [storage[name] for name in (paired, weighed, shared)] == [NIBBLES, BYTES, BYTES]
     narrow = Architecture(units=ALL_UNITS, precisions=(8,))
     assert storages(network, narrow)[paired] == BYTES
 
@@ -322,16 +322,16 @@ def test_narrow_residuals_lie_in_the_wide_memory() -> None:
     last = [b.linear("image", 64, 8, residual=name) for name in (private, shared, "image")]
     network = Network(b.graph(("image",), (*last, b.layernorm(shared, 8))))
     assert [n.op for n in network.legal.nodes].count("requantize") == 2
-    found = storages(network, Architecture(units=ALL_UNITS))
-    assert [found[n.inputs[4]] for n in network.legal.nodes if n.output in last] == [HALVES] * 3
-    assert (found[private], found[shared], found["image"]) == (HALVES, BYTES, BYTES)
+    storage = storages(network, Architecture(units=ALL_UNITS))
+    assert [storage[n.inputs[4]] for n in network.legal.nodes if n.output in last] == [HALVES] * 3
+    assert (storage[private], storage[shared], storage["image"]) == (HALVES, BYTES, BYTES)
 
 
 def test_what_cannot_be_split_is_refused_with_what_it_needs() -> None:
     b = chain()
     x = b.layernorm("stream", 8)
-    given = [b.tensor(what, shape, 18, constant=True) for what, shape in (("e", (8,)), ("m", (1,)), ("n", (1,)))]
-    y = b.node(Attention(1, 3, 8, 0, 0, 8, True, False), ["image", x, b.layernorm("stream", 8), *given])
+    parameters = [b.tensor(what, shape, 18, constant=True) for what, shape in (("e", (8,)), ("m", (1,)), ("n", (1,)))]
+    y = b.node(Attention(1, 3, 8, 0, 0, 8, True, False), ["image", x, b.layernorm("stream", 8), *parameters])
     graph = b.graph(("image", "stream"), (y,))
     follow(graph, 2 * ROWS + 2, 4)
     message = f"node /t2 .attention. needs {4 * ROWS} lines of the narrow scratchpad, {2 * ROWS + 2} in blocks; the accelerator has"

@@ -72,8 +72,8 @@ def test_a_build_holds_the_original_and_measures_against_it(tiny: Tiny, tiny_bui
     assert (tiny_build / reference.MODEL).read_bytes() == tiny.model.read_bytes()
     assert build.report["reference"] == {"kind": "original", "note": None}
     inputs = {"tokens": tokens(tiny, 5)}
-    found = edgeflow.simulate(build, inputs, engine="float")
-    np.testing.assert_array_equal(found["logits"], by_onnxruntime(tiny.model, inputs)["logits"])
+    outputs = edgeflow.simulate(build, inputs, engine="float")
+    np.testing.assert_array_equal(outputs["logits"], by_onnxruntime(tiny.model, inputs)["logits"])
     assert edgeflow.verify(build, samples=2).reference == "original"
 
 
@@ -98,15 +98,15 @@ def test_other_precisions_run_in_float32(kind: int, tiny: Tiny, tmp_path: Path) 
     path = tmp_path / "other.onnx"
     onnx.save(changed(onnx.load(tiny.model), kind), path)
     inputs = {"tokens": tokens(tiny, 6)}
-    found = check(path, inputs)
-    assert str(found) == "original (in float32)"
+    held = check(path, inputs)
+    assert str(held) == "original (in float32)"
     rounded = onnx.load(path)
     for tensor in rounded.graph.initializer:
         if tensor.data_type == kind:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     for value in (*rounded.graph.input, *rounded.graph.output):
         value.type.tensor_type.elem_type = TensorProto.FLOAT
-    np.testing.assert_array_equal(found.outputs(inputs)["logits"], by_onnxruntime(rounded, inputs)["logits"])
+    np.testing.assert_array_equal(held.outputs(inputs)["logits"], by_onnxruntime(rounded, inputs)["logits"])
 
 
 def quantized_by_hand(folder: Path, form: str) -> Path:
@@ -158,19 +158,19 @@ def by_hand(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_a_quantized_file_is_its_own_reference(tmp_path: Path) -> None:
     path, inputs = quantized_by_hand(tmp_path, "qdq"), {"x": normal((10, TOKENS, WIDTH))}
-    found = check(path, inputs)
-    assert str(found) == "original (with its quantizers)"
-    (expected,), (own,) = by_onnxruntime(path, inputs, optimize=False).values(), found.outputs(inputs).values()
+    held = check(path, inputs)
+    assert str(held) == "original (with its quantizers)"
+    (expected,), (own,) = by_onnxruntime(path, inputs, optimize=False).values(), held.outputs(inputs).values()
     np.testing.assert_array_equal(own, expected)
-    (canonical,) = dataclasses.replace(found, original=None).outputs(inputs).values()
+    (canonical,) = dataclasses.replace(held, original=None).outputs(inputs).values()
     assert np.abs(own - canonical).max() > 1e-3  # it has no quantizers
 
 
 def test_qonnx_runs_in_standard_operators(tmp_path: Path) -> None:
     path, inputs = quantized_by_hand(tmp_path, "qonnx"), {"x": normal((10, TOKENS, WIDTH))}
-    found = check(path, inputs)
-    assert str(found) == "original (with its quantizers)"
-    (own,) = found.outputs(inputs).values()
+    held = check(path, inputs)
+    assert str(held) == "original (with its quantizers)"
+    (own,) = held.outputs(inputs).values()
     np.testing.assert_allclose(own, by_hand(path, inputs["x"]), rtol=0, atol=1e-5)
 
 
@@ -183,7 +183,7 @@ def test_every_rounding_of_qonnx(mode: str, tmp_path: Path) -> None:
     operands = [g.constant(np.float32(number)) for number in (0.5, 0, 4)]
     g.output(g.node("Quant", x, *operands, domain="qonnx.custom_op.general", signed=1, narrow=0, rounding_mode=mode))
     values = np.array([[-1.3, -1.25, -0.75, -0.2, 0.0, 0.25, 0.75, 1.1, 9.0]], np.float32)
-    (found,) = by_onnxruntime(read_original(g.save(tmp_path)).as_written(), {"x": values}).values()
+    (actual,) = by_onnxruntime(read_original(g.save(tmp_path)).as_written(), {"x": values}).values()
     rounded = {
         "ROUND": [-3, -2, -2, 0, 0, 0, 2, 2, 7],
         "HALF_EVEN": [-3, -2, -2, 0, 0, 0, 2, 2, 7],
@@ -195,7 +195,7 @@ def test_every_rounding_of_qonnx(mode: str, tmp_path: Path) -> None:
         "CEIL": [-2, -2, -1, 0, 0, 1, 2, 3, 7],
         "ROUND_TO_ZERO": [-2, -2, -1, 0, 0, 0, 1, 2, 7],
     }[mode]
-    np.testing.assert_array_equal(found, np.array([rounded]) * 0.5)
+    np.testing.assert_array_equal(actual, np.array([rounded]) * 0.5)
 
 
 def test_signs_of_qonnx(tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_batches_that_the_file_fixes(declared: int | str, tmp_path: Path) -> Non
     flat = g.node("Reshape", g.node("MatMul", x, g.weight(WIDTH, 6)), g.constant(np.array([size, TOKENS * 6])))
     g.output(g.node("MatMul", flat, g.weight(TOKENS * 6, 3)))
     path, inputs = g.save(tmp_path), {"x": normal((7, TOKENS, WIDTH))}
-    found = check(path, inputs)
-    assert found.kind == "original"
+    held = check(path, inputs)
+    assert held.kind == "original"
     padded = {"x": np.concatenate([inputs["x"], inputs["x"][-1:], inputs["x"][-1:]])}
     groups = [{"x": padded["x"][i : i + size]} for i in range(0, 9, size)]
     expected = np.concatenate([next(iter(by_onnxruntime(path, group).values())) for group in groups])[:7]
-    (own,) = found.outputs(inputs).values()
+    (own,) = held.outputs(inputs).values()
     np.testing.assert_array_equal(own, expected)
 
 
@@ -253,8 +253,8 @@ def test_a_model_too_large_to_copy(tiny: Tiny, workplace: Path, monkeypatch: pyt
     manifest["reference"] |= facts
     (build / "manifest.json").write_text(json.dumps(manifest))
     inputs = {"tokens": tokens(tiny, 2)}
-    found = edgeflow.simulate(build, inputs, engine="float")
-    np.testing.assert_array_equal(found["logits"], by_onnxruntime(tiny.model, inputs)["logits"])
+    outputs = edgeflow.simulate(build, inputs, engine="float")
+    np.testing.assert_array_equal(outputs["logits"], by_onnxruntime(tiny.model, inputs)["logits"])
     for change, message in ((lambda: model.write_bytes(b"x"), "was changed"), (model.unlink, "is gone")):
         change()
         with pytest.raises(InputError, match=f"large.onnx.*{message}: put it back, or compile again"):
@@ -267,9 +267,9 @@ def test_a_file_that_onnxruntime_does_not_run_is_never_called_the_original(tiny:
         raise ModelError("onnxruntime cannot load the model: no kernel for this")
 
     monkeypatch.setattr(reference, "OriginalSession", refuse)
-    found = check(tiny.model, {"tokens": tokens(tiny, 4)})
-    assert str(found) == "canonical (onnxruntime does not run the original model: no kernel for this)"
-    assert found.outputs({"tokens": tokens(tiny, 4)})["logits"].shape == (4, 4)
+    held = check(tiny.model, {"tokens": tokens(tiny, 4)})
+    assert str(held) == "canonical (onnxruntime does not run the original model: no kernel for this)"
+    assert held.outputs({"tokens": tokens(tiny, 4)})["logits"].shape == (4, 4)
 
 
 # What differs
@@ -277,17 +277,17 @@ def test_a_file_that_onnxruntime_does_not_run_is_never_called_the_original(tiny:
 
 def _approximate(rewrite: Callable[..., Any]) -> Callable[..., Any]:
     """The other GELU: it differs by less than a thousandth."""
-    return lambda self, op, found: rewrite(self, op, dataclasses.replace(found, attributes={"approximate": "tanh"}))
+    return lambda self, op, match: rewrite(self, op, dataclasses.replace(match, attributes={"approximate": "tanh"}))
 
 
 def _spoilt(rewrite: Callable[..., Any]) -> Callable[..., Any]:
     """A rewrite whose result is a little too large."""
 
     def wrong(self: Any, op: Any, **values: Any) -> Any:
-        made = rewrite(self, op, **values)
-        weight = made.producer().inputs[1]
+        value = rewrite(self, op, **values)
+        weight = value.producer().inputs[1]
         weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.001), name=weight.name)
-        return made
+        return value
 
     return wrong
 
@@ -337,8 +337,8 @@ def test_values_other_than_one_are_padding(tmp_path: Path) -> None:
     assert set(np.unique(data["m"])) == {0, 1, 2}
     path = CASES / "mask_eq1_values_0_1_2.onnx"
     build = edgeflow.compile(path, calibration=data, output=tmp_path / "b", overlay=OVERLAY)
-    expected, found = by_onnxruntime(path, data)["y"], edgeflow.simulate(build, data)["y"]
-    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2)) > 30
+    expected, actual = by_onnxruntime(path, data)["y"], edgeflow.simulate(build, data)["y"]
+    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - actual) ** 2)) > 30
     assert edgeflow.verify(build, samples=2).passed
     exported = edgeflow.export(build, tmp_path / "out.onnx")
     there = by_onnxruntime(exported, data, optimize=False)["y"]
@@ -357,8 +357,8 @@ def test_zeros_and_ones_compile_and_other_weights_are_refused_afterwards(tmp_pat
     soft = {"x": data["x"], "w": data["w"]}
     hard = {"x": data["x"], "w": (data["w"] >= np.median(data["w"], axis=1, keepdims=True)).astype(np.float32)}
     build = edgeflow.compile(path, calibration=hard, output=tmp_path / "b", overlay=OVERLAY)
-    expected, found = by_onnxruntime(path, hard)["y"], edgeflow.simulate(build, hard)["y"]
-    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2)) > 25
+    expected, actual = by_onnxruntime(path, hard)["y"], edgeflow.simulate(build, hard)["y"]
+    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - actual) ** 2)) > 25
     np.savez(tmp_path / "soft.npz", **soft)
     simulate = ("simulate", "--outputs", tmp_path / "o.npz")
     for command, *options in (simulate, (*simulate, "--engine", "float"), ("verify",)):
@@ -415,9 +415,9 @@ def test_a_model_that_was_compared_on_nothing_is_not_called_proven(
     path, data = equal_to_one
     data["m"][:] = 2
     monkeypatch.setattr(reference, "corner_values", lambda *_: None)
-    found = hold_to_original(path, import_model(path), data)
-    assert found.kind == "canonical"
-    assert found.note == "on no sample are the original model's outputs finite and leaves every mask a key"
+    held = hold_to_original(path, import_model(path), data)
+    assert held.kind == "canonical"
+    assert held.note == "on no sample are the original model's outputs finite and leaves every mask a key"
 
 
 def test_simulate_and_verify_say_where_no_key_takes_part(
@@ -430,11 +430,11 @@ def test_simulate_and_verify_say_where_no_key_takes_part(
     few["m"][[1, 4]] = 2
     with pytest.warns(UserWarning, match=r"2 of 6 samples leave no key that takes part \(first sample 1, counted from 0\)"):
         edgeflow.simulate(build, few)
-    found = edgeflow.verify(build, few)
-    assert found.passed
+    verification = edgeflow.verify(build, few)
+    assert verification.passed
     assert whole.warnings == ()
-    assert "2 of 6 samples leave no key" in found.warnings[0]
-    assert found.sqnr_db["y"] > 30
+    assert "2 of 6 samples leave no key" in verification.warnings[0]
+    assert verification.sqnr_db["y"] > 30
     few["m"][:] = 2
     assert edgeflow.verify(build, few).sqnr_db == {}
     write_npz(tmp_path / "few.npz", few)

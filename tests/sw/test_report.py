@@ -75,7 +75,7 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
     architecture = Architecture(units=Network(graph).units, max_channels=128, clock_mhz=200.0)
     program = lower(Network(graph), architecture)
     layers = {node.output: 40.0 - i for i, node in enumerate(graph.nodes)}
-    made = ReportInputs(
+    usual = ReportInputs(
         model="small.onnx",
         board=board,
         clock_mhz=200.0,
@@ -95,18 +95,18 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
             Contribution("bias correction", {"logits": 20.0, "exact": math.inf}, {"logits": 19.0, "exact": math.nan}),
         ),
     )
-    return dataclasses.replace(made, **changes)
+    return dataclasses.replace(usual, **changes)
 
 
 def test_design_keys_have_figures() -> None:
-    given = inputs()
-    document = json.loads(build(given).model_dump_json())
+    source = inputs()
+    document = json.loads(build(source).model_dump_json())
     assert (document["model"], document["board"], document["clock_mhz"]) == ("small.onnx", "kv260", 200.0)
-    assert document["macs"] == given.cycles.macs
-    assert document["cycles"] == given.cycles.cycles
-    assert document["latency_ms"] == given.cycles.latency_ms
-    assert document["fps"] == given.cycles.fps
-    assert document["mac_utilization"] == given.cycles.mac_utilization
+    assert document["macs"] == source.cycles.macs
+    assert document["cycles"] == source.cycles.cycles
+    assert document["latency_ms"] == source.cycles.latency_ms
+    assert document["fps"] == source.cycles.fps
+    assert document["mac_utilization"] == source.cycles.mac_utilization
     assert document["accuracy"]["sqnr_db"] == 38.5
     assert document["accuracy"]["top1_agreement"] == 0.9375
     assert set(document["resources"]) == {"dsp", "lut", "ff", "bram36", "uram"}
@@ -123,8 +123,8 @@ def test_design_keys_have_figures() -> None:
 
 def test_the_choice_of_techniques_is_reported(tmp_path: Path) -> None:
     decisions = (Decision("equalization", 20.0, 21.5, 4, ("a", "b")), Decision("bias correction", 20.0, math.nan, 2))
-    given = inputs(selection=Selection(24, 9, 12, 20.0, 15.0, 21.25, decisions, "the work did not suffice"))
-    document = json.loads(build(given).model_dump_json())["quantization"]["selection"]
+    source = inputs(selection=Selection(24, 9, 12, 20.0, 15.0, 21.25, decisions, "the work did not suffice"))
+    document = json.loads(build(source).model_dump_json())["quantization"]["selection"]
     assert (document["all_db"], document["none_db"], document["chosen_db"]) == (20.0, 15.0, 21.25)
     assert (document["samples"], document["trials"], document["trials_allowed"]) == (24, 9, 12)
     assert document["decisions"][0] == {
@@ -135,7 +135,7 @@ def test_the_choice_of_techniques_is_reported(tmp_path: Path) -> None:
         "left_out": ["a", "b"],
     }
     assert document["decisions"][1]["without_db"] is None
-    write_report(tmp_path, given)
+    write_report(tmp_path, source)
     page = (tmp_path / "report.html").read_text()
     assert "<td>equalization</td>" in page
     assert "the work did not suffice." in page
@@ -144,8 +144,8 @@ def test_the_choice_of_techniques_is_reported(tmp_path: Path) -> None:
 
 
 def test_quantization_techniques_have_a_line_for_every_output() -> None:
-    found = build(inputs()).quantization
-    assert [line.model_dump() for line in found.rounding] == [
+    section = build(inputs()).quantization
+    assert [line.model_dump() for line in section.rounding] == [
         {
             "tensor": "fc1.out",
             "nearest_db": 10.0,
@@ -154,7 +154,7 @@ def test_quantization_techniques_have_a_line_for_every_output() -> None:
             "compensated_db": 14.0,
         }
     ]
-    assert [(line.technique, line.output, line.with_db, line.without_db) for line in found.techniques] == [
+    assert [(line.technique, line.output, line.with_db, line.without_db) for line in section.techniques] == [
         ("equalization", "logits", 20.0, 12.5),
         ("equalization", "exact", None, 30.0),
         ("bias correction", "logits", 20.0, 19.0),
@@ -177,8 +177,8 @@ def test_sums_agree() -> None:
 
 
 def test_every_layer_and_register_is_there() -> None:
-    given = inputs()
-    report, graph = build(given), given.graph
+    source = inputs()
+    report, graph = build(source), source.graph
     assert [layer.tensor for layer in report.layers] == [node.output for node in graph.nodes]
     assert next(layer for layer in report.layers if layer.tensor == "token").unit == "view"
     registers = [
@@ -196,8 +196,8 @@ def test_every_layer_and_register_is_there() -> None:
 
 
 def test_cycles_by_kind_and_limits_are_the_prediction_s() -> None:
-    given = inputs()
-    report, cycles = build(given), given.cycles
+    source = inputs()
+    report, cycles = build(source), source.cycles
     kinds = (report.compute_cycles, report.memory_cycles, report.fill_cycles, report.waiting_cycles)
     assert sum(kinds) == report.cycles
     for layer in report.layers:
@@ -211,8 +211,8 @@ def test_cycles_by_kind_and_limits_are_the_prediction_s() -> None:
 
 
 def test_the_timeline_is_the_prediction_s() -> None:
-    given = inputs(4)
-    line, cycles = build(given).timeline, given.cycles
+    source = inputs(4)
+    line, cycles = build(source).timeline, source.cycles
     # The block of two linear layers that the network repeats: the second repetition, whose first layers are alike.
     assert (line.last_layer - line.first_layer, [layer.op for layer in cycles.layers[line.first_layer :][:2]]) == (
         1,
@@ -233,8 +233,8 @@ def test_the_timeline_is_the_prediction_s() -> None:
 
 
 def test_memory_is_the_program_s() -> None:
-    given = inputs()
-    memory = build(given).memory
+    source = inputs()
+    memory = build(source).memory
     for name, used in (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes)):
         assert used == max((p.start_byte + p.bytes for p in memory.placements if p.memory == name), default=0)
     assert 0 < memory.peak_live_bytes <= memory.narrow_bytes + memory.wide_bytes
@@ -242,7 +242,7 @@ def test_memory_is_the_program_s() -> None:
         len(
             {
                 line
-                for a in given.program.allocations
+                for a in source.program.allocations
                 for s in a.stays
                 if s.first <= i <= s.last
                 for line in range(s.line, s.line + s.lines)
@@ -251,9 +251,9 @@ def test_memory_is_the_program_s() -> None:
         for i in range(12)
     )
     assert memory.peak_live_bytes == held * 64
-    assert memory.weight_bytes == len(given.program.weights)
-    assert memory.program_bytes == HEADER_BYTES + DESCRIPTOR_BYTES * len(given.program.steps)
-    assert {p.tensor for p in memory.placements} >= {"image", *(node.output for node in given.graph.nodes)}
+    assert memory.weight_bytes == len(source.program.weights)
+    assert memory.program_bytes == HEADER_BYTES + DESCRIPTOR_BYTES * len(source.program.steps)
+    assert {p.tensor for p in memory.placements} >= {"image", *(node.output for node in source.graph.nodes)}
 
 
 def test_unknown_resources_are_null_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

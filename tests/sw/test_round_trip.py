@@ -64,14 +64,14 @@ def load(path: Path, data: Arrays) -> ir.Model:
 def again(proto: onnx.ModelProto, data: Arrays, folder: Path) -> tuple[ir.Model, Quantized]:
     """An exported model, imported and quantized on other data than before, of which no range may depend."""
     onnx.save(proto, folder / "exported.onnx")
-    made = load(folder / "exported.onnx", data)
-    return made, quantize(made, {name: array[:3] for name, array in data.items()})
+    returned = load(folder / "exported.onnx", data)
+    return returned, quantize(returned, {name: array[:3] for name, array in data.items()})
 
 
 def words(graph: Graph, model: ir.Model, data: Arrays) -> list[NDArray[np.int64]]:
     """Every output of the integer network, in order."""
-    found = Executor(graph).run(encode_inputs(graph, check_inputs(model_inputs(model), data)))
-    return [np.asarray(found[name]) for name in graph.outputs]
+    outputs = Executor(graph).run(encode_inputs(graph, check_inputs(model_inputs(model), data)))
+    return [np.asarray(outputs[name]) for name in graph.outputs]
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"vit-dynamo"}))
@@ -86,8 +86,8 @@ def test_networks_come_back(name: str, networks: Get, tmp_path: Path) -> None:
         if configuration == "W8A8":
             twice, third = again(FORMATS["qonnx"](returned, same), data, tmp_path)
             assert list(differences(quantized.graph, third.graph)) == []
-            expected, found = (words(g, m, data) for g, m in ((quantized.graph, model), (third.graph, twice)))
-            for a, b in zip(expected, found, strict=True):
+            expected, actual = (words(g, m, data) for g, m in ((quantized.graph, model), (third.graph, twice)))
+            for a, b in zip(expected, actual, strict=True):
                 np.testing.assert_array_equal(b, a)
 
 
@@ -119,11 +119,11 @@ def test_without_metadata(name: str, form: str, networks: Get, tmp_path: Path) -
     # QuantizeLinear rounds half to even, and so does what is made of it.
     assert any(node.attributes.get("half_even") for node in same.graph.nodes) == (form == "qdq")
     assert [node.op for node in same.graph.nodes] == [node.op for node in quantized.graph.nodes]
-    for made, other in zip(quantized.graph.nodes, same.graph.nodes, strict=True):
-        if made.op == "linear":
-            np.testing.assert_array_equal(same.graph.constants[other.inputs[1]], quantized.graph.constants[made.inputs[1]])
-    expected, found = (words(g, m, data) for g, m in ((quantized.graph, model), (same.graph, returned)))
-    for a, b in zip(expected, found, strict=True):
+    for node, other in zip(quantized.graph.nodes, same.graph.nodes, strict=True):
+        if node.op == "linear":
+            np.testing.assert_array_equal(same.graph.constants[other.inputs[1]], quantized.graph.constants[node.inputs[1]])
+    expected, actual = (words(g, m, data) for g, m in ((quantized.graph, model), (same.graph, returned)))
+    for a, b in zip(expected, actual, strict=True):
         assert signal_to_noise(a, b) > 35.0
 
 
@@ -141,7 +141,7 @@ def test_older_exports(form: str, tmp_path: Path) -> None:
         assert len(kept) == len(linear)
         for array in kept:  # the words of a head that is padded stand among zeros
             sums = [np.sort(np.abs(build.graph.constants[node.inputs[1]]).sum(axis=1))[-len(array) :] for node in linear]
-            assert any(np.array_equal(np.sort(np.abs(array).sum(axis=1)), found) for found in sums)
+            assert any(np.array_equal(np.sort(np.abs(array).sum(axis=1)), total) for total in sums)
     real = decode_outputs(build.graph, Executor(build.graph).run(encode_inputs(build.graph, data)))["y"]
     assert real.shape[0] == len(data["x"])
 

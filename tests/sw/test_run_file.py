@@ -53,12 +53,12 @@ def test_the_run_file_of_a_build_remakes_it(terminal: Terminal, tiny: Tiny, over
     first, second = document(tmp_path / "first"), document(tmp_path / "second")
     assert first["quantization"]["layers"] == {"node_contract_product": {"weight": 4, "activation": 6}}
     assert (first["seed"], first["quantization"]["seed"]) == (3, 3)
-    made = first["made"]
-    assert made["command"].startswith("edgeflow -q compile ")
-    assert made["format"] == FORMAT
-    assert made["versions"]["edgeflow"] == edgeflow.__version__
-    assert made["date"].endswith("+00:00")
-    assert set(made["sha256"]) == {"model", "calibration", "overlay"}
+    origin = first["made"]
+    assert origin["command"].startswith("edgeflow -q compile ")
+    assert origin["format"] == FORMAT
+    assert origin["versions"]["edgeflow"] == edgeflow.__version__
+    assert origin["date"].endswith("+00:00")
+    assert set(origin["sha256"]) == {"model", "calibration", "overlay"}
     del first["made"]["command"], second["made"]["command"], first["made"]["date"], second["made"]["date"]
     assert first == second
 
@@ -75,9 +75,9 @@ def test_data_from_memory_is_kept_in_the_build(tiny: Tiny, overlay: Path, termin
         overlay=accelerator,
         output=tmp_path / "first",
     )
-    found = document(tmp_path / "first")
-    assert (found["model"], found["calibration"], found["test"]) == ("model.original.onnx", "calibration.npz", "test.npz")
-    assert (found["labels"], found.get("test_labels"), found["overlay"]) == ("labels", None, "overlay.json")
+    run = document(tmp_path / "first")
+    assert (run["model"], run["calibration"], run["test"]) == ("model.original.onnx", "calibration.npz", "test.npz")
+    assert (run["labels"], run.get("test_labels"), run["overlay"]) == ("labels", None, "overlay.json")
     shutil.move(tmp_path / "first", tmp_path / "moved")
     assert terminal.run("-q", "compile", "--config", tmp_path / "moved" / "run.toml", "-o", tmp_path / "second").status == 0
     assert program(tmp_path / "moved") == program(tmp_path / "second")
@@ -220,9 +220,9 @@ def test_a_board_of_the_users_own_is_found_again(terminal: Terminal, tiny: Tiny,
     (tmp_path / "mine" / "board.toml").write_text(text)
     config = written(tmp_path, "model = 'tiny.onnx'\ncalibration = 'data.npz'\nboard = 'mine/board.toml'", tiny)
     assert terminal.run("-q", "compile", "--config", config, "-o", tmp_path / "first").status == 0
-    found = document(tmp_path / "first")
-    assert found["board"] == str(tmp_path / "mine" / "board.toml")
-    assert "board" in found["made"]["sha256"]
+    run = document(tmp_path / "first")
+    assert run["board"] == str(tmp_path / "mine" / "board.toml")
+    assert "board" in run["made"]["sha256"]
     again = ("compile", "--config", tmp_path / "first" / "run.toml", "-o", tmp_path / "second")
     assert terminal.run("-q", *again).status == 0
     assert program(tmp_path / "first") == program(tmp_path / "second")
@@ -305,8 +305,8 @@ def test_old_keys_and_python_options_are_understood(tmp_path: Path, monkeypatch:
     with pytest.warns(
         RenamedWarning, match=r"run file key (calib is now calibration|sizes.ports is now sizes.weight_ports); version 9.9"
     ):
-        found = run_file.read_run(tmp_path / "run.toml").options
-    assert found == {"calibration": str(tmp_path / "x.npz"), "sizes": {"weight_ports": 2, "pi": 8}}
+        options = run_file.read_run(tmp_path / "run.toml").options
+    assert options == {"calibration": str(tmp_path / "x.npz"), "sizes": {"weight_ports": 2, "pi": 8}}
     with pytest.warns(RenamedWarning, match="JSON key sha is now sha256"):
         assert current_names("JSON key", {"sha": 1, "b": 2}) == {"sha256": 1, "b": 2}
     with pytest.warns(RenamedWarning):

@@ -42,8 +42,8 @@ def canonical(model: Path) -> ir.Model:
     return edgeflow.load(model)
 
 
-def chosen(model: ir.Model, tokens: NDArray[Any], seed: int = 0, **given: Any) -> Samples:
-    return choose_samples(model, UserData({"tokens": tokens}, **given), None, seed)
+def chosen(model: ir.Model, tokens: NDArray[Any], seed: int = 0, **fields: Any) -> Samples:
+    return choose_samples(model, UserData({"tokens": tokens}, **fields), None, seed)
 
 
 def words(build: Any) -> dict[str, bytes]:
@@ -73,10 +73,10 @@ def test_the_choice_is_seeded(canonical: ir.Model) -> None:
 
 def test_no_copy_of_a_held_out_sample_calibrates(canonical: ir.Model) -> None:
     tokens = np.concatenate([drawn(ENOUGH)] * 3)
-    found = chosen(canonical, tokens)
-    assert found.unseen is not None
-    assert (len(found), len(found.unseen)) == (144, 48)
-    assert not {bytes(x) for x in found.calibration["tokens"]} & {bytes(x) for x in found.unseen.arrays["tokens"]}
+    samples = chosen(canonical, tokens)
+    assert samples.unseen is not None
+    assert (len(samples), len(samples.unseen)) == (144, 48)
+    assert not {bytes(x) for x in samples.calibration["tokens"]} & {bytes(x) for x in samples.unseen.arrays["tokens"]}
     copies = chosen(canonical, np.concatenate([drawn(8)] * 16))
     assert copies.unseen is None
     assert copies.reason.startswith("8 distinct calibration samples")
@@ -85,12 +85,12 @@ def test_no_copy_of_a_held_out_sample_calibrates(canonical: ir.Model) -> None:
 def test_no_calibration_sample_is_test_data(canonical: ir.Model) -> None:
     tokens = drawn(ENOUGH)
     mixed = UserData({"tokens": np.concatenate([tokens[:5], drawn(7, seed=2)])}, np.arange(12) % CLASSES, "test data")
-    found = choose_samples(canonical, UserData({"tokens": tokens}), mixed, 0)
-    assert found.unseen is not None
-    assert found.unseen.labels is not None
-    np.testing.assert_array_equal(found.unseen.arrays["tokens"], drawn(7, seed=2))
-    np.testing.assert_array_equal(found.unseen.labels, np.arange(5, 12) % CLASSES)
-    assert found.warnings == ("test data: 5 samples are calibration samples, too: left out of accuracy",)
+    samples = choose_samples(canonical, UserData({"tokens": tokens}), mixed, 0)
+    assert samples.unseen is not None
+    assert samples.unseen.labels is not None
+    np.testing.assert_array_equal(samples.unseen.arrays["tokens"], drawn(7, seed=2))
+    np.testing.assert_array_equal(samples.unseen.labels, np.arange(5, 12) % CLASSES)
+    assert samples.warnings == ("test data: 5 samples are calibration samples, too: left out of accuracy",)
     same = choose_samples(canonical, UserData({"tokens": tokens}), UserData({"tokens": tokens[:9]}, what="test data"), 0)
     assert same.unseen is None
     assert same.reason.startswith("every sample of test data is a calibration sample, too")
@@ -99,13 +99,13 @@ def test_no_calibration_sample_is_test_data(canonical: ir.Model) -> None:
 def test_labels_follow_their_samples(canonical: ir.Model) -> None:
     tokens = drawn(ENOUGH)
     labels = np.arange(ENOUGH) % CLASSES
-    found = chosen(canonical, tokens, labels=labels)
-    assert found.unseen is not None
-    assert found.labels is not None
-    assert found.unseen.labels is not None
+    samples = chosen(canonical, tokens, labels=labels)
+    assert samples.unseen is not None
+    assert samples.labels is not None
+    assert samples.unseen.labels is not None
     held = held_out(distinct({"tokens": tokens}), 0)
-    np.testing.assert_array_equal(found.labels, labels[~held])
-    np.testing.assert_array_equal(found.unseen.labels, labels[held])
+    np.testing.assert_array_equal(samples.labels, labels[~held])
+    np.testing.assert_array_equal(samples.unseen.labels, labels[held])
     with pytest.raises(CalibrationError, match=r"data\.npz: labels: there are 3 for 64 samples"):
         chosen(canonical, tokens, labels=labels[:3], what="calibration data data.npz")
 
@@ -235,12 +235,12 @@ def test_a_sample_far_from_the_others_is_named_and_left_out(canonical: ir.Model)
     (warning,) = screened(tokens)
     rest = np.abs(np.delete(tokens, [5, 60], axis=0)).max()
     assert f"reaches {np.abs(tokens[5]).max():.4g} in samples 5, 60 (counted from 0), {rest:.4g} in the others" in warning
-    found = chosen(canonical, tokens, labels=np.arange(ENOUGH + 1) % CLASSES)
-    assert found.unseen is not None
-    assert (len(found), len(found.unseen), found.guesses) == (48, 15, ())  # enough were given
-    assert [line.removeprefix("calibration ") for line in found.warnings] == [warning]
+    samples = chosen(canonical, tokens, labels=np.arange(ENOUGH + 1) % CLASSES)
+    assert samples.unseen is not None
+    assert (len(samples), len(samples.unseen), samples.guesses) == (48, 15, ())  # enough were given
+    assert [line.removeprefix("calibration ") for line in samples.warnings] == [warning]
     numbers = {bytes(x): i for i, x in enumerate(tokens)}
-    parts = (found.calibration["tokens"], found.labels), (found.unseen.arrays["tokens"], found.unseen.labels)
+    parts = (samples.calibration["tokens"], samples.labels), (samples.unseen.arrays["tokens"], samples.unseen.labels)
     kept = [(numbers[bytes(x)], label) for xs, labels in parts if labels is not None for x, label in zip(xs, labels, strict=True)]
     assert sorted(kept) == [(i, i % CLASSES) for i in range(ENOUGH + 1) if i not in (5, 60)]
 
@@ -250,9 +250,9 @@ def test_samples_of_two_kinds_are_told_and_kept(canonical: ir.Model) -> None:
     tokens[::4] *= 1000
     (line,) = far_samples({"tokens": tokens}, ("tokens",))
     assert (line.samples, line.certain) == (tuple(range(0, 80, 4)), False)
-    found = chosen(canonical, tokens)
-    assert len(found) == 60
-    (warning,) = found.warnings
+    samples = chosen(canonical, tokens)
+    assert len(samples) == 60
+    (warning,) = samples.warnings
     assert "in samples 0, 4, 8, 12, 16, 20, 24, 28, ... (counted from 0, 20 in all)" in warning
     assert "ranges that cover both leave little precision to the others" in warning
 
@@ -277,9 +277,9 @@ def test_among_few_samples_none_is_left_out(canonical: ir.Model) -> None:
     ],
 )
 def test_poor_data_is_said_to_be_that(tokens: NDArray[Any], expected: list[str]) -> None:
-    found = screened(tokens)
-    assert len(found) == len(expected)
-    assert all(part in line for part, line in zip(expected, found, strict=True))
+    lines = screened(tokens)
+    assert len(lines) == len(expected)
+    assert all(part in line for part, line in zip(expected, lines, strict=True))
 
 
 def test_an_input_that_never_changes_is_named() -> None:
@@ -305,8 +305,8 @@ def test_warnings_reach_the_user(terminal: Terminal, tiny: Tiny, tmp_path: Path)
     assert "in sample 5 (counted from 0)" in " ".join(outcome.out.split())
     assert "48 samples, 15 more held out" in outcome.out  # 64 were given, one is left out
     assert "in sample 5 (counted from 0)" in (tmp_path / "build" / "report.html").read_text()
-    made = edgeflow.quantize(edgeflow.load(tiny.model), data, config=PLAIN)
-    assert "check the data" in made.warnings[0]
+    quantized = edgeflow.quantize(edgeflow.load(tiny.model), data, config=PLAIN)
+    assert "check the data" in quantized.warnings[0]
 
 
 def test_values_that_count_as_zero_compile(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
@@ -330,8 +330,8 @@ def test_one_sample_of_a_thousand_times_the_others_spoils_nothing(tmp_path: Path
     unseen = unseen[held_out(distinct({"x": unseen}), 0)]
     assert accuracy["samples"] == len(unseen)
     graph = edgeflow.quantize(edgeflow.load(file), {"x": x}, config=PLAIN).graph  # ranges that cover sample 5
-    found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": unseen})))["y"]
-    covered = signal_to_noise(edgeflow.simulate(build, {"x": unseen}, engine="float")["y"], found)
+    outputs = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": unseen})))["y"]
+    covered = signal_to_noise(edgeflow.simulate(build, {"x": unseen}, engine="float")["y"], outputs)
     assert covered < accuracy["sqnr_db"] - 15
 
 

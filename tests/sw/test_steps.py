@@ -55,11 +55,11 @@ class WatchedState:
             if name in PRODUCTS and name not in self._watched.written:
                 self._watched.read.add(name)
             return getattr(self._state, name)
-        found = vars(State)[name]
-        if isinstance(found, property):
-            assert found.fget is not None
-            return found.fget(self)
-        return found.func(self) if hasattr(found, "func") else found.__get__(self)
+        member = vars(State)[name]
+        if isinstance(member, property):
+            assert member.fget is not None
+            return member.fget(self)
+        return member.func(self) if hasattr(member, "func") else member.__get__(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._watched.written.add(name)
@@ -75,20 +75,20 @@ def overlay(tiny_build: Path) -> Path:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Watched]:
     """What every step touches from here on."""
-    found = {step.name: Watched() for step in STEPS}
+    by_step = {step.name: Watched() for step in STEPS}
 
     def watch(step: Step) -> Step:
         def function(state: State) -> None:
             before = {file: file.read_bytes() for file in state.folder.rglob("*") if file.is_file()}
-            step.function(WatchedState(state, found[step.name]))  # type: ignore[arg-type]
+            step.function(WatchedState(state, by_step[step.name]))  # type: ignore[arg-type]
             for file in state.folder.rglob("*"):
                 if file.is_file() and before.get(file) != file.read_bytes():
-                    found[step.name].files.add(file.relative_to(state.folder).as_posix())
+                    by_step[step.name].files.add(file.relative_to(state.folder).as_posix())
 
         return dataclasses.replace(step, function=function)
 
     monkeypatch.setattr(steps, "STEPS", tuple(watch(step) for step in STEPS))
-    return found
+    return by_step
 
 
 def test_steps_touch_what_they_declare(watched: dict[str, Watched], tiny: Tiny, overlay: Path, tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_steps_touch_what_they_declare(watched: dict[str, Watched], tiny: Tiny, 
     edgeflow.compile(tiny.model, bits="fit", budget="size=0.8x", config=plain, overlay=overlay, **options)
     edgeflow.compile(tiny.model, config=plain, **options)
     edgeflow.compile(edgeflow.quantize(edgeflow.load(tiny.model), tiny.calibration), overlay=overlay, output=tmp_path / "b")
-    made: set[str] = set()
+    written: set[str] = set()
     for step in STEPS:
         touched = watched[step.name]
-        unmade = (touched.read & PRODUCTS) - made
+        unmade = (touched.read & PRODUCTS) - written
         assert unmade <= set(step.writes), step.name  # its own, not there yet
         assert (step.name, sorted(touched.read - unmade)) == (step.name, sorted(step.reads))
-        made |= set(step.writes)
+        written |= set(step.writes)
         assert (step.name, sorted(touched.written)) == (step.name, sorted(step.writes))
         declared = {file.relative_to(tmp_path / "b").as_posix() for p in step.files for file in (tmp_path / "b").glob(p)}
         assert touched.files <= declared | {"bits.json", "bits.png"}, step.name
@@ -219,8 +219,8 @@ def test_a_damaged_or_closed_cache_is_none(tiny: Tiny, overlay: Path, tmp_path: 
 def test_the_model_itself_is_not_in_the_cache(tiny: Tiny) -> None:
     model = edgeflow.load(tiny.model)
     step_cache.store("key", step_cache.Finished({"a": model}, {"x": b"y"}, 1.0), model)
-    found = step_cache.load("key", model)
-    assert found is not None
-    assert found.products["a"] is model
-    assert (found.files, found.seconds) == ({"x": b"y"}, 1.0)
+    finished = step_cache.load("key", model)
+    assert finished is not None
+    assert finished.products["a"] is model
+    assert (finished.files, finished.seconds) == ({"x": b"y"}, 1.0)
     assert step_cache.load("another", model) is None

@@ -76,9 +76,9 @@ def cluster() -> Iterator[Any]:
         dask.config.set(PATIENT),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as made,
+        ) as local,
     ):
-        yield made
+        yield local
 
 
 @needs_dask
@@ -88,9 +88,9 @@ def test_a_cluster_of_two_workers_shares_the_jobs(cluster: Any) -> None:
         time.sleep(0.02)
         return f"{shared}{job}", os.getpid()
 
-    found = list(run_cluster(work, "job ", list(range(40)), cluster.scheduler_address))
-    assert sorted(text for text, _ in found) == sorted(f"job {n}" for n in range(40))
-    pids = {pid for _, pid in found}
+    results = list(run_cluster(work, "job ", list(range(40)), cluster.scheduler_address))
+    assert sorted(text for text, _ in results) == sorted(f"job {n}" for n in range(40))
+    pids = {pid for _, pid in results}
     assert len(pids) == 2
     assert os.getpid() not in pids
 
@@ -153,12 +153,12 @@ def test_a_job_that_kills_its_worker_costs_no_other_job(threads: int, monkeypatc
         dask.config.set({**PATIENT, "distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=threads, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as made,
+        ) as local,
         pytest.raises(
             ClusterError, match=r"^1 of 8 jobs killed every worker of tcp://.*run the same command again to go on$"
         ) as seen,
     ):
-        done.extend(run_cluster(work, 0, list(range(8)), made.scheduler_address))
+        done.extend(run_cluster(work, 0, list(range(8)), local.scheduler_address))
     assert sorted(done) == [0, 1, 2, 4, 5, 6, 7]
     assert "\n" not in str(seen.value)
 
@@ -213,18 +213,18 @@ def test_a_cluster_that_is_killed(
     pytest.importorskip("distributed")
     monkeypatch.setattr(sweep, "WORKER_SECONDS", 30.0)
     done: list[int] = []
-    with cluster_of_processes(tmp_path, 2) as made:
+    with cluster_of_processes(tmp_path, 2) as processes:
 
         def work(shared: int, job: int) -> int:
             time.sleep(0.1)
             return shared + job
 
         def consume() -> None:
-            for result in run_cluster(work, 100, list(range(1000)), made.address):
+            for result in run_cluster(work, 100, list(range(1000)), processes.address):
                 done.append(result)
                 if len(done) == 5:
                     monkeypatch.setattr(sweep, "WORKER_SECONDS", 2.0)
-                    for process in made.workers if victim == "workers" else [made.scheduler]:
+                    for process in processes.workers if victim == "workers" else [processes.scheduler]:
                         process.kill()
 
         with pytest.raises(ClusterError, match=message) as seen:
@@ -259,16 +259,16 @@ def test_an_error_in_a_job_stays_itself(cluster: Any) -> None:
 @quiet
 def test_a_scheduler_that_goes_away() -> None:
     distributed = pytest.importorskip("distributed")
-    made = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
+    local = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
     done: list[int] = []
 
     def work(_: int, job: int) -> int:
         time.sleep(0.05)
         return job
 
-    results = run_cluster(work, 0, list(range(200)), made.scheduler_address)
+    results = run_cluster(work, 0, list(range(200)), local.scheduler_address)
     done.append(next(results))
-    made.close(timeout=5)
+    local.close(timeout=5)
     with pytest.raises(ClusterError, match=r"the scheduler at tcp://.* has gone.*again to go on"):
         done.extend(results)
     assert len(done) < 200
@@ -280,10 +280,10 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(sweep, "WORKER_SECONDS", 0.5)
     with (
-        distributed.LocalCluster(n_workers=0, processes=True, host="127.0.0.1", dashboard_address=None) as made,
+        distributed.LocalCluster(n_workers=0, processes=True, host="127.0.0.1", dashboard_address=None) as local,
         pytest.raises(ClusterError, match=r"has no workers: start some \(dask worker tcp://"),
     ):
-        list(run_cluster(lambda _, job: job, 0, [1], made.scheduler_address))
+        list(run_cluster(lambda _, job: job, 0, [1], local.scheduler_address))
 
 
 @needs_dask

@@ -30,12 +30,12 @@ def test_the_stream_delivers_arrays_in_order(ports: int, bits: int, sizes: list[
     image.place("before", rng.integers(0, 255, 100).astype(np.uint8))
     arrays = [rng.integers(-(1 << 15), 1 << 15, size).astype(np.int16) for size in sizes]
     segment = image.stream("parts", *arrays)
-    found = delivered(image.encode(), segment, architecture)
+    stream = delivered(image.encode(), segment, architecture)
     for array in arrays:
         raw = array.astype("<i2").tobytes()
-        assert found[: len(raw)] == raw
-        found = found[-(-len(raw) // LINE_BYTES) * LINE_BYTES :]
-    assert not any(found)
+        assert stream[: len(raw)] == raw
+        stream = stream[-(-len(raw) // LINE_BYTES) * LINE_BYTES :]
+    assert not any(stream)
 
 
 def test_equal_contents_are_stored_once() -> None:

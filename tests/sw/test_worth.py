@@ -56,10 +56,10 @@ def test_a_narrow_build_is_compared_with_the_8_bit_build(tmp_path: Path, capsys:
     shown = " ".join(capsys.readouterr().out.split())
     plain, narrow = (edgeflow.open_build(tmp_path / name).report for name in ("plain", "narrow"))
     assert plain["bits"] is None
-    for report, found in ((plain, narrow["bits"]["plain"]), (narrow, narrow["bits"]["build"])):
-        assert found["latency_ms"] == report["latency_ms"]
-        assert found["weight_bytes"] == report["memory"]["weight_bytes"]
-        assert found["sqnr_db"] == report["accuracy"]["sqnr_db"]
+    for report, row in ((plain, narrow["bits"]["plain"]), (narrow, narrow["bits"]["build"])):
+        assert row["latency_ms"] == report["latency_ms"]
+        assert row["weight_bytes"] == report["memory"]["weight_bytes"]
+        assert row["sqnr_db"] == report["accuracy"]["sqnr_db"]
     loss = plain["accuracy"]["sqnr_db"] - narrow["accuracy"]["sqnr_db"]
     assert loss > 3
     assert f"SQNR {loss:.1f} dB lower" in narrow["bits"]["bought"]

@@ -49,12 +49,12 @@ def test_origins_name_nodes_of_the_file(exported: Callable[[str], Any]) -> None:
     _, path, _ = exported("vit-script14")
     original = {node.name: node.op_type for node in onnx.load(path).graph.node}
     model = import_model(path)
-    found = [(node.op_type, original[node.metadata_props["edgeflow.origin"]]) for node in model.graph]
-    assert ("Attention", "Softmax") in found
-    assert ("Gelu", "Erf") in found
-    assert ("Linear", "MatMul") in found
-    assert ("PatchEmbed", "Conv") in found
-    assert ("SelectTokens", "Gather") in found
+    pairs = [(node.op_type, original[node.metadata_props["edgeflow.origin"]]) for node in model.graph]
+    assert ("Attention", "Softmax") in pairs
+    assert ("Gelu", "Erf") in pairs
+    assert ("Linear", "MatMul") in pairs
+    assert ("PatchEmbed", "Conv") in pairs
+    assert ("SelectTokens", "Gather") in pairs
 
 
 def test_attention_keeps_its_scale_and_takes_the_mask_input(exported: Callable[[str], Any]) -> None:

@@ -220,8 +220,8 @@ def test_positions_counted_from_the_ids(tmp_path: Path) -> None:
     ids = np.array([[3, 1, 4, 1, 1, 5], [1, 1, 1, 1, 1, 1], [2, 3, 4, 5, 6, 2]])
     model, counts = check(_counted(tmp_path), {"ids": ids}, shapes={"ids": (3, 6)})
     assert counts == {"Embedding": 1, "PositionEmbedding": 1, "Add": 2}
-    (found,) = [node for node in model.graph if node.op_type == "PositionEmbedding"]
-    assert found.attributes["padding"].as_int() == 1
+    (positions,) = [node for node in model.graph if node.op_type == "PositionEmbedding"]
+    assert positions.attributes["padding"].as_int() == 1
 
 
 @pytest.mark.parametrize(
@@ -426,8 +426,8 @@ def test_forms_of_small_models(name: str, wanted: dict[str, int]) -> None:
     model, counts = check(CASES / f"{name}.onnx", data, shapes={key: array.shape for key, array in data.items()})
     assert {key: counts[key] for key in wanted} == wanted
     quantized = edgeflow.quantize(model, data)
-    found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
-    assert signal_to_noise(run(session(CASES / f"{name}.onnx"), data)["y"], found["y"]) > 20
+    outputs = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, data)))
+    assert signal_to_noise(run(session(CASES / f"{name}.onnx"), data)["y"], outputs["y"]) > 20
 
 
 @pytest.mark.parametrize(("low", "high", "operator"), [(0.0, None, "Relu"), (None, 1.0, "Clip"), (-1.0, 0.5, "Clip")])
@@ -482,9 +482,9 @@ def test_valid_models_compile(name: str, tmp_path: Path) -> None:
     data = {"x": normal((8, 4, 8))}
     check(CASES / f"{name}.onnx", data)
     build = edgeflow.compile(CASES / f"{name}.onnx", calibration=data, output=tmp_path / "build")
-    found, expected = edgeflow.simulate(build, data), run(session(CASES / f"{name}.onnx"), data)
-    assert set(found) == set(expected)
-    assert all(signal_to_noise(expected[key], found[key]) > 30 for key in expected)
+    outputs, expected = edgeflow.simulate(build, data), run(session(CASES / f"{name}.onnx"), data)
+    assert set(outputs) == set(expected)
+    assert all(signal_to_noise(expected[key], outputs[key]) > 30 for key in expected)
 
 
 def test_inputs_that_nothing_reads() -> None:
@@ -492,16 +492,16 @@ def test_inputs_that_nothing_reads() -> None:
     with np.load(CASES / "unused_scalar_input.npz") as archive:
         data = dict(archive)
     path = CASES / "unused_scalar_input.onnx"
-    for given in (data, {**data, "lr": np.array(0.1, np.float32)}):
-        model = import_model(path, shapes={name: array.shape for name, array in given.items()})
+    for arrays in (data, {**data, "lr": np.array(0.1, np.float32)}):
+        model = import_model(path, shapes={name: array.shape for name, array in arrays.items()})
         assert [value.name for value in model.graph.inputs] == ["x"]
-        quantized = edgeflow.quantize(model, given)
+        quantized = edgeflow.quantize(model, arrays)
         assert quantized.graph.inputs == ("x",)
     with pytest.raises(CalibrationError, match="unknown input 'rate'"):
         edgeflow.quantize(model, {**data, "rate": np.array(0.1, np.float32)})
-    found = run(session(model), data)
+    outputs = run(session(model), data)
     expected = run(session(path), {**data, "lr": np.array(0.1, np.float32)})
-    np.testing.assert_allclose(found["y"], expected["y"], atol=1e-5)
+    np.testing.assert_allclose(outputs["y"], expected["y"], atol=1e-5)
 
 
 def test_symbolic_dimensions_are_bound_by_option_or_data(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def test_torch_onnxruntime_and_integers_agree(encoder: Encoder, exported: Callab
     quantized = edgeflow.quantize(model, sentences(encoder.family, 32, seed=2))
     others = sentences(encoder.family, 16, seed=3)
     floats = run(session(path), others)
-    found = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, others)))
-    assert min(signal_to_noise(floats[name], found[name]) for name in floats) > LEAST_DECIBEL
+    outputs = decode_outputs(quantized.graph, Executor(quantized.graph).run(encode_inputs(quantized.graph, others)))
+    assert min(signal_to_noise(floats[name], outputs[name]) for name in floats) > LEAST_DECIBEL
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -66,6 +66,6 @@ def test_compiles_to_the_same_words(name: str, exported: Callable[[Encoder], Exp
     encoder = next(encoder for encoder in ENCODERS if encoder.name == name)
     path, _, _ = exported(encoder)
     build = edgeflow.compile(path, calibration=sentences(encoder.family, 16, seed=2), output=tmp_path / "build", overlay=OVERLAY)
-    found = edgeflow.verify(build, sentences(encoder.family, 4, seed=3))
-    assert found.passed
-    assert found.samples == 4
+    verification = edgeflow.verify(build, sentences(encoder.family, 4, seed=3))
+    assert verification.passed
+    assert verification.samples == 4

@@ -29,9 +29,9 @@ from edgeflow.sw.search.bit_allocation import choose_bits
 VIT = Path(__file__).resolve().parents[3] / "examples" / "fashion_mnist_vit"
 
 
-def sqnr(expected: Array, found: Array) -> float:
+def sqnr(expected: Array, actual: Array) -> float:
     """Signal-to-noise ratio in dB."""
-    return float(10 * np.log10(np.square(expected).mean() / max(np.square(expected - found).mean(), 1e-30)))
+    return float(10 * np.log10(np.square(expected).mean() / max(np.square(expected - actual).mean(), 1e-30)))
 
 
 def integers(graph: Graph, x: Array) -> dict[str, NDArray[np.int64]]:
@@ -98,7 +98,7 @@ def layer_by_layer(zoo: Any, network: Any, path: Path, *, count: int) -> list[tu
     recorded, _ = zoo.record(network, x)
     quantized, rows, _ = compared(zoo, network, path, count=count)
     tensors = {row.quantizer: row.tensor for row in rows}
-    found = []
+    layers = []
     for name, steps in zoo.exact(network, recorded).items():
         place = [entry.name for entry in recorded].index(name)
         before, entry = recorded[place - 1], recorded[place]
@@ -106,8 +106,8 @@ def layer_by_layer(zoo: Any, network: Any, path: Path, *, count: int) -> list[tu
         words = Executor(part).run({tensors[before.name]: before.words})[tensors[name]]
         wrong = words != entry.words
         tie = np.abs(steps - np.floor(steps) - 0.5) < zoo.TIE
-        found.append((name, int(wrong.sum()), int((wrong & ~tie).sum())))
-    return found
+        layers.append((name, int(wrong.sum()), int((wrong & ~tie).sum())))
+    return layers
 
 
 @pytest.mark.parametrize(
@@ -243,9 +243,9 @@ def test_a_model_quantized_by_onnxruntime(tmp_path: Path, per_channel: bool, sig
     quantized = quantize(model, {"image": calibration})
     assert any("zero point" in line for line in quantized.warnings) != signed  # attention's operands
     words = Executor(quantized.graph).run(encode_inputs(quantized.graph, {"image": test}))
-    found = decode_outputs(quantized.graph, words)["logits"]
-    assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.97
-    assert sqnr(expected, found) > 25
+    logits = decode_outputs(quantized.graph, words)["logits"]
+    assert (logits.argmax(1) == expected.argmax(1)).mean() >= 0.97
+    assert sqnr(expected, logits) > 25
 
 
 # Every spelling of a quantizer
@@ -488,10 +488,10 @@ def test_a_wide_stream_and_an_output(tmp_path: Path) -> None:
         "x": float(np.float32(3e-4)),
         "y": float(np.float32(0.1)),
     }
-    found = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": x})))["y"]
+    actual = decode_outputs(graph, Executor(graph).run(encode_inputs(graph, {"x": x})))["y"]
     expected = np.concatenate([run(session(tmp_path / "model.onnx"), {"x": x[i : i + 2]})["y"] for i in range(0, 200, 2)])
-    assert np.abs(found - expected).max() <= 0.1001
-    assert (np.abs(found - expected) < 0.05).mean() > 0.95
+    assert np.abs(actual - expected).max() <= 0.1001
+    assert (np.abs(actual - expected) < 0.05).mean() > 0.95
 
 
 @pytest.mark.parametrize("steps", [(0.75,), (0.6, 0.75)])
