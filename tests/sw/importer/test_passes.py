@@ -137,5 +137,7 @@ def test_a_new_constant_with_a_name_of_the_file_gets_another() -> None:
     assert conditions.CONSTANTS_REGISTERED.problem(model) == "constant 'constant.7'"
     register_constants(model)
     assert conditions.CONSTANTS_REGISTERED.problem(model) is None
-    constants = {name: float(value.const_value.numpy()) for name, value in graph.initializers.items() if value.const_value is not None}
+    constants = {
+        name: float(value.const_value.numpy()) for name, value in graph.initializers.items() if value.const_value is not None
+    }
     assert constants == {"constant.7": 1.0, "constant.7_": 2.0}
