@@ -159,7 +159,7 @@ def save(model: onnx_ir.Model, path: PathLike) -> None:
     :func:`load` and :func:`compile` take the file as it is, and onnxruntime runs it in floating point. OutputError where the file
     cannot be written.
     """
-    from edgeflow.sw.files.arrays import write_bytes
+    from edgeflow.sw.files.writing import write_bytes
     from edgeflow.sw.importer.canonical_files import model_bytes
 
     write_bytes(path, model_bytes(model))

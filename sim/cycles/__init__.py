@@ -12,7 +12,7 @@ from edgeflow.sim.cycles.model import (
     predicted_cycles,
 )
 from edgeflow.sim.cycles.roofline import Point, Roofline, roofline
-from edgeflow.sim.cycles.trace import chrome_trace, write_trace
+from edgeflow.sim.cycles.trace import chrome_trace, trace_file
 
 __all__ = [
     "ASSUMPTIONS",
@@ -28,5 +28,5 @@ __all__ = [
     "least_cycles",
     "predicted_cycles",
     "roofline",
-    "write_trace",
+    "trace_file",
 ]

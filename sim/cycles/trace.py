@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from edgeflow.hw.architecture import LINE_BYTES
@@ -76,6 +75,6 @@ def _counters(report: CycleReport) -> Iterator[Event]:
             before = ports
 
 
-def write_trace(report: CycleReport, path: Path) -> None:
-    """Write :func:`chrome_trace` as JSON; open it in Perfetto or chrome://tracing."""
-    path.write_text(json.dumps(chrome_trace(report)) + "\n")
+def trace_file(report: CycleReport) -> bytes:
+    """The contents of a file with :func:`chrome_trace` as JSON; open it in Perfetto or chrome://tracing."""
+    return f"{json.dumps(chrome_trace(report))}\n".encode()

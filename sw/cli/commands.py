@@ -229,7 +229,8 @@ def finetune(
     dims = _dims(dim or [])
     import edgeflow
     from edgeflow.quant.ptq import checked_data
-    from edgeflow.sw.files.arrays import check_writable, read_npz, take_labels
+    from edgeflow.sw.files.arrays import read_npz, take_labels
+    from edgeflow.sw.files.writing import check_writable
     from edgeflow.sw.importer import import_model
     from edgeflow.sw.measure.reference import hold_to_original
 
@@ -374,7 +375,8 @@ def simulate(
     import warnings
 
     import edgeflow
-    from edgeflow.sw.files.arrays import check_writable, read_npz, take_labels, top1_accuracy, write_npz
+    from edgeflow.sw.files.arrays import read_npz, take_labels, top1_accuracy, write_npz
+    from edgeflow.sw.files.writing import check_writable
     from edgeflow.sw.flow.options import SimulationOptions, validated
 
     console: Console = context.obj
@@ -439,9 +441,9 @@ def cycles(
 ) -> None:
     """Predict the cycles of every layer and how far off the limits they are; with --trace also as a timeline."""
     import edgeflow
-    from edgeflow.sim.cycles import write_trace
+    from edgeflow.sim.cycles import trace_file
     from edgeflow.sw.cli.cycle_tables import predicted, prediction
-    from edgeflow.sw.files.arrays import check_writable
+    from edgeflow.sw.files.writing import check_writable, write_bytes
 
     console: Console = context.obj
     if trace is not None:
@@ -449,7 +451,7 @@ def cycles(
     report = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
     document = prediction(report)
     if trace is not None:
-        write_trace(report, trace)
+        write_bytes(trace, trace_file(report))
         document["trace"] = trace
     console.show(document, lambda out: predicted(out, report, trace), answer=True)
 

@@ -18,8 +18,8 @@ from edgeflow.sw.export.correspondence import Described, read_correspondence, wr
 from edgeflow.sw.export.exporter import Exporter
 from edgeflow.sw.export.forms import Form, Qdq, Qonnx
 from edgeflow.sw.export.tensor_matching import Readings
-from edgeflow.sw.files.arrays import check_writable, write_bytes
 from edgeflow.sw.files.build import Build
+from edgeflow.sw.files.writing import check_writable, write_bytes
 
 __all__ = [
     "FORMATS",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from edgeflow.hw.arrays import Array
-from edgeflow.hw.errors import CalibrationError, OutputError
+from edgeflow.hw.errors import CalibrationError
+from edgeflow.sw.files.writing import write_file
 
 
 class Archive(dict[str, Array]):
@@ -94,56 +94,16 @@ def top1_accuracy(outputs: Mapping[str, Array], labels: Array) -> float:
     return float(np.mean(classes[0].argmax(axis=1) == labels))
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """OutputError unless a file can be made where ``path`` says; nothing is left behind."""
-    file = Path(path)
-    if file.is_dir():
-        raise OutputError(f"output {file} is a folder: give a file name")
-    if not file.parent.is_dir():
-        raise OutputError(f"output {file} cannot be written: {file.parent} is not a folder; create it or choose another")
-    temporary = _temporary(file)
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OutputError(f"output {file} cannot be written: {error.strerror}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write arrays by name, whole or not at all; OutputError if the file cannot be written."""
-    file = Path(path)
-    check_writable(file)
-    temporary = _temporary(file)
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
-        temporary.replace(file)
-    except OSError as error:
-        raise OutputError(f"output {file} cannot be written: {error.strerror or _one_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file, whole or not at all; OutputError if it cannot be written."""
-    file = Path(path)
-    check_writable(file)
-    temporary = _temporary(file)
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(file)
-    except OSError as error:
-        raise OutputError(f"output {file} cannot be written: {error.strerror or _one_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(file: Path) -> Path:
-    return file.with_name(f".edgeflow-{file.name}-{secrets.token_hex(4)}")
+    write_file(path, write)
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,12 +6,7 @@ import hashlib
 import io
 import json
 import os
-import secrets
-import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import InputError, OutputError
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
 from edgeflow.sw.files.card import card
+from edgeflow.sw.files.replacement import restore
 from edgeflow.sw.files.snapshot import MANIFEST, Snapshot, SnapshotPath, json_object
 
 if TYPE_CHECKING:
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
 
 CANONICAL_MODEL = "model.canonical.onnx"
 QDQ_MODEL = "model.qdq.onnx"
-TEMPORARY = ".edgeflow-"
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,10 @@ class Build:
 
 def open_build(folder: str | os.PathLike[str]) -> Build:
     """The build in a folder; InputError if there is none or any of its files is damaged."""
-    build = Build(Path(folder))
+    path = Path(folder)
+    if not path.exists():
+        restore(path)
+    build = Build(path)
     check_format(build.manifest.get("format"), f"build {build.folder}")
     build.require_complete()
     build.snapshot.check()
@@ -146,86 +144,6 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def new_build(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place when the block ends without an error; else it vanishes.
-
-    An existing build of EdgeFlow is replaced only then. OutputError if ``target`` is something else or cannot be written.
-    """
-    check_target(target)
-    target = target.resolve()
-    work = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
-    missing = [folder for folder in target.parents if not folder.exists()]
-    try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            work.mkdir()
-        except OSError as error:
-            raise OutputError(f"output folder {target} cannot be written: {error.strerror}; choose another with -o") from error
-        yield work
-        with _uninterrupted():
-            _exchange(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-
-
-def check_target(target: Path) -> None:
-    """OutputError unless ``target`` is new, empty, or an EdgeFlow build."""
-    try:
-        if not target.exists() and not target.is_symlink():
-            return
-        if not target.is_dir():
-            raise OutputError(f"output {target} exists and is not a folder: choose another with -o")
-        if not any(target.iterdir()) or (target / MANIFEST).is_file():
-            return
-    except OSError as error:
-        raise OutputError(f"output folder {target} cannot be read: {error.strerror}; choose another with -o") from error
-    raise OutputError(f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or remove it yourself")
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C waiting: between two renames neither folder would be in place.
-
-    Blocking the signal in this thread would not do: the operating system then hands it to a thread of a numerical library, and
-    Python interrupts the main thread all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        if waiting:
-            signal.raise_signal(waiting[0])
-
-
-def _exchange(work: Path, target: Path) -> None:
-    old = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}-old"
-    replaced = target.exists()
-    try:
-        if replaced:
-            target.rename(old)
-        try:
-            work.rename(target)
-        except BaseException:
-            if replaced:
-                old.rename(target)
-            raise
-    except OSError as error:
-        raise OutputError(f"output folder {target} cannot be replaced: {error.strerror}; choose another with -o") from error
-    if replaced:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.sw.files.arrays import described, take_labels
 from edgeflow.sw.files.batches import Data, Names, read_data
-from edgeflow.sw.files.build import Build, check_target
+from edgeflow.sw.files.build import Build
+from edgeflow.sw.files.replacement import check_target
 from edgeflow.sw.flow.options import CompileOptions, ExploreOptions
 from edgeflow.sw.flow.run_file import Recipe
 from edgeflow.sw.flow.steps import Request, run

@@ -41,7 +41,8 @@ from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.files.arrays import write_npz
-from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, new_build, write_manifest
+from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, write_manifest
+from edgeflow.sw.files.replacement import new_build
 from edgeflow.sw.flow import step_cache
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
 from edgeflow.sw.flow.run_file import Recipe

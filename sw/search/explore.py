@@ -34,6 +34,7 @@ from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.files.arrays import described
 from edgeflow.sw.files.build import hash_file
+from edgeflow.sw.files.replacement import locked_folder
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.search.accelerator import spaces
@@ -88,9 +89,15 @@ class Exploration:
 def explore(request: Request, progress: Progress | None = None) -> Exploration:
     """Evaluate every point that is not known yet, and draw the front.
 
-    BoardError if no accelerator of the grid fits, InputError if the folder holds another exploration, ClusterError if workers fail;
-    the points that were done until then are kept.
+    BoardError if no accelerator of the grid fits, InputError if the folder holds another exploration, OutputError while another one
+    writes into it, ClusterError if workers fail; the points that were done until then are kept.
     """
+    _check_folder(request.output)
+    with locked_folder(request.output, "another exploration"):
+        return _explore(request, progress)
+
+
+def _explore(request: Request, progress: Progress | None) -> Exploration:
     say = progress or _silent
     folder, header = request.output, _header(request)
     started = _check_folder(folder)
@@ -104,7 +111,6 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
     done = {point["key"]: point for point in known if point["key"] in set(keys)}
     resumed = len(done)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for bits, stem in stems.items():
             if not kept[bits]:
                 _keep(graphs[bits], stem)

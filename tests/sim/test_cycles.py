@@ -18,7 +18,7 @@ from edgeflow.hw.fit import known_resources
 from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import make_node, node_macs, unit
 from edgeflow.hw.ops.linear import Linear
-from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, write_trace
+from edgeflow.sim.cycles import CycleReport, chrome_trace, estimate, roofline, trace_file
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 
@@ -205,7 +205,7 @@ def test_the_roofline_holds_every_layer() -> None:
 
 def test_trace_has_every_instruction_and_fetch(tmp_path: Path) -> None:
     report = predicted(load_board("zcu102").model_copy(update={"ddr_gb_s": 0.1}))
-    write_trace(report, tmp_path / "trace.json")
+    (tmp_path / "trace.json").write_bytes(trace_file(report))
     document = json.loads((tmp_path / "trace.json").read_text())
     assert document == json.loads(json.dumps(chrome_trace(report)))
     names = {e["tid"]: e["args"]["name"] for e in document["traceEvents"] if e["name"] == "thread_name"}

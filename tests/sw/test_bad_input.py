@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_transformer import Tiny
 
 from edgeflow.hw.errors import CalibrationError, OutputError
-from edgeflow.sw.files import build as build_module
+from edgeflow.sw.files import replacement
 from edgeflow.sw.files.arrays import read_npz, write_npz
 from edgeflow.sw.flow import steps
 
@@ -470,16 +470,16 @@ def test_ctrl_c_in_the_middle_of_the_real_command(tiny: Tiny, workplace: Path, d
 
 
 def test_ctrl_c_waits_while_a_build_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exchange = build_module._exchange
+    replace = replacement._replace
 
     def interrupted(work: Path, target: Path) -> None:
         killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
         killer.start()
         killer.join()
-        exchange(work, target)
+        replace(work, target)
 
-    monkeypatch.setattr(build_module, "_exchange", interrupted)
-    with pytest.raises(KeyboardInterrupt), build_module.new_build(tmp_path / "build") as folder:
+    monkeypatch.setattr(replacement, "_replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacement.new_build(tmp_path / "build") as folder:
         (folder / "manifest.json").write_text("{}")
     assert (tmp_path / "build" / "manifest.json").read_text() == "{}"
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
