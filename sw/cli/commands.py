@@ -523,6 +523,22 @@ def boards(
     console.show({"boards": documents} if board is None else documents[0], render, answer=True)
 
 
+@app.command(name="cache", short_help="Show, limit or clear what is kept between runs.")
+def cache_command(
+    context: typer.Context,
+    limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most that it may take from now on, such as 500MB.", show_default=False)
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything that it holds.")] = False,
+) -> None:
+    """Show what is kept between runs (EDGEFLOW_CACHE, or ~/.cache/edgeflow), set its limit, or clear it."""
+    from edgeflow.sw.cli.cache_view import draw, manage
+
+    console: Console = context.obj
+    document = manage(limit, clear)
+    console.show(document, lambda out: draw(out, document), answer=True)
+
+
 @app.command(short_help="Check what this machine has.")
 def doctor(context: typer.Context) -> None:
     """Check what this machine has: packages, compilers, headers and tools, and what each is for."""

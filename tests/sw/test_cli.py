@@ -20,6 +20,7 @@ from header_mutations import with_another_header
 from tiny_transformer import Tiny
 
 import edgeflow
+from edgeflow.hw import cache
 from edgeflow.sw.cli import doctor
 from edgeflow.sw.cli import main as cli
 from edgeflow.sw.flow.steps import STEPS
@@ -27,7 +28,20 @@ from edgeflow.sw.flow.steps import STEPS
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-COMMANDS = ("compile", "finetune", "verify", "simulate", "export", "cycles", "explore", "lint", "report", "boards", "doctor")
+COMMANDS = (
+    "compile",
+    "finetune",
+    "verify",
+    "simulate",
+    "export",
+    "cycles",
+    "explore",
+    "lint",
+    "report",
+    "boards",
+    "cache",
+    "doctor",
+)
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "torch", "pydantic", "jinja2", "matplotlib")
 
 
@@ -305,6 +319,27 @@ def test_boards(terminal: Terminal) -> None:
     one = terminal.run("boards", "kv260").out
     assert "1,248" in one
     assert "source" in one
+
+
+def test_the_cache_is_shown_limited_and_cleared(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFLOW_CACHE", str(tmp_path / "cache"))
+    for i in range(3):
+        path = cache.store("steps", f"{i}", ".pickle", lambda file: file.write(bytes(400_000)))
+        assert path is not None
+        os.utime(path, (i, i))
+    shown = document(terminal, "cache")
+    assert (shown["folder"], shown["bytes"], shown["limit_bytes"]) == (str(tmp_path / "cache"), 1_200_000, 2_000_000_000)
+    assert {part["name"]: part["files"] for part in shown["parts"]} == {"csim": 0, "steps": 3, "loops": 0}
+    text = terminal.run("cache").out
+    assert "1.2 MB of 2000.0 MB" in text
+    assert document(terminal, "cache", "--limit", "0.9MB")["bytes"] == 800_000
+    assert document(terminal, "cache")["limit_bytes"] == 900_000
+    assert document(terminal, "cache", "--clear")["bytes"] == 0
+    for size in ("much", "-1", "1XB", ""):
+        assert "500MB" in terminal.refused("cache", "--limit", size)
+    monkeypatch.setenv("EDGEFLOW_CACHE", "/dev/null")
+    assert "/dev/null" in terminal.refused("cache", "--limit", "1GB")
+    assert document(terminal, "cache")["bytes"] == 0
 
 
 def test_doctor_finds_what_is_here(terminal: Terminal) -> None:
