@@ -19,13 +19,14 @@ Count = int | Unknown
 
 @dataclass(frozen=True)
 class Resources:
-    """FPGA primitives of one unit."""
+    """FPGA primitives of one unit. ``part_of``: the unit that it runs on and that counts them, where it has none of its own."""
 
     dsp: Count
     lut: Count
     ff: Count
     bram36: Count
     uram: Count
+    part_of: str = ""
 
 
 RESOURCE_NAMES = ("dsp", "lut", "ff", "bram36", "uram")

@@ -366,7 +366,7 @@ class Attention(Operator):
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
         """Attention runs on the array, which counts its buffers (hw/array_resources.py)."""
-        return Resources(0, 0, 0, 0, 0) if "linear" in architecture.units else array_resources(architecture)
+        return Resources(0, 0, 0, 0, 0, part_of="linear") if "linear" in architecture.units else array_resources(architecture)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -1,10 +1,12 @@
-"""The timeline as a trace for Perfetto or chrome://tracing: a track for the fetching process, for the array and for every other
-unit, and counters for the weight stream's queue and the AXI ports. Times are microseconds at the target clock."""
+"""The timeline as a trace for Perfetto or chrome://tracing: a track for the layers, for the fetching process, for the array and
+for every other unit, and counters for the weight stream's queue and the AXI ports. Times are microseconds at the target clock."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from edgeflow.hw.architecture import LINE_BYTES
@@ -12,7 +14,7 @@ from edgeflow.sim.cycles.model import CycleReport, InstructionCycles
 
 Event = dict[str, Any]
 
-FETCH, FIRST_UNIT = 1, 2  # tracks
+LAYERS, FETCH, FIRST_UNIT = 1, 2, 3  # tracks
 
 
 def chrome_trace(report: CycleReport) -> dict[str, Any]:
@@ -24,11 +26,12 @@ def chrome_trace(report: CycleReport) -> dict[str, Any]:
     """
     array = {i.unit for i in report.instructions if i.array}
     units = sorted(report.by_unit(), key=lambda name: (name not in array, name))
-    tracks = {"fetch": FETCH} | {name: FIRST_UNIT + i for i, name in enumerate(units)}
+    tracks = {"layers": LAYERS, "fetch": FETCH} | {name: FIRST_UNIT + i for i, name in enumerate(units)}
     events: list[Event] = [_named("process_name", 0, {"name": f"EdgeFlow, predicted at {report.clock_mhz:g} MHz"})]
     for name, track in tracks.items():
         events.append(_named("thread_name", track, {"name": name}))
         events.append(_named("thread_sort_index", track, {"sort_index": track}))
+    events.extend(_layers(report))
     for i in report.instructions:
         events.extend(_fetch(report, i))
         events.append(_run(report, i, tracks[i.unit]))
@@ -43,6 +46,18 @@ def _named(kind: str, track: int, args: Event) -> Event:
 def _slice(report: CycleReport, name: str, track: int, start: float, end: float, args: Event) -> Event:
     scale = 1 / report.clock_mhz
     return {"ph": "X", "name": name, "pid": 1, "tid": track, "ts": start * scale, "dur": (end - start) * scale, "args": args}
+
+
+def _layers(report: CycleReport) -> Iterator[Event]:
+    """A slice for every stretch of instructions of one layer: several for a layer that is computed in blocks of rows."""
+    layers = {layer.output: (number, layer) for number, layer in enumerate(report.layers)}
+    for output, stretch in groupby(report.instructions, key=lambda i: i.output):
+        instructions = list(stretch)
+        number, layer = layers[output]
+        first, last = instructions[0], instructions[-1]
+        args = {"layer": number, "operator": layer.op, "output": output, "instructions": len(instructions)}
+        args |= {"cycles of the whole layer": layer.cycles, "macs of the whole layer": layer.macs}
+        yield {**_slice(report, layer.name, LAYERS, first.begin, last.end, args), "cat": layer.op}
 
 
 def _fetch(report: CycleReport, i: InstructionCycles) -> Iterator[Event]:
@@ -75,6 +90,7 @@ def _counters(report: CycleReport) -> Iterator[Event]:
             before = ports
 
 
-def trace_file(report: CycleReport) -> bytes:
-    """The contents of a file with :func:`chrome_trace` as JSON; open it in Perfetto or chrome://tracing."""
-    return f"{json.dumps(chrome_trace(report))}\n".encode()
+def trace_file(report: CycleReport, *, compressed: bool = False) -> bytes:
+    """The contents of a file with :func:`chrome_trace` as JSON, or the same as gzip; Perfetto and chrome://tracing open either."""
+    content = f"{json.dumps(chrome_trace(report))}\n".encode()
+    return gzip.compress(content, 6, mtime=0) if compressed else content

@@ -435,7 +435,8 @@ def cycles(
     context: typer.Context,
     build: BuildFolder,
     trace: Annotated[
-        Path | None, typer.Option(metavar="T.json", help="Write a trace for Perfetto or chrome://tracing.", show_default=False)
+        Path | None,
+        typer.Option(metavar="T.json", help="Write a trace for Perfetto or chrome://tracing; .gz compresses.", show_default=False),
     ] = None,
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the build's own by default.")] = None,
 ) -> None:
@@ -451,7 +452,7 @@ def cycles(
     report = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
     document = prediction(report)
     if trace is not None:
-        write_bytes(trace, trace_file(report))
+        write_bytes(trace, trace_file(report, compressed=trace.suffix == ".gz"))
         document["trace"] = trace
     console.show(document, lambda out: predicted(out, report, trace), answer=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import onnx_ir as ir
@@ -125,4 +125,20 @@ def _choice(document: Mapping[str, Any]) -> schema.BitChoice:
         measured_on=None if document["measured_on"] is None else schema.MeasuredOn(**document["measured_on"]),
         trials=[schema.BitTrial(**trial) for trial in document["trials"]],
         budgets=[schema.KeptBudget(**budget) for budget in document["budgets_kept"]],
+        layers=[_sensitivity(layer) for layer in document["layers"]],
+        fronts=[_front(cost, document) for cost in document["fronts"]],
     )
+
+
+def _sensitivity(layer: Mapping[str, Any]) -> schema.LayerSensitivity:
+    fields = {name: layer[name] for name in schema.LayerSensitivity.model_fields if name != "omega"}
+    return schema.LayerSensitivity(**fields, omega=[schema.BitsOmega(**line) for line in layer["omega"]])
+
+
+def _front(cost: str, document: Mapping[str, Any]) -> schema.Front:
+    def points(lines: Iterable[Mapping[str, Any]]) -> list[schema.FrontPoint]:
+        return [schema.FrontPoint(cost=line[cost], omega=line["omega"]) for line in lines]
+
+    taken = points([document["chosen"]])[0]
+    fronts, equal = document["fronts"], document["uniform"]
+    return schema.Front(cost=cost, unit=document["units"][cost], points=points(fronts[cost]), uniform=points(equal), taken=taken)

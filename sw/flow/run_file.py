@@ -12,7 +12,7 @@ import hashlib
 import os
 import platform
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,8 +33,10 @@ from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.measure.reference import LARGEST, MODEL
 from edgeflow.sw.measure.samples import UserData
+from edgeflow.sw.report.schema import Run
 
 RUN_FILE = "run.toml"
+DATA_FILES = ("calibration.npz", "test.npz")  # written beside it where the data lies in no file of the user's
 PATHS = ("model", "calibration", "test", "overlay", "output")
 PACKAGES = ("edgeflow", "numpy", "onnx", "onnxruntime", "onnx-ir", "onnxscript", "scipy", "numba")
 LABELS = "labels"
@@ -115,8 +117,9 @@ class Recipe:
     command: str
     quantized: bool = False
 
-    def write(self, folder: Path) -> None:
-        """Write ``run.toml`` into a build folder that has everything else, with the data that lies in no file of the user's."""
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write ``run.toml`` into a build folder that has everything it names, with the data that lies in no file of the user's;
+        returns what it holds."""
         if self.quantized:
             options: dict[str, Any] = {"model": QDQ_MODEL, "calibration": "golden.npz"}
             rest = {"bits", "budget", "quantization"}
@@ -147,8 +150,9 @@ class Recipe:
         if lost:
             origin["not_kept"] = lost
         tables: dict[str, Any] = {name: options.pop(name) for name in ("dims", "sizes", "quantization") if name in options}
-        text = tomli_w.dumps({**options, **tables, "made": origin})
-        (folder / RUN_FILE).write_text(text, encoding="utf-8")
+        document = {**options, **tables, "made": origin}
+        (folder / RUN_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
+        return document
 
     def _data(self, folder: Path, name: str, data: UserData, options: dict[str, Any]) -> list[str]:
         """Say where the data of an option lies, and write it if that is nowhere; the option's name if it is too large."""
@@ -171,6 +175,27 @@ class Recipe:
             return [name]
         write_npz(folder / f"{name}.npz", arrays)
         return []
+
+
+def run_section(document: Mapping[str, Any]) -> Run:
+    """What a report says of the run file that a build holds."""
+    options = {name: value for name, value in document.items() if name != "made"}
+    origin = document["made"]
+    return Run(
+        command=origin["command"],
+        date=origin["date"],
+        options=dict(_dotted(options)),
+        versions=origin["versions"],
+        sha256=origin["sha256"],
+    )
+
+
+def _dotted(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _without_empty(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,14 +45,15 @@ from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, write_manifest
 from edgeflow.sw.files.replacement import new_build
 from edgeflow.sw.flow import step_cache
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
-from edgeflow.sw.flow.run_file import Recipe
+from edgeflow.sw.flow.run_file import DATA_FILES, RUN_FILE, Recipe, run_section
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.measure.accuracy import Accuracy, evaluate
+from edgeflow.sw.measure.reference import MODEL as ORIGINAL_MODEL
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original
 from edgeflow.sw.measure.samples import Samples, UserData, choose_samples
-from edgeflow.sw.report import ReportInputs, write_report
-from edgeflow.sw.report.schema import Bits, BuildFigures, Search
+from edgeflow.sw.report import TRACE_FILE, ReportInputs, write_report
+from edgeflow.sw.report.schema import Bits, BuildFigures, Run, Search
 from edgeflow.sw.search.accelerator import choose, extended
 from edgeflow.sw.search.bit_allocation import BitChoice, BitRequest, as_built, choose_bits, exceeded, write_bits
 from edgeflow.sw.search.latency_tables import Target
@@ -105,6 +106,14 @@ class State:
     accuracy: Accuracy | None = None
     bits: Bits | None = None
     timings: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def origin(self) -> tuple[dict[str, object], Run | None]:
+        """What the manifest says of the original model, and the report of the run. The first reading puts the model and the run
+        file into the build folder."""
+        request = self.request
+        original = keep_original(self.folder, request.model.path, always=not request.model.users_own)
+        return original, None if request.recipe is None else run_section(request.recipe.write(self.folder))
 
     @cached_property
     def network(self) -> Network:
@@ -303,6 +312,7 @@ def report_step(state: State) -> None:
             selection=state.quantized.selection,
             selection_note=state.quantized.selection_note,
             search=state.search,
+            run=state.origin[1],
         ),
     )
 
@@ -393,10 +403,10 @@ STEPS: tuple[Step, ...] = (
         report_step,
         reads=(
             *("accuracy", "bits", "choice", "program", "quantized", "reference", "samples", "search"),
-            *("request.board", "request.clock_mhz", "request.model"),
+            *("request.board", "request.clock_mhz", "request.model", "request.recipe"),
         ),
         writes=(),
-        files=("report.html", "report.json"),
+        files=("report.html", "report.json", TRACE_FILE, ORIGINAL_MODEL, RUN_FILE, *DATA_FILES),
         kept=False,
     ),
 )
@@ -502,9 +512,7 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 def _write_manifest(state: State, incomplete: str | None) -> None:
     request = state.request
-    original = keep_original(state.folder, request.model.path, always=not request.model.users_own)
-    if request.recipe is not None:
-        request.recipe.write(state.folder)
+    original, _ = state.origin
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
     facts = {
         "edgeflow": metadata.version("edgeflow"),

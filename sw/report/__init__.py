@@ -1,4 +1,5 @@
-"""The report of a build: ``report.json`` (schema in :mod:`.schema`) and ``report.html``, made from nothing but the former."""
+"""The report of a build: ``report.json`` (schema in :mod:`.schema`), ``report.html``, made from nothing but the former, and the
+timeline as a trace."""
 
 from __future__ import annotations
 
@@ -6,16 +7,18 @@ import json
 from pathlib import Path
 
 from edgeflow.hw.errors import InputError
-from edgeflow.sw.report.document import ReportInputs, build
+from edgeflow.sim.cycles import trace_file
+from edgeflow.sw.report.document import TRACE_FILE, ReportInputs, build
 from edgeflow.sw.report.html import render
 from edgeflow.sw.report.schema import Report
 
-__all__ = ["Report", "ReportInputs", "build", "read_report", "render", "write_report"]
+__all__ = ["TRACE_FILE", "Report", "ReportInputs", "build", "read_report", "render", "write_report"]
 
 
 def write_report(folder: Path, inputs: ReportInputs) -> Report:
-    """Write ``report.json`` and ``report.html`` into a folder."""
+    """Write ``report.json``, ``report.html`` and the timeline's trace into a folder."""
     report = build(inputs)
+    (folder / TRACE_FILE).write_bytes(trace_file(inputs.cycles, compressed=True))
     (folder / "report.json").write_text(json.dumps(report.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
     (folder / "report.html").write_text(render(report), encoding="utf-8")
     return report

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
+from edgeflow.hw.fabric import NARROW_BANKS, NARROW_STEP, WIDE_BANKS, WIDE_STEP
 from edgeflow.hw.fit import SHARE, known_resources, unit_resources
 from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.graph import Graph, Node
@@ -25,6 +26,8 @@ from edgeflow.sim.cycles import ASSUMPTIONS, CycleReport, LayerCycles, Point, ro
 from edgeflow.sw.measure.samples import Samples
 from edgeflow.sw.report import schema
 from edgeflow.sw.report.execution import limits, timeline, traffic, unit_cycles
+
+TRACE_FILE = "trace.json.gz"
 
 _LAYER = "index into layers; -1 before the first, the number of layers after the last"
 _VALUE = "real value in ranges, integer in proof"
@@ -95,6 +98,9 @@ UNITS = {
     "narrow_bytes": "bytes",
     "wide_bytes": "bytes",
     "external_bytes": "bytes",
+    "capacity_bytes": "bytes",
+    "least_bytes": "bytes",
+    "banks": "memories that are accessed in the same cycle",
     "peak_live_bytes": "bytes",
     "program_bytes": "bytes",
     "start_byte": "bytes",
@@ -106,6 +112,15 @@ UNITS = {
     "first_layer": _LAYER,
     "last_layer": _LAYER,
     "layer": _LAYER,
+    "parameters": "weights",
+    "trace": "trace of the Hessian of the loss with respect to the layer's weights",
+    "trace_error": "standard error of the trace",
+    "omega": "expected rise of the loss",
+    "cost": "in the front's own unit",
+    "costs": "in the unit of the front of that cost",
+    "limit": "in the budget's own unit",
+    "reached": "in the budget's own unit",
+    "reference": "in the budget's own unit",
     "bounded": "accelerators",
     "simulated": "accelerators",
     "pi": "input channels in a cycle",
@@ -127,6 +142,7 @@ UNITS = {
     "ddr_latency_ns": "nanoseconds, assumed",
     "axi_ports": "ports",
     "axi_burst_words": "words",
+    "options": "as the run file states them",
     "timings_s": "seconds of the compiler's steps on the machine that ran it",
 }
 
@@ -191,6 +207,7 @@ class ReportInputs:
     selection: Selection | None = None
     selection_note: str = ""
     search: schema.Search | None = None
+    run: schema.Run | None = None
 
 
 def build(inputs: ReportInputs) -> schema.Report:
@@ -200,6 +217,8 @@ def build(inputs: ReportInputs) -> schema.Report:
     return schema.Report(
         version=FORMAT,
         edgeflow=metadata.version("edgeflow"),
+        run=inputs.run,
+        trace_file=TRACE_FILE,
         model=inputs.model,
         board=board.name,
         clock_mhz=float(inputs.clock_mhz),
@@ -216,7 +235,7 @@ def build(inputs: ReportInputs) -> schema.Report:
         instructions=len(program.steps),
         resources=resources,
         unit_resources=[
-            schema.UnitResources(unit=name, **{n: _number(getattr(r, n)) for n in RESOURCE_NAMES})
+            schema.UnitResources(unit=name, part_of=r.part_of or None, **{n: _number(getattr(r, n)) for n in RESOURCE_NAMES})
             for name, r in unit_resources(program.architecture).items()
         ],
         calibration=_calibration(inputs.samples),
@@ -492,7 +511,10 @@ def _memory(program: Program, graph: Graph) -> schema.Memory:
     live = [_covered([s for s in stays if s.first <= moment <= s.last]) for moment in {s.first for s in stays}]
     layer = _layer_at(program, graph)
     narrow, wide = program.scratch_lines
+    lines = program.architecture.narrow_lines, program.architecture.wide_lines
     return schema.Memory(
+        narrow=_banks(lines[0], NARROW_BANKS, NARROW_STEP),
+        wide=_banks(lines[1], WIDE_BANKS, WIDE_STEP),
         narrow_bytes=narrow * LINE_BYTES,
         wide_bytes=wide * LINE_BYTES,
         external_bytes=program.external_lines * LINE_BYTES,
@@ -501,6 +523,10 @@ def _memory(program: Program, graph: Graph) -> schema.Memory:
         program_bytes=HEADER_BYTES + DESCRIPTOR_BYTES * len(program.steps),
         placements=[p for a in program.allocations for p in _placements(a, program.architecture.narrow_lines, layer)],
     )
+
+
+def _banks(lines: int, banks: int, least: int) -> schema.Banks:
+    return schema.Banks(capacity_bytes=lines * LINE_BYTES, banks=banks, least_bytes=least * LINE_BYTES)
 
 
 def _covered(stays: Sequence[Stay]) -> int:

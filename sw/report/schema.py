@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Natural = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Setting = bool | int | float | str | list[str]
 
 
 class Strict(BaseModel):
@@ -40,9 +41,10 @@ class ResourceTable(Strict):
 
 
 class UnitResources(Strict):
-    """Primitives of one unit; null where unknown."""
+    """Primitives of one unit; null where unknown. ``part_of``: the unit that it runs on and that counts them, or null."""
 
     unit: str
+    part_of: str | None
     dsp: Natural | None
     lut: Natural | None
     ff: Natural | None
@@ -254,10 +256,22 @@ class Placement(Strict):
     view_of: str | None
 
 
+class Banks(Strict):
+    """One memory of the scratchpad as it is built: ``capacity_bytes`` in ``banks`` that are all read and written in the same cycle.
+    No bank is smaller than a block memory's half, and ``least_bytes`` is what so many of those hold."""
+
+    capacity_bytes: Natural
+    banks: Natural
+    least_bytes: Natural
+
+
 class Memory(Strict):
     """Bytes in use of the scratchpad's two memories and of external memory: activations, weight image, program.
 
-    ``peak_live_bytes``: most of the scratchpad that is alive in one layer."""
+    ``peak_live_bytes``: most of the scratchpad that is alive in one layer; ``narrow`` and ``wide``: how its memories are built."""
+
+    narrow: Banks
+    wide: Banks
 
     narrow_bytes: Natural
     wide_bytes: Natural
@@ -361,8 +375,49 @@ class BitTrial(Strict):
     taken: bool
 
 
+class BitsOmega(Strict):
+    """Bits and the expected rise of the loss."""
+
+    weight_bits: Natural
+    activation_bits: Natural
+    omega: Finite
+
+
+class LayerSensitivity(Strict):
+    """What the bits of one layer of the float model cost: ``omega``, the expected rise of the loss, for every choice of bits.
+    ``fixed``: its bits were not to be chosen; ``trace`` of the Hessian of the loss, with the standard error of its estimate."""
+
+    name: str
+    weight_bits: Natural
+    activation_bits: Natural
+    fixed: bool
+    parameters: Natural
+    trace: Finite
+    trace_error: Finite
+    omega: list[BitsOmega]
+
+
+class FrontPoint(Strict):
+    """An allocation of bits: what it costs, in the front's unit, and the expected rise of the loss."""
+
+    cost: Finite
+    omega: Finite
+
+
+class Front(Strict):
+    """Least expected rise of the loss for every ``cost`` (size, bops or latency): the best allocations, those with equal bits in
+    all layers, and the one that was taken."""
+
+    cost: str
+    unit: str
+    points: list[FrontPoint]
+    uniform: list[FrontPoint]
+    taken: FrontPoint
+
+
 class BitChoice(Strict):
-    """How the bits of every layer were chosen: the ``method`` asked for, every allocation that was tried, and which was taken."""
+    """How the bits of every layer were chosen: the ``method`` asked for, every allocation that was tried, and which was taken;
+    sensitivities and fronts are those of the method."""
 
     method: Literal["hawq", "fit"]
     taken: str
@@ -370,6 +425,8 @@ class BitChoice(Strict):
     measured_on: MeasuredOn | None
     trials: list[BitTrial]
     budgets: list[KeptBudget]
+    layers: list[LayerSensitivity]
+    fronts: list[Front]
 
 
 class Bits(Strict):
@@ -392,12 +449,26 @@ class Search(Strict):
     proven: bool
 
 
-class Report(Strict):
-    """``report.json``. ``bits`` is null where no layer has fewer than 8 bits and none were chosen; ``search`` where the accelerator
-    was given, or came with the choice of bits."""
+class Run(Strict):
+    """How the build was made, as its ``run.toml`` says: the command, when (ISO 8601, UTC), every option by its dotted name, the
+    versions of what computed it, and the SHA-256 of the files that went in, by the option that names them."""
 
-    version: Literal[3]
+    command: str
+    date: str
+    options: dict[str, Setting]
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+
+class Report(Strict):
+    """``report.json``. ``run`` is null where the steps ran without a recipe; ``trace_file``, beside the report, has the timeline
+    for Perfetto or chrome://tracing; ``bits`` is null where no layer has fewer than 8 bits and none were chosen; ``search`` where
+    the accelerator was given, or came with the choice of bits."""
+
+    version: Literal[4]
     edgeflow: str
+    run: Run | None
+    trace_file: str | None
     model: str
     board: str
     clock_mhz: Finite

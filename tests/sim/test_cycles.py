@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from itertools import pairwise
@@ -209,9 +210,9 @@ def test_trace_has_every_instruction_and_fetch(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "trace.json").read_text())
     assert document == json.loads(json.dumps(chrome_trace(report)))
     names = {e["tid"]: e["args"]["name"] for e in document["traceEvents"] if e["name"] == "thread_name"}
-    assert set(names.values()) == {"fetch", *report.by_unit()}
+    assert set(names.values()) == {"layers", "fetch", *report.by_unit()}
     slices = [e for e in document["traceEvents"] if e["ph"] == "X"]
-    runs = [e for e in slices if names[e["tid"]] != "fetch"]
+    runs = [e for e in slices if names[e["tid"]] not in ("layers", "fetch")]
     assert [e["args"]["instruction"] for e in runs] == list(range(len(report.instructions)))
     for e, i in zip(runs, report.instructions, strict=True):
         assert names[e["tid"]] == i.unit
@@ -223,6 +224,27 @@ def test_trace_has_every_instruction_and_fetch(tmp_path: Path) -> None:
             assert a["ts"] + a["dur"] <= b["ts"] + 1e-6
     fetched = [e["args"]["instruction"] for e in slices if e["name"] == "descriptor"]
     assert fetched == list(range(len(report.instructions)))
+
+
+def test_trace_has_the_layers_above_the_units() -> None:
+    report = predicted()
+    document = json.loads(gzip.decompress(trace_file(report, compressed=True)))
+    assert document == json.loads(json.dumps(chrome_trace(report)))
+    order = {e["tid"]: e["args"]["sort_index"] for e in document["traceEvents"] if e["name"] == "thread_sort_index"}
+    track = next(e["tid"] for e in document["traceEvents"] if e["name"] == "thread_name" and e["args"]["name"] == "layers")
+    assert order[track] == min(order.values())
+    slices = [e for e in document["traceEvents"] if e["ph"] == "X" and e["tid"] == track]
+    for a, b in pairwise(slices):
+        assert a["ts"] + a["dur"] <= b["ts"] + 1e-6
+        assert a["args"]["layer"] != b["args"]["layer"]
+    for number, layer in enumerate(report.layers):
+        own = [e for e in slices if e["args"]["layer"] == number]
+        instructions = [i for i in report.instructions if i.output == layer.output]
+        assert sum(e["args"]["instructions"] for e in own) == len(instructions) == layer.instructions
+        assert {(e["name"], e["args"]["operator"]) for e in own} <= {(layer.name, layer.op)}
+        if own:
+            ends = own[0]["ts"], own[-1]["ts"] + own[-1]["dur"]
+            assert ends == pytest.approx((instructions[0].begin / CLOCK, instructions[-1].end / CLOCK), abs=1e-9)
 
 
 def test_trace_counts_the_queue_and_the_ports() -> None:

@@ -24,6 +24,7 @@ from edgeflow.hw.boards import load_board
 from edgeflow.hw.cost import Resources, Unknown
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.fabric import SHARED
+from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
 from edgeflow.hw.verify import verify_graph
@@ -36,7 +37,20 @@ from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.measure.samples import Samples, Unseen
 from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
-from edgeflow.sw.report.schema import Search
+from edgeflow.sw.report.schema import (
+    BitChoice,
+    Bits,
+    BitsOmega,
+    BitTrial,
+    BuildFigures,
+    Front,
+    FrontPoint,
+    KeptBudget,
+    LayerSensitivity,
+    MeasuredOn,
+    Run,
+    Search,
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,8 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         samples=SAMPLES,
         warnings=("the model has <two> heads",),
         search=Search(bounded=12, simulated=3, proven=True),
+        bits=bits(),
+        run=RUN,
         timings={"import": 0.25, "quantize": 1.5},
         rounding={"fc1.out": LayerErrors(10.0, 11.0, 11.5, 14.0)},
         techniques=(
@@ -96,6 +112,52 @@ def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
         ),
     )
     return dataclasses.replace(usual, **changes)
+
+
+RUN = Run(
+    command="edgeflow compile small.onnx --calib 'my <data>.npz'",
+    date="2026-01-31T12:00:00+00:00",
+    options={"model": "small.onnx", "seed": 0, "quantization.weight_bits": 4, "budget": ["size=0.6x"]},
+    versions={"python": "3.11.7", "numpy": "2.4.6"},
+    sha256={"model": "0123456789abcdef" * 4},
+)
+
+
+def bits(taken: str = "hawq") -> Bits:
+    """A choice of bits among three layers of the float model, one of them fixed."""
+    layers = [
+        LayerSensitivity(
+            name=name,
+            weight_bits=weight,
+            activation_bits=8,
+            fixed=weight == 8,
+            parameters=2560,
+            trace=0.5,
+            trace_error=0.01,
+            omega=[BitsOmega(weight_bits=b, activation_bits=8, omega=10.0**-b) for b in ((8,) if weight == 8 else (8, 6, 4, 2))],
+        )
+        for name, weight in (("/fc1.0/MatMul", 8), ("/fc2.0/MatMul", 4), ("/<head>", 6))
+    ]
+    points = [FrontPoint(cost=1000.0 * b, omega=10.0**-b) for b in (2, 4, 6, 8)]
+    front = Front(cost="size", unit="bytes", points=points, uniform=points[1:], taken=points[2])
+    trials = [
+        BitTrial(name=name, sqnr_db=30.0 + i, costs={"size": 6000.0}, taken=name == taken) for i, name in enumerate(("fit", "hawq"))
+    ]
+    budget = KeptBudget(
+        name="size", budget="size=0.6x", unit="bytes", reference=8000.0, reference_is="all at 8", limit=6100.0, reached=6000.0
+    )
+    choice = BitChoice(
+        method="hawq",
+        taken=taken,
+        decision="HAWQ taken",
+        measured_on=MeasuredOn(data="held_out", samples=16),
+        trials=trials,
+        budgets=[budget],
+        layers=layers,
+        fronts=[front],
+    )
+    narrow, plain = (BuildFigures(latency_ms=t, weight_bytes=n, sqnr_db=db) for t, n, db in ((0.5, 6000, 31.0), (0.6, 8000, 38.5)))
+    return Bits(choice=choice, build=narrow, plain=plain, bought="16.7 % faster", note=None)
 
 
 def test_design_keys_have_figures() -> None:
@@ -232,9 +294,23 @@ def test_the_timeline_is_the_prediction_s() -> None:
     assert [q.cycle for q in line.queue] == sorted(q.cycle for q in line.queue)
 
 
+def test_a_unit_without_hardware_of_its_own_says_whose_it_uses() -> None:
+    by_unit = {u.unit: u for u in build(inputs()).unit_resources}
+    assert {name: u.part_of for name, u in by_unit.items() if u.part_of} == {}
+    shared = Architecture(units=("linear", "attention"))
+    assert unit_resources(shared)["attention"] == Resources(0, 0, 0, 0, 0, part_of="linear")
+    assert unit_resources(shared)["linear"].part_of == ""
+
+
 def test_memory_is_the_program_s() -> None:
     source = inputs()
-    memory = build(source).memory
+    memory, accelerator = build(source).memory, source.program.architecture
+    assert (memory.narrow.capacity_bytes, memory.wide.capacity_bytes) == (
+        64 * accelerator.narrow_lines,
+        64 * accelerator.wide_lines,
+    )
+    halves = sum(b.banks * -(-b.capacity_bytes // b.least_bytes) for b in (memory.narrow, memory.wide))
+    assert halves / 2 == SHARED["scratchpad"](accelerator).bram36
     for name, used in (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes)):
         assert used == max((p.start_byte + p.bytes for p in memory.placements if p.memory == name), default=0)
     assert 0 < memory.peak_live_bytes <= memory.narrow_bytes + memory.wide_bytes
@@ -325,9 +401,13 @@ def test_ratios_that_are_no_numbers_are_null_with_a_note() -> None:
 
 
 def numbers(value: Any, key: str) -> set[str]:
-    """The keys under which a document has numbers; figures by step or loop nest count as those of the dictionary."""
+    """The keys under which a document has numbers; figures by step, loop nest or cost count as those of the dictionary."""
     if isinstance(value, dict):
-        return {n for name, child in value.items() for n in numbers(child, key if key in ("parts", "timings_s") else name)}
+        return {
+            n
+            for name, child in value.items()
+            for n in numbers(child, key if key in ("costs", "options", "parts", "timings_s") else name)
+        }
     if isinstance(value, list):
         return {n for child in value for n in numbers(child, key)}
     return {key} if isinstance(value, int | float) and not isinstance(value, bool) else set()

@@ -23,7 +23,7 @@ def figures(latency_ms: float, weight_bytes: int, sqnr_db: float | None) -> Buil
 
 def choice(budget: str) -> BitChoice:
     kept = KeptBudget(name=budget, budget=f"{budget}=0.5x", unit="", reference=2.0, reference_is="", limit=1.0, reached=1.0)
-    return BitChoice(method="hawq", taken="hawq", decision="", measured_on=None, trials=[], budgets=[kept])
+    return BitChoice(method="hawq", taken="hawq", decision="", measured_on=None, trials=[], budgets=[kept], layers=[], fronts=[])
 
 
 @pytest.mark.parametrize(
