@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,47 @@ def test_onnxruntime_is_opened_in_one_place() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "InferenceSession"
     }
     assert opened == {"quant/canonical/session.py"}
+
+
+def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of every variable, argument, attribute, function and class that a module defines."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.Attribute(attr=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+            ):
+                yield node.lineno, name
+
+
+@pytest.mark.parametrize("folder", [*ALLOWED, "edgeflow", "scripts", "examples", "tests"])
+def test_names_say_what_things_are(folder: str) -> None:
+    """Not that they were found, made or given."""
+    places = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in modules(folder)
+        for line, name in named(ast.parse(path.read_text()))
+        if name.strip("_").lower() in {"found", "made", "given"}
+    ]
+    assert places == []
+
+
+def test_every_kind_of_name_is_looked_at() -> None:
+    text = """
+class Made:
+    given: int
+def found(a, *given, made=None):
+    with open(a) as found: self.made = [b for given in found]
+    try: (made := a)
+    except OSError as given: pass
+    match a:
+        case [found, *rest]: pass
+lambda found: a
+"""
+    names = [name.lower() for _, name in named(ast.parse(text))]
+    assert [names.count(name) for name in ("found", "made", "given")] == [4, 4, 4]

@@ -38,7 +38,7 @@ def compile_model(
     if quantized is not None:
         options.without_quantization()
         samples = UserData(quantized.samples, what="the samples that the model was quantized with")
-    board, architecture = options.found_board(), options.architecture()
+    board, architecture = options.loaded_board(), options.architecture()
     check_target(Path(output))
     with model_file(model.model if isinstance(model, Quantized) else model, example_inputs) as file:
         calibration, test = _data(options, file.input_names)
@@ -70,7 +70,7 @@ def explore_model(
     progress: Progress | None = None,
 ) -> explore.Exploration:
     """Explore accelerators for a model into the folder ``output``."""
-    board, chosen = options.found_board(), options.quantization
+    board, chosen = options.loaded_board(), options.quantization
     with model_file(model, example_inputs) as file:
         request = explore.Request(
             model=file.path,
@@ -89,15 +89,15 @@ def explore_model(
 
 def _data(options: CompileOptions, names: Names) -> tuple[UserData | None, UserData | None]:
     """Calibration and test data with their labels, which may be arrays of the data itself."""
-    test = None if options.test is None else _given(options.test, "test data", options.test_labels, names)
+    test = None if options.test is None else _user_data(options.test, "test data", options.test_labels, names)
     if options.calibration is None:
         return None, test
     # On the command line one name stands for the labels in either file; accuracy needs those of the test data.
     shared = test is not None and isinstance(options.labels, str) and options.labels == options.test_labels
-    return _given(options.calibration, "calibration data", options.labels, names, optional=shared), test
+    return _user_data(options.calibration, "calibration data", options.labels, names, optional=shared), test
 
 
-def _given(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> UserData:
+def _user_data(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> UserData:
     arrays: Mapping[str, Array] = read_data(data, names, what)
     what = described(arrays, what)
     if isinstance(labels, str):

@@ -107,7 +107,7 @@ class _Shared(BaseModel):
         """The part of the board's resources that may be used."""
         return SHARE if self.share is None else self.share
 
-    def found_board(self) -> Board:
+    def loaded_board(self) -> Board:
         """The board; BoardError if there is none."""
         return load_board(self.board)
 

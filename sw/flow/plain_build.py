@@ -26,7 +26,7 @@ from edgeflow.sw.search.latency_tables import PlainBuild, Target, plain_build
 LOSS_DB = 3.0  # of SQNR, that a gain is expected for
 LEAST_GAIN = 0.05  # share of the latency, or of the weights where a budget of size or bit operations asked for fewer bits
 
-GIVEN = "the model brings its own formats: it has no 8-bit form to compare with"
+FORMATS_OF_ITS_OWN = "the model brings its own formats: it has no 8-bit form to compare with"
 
 
 def below_eight(model: ir.Model, config: QuantizationConfig) -> bool:
@@ -58,7 +58,7 @@ def bits_section(
     if not narrow:
         return schema.Bits(choice=chosen, build=build, plain=build, bought=None, note="all layers have 8 bits")
     if has_fixed_formats(FloatGraph(model)):
-        return schema.Bits(choice=chosen, build=build, plain=None, bought=None, note=GIVEN)
+        return schema.Bits(choice=chosen, build=build, plain=None, bought=None, note=FORMATS_OF_ITS_OWN)
     try:
         plain = plain or plain_build(model, samples.calibration, config, target, progress)
     except EdgeFlowError as error:
