@@ -16,6 +16,7 @@ from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import FLOAT32_EXACT
 from edgeflow.hw.graph import Format
+from edgeflow.hw.ops import row_mask
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -29,6 +30,7 @@ from edgeflow.hw.ops.base import (
     draw,
     register,
 )
+from edgeflow.hw.ops.row_mask import MASK, X, check_mask, counted_rows, draw_mask, mask_fields, mask_loops, mask_luts
 from edgeflow.hw.ops.vector import (
     REQUANTIZE_DEPTH,
     SCRATCH_DEPTH,
@@ -39,7 +41,6 @@ from edgeflow.hw.ops.vector import (
 )
 
 DIVISION_BITS = widths.POOL_NUMBER.bits  # a bit of the quotient a cycle
-MASK_LINES = 64  # lines of 64 rows whose mask is held
 PRODUCT_STAGES = 4  # more than a narrow product has: the sum's and the reciprocal's halves are multiplied one after another
 
 POOL = InstructionLayout(
@@ -53,8 +54,6 @@ POOL = InstructionLayout(
     ),
     arguments=("stream", "scratch"),
 )
-
-X, MASK = range(2)
 
 
 @register
@@ -76,7 +75,7 @@ class Pool(Operator):
     name: ClassVar[str] = "pool"
     header: ClassVar[str] = "pool.hpp"
     instruction: ClassVar[InstructionLayout] = POOL
-    counters: ClassVar[tuple[str, ...]] = ("pool mask", "pool divide", "pool sum", "pool scale")
+    counters: ClassVar[tuple[str, ...]] = (row_mask.COUNTER, "pool divide", "pool sum", "pool scale")
     ports: ClassVar[tuple[Port, ...]] = (Port("x"), Port("mask", optional=True))
 
     def infer(self, inputs: Sequence[Format]) -> Format:
@@ -84,15 +83,9 @@ class Pool(Operator):
         check_row_format(x.bits, "input")
         check_row_format(self.bits, "output")
         check_shift(self.shift)
-        if len(x.shape) != 2:
-            raise ValueError(f"the input {x.shape} must have two axes: rows and channels")
+        check_mask(inputs, self.has_mask)
         if not 0 <= self.numerator < 1 << 31:
             raise ValueError(f"the numerator must lie between 0 and 2^31 - 1, not {self.numerator}")
-        if len(inputs) != 1 + self.has_mask:
-            raise ValueError("a pool takes a mask exactly when has_mask says so")
-        if self.has_mask and (inputs[MASK].shape != x.shape[:1] or inputs[MASK].bits > 8):
-            mask = inputs[MASK]
-            raise ValueError(f"the mask must have {x.shape[0]} elements of at most 8 bits, not {mask.shape} of {mask.bits} bits")
         return Format(x.shape[1:], self.bits, self.signed)
 
     def reciprocal(self, count: IntArray) -> IntArray:
@@ -101,8 +94,7 @@ class Pool(Operator):
 
     def reference(self, inputs: Sequence[IntArray]) -> IntArray:
         x = inputs[X]
-        counted = inputs[MASK] != 0 if self.has_mask else np.ones(x.shape[1], dtype=np.bool_)
-        counted = np.broadcast_to(counted, x.shape[:2])
+        counted = counted_rows(inputs, self.has_mask)
         total = (x * counted[..., None]).sum(axis=1)
         r = self.reciprocal(counted.sum(axis=1))
         return saturate(round_shift(total * r[:, None], self.shift), self.bits, self.signed)
@@ -152,8 +144,8 @@ class Pool(Operator):
         for i in range(len(inputs)):
             context.require(i in constants or context.storage(i) != NIBBLES, "only linear layers read two rows to a line")
         context.require(context.output_storage() != NIBBLES, "only linear layers write two rows to a line")
-        values = dict.fromkeys(POOL.names, 0)
-        values |= {
+        mask, segment = mask_fields(inputs, constants, self.has_mask, context)
+        values = mask | {
             "x": context.address(X),
             "x_stride": row_lines(x.channels, x.bits),
             "rows": x.rows,
@@ -168,37 +160,23 @@ class Pool(Operator):
             "y_bytes": storage_bytes(out.bits),
             "y_signed": int(out.signed),
         }
-        segment = (0, 0)
-        if self.has_mask:
-            lines = ceil_div(x.rows, LINE_BYTES)
-            context.require(lines <= MASK_LINES, f"a mask of {x.rows} rows exceeds the accelerator's {MASK_LINES * LINE_BYTES}")
-            values |= {"has_mask": 1, "mask_lines": lines, "mask_constant": int(MASK in constants)}
-            if MASK in constants:
-                segment = context.stream("mask", (constants[MASK] != 0).astype(np.uint8))
-            else:
-                values["mask"] = context.address(MASK)
         return [Instruction(POOL, values, segment)]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
-        return {"POOL_MASK_LINES": MASK_LINES}
+        return row_mask.TEMPLATE_ARGUMENTS
 
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
         """``vector`` columns of a row a cycle; then a bit of the division, and at the end an element, a cycle.
 
-        Depths: a line is read and its bytes counted in a tree of six levels or added to the sums; an element is multiplied,
-        requantized and written.
+        Depths: a line is read and added to the sums; an element is multiplied, requantized and written.
         """
-        ii = LINE_BYTES // architecture.stream_bytes
-        loops = {
-            "pool mask": Loop(values["mask_lines"], 1, ii, SCRATCH_READ_DEPTH + 6),
+        loops = mask_loops(values, architecture) | {
             "pool divide": Loop(DIVISION_BITS, 1, 1, 1),
             "pool sum": Loop(values["steps"], 1, 1, SCRATCH_READ_DEPTH + 4),
             "pool scale": Loop(values["columns"], 1, 1, SCRATCH_DEPTH + PRODUCT_STAGES + REQUANTIZE_DEPTH),
         }
-        if not values["has_mask"]:
-            del loops["pool mask"]
         return Cycles(loops)
 
     @classmethod
@@ -206,21 +184,20 @@ class Pool(Operator):
         """One multiplier of 32 x 32 bits, whatever ``vector`` is.
 
         Block memory: the sums, a bank a lane. LUTs: each lane's 32-bit accumulator, the choice of its element in a line (16 bits,
-        one of the ``64 / vector`` places that its column takes, for both storages); the mask's memory, its 64 comparisons with zero
-        and with the rows left (three LUTs) and the tree that counts them; the division's subtraction, choice and shifts; rounding,
-        shift and saturation of one product; the write enables of a line. Registers: the sums, a line, the product in each stage.
+        one of the ``64 / vector`` places that its column takes, for both storages); the mask; the division's subtraction, choice
+        and shifts; rounding, shift and saturation of one product; the write enables of a line. Registers: the sums, a line, the
+        product in each stage.
         """
         a, line = architecture, 8 * LINE_BYTES
         dsp = primitives.multiplier_dsps(32, 32)
         lane = primitives.adder_luts(32) + primitives.mux_luts(LINE_BYTES // a.vector, 16) + primitives.mux_luts(2, 16)
-        counting = LINE_BYTES * 3 + primitives.adder_tree_luts(LINE_BYTES, 1) + primitives.lutram_luts(64, MASK_LINES)
         division = primitives.adder_luts(DIVISION_BITS + 1) + primitives.mux_luts(2, DIVISION_BITS + 1)
         scaling = primitives.adder_luts(widths.PRODUCT.bits) + primitives.shifter_luts(widths.PRODUCT.bits, 49) * 2
         scaling += primitives.saturate_luts(widths.PRODUCT.bits, 16) + primitives.mux_luts(a.vector, 32)
         control = 6 * primitives.adder_luts(16) + 4 * primitives.comparator_luts(16) + 2 * LINE_BYTES
         ff = a.vector * 2 * 32 + 2 * line + 4 * 32 + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * widths.PRODUCT.bits + 6 * 16
         sums = primitives.ram_bram36(32, ceil_div(a.max_channels, a.vector), a.vector)
-        return Resources(dsp, a.vector * lane + counting + division + scaling + control, ff, sums, 0)
+        return Resources(dsp, a.vector * lane + mask_luts(counts=True) + division + scaling + control, ff, sums, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:
@@ -242,9 +219,7 @@ class Pool(Operator):
             op = cls(1 << 22, 22 + max(x_bits - bits, 0), bits, signed, bool(mask))
             inputs, formats, constants = [data], [x], set()
             if mask:
-                chosen = rng.integers(0, 2, size=(3, rows)) * rng.integers(1, 256, size=(3, rows))
-                chosen[0] = 0  # no row counts
-                chosen[1] = 255
+                chosen = draw_mask(rng, 3, rows)
                 fixed = mask == "constant"
                 inputs.append(chosen[2] if fixed else chosen)
                 formats.append(Format((rows,), 8, False))

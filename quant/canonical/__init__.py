@@ -5,21 +5,18 @@ Every module of operators registers what it defines when this package is importe
 
 from __future__ import annotations
 
-from edgeflow.quant.canonical import attention, elementwise, embedding, functions, linear, movement, normalization, pool
+import importlib
+import pkgutil
+
 from edgeflow.quant.canonical.base import FloatOperator, find, operator, register, registry
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "FloatOperator",
-    "attention",
-    "elementwise",
-    "embedding",
     "find",
-    "functions",
-    "linear",
-    "movement",
-    "normalization",
     "operator",
-    "pool",
     "register",
     "registry",
 ]

@@ -70,6 +70,18 @@ def parameter(name: str) -> Operand:
     return Operand(name, role=Role.PARAMETER, constant=True)
 
 
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction of ONNX that, over axes other than the batch, is the operator over tokens.
+
+    ``whole_map``: it is over all axes behind the second; otherwise over its ``axes``. ``normalizes``: over the last axis alone it
+    may be part of a normalization."""
+
+    name: str
+    whole_map: bool = False
+    normalizes: bool = False
+
+
 class Commutes(Enum):
     """Which data movement an operator commutes with, its constants moved alike."""
 
@@ -123,6 +135,7 @@ class FloatOperator(ABC):
     keeps_channels: ClassVar[bool] = False  # ... and channels stay channels
     keeps_format: ClassVar[bool] = False  # its output has the words of its operand
     sums: ClassVar[bool] = False  # its output is the sum of its operands: one can compensate errors of another
+    reductions: ClassVar[tuple[Reduction, ...]] = ()  # of ONNX, that are it
     tabulated: ClassVar[bool] = False  # it is an elementwise function of one tensor, and becomes a table
     scaling: ClassVar[Scaling] = Scaling.NO
     any_scales: ClassVar[bool] = False  # it makes its output with any scales and offsets per channel that attention wants

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeflow.hw.arithmetic import dyadic
-from edgeflow.quant.canonical.base import Operand, Role, register
+from edgeflow.quant.canonical.base import Operand, Reduction, Role, register
 from edgeflow.quant.canonical.contexts import Conversion
 from edgeflow.quant.canonical.sketch import Sketch
 from edgeflow.quant.canonical.stream import StreamOperator
@@ -49,6 +49,7 @@ class MeanPool(StreamOperator):
             y = Div (total, count)
         }""",
     }
+    reductions = (Reduction("ReduceMean", normalizes=True), Reduction("GlobalAveragePool", whole_map=True))
     signed_only = True
 
     @classmethod

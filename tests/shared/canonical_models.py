@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgeflow.quant.canonical.base import registry
+from edgeflow.quant.canonical.base import Role, registry
 from edgeflow.sw.importer.functions import attach_functions
 
 TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
@@ -23,7 +23,8 @@ def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx
     attributes = {**REQUIRED.get(op, {}), **attributes}
     domain = registry()[op].domain if op in registry() else ""
     proto = helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes)
-    if (op, len(inputs)) in (("Attention", 4), ("MeanPool", 2)):
+    cls = registry().get(op)
+    if cls is not None and "masked" in cls.bodies and any(cls.operands[i].role is Role.MASK for i in range(len(inputs))):
         proto.overload = "masked"
     if op == "SelectTokens" and attributes["squeeze"]:
         proto.overload = "squeeze"

@@ -29,6 +29,8 @@ MUTATIONS = (
     ("embedding.hpp", "unsigned(id) : ins.vocabulary - 1;", "unsigned(id) : 0;"),
     ("embedding.hpp", "id != TokenId(ins.padding)", "id == TokenId(ins.padding)"),
     ("pool.hpp", "(counted >> 1)", "(counted >> 2)"),
+    ("row_mask.hpp", "mask[row >> 6]", "mask[0]"),
+    ("extreme.hpp", "counts && (!some || beyond)", "counts && beyond"),
     ("move.hpp", "(from > to ? from : to);", "(from > to ? to : from);"),
     ("dma.hpp", "w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),
     ("patches.hpp", "row_start += ins.down_step;", "row_start += ins.patch_bytes;"),

@@ -66,7 +66,7 @@ def _vit() -> Any:
 
 
 def _encoder(dim: int, heads: int, hidden: int, activation: str, norm_first: bool, head: str, classes: int = 5) -> Any:
-    """torch's own TransformerEncoder with a head: the mean over tokens or the first token, and a classifier."""
+    """torch's own TransformerEncoder with a head: the mean or the largest over tokens, or the first token, and a classifier."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -88,14 +88,17 @@ def _encoder(dim: int, heads: int, hidden: int, activation: str, norm_first: boo
 
         def forward(self, x: Any) -> Any:
             x = self.norm(self.encoder(x))
+            if head == "max":
+                return self.head(x.max(dim=1).values)
             logits = self.head(x[:, 0] if head == "first" else x.mean(1))
             return logits.softmax(-1) if head == "softmax" else logits
 
     return Model()
 
 
-def _bert(dim: int, heads: int, hidden: int, pooler: bool) -> Any:
-    """A Hugging Face BERT with masked mean pooling as sentence-transformers does it, or with its own pooler (tanh)."""
+def _bert(dim: int, heads: int, hidden: int, pooler: bool, largest: bool = False) -> Any:
+    """A Hugging Face BERT with masked mean pooling as sentence-transformers does it, with the largest over tokens, or with its own
+    pooler (tanh)."""
     import torch
     import transformers
     from torch import nn
@@ -112,6 +115,8 @@ def _bert(dim: int, heads: int, hidden: int, pooler: bool) -> Any:
             outputs = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
             if pooler:
                 return outputs.pooler_output
+            if largest:
+                return outputs.last_hidden_state.masked_fill(attention_mask.unsqueeze(-1) == 0, -1e9).max(dim=1).values
             hidden, mask = outputs.last_hidden_state, attention_mask.unsqueeze(-1).float()
             return hidden, (hidden * mask).sum(1) / torch.clamp(mask.sum(1), min=1e-9)
 
@@ -126,8 +131,10 @@ NETWORKS = {
         Network("vit-one-image", _vit, _normal("image", 3, 12, 12), 30.0, "fixed", 13),
         Network("hf-deit", CASES["hfdeit-eager-script14"].build, _normal("image", 1, 28, 28), 25.0),
         Network("bert-mean", lambda: _bert(36, 3, 40, False), _sentences(17), 30.0),
+        Network("bert-max", lambda: _bert(20, 2, 24, False, largest=True), _sentences(11), 30.0),
         Network("bert-pooler", lambda: _bert(20, 2, 24, True), _sentences(3), 30.0),
         Network("postnorm-relu", lambda: _encoder(20, 2, 36, "relu", False, "mean"), _normal("x", 17, 20), 30.0),
+        Network("prenorm-max", lambda: _encoder(20, 2, 36, "relu", True, "max"), _normal("x", 13, 20), 30.0, "dynamo", 18),
         Network("prenorm-silu", lambda: _encoder(36, 4, 20, "silu", True, "mean"), _normal("x", 1, 36), 30.0),
         Network("tanh-gelu", lambda: _encoder(24, 1, 33, "tanh-gelu", True, "first", 1), _normal("x", 3, 24), 30.0),
         Network("softmax", lambda: _encoder(20, 5, 36, "quick-gelu", False, "softmax"), _normal("x", 9, 20), 30.0),

@@ -1,13 +1,13 @@
 // Mean over rows: with n counted rows, r = (numerator + n / 2) / n (0 for n = 0) and y = sat(round(sum * r / 2^shift)).
 //
-// The mask is a row of bytes, nonzero where a row counts; it comes from the scratchpad or, a constant, from the weight stream. Masked
-// rows are read all the same, so the time does not depend on it. Columns are taken VECTOR at a time through all rows, so that the
+// Masked rows are read all the same, so the time does not depend on the mask. Columns are taken VECTOR at a time through all rows, so that the
 // running sums are registers; the few products at the end share one multiplier.
 #ifndef EDGEFLOW_POOL_HPP
 #define EDGEFLOW_POOL_HPP
 
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
+#include "edgeflow/row_mask.hpp"
 
 namespace edgeflow {
 
@@ -16,39 +16,12 @@ void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scrat
 #pragma HLS INLINE off
     Accumulator sum[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=sum cyclic factor=C::VECTOR
-    ap_uint<LINE_BYTES> mask[C::POOL_MASK_LINES];
+    ap_uint<LINE_BYTES> mask[C::ROW_MASK_LINES];
 #pragma HLS BIND_STORAGE variable=mask type=ram_2p impl=lutram
 
     PoolNumber counted = ins.rows;
     if (ins.has_mask != 0) {
-        counted = 0;
-        unsigned mask_left = ins.rows;
-        EDGEFLOW_ENTER("pool mask");
-    pool_mask:
-        for (unsigned n = 0; n < ins.mask_lines; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::POOL_MASK_LINES
-#pragma HLS PIPELINE II=Memory<C>::LINE_STREAM_WORDS
-            EDGEFLOW_TRIP("pool mask");
-            Line line;
-#pragma HLS ARRAY_PARTITION variable=line.byte complete
-            if (ins.mask_constant != 0) {
-                line = pop_line<C>(stream);
-            } else {
-                line = read_line<C>(scratch, ins.mask + n);
-            }
-            ap_uint<LINE_BYTES> bits = 0;
-            ap_uint<7> ones = 0;
-            for (int b = 0; b < LINE_BYTES; ++b) {
-#pragma HLS UNROLL
-                if (unsigned(b) < mask_left && line.byte[b] != 0) {
-                    bits.range(b, b) = 1;
-                    ++ones;
-                }
-            }
-            mask[n] = bits;
-            counted += ones;
-            mask_left -= LINE_BYTES;
-        }
+        counted = load_row_mask<C>(stream, scratch, ins.mask, ins.mask_lines, ins.rows, ins.mask_constant != 0, mask);
     }
 
     // Restoring division, a bit a cycle.
@@ -91,11 +64,7 @@ pool_sum:
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("pool sum");
         const Line line = read_line<C>(scratch, line_number);
-        bool counts = true;
-        if (ins.has_mask != 0) {
-            const ap_uint<LINE_BYTES> bits = mask[row >> 6];
-            counts = ap_uint<1>(bits >> (row & 63)) != 0;
-        }
+        const bool counts = ins.has_mask == 0 || row_counts<C>(mask, row);
         const bool last = row + 1 == ins.rows;
         for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL

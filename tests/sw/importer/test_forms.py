@@ -373,6 +373,35 @@ def test_means_over_tokens_in_other_layouts(spelling: str, tmp_path: Path) -> No
     assert counts == {"Linear": 1, "MeanPool": 1}
 
 
+@pytest.mark.parametrize("opset", [13, 17, 18, 20])
+@pytest.mark.parametrize(("axis", "keepdims"), [(1, 0), (1, 1), (-2, 0), (-2, 1), (2, 0), (-1, 1)])
+@pytest.mark.parametrize("name", ["Max", "Min"])
+def test_extremes_over_tokens_or_channels(name: str, opset: int, axis: int, keepdims: int, tmp_path: Path) -> None:
+    g = Graph(opset)
+    y = g.node("MatMul", g.input("x", ["n", 6, 8]), g.weight(8, 4))
+    axes: tuple[tuple[str, ...], dict[str, Any]] = ((g.constant(np.array([axis])),), {}) if opset > 17 else ((), {"axes": [axis]})
+    g.output(g.node(f"Reduce{name}", y, *axes[0], **axes[1], keepdims=keepdims))
+    model, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
+    channels = axis in (2, -1)
+    assert counts == {"Linear": 1, f"{name}Pool": 1} | ({"Transpose": 1} if channels else {}) | ({"Reshape": 1} if keepdims else {})
+    kept = 6 if channels else 4
+    expected = ["batch", *([kept] if not keepdims else [kept, 1] if channels else [1, kept])]
+    assert [entry.value if isinstance(entry, ir.SymbolicDim) else entry for entry in model.graph.outputs[0].shape or ()] == expected
+
+
+def test_the_largest_of_a_map_and_over_the_batch(tmp_path: Path) -> None:
+    g = Graph(17)
+    y = g.node("MatMul", g.input("x", ["n", 6, 8]), g.weight(8, 4))
+    grid = g.node("Reshape", g.node("Transpose", y, perm=[0, 2, 1]), g.constant(np.array([0, 4, 2, 3])))
+    g.output(g.node("Flatten", g.node("GlobalMaxPool", grid)))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 6, 8))})
+    assert counts == {"Linear": 1, "MaxPool": 1}
+    g = Graph(17)
+    g.output(g.node("ReduceMax", g.node("MatMul", g.input("x", ["n", 6, 8]), g.weight(8, 4)), axes=[0]))
+    with pytest.raises(UnsupportedError, match=r"ReduceMax: it is not over the tokens of \(batch, tokens, features\)"):
+        import_model(g.save(tmp_path))
+
+
 def test_one_tensor_under_two_output_names(tmp_path: Path) -> None:
     g = Graph(17)
     y = g.node("Relu", g.input("x", ["n", 8]))

@@ -67,6 +67,15 @@ def weighted_mean(g: Graph, x: str, weight: str) -> str:
     return str(g.node("Div", total, count))
 
 
+def largest(g: Graph, masked: str, name: str = "ReduceMax") -> str:
+    """The largest, or the smallest, over the tokens."""
+    return str(g.node(name, masked, g.constant(np.array([1])), keepdims=0))
+
+
+def column(g: Graph, m: str) -> str:
+    return str(g.node("Unsqueeze", m, g.constant(np.array([2]))))
+
+
 def equal(g: Graph, value: str, number: int) -> str:
     return str(g.node("Equal", value, g.constant(np.array(number, np.int64))))
 
@@ -231,6 +240,35 @@ CASES = {
     "up to the largest number": Case(
         "float", lambda g, x, m: attention(g, x, where(g, within(g, m, 0.3, 3.4028235e38))), (1, 0.3), (0, 0.29)
     ),
+    "largest": Case(
+        "int64",
+        lambda g, x, m: largest(g, g.node("Where", column(g, as_bool(g, m)), x, g.constant(np.float32(-1e9)))),
+        (1, -3, 700),
+        (0,),
+    ),
+    "largest of padding": Case(
+        "bool", lambda g, x, m: largest(g, g.node("Where", column(g, m), g.constant(np.float32(-np.inf)), x)), (False,), (True,)
+    ),
+    "largest of a sum": Case(
+        "int64",
+        lambda g, x, m: largest(
+            g,
+            g.node(
+                "Add",
+                x,
+                g.node("Mul", column(g, g.node("Sub", number(g, 1, "float"), as_float(g, m))), number(g, -1e9, "float")),
+            ),
+        ),
+        (1,),
+        (0,),
+        (2,),
+    ),
+    "smallest": Case(
+        "float",
+        lambda g, x, m: largest(g, g.node("Where", column(g, as_bool(g, m)), x, g.constant(np.float32(1e9))), "ReduceMin"),
+        (1, 0.5),
+        (0,),
+    ),
     "counted above, weighed below": Case(
         "int64",
         lambda g, x, m: weighted_mean(g, x, as_float(g, g.node("Min", m, number(g, 1, "int")))),
@@ -289,8 +327,11 @@ def test_other_values_are_refused_by_name(name: str, tmp_path: Path) -> None:
     [
         ("float", lambda g, x, m: attention(g, x, lambda s: str(g.node("Mul", s, row(g, m))))),
         ("int64", lambda g, x, m: attention(g, x, additive(g, g.node("CumSum", as_float(g, m), g.constant(np.array(1)))))),
+        ("int64", lambda g, x, m: largest(g, g.node("Mul", x, column(g, as_float(g, m))))),
+        ("int64", lambda g, x, m: largest(g, g.node("Where", column(g, as_bool(g, m)), x, g.constant(np.float32(-1))))),
+        ("int64", lambda g, x, m: largest(g, g.node("Where", column(g, as_bool(g, m)), x, number(g, -1e9, "float")), "ReduceMin")),
     ],
-    ids=["scores times a mask", "a sum over keys"],
+    ids=["scores times a mask", "a sum over keys", "largest of zeros and tokens", "largest above -1", "smallest of what is low"],
 )
 def test_what_is_no_padding_mask_is_not_taken_for_one(kind: str, build: Callable[[Graph, str, str], str], tmp_path: Path) -> None:
     path = file_of(Case(kind, build, (1,), (0,)), tmp_path)
