@@ -7,7 +7,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -290,10 +290,12 @@ def test_a_torch_module_is_exported(overlay: Path, tmp_path: Path) -> None:
 
 
 def test_example_inputs_by_name_and_by_position(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
+    import torch
+
     from edgeflow.sw.importer.torch_export import export_module
 
-    class Two(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Two(torch.nn.Module):
         def forward(self, left: Any, right: Any) -> dict[str, Any]:
             return {"sum": left + right, "difference": left - right}
 
@@ -307,9 +309,10 @@ def test_example_inputs_by_name_and_by_position(tmp_path: Path) -> None:
 
 
 def test_a_torch_module_that_cannot_be_exported(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
+    import torch
 
-    class Odd(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Odd(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             return x if x.sum() > 0 else -x
 
@@ -374,9 +377,11 @@ def test_what_is_asked_of_a_build_is_asked_of_a_quantized_model(
     verification = edgeflow.verify(quantized, x, samples=2, board="kv260")
     assert verification.passed
     assert (verification.samples, verification.origin) == (2, "given")
-    for form in ("qdq", "qonnx"):
-        files = [edgeflow.export(subject, tmp_path / f"{i}.onnx", format=form) for i, subject in enumerate((quantized, build))]  # type: ignore[arg-type]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    forms: tuple[Literal["qdq", "qonnx"], ...] = ("qdq", "qonnx")
+    for form in forms:
+        first = edgeflow.export(quantized, tmp_path / "0.onnx", format=form)
+        second = edgeflow.export(build, tmp_path / "1.onnx", format=form)
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_what_a_quantized_model_has_not_is_said_in_one_line(
