@@ -1,4 +1,4 @@
-"""What is read under names: files of a folder, or parts of a build that were read, and checked, before."""
+"""Named contents to read: the files of a folder, or parts of a build that were read and checked before."""
 
 from __future__ import annotations
 

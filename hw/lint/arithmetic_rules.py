@@ -246,7 +246,7 @@ class _Flow:
         if kind == "call":
             return self._call(expression, assigned)
         if kind == "binary" and expression.text == ">>" and arguments[0].kind == "name" and arguments[0].text not in self.tracked:
-            assigned = self._set(arguments[1], assigned)  # what a stream delivers
+            assigned = self._set(arguments[1], assigned)  # a stream sets the variable that it delivers to
         for argument in arguments:
             assigned = self._read(argument, assigned)
         return assigned

@@ -162,7 +162,8 @@ def _attention_output(
 
 
 def _attention_operand(node: ir.Node, index: int, plan: OperandPlan) -> Interpretation | None:
-    """What an operand of attention stands for if that is given and attention can take it: signed, without zero point."""
+    """What an operand of attention stands for, where the model fixes a format that attention can take: signed, without zero
+    point."""
     qtype, name = fixed_format(node, index), required_input(node, index)
     if qtype is None:
         return None
@@ -176,8 +177,8 @@ def _attention_operand(node: ir.Node, index: int, plan: OperandPlan) -> Interpre
 
 
 def _values(name: str, groups: NDArray[np.int64], equalize: bool, plan: OperandPlan) -> Interpretation:
-    """Values of attention with a scale and, where a linear layer makes them for that alone, an offset per channel; or, without
-    equalization, a scale a group."""
+    """Format of attention's values: a scale per channel, and an offset where a linear layer computes them for attention alone;
+    without equalization a scale a group."""
     stats = plan.statistics[name]
     offset = middle(stats, plan.config.at(name)) if equalize and plan.own(name) else None
     groups = channel_groups(len(groups)) if equalize else groups

@@ -164,7 +164,7 @@ class Context:
         return self.copy(value, self.plan.stream(value), f"{value}/stream", node)
 
     def fixed_reading(self, value: str, node: ir.Node) -> QType | None:
-        """The format that the model itself gives for the reading of a value by a node; None where it is free."""
+        """The format in which the model itself has a node read a value; None where the model fixes none."""
         return next((fixed_format(node, i) for i in range(len(node.inputs)) if input_name(node, i) == value), None)
 
     def copy(self, value: str, qtype: QType, name: str, node: ir.Node) -> str:
@@ -273,7 +273,7 @@ class Context:
         extra: Real | None,
         residual: tuple[str, str] | None,
     ) -> Moments | None:
-        """Moments of a layer's integer input and of what it should make of it; None where its weights are rounded to the nearest.
+        """Moments of a layer's integer input and of the output wanted for it; None where its weights are rounded to the nearest.
 
         With a residual, that is what the sum lacks: the layer also makes up for what the stream has lost so far.
         """

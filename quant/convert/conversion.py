@@ -125,7 +125,7 @@ def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:
 
 
 def _replayed(graph: FloatGraph, plan: Plan) -> list[str]:
-    """Float values that compensated rounding compares with: what such layers make, and residuals that they are added to."""
+    """Float values that compensated rounding compares with: the outputs of its layers, and the residuals added to them."""
     names = []
     for node in graph.layers():
         if plan.widths.compensated(node):

@@ -1,4 +1,4 @@
-"""The calibration data in both networks while the integer one is being built: what a layer gets, and what it should make of it."""
+"""The calibration data in both networks while the integer one is being built: a layer's inputs, and the outputs wanted for them."""
 
 from __future__ import annotations
 

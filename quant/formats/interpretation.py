@@ -1,4 +1,4 @@
-"""What the integers of a tensor stand for, and what those that read them want."""
+"""What the integers of a tensor stand for, and what their readers want."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Demand(Enum):
     ATTENTION = "attention"
     STREAM = "stream"
     CONTROL = "control"  # masks, token ids and the like: integers by nature
-    BEHIND = "behind"  # what those want that read the moved value
+    BEHIND = "behind"  # the demand of the readers of the moved value
 
     @property
     def quantized(self) -> bool:

@@ -63,7 +63,7 @@ def read_entry(entry: Mapping[str, Any]) -> QType:
 
 
 def set_format(holder: ir.Node | ir.Value, place: Place, qtype: QType, offset: float = 0.0) -> None:
-    """Have a node, or with PRODUCED a graph input, have a format at a place; ``offset`` belongs to PRODUCED alone."""
+    """Set the format at a place of a node, or with PRODUCED of a graph input; ``offset`` belongs to PRODUCED alone."""
     entry = format_entry(qtype)
     holder.metadata_props[_key(place)] = json.dumps(entry | {"offset": offset} if offset else entry)
 

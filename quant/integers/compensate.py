@@ -104,7 +104,7 @@ def input_moments(u: NDArray[np.float32]) -> InputMoments:
 
 
 def moments(inputs: InputMoments, y: NDArray[np.float32]) -> Moments:
-    """Moments of the rows behind ``inputs`` and of what should be made of them."""
+    """Moments of the rows behind ``inputs`` and of the outputs wanted for them."""
     mean = y.mean(axis=0, dtype=np.float64)
     centred = y - mean.astype(np.float32)
     cross = (inputs.centred.T @ centred).astype(np.float64) / max(len(y), 1)

@@ -36,8 +36,8 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 
 
 def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
-    """Model, output folder and options of a compilation; ``given`` are the command line's, by the names of its parameters, which
-    override those of the run file ``config``. InputError for a wrong one, or without a model."""
+    """Model, output folder and options of a compilation; ``parameters`` are those given on the command line, by their names, which
+    override those of the run file ``config``. InputError for a wrong option or a missing model."""
     method_or_layers(parameters.get("bits"))
     run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
     options = _merged(run.options, parameters)

@@ -74,7 +74,7 @@ def require(condition: bool, node: Node, message: str) -> None:
 def instructions(
     operation: Operation, operands: Mapping[int, Operand], architecture: Architecture, image: Image
 ) -> list[Instruction]:
-    """The instructions that compute an operation, or the block of its rows that it is, with ``operands`` in their places.
+    """The instructions that compute an operation (or a block of its rows), with ``operands`` in their places.
 
     What they take from the weight image is handed to ``image``. UnsupportedError if the accelerator cannot run the operation.
     """

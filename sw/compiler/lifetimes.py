@@ -1,4 +1,4 @@
-"""Places in one memory: lifetimes of what lies there, and lines that nothing else uses meanwhile."""
+"""Allocation in one memory: the lifetimes of its contents, and lines that are free for a whole lifetime."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ Aliases = Mapping[str, tuple[str, int]]  # tensors that lie inside another: name
 class Operation:
     """A node of the network, or a block of its output rows.
 
-    ``number``: of the node, in order of computation. ``formats``: of its inputs. ``constants``: those of its inputs that are, by
-    position. ``first_row``: number of the first output row.
+    ``number``: of the node, in order of computation. ``formats``: of its inputs. ``constants``: its constant inputs, by position.
+    ``first_row``: number of the first output row.
     """
 
     number: int
@@ -72,7 +72,7 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """An integer graph as it is compiled: what is said of nodes and tensors is of those of the ``legal`` graph."""
+    """An integer graph as it is compiled. Its nodes and tensors are those of the ``legal`` graph."""
 
     graph: Graph
 
@@ -97,7 +97,7 @@ class Network:
 
     @cached_property
     def executed(self) -> tuple[Operation, ...]:
-        """The operations that something is done for: all but those whose output is a view."""
+        """The operations that take instructions: all but those whose output is a view."""
         return tuple(operation for operation in self.operations if operation.node.output not in self.views)
 
     @cached_property

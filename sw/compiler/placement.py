@@ -78,8 +78,8 @@ def plan(network: Network, architecture: Architecture) -> Placement:
 
 
 def working_set(network: Network, architecture: Architecture) -> tuple[int, int]:
-    """Lines of the narrow and of the wide memory with which nothing but network inputs and outputs moves; the sizes that the
-    architecture states are not looked at."""
+    """Lines of the narrow and of the wide memory that suffice to transfer nothing but network inputs and outputs, whatever sizes
+    the architecture states."""
     unlimited = 1 << 30
     lines = _Planner(Storage(network, architecture), (unlimited, unlimited)).solve().lines
     ends = [[line + s.lines - wide * unlimited for s, line in lines.items() if s.wide == wide] for wide in (False, True)]

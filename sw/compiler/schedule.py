@@ -69,7 +69,7 @@ class Schedule:
             yield self._store(output, 0, self._placement.lines[whole], whole.lines)
 
     def _known(self, tensor: str) -> str | None:
-        """The tensor, unless the compiler made it itself: then nobody asks when it is complete."""
+        """The tensor; None for one that the compiler has added, since nobody asks when that is complete."""
         return tensor if tensor in self._network.graph.tensors else None
 
     def _blocks(self, operation: Operation, split: RowSplit, blocks: Blocks) -> Iterator[Action]:

@@ -72,7 +72,7 @@ class WeightImage:
 
 
 class SizedImage:
-    """Counts the lines of what it is given and keeps none of it: for predictions. Contents that are equal are not found out."""
+    """Counts lines without storing their contents, for predictions; equal contents are counted each time."""
 
     def __init__(self, architecture: Architecture) -> None:
         self._architecture = architecture

@@ -4,7 +4,8 @@ Operators lower to passes that each describe their own tile's load. This step mo
 and decides which half of the stationary memory each tile takes: tiles alternate between the halves, and attention, which runs
 between two linear layers, takes the half that the tile loaded in advance leaves free.
 
-A layer normalization of what the last pass of a linear layer completes runs beside that pass, where that is sooner than after it.
+A layer normalization of the rows that the last pass of a linear layer completes runs beside that pass where that is faster than
+after it.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Form(ABC):
         return output
 
     def note(self, entry: Mapping[str, Any]) -> None:
-        """Have the last node, which ends a quantizer, say what the quantizer stands for, in EdgeFlow's own numbers."""
+        """Record on the last node, which ends a quantizer, the quantizer's format in EdgeFlow's own numbers."""
         self.nodes[-1].metadata_props.add(key=EXACT, value=json.dumps(dict(entry)))
 
     @abstractmethod

@@ -16,7 +16,7 @@ from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.nodes import output_name, required_input
 
 RESIDUAL = 4  # input of an integer linear layer
-_TRANSPARENT = ("requantize", "patches")  # what they make of a tensor without a name of its own stands for the same value
+_TRANSPARENT = ("requantize", "patches")  # their output stands for the value that their input stands for
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def read_npz(path: str | os.PathLike[str], what: str = "data") -> Archive:
 
 
 def take_labels(arrays: dict[str, Array], key: str, what: str) -> Array:
-    """Remove the class labels ``(samples,)`` from the arrays and return them; CalibrationError if they are missing or are none."""
+    """Remove the class labels ``(samples,)`` from the arrays and return them; CalibrationError if there is no such array or it
+    holds no labels."""
     if key not in arrays:
         raise CalibrationError(f"{what}: option --labels names {key!r}, but the arrays are {', '.join(sorted(arrays))}")
     labels = arrays.pop(key)

@@ -1,4 +1,4 @@
-"""From what a user gives, a model, options and data, to a build."""
+"""From a user's model, options and data to a build."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compile_model(
     run file says of how it was made. ``start`` and ``until`` are the first step to run and the last one."""
     quantized = model if isinstance(model, Quantized) else None
     if quantized is not None:
-        options.without_quantization()
+        options.refuse_for_quantized()
         samples = UserData(quantized.samples, what="the samples that the model was quantized with")
     board, architecture = options.loaded_board(), options.architecture()
     check_target(Path(output))

@@ -184,8 +184,8 @@ class CompileOptions(_Shared):
         self.bit_request()
         return self
 
-    def without_quantization(self) -> None:
-        """InputError where something is asked for that a quantized model has already."""
+    def refuse_for_quantized(self) -> None:
+        """InputError where an option sets what a quantized model has set already."""
         useless = [name for name in ("calibration", "labels", "bits") if getattr(self, name) is not None]
         useless += ["dims"] if self.dims else []
         if "quantization" in self.model_fields_set and self.quantization != CompileOptions(seed=self.seed).quantization:
@@ -198,7 +198,7 @@ class CompileOptions(_Shared):
         return bit_request(self.bits, self.budget)
 
     def architecture(self) -> Architecture | None:
-        """The accelerator given, None to choose one; InputError if the file holds none."""
+        """The accelerator to compile for, None to choose one; InputError if the file holds none."""
         return None if self.overlay is None else read_overlay(self.overlay)
 
 

@@ -1,4 +1,5 @@
-"""What can be asked of a quantized model as of a build: for cycles and C++ it takes a board, whose accelerator is chosen then."""
+"""Operations on a build that a quantized model has, too; for cycles and C++ it takes a board, for which an accelerator is
+chosen."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def float_model(subject: Subject) -> ir.Model:
 
 @contextmanager
 def built(subject: Subject, board: str | os.PathLike[str] | None, what: str) -> Iterator[Build]:
-    """The build, while the block runs: of a quantized model one for ``board``. InputError where ``what`` lacks one or has two."""
+    """The build, while the block runs; a quantized model is compiled for ``board``. InputError, which names the operation ``what``,
+    for a quantized model without a board or a build with one."""
     if isinstance(subject, Build):
         _check_board(board)
         yield subject

@@ -155,7 +155,8 @@ class Recipe:
         return document
 
     def _data(self, folder: Path, name: str, data: UserData, options: dict[str, Any]) -> list[str]:
-        """Say where the data of an option lies, and write it if that is nowhere; the option's name if it is too large."""
+        """Enter into ``options`` where the data of an option lies; data from memory is written into the folder. Returns the
+        option's name if the data is too large for that."""
         labels_name = LABELS if name == "calibration" else f"test_{LABELS}"
         source, labels = getattr(self.options, name), getattr(self.options, labels_name)
         path = source.path if isinstance(source, Archive) else source if isinstance(source, str | os.PathLike) else None

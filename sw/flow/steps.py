@@ -88,8 +88,7 @@ class State:
     """What the steps have made so far. ``folder`` is the build folder under construction.
 
     ``data`` is what sets numbers: ranges, rounding, choices. ``held_out`` is the part of the calibration data that no step before
-    the evaluation may look at for those, None where the data is too little for one, or the user gave test data
-    (``samples.unseen``).
+    the evaluation may use for numbers, None where the data is too little for one, or the user gave test data (``samples.unseen``).
     """
 
     request: Request
@@ -321,10 +320,10 @@ def report_step(state: State) -> None:
 class Step:
     """A step of the pipeline.
 
-    ``reads``: products of other steps, by the attribute of the state that holds them, and what of the request, as ``request.NAME``;
-    ``writes``: its own products; ``files``: patterns of those that it leaves in the build folder. What a step that is ``kept``
-    leaves lies in the cache; the others read the user's files, or write for the user, which is quick. ``wanted`` says whether a
-    request needs the step at all.
+    ``reads``: the products of other steps that it uses, by attribute of the state, and fields of the request, as ``request.NAME``;
+    ``writes``: its own products; ``files``: patterns of the files that it leaves in the build folder. Products of a ``kept`` step
+    are cached; the other steps read or write files for the user, which is quick. ``wanted`` says whether a request needs the step
+    at all.
     """
 
     name: str

@@ -29,8 +29,8 @@ from edgeflow.sw.measure.reference import Reference, reference_of
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model,
-    which ``reference`` says what it is.
+    """What ``verify`` found: every tensor's differing words, and the integer outputs' distance from the float model; ``reference``
+    says which float model that is.
 
     ``origin`` of the samples: ``given`` by the user; or kept in the build, where they are ``held_out`` of the calibration data,
     ``test`` data, ``calibration`` data (on which a distance says little of unseen data) or ``random``. ``warnings`` are about the

@@ -18,7 +18,7 @@ from edgeflow.sw.rewrite.view import is_view
 
 @dataclass(frozen=True)
 class Condition:
-    """``says`` what holds of a model; ``problems`` yields where it does not."""
+    """``says`` states the condition; ``problems`` yields the places where it does not hold."""
 
     says: str
     problems: Callable[[ir.Model], Iterator[str]]

@@ -35,8 +35,8 @@ def note_originals(model: ir.Model) -> None:
 def readable_names(model: ir.Model) -> None:
     """Name nodes after their origin, values after their node and constants after node and role; each name once.
 
-    What rules put in the place of a value has its name: a node whose output is one of the noted values keeps that name as metadata,
-    for the comparison of both.
+    Rules give a replacement the name of the value that it replaces: a node whose output has a noted name keeps it as metadata, for
+    the comparison of both models.
     """
     graph, original = model.graph, model.meta.pop(ORIGINALS)
     for node in graph:

@@ -171,8 +171,8 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
 
 
 def fill_uniform(model: ir.Model, shapes: Shapes) -> bool:
-    """Replace what is taken from a constant of equal elements, at whatever places, by that constant, and fold what follows from it;
-    whether there was any.
+    """Replace every selection of elements from a constant whose elements are all equal by that constant, and fold what becomes
+    constant with it; returns whether there was one.
 
     Hugging Face's encoders look the token types of a sentence, all 0, up by its positions. Shapes must be known.
     """

@@ -134,14 +134,14 @@ class _Attached:
             if match.quantizer is not None:
                 qtype = self._format(match, match.quantizer, value, factor)
                 _check(node, index, qtype, match.quantizer.name)
-                set_format(node, index, _made_by(value, qtype))
+                set_format(node, index, _producible(value, qtype))
             self._set_produced(match, value, factor)
 
     def _set_produced(self, reading: Reading, value: ir.Value, factor: float) -> None:
-        """Have what makes a value say in which format, if the model does."""
+        """Record on the producer of a value the format in which the model produces it, if the model says one."""
         if reading.common is None:
             return
-        qtype = _made_by(value, self._format(reading, reading.common, value, factor))
+        qtype = _producible(value, self._format(reading, reading.common, value, factor))
         root = _root(value)
         holder = root.producer() or root
         set_format(holder, PRODUCED, qtype)
@@ -178,7 +178,7 @@ class _Attached:
             if reading.quantizer is not None and node is not None:
                 qtype = self._format(reading, reading.quantizer, node.outputs[0], 1.0)
                 _check(node, None, qtype, reading.quantizer.name)
-                set_format(node, None, _made_by(node.outputs[0], qtype))
+                set_format(node, None, _producible(node.outputs[0], qtype))
                 self._set_produced(reading, node.outputs[0], 1.0)
                 self.taken.add(reading)
 
@@ -244,8 +244,8 @@ def _same_channels(array: Array, source: Array, factor: float) -> bool:
     return all(_contains(b, a, _TOLERANCE * largest) for a, b in zip(*(c.T for c in columns), strict=True))
 
 
-def _made_by(value: ir.Value, qtype: QType) -> QType:
-    """A format in the form that the operator which makes the value has: normalization, attention and means make signed tensors."""
+def _producible(value: ir.Value, qtype: QType) -> QType:
+    """The format as the value's operator can output it: normalization, attention and means output signed tensors."""
     maker = _root(value).producer()
     if qtype.signed or maker is None or not operator(maker).signed_only:
         return qtype
@@ -380,7 +380,7 @@ def _folded_type(weight: Weights, array: Real, x: QType) -> QType:
 
 
 def _set_exact(model: ir.Model, exact: Sequence[tuple[Array, Real]]) -> None:
-    """Have constants that came through as they were say what they were before they were rounded."""
+    """Record with every constant that the import left as it was its value before it was rounded."""
     known: dict[bytes, list[tuple[Array, Real]]] = {}
     for array, reals in exact:
         known.setdefault(array.astype(np.float32).tobytes(), []).append((array, reals))

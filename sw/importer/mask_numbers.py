@@ -1,4 +1,4 @@
-"""Which numbers a mask input is probed with, and which stretches of numbers may be taken for proven.
+"""Which numbers a mask input is probed with, and which intervals of numbers may be taken for proven.
 
 Nothing short of every number proves what a subgraph does with all of them. Where its operators have finitely many pieces
 (comparisons, arithmetic, logic), pieces begin at the subgraph's constants and what they solve for: these are probed with their

@@ -1,11 +1,12 @@
 """Finding padding masks by probing: what a mask subgraph computes, not how it is written.
 
 Where something computed from one (batch, keys) input meets the rest of the network, the cut value is evaluated on masks of zeros
-and ones, and on masks that hold other values of the input's type (mask_numbers.py says which). A cut value that depends on each
-key's own mask value alone, and is there what a key that takes part has or what one that does not has, is a padding mask in one of
-the known roles; which values are proven to do which goes with the input (:class:`edgeflow.quant.canonical.masks.MaskValues`), all
-others are refused. The subgraph is replaced by an internal ``edgeflow::KeyMask(mask; kind, layout)``, where ``mask`` is the input
-itself if anything but 0 takes part, else ``edgeflow::Attends`` of it.
+and ones, and on masks that hold other values of the input's type (mask_numbers.py says which). A cut value is a padding mask, in
+one of the known roles, if each of its elements depends on the mask value of its own key alone and equals either the element of a
+key that takes part or that of a key that does not. The mask values that are proven to do either are recorded with the input
+(:class:`edgeflow.quant.canonical.masks.MaskValues`); all others are refused. The subgraph is replaced by an internal
+``edgeflow::KeyMask(mask; kind, layout)``, where ``mask`` is the input itself if anything but 0 takes part, else
+``edgeflow::Attends`` of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Role = tuple[str, str]
 """Kind (additive, keep, drop, factor, count) and layout (keys: last axis, tokens: second axis, sample: neither)."""
 _RANDOM_MASKS = 4
 _SEED = 7
-_SPARE = 256  # runs at most to find the numbers that do not do what a mask's do
+_SPARE = 256  # runs at most to find the numbers that are no mask values
 
 
 def probe_masks(model: ir.Model, shapes: Shapes) -> None:
@@ -185,7 +186,8 @@ class _Probe:
         return roles, states
 
     def _sift(self, numbers: Sequence[float], test: Callable[[Sequence[float]], bool]) -> set[float]:
-        """The numbers that fail a test of several at once, all of those that fail together alone, and those left when no run is."""
+        """The numbers that fail the test, found by halving a group that fails. A group is returned whole where it fails and its
+        halves do not, or when no run is left."""
         size = max(1, self.batch * self.keys // 2)
         failed: set[float] = set()
         for start in range(0, len(numbers), size):
@@ -288,7 +290,8 @@ def _one_a_sample(array: Array, batch: int) -> bool:
 
 
 def _elements(array: Array, mask: Array, layout: str, known: Mapping[float, Any]) -> dict[float, Any] | None:
-    """The element of ``array`` for each value of ``mask (batch, keys)``; None where there is none, or it is not the known one."""
+    """The element of ``array`` for each value of ``mask (batch, keys)``; None where one mask value has several elements, or another
+    than the known one."""
     batch, keys = mask.shape
     if array.ndim < 2 or array.size == 0 or array.size % (batch * keys) or array.dtype.kind not in "bfiu":
         return None

@@ -37,8 +37,9 @@ class Quantizes(enum.Enum):
 
 
 class Pieces(enum.Enum):
-    """What an operator makes of one that changes: finitely many pieces, as many as its operands have together, that only where it
-    divides real numbers, that as far as types allow, steps without end, or a curve, which constants do not tell the ends of."""
+    """The output of an operator as a function of an operand that changes: finitely many pieces; as many as its operands have
+    together; that for a division of real numbers only; that as far as types allow; steps without end; or a curve, whose extremes
+    the constants do not tell."""
 
     FEW = enum.auto()
     JOINED = enum.auto()
@@ -63,7 +64,7 @@ class OnnxOperator:
     view: Movement | None = None
     """Where they come from, if the other operands are constant."""
     inert: Callable[[ir.Node], bool] = _never
-    """Whether a node makes, at inference, what its operand 0 is."""
+    """Whether the output of a node equals its operand 0 at inference."""
     picks: bool = False
     """Outputs hold elements of operand 0 that the other operands pick, which may be computed."""
     sized_from: int | None = None

@@ -41,7 +41,7 @@ class Original:
     def float_copy(self) -> onnx.ModelProto:
         """The model without the quantizers of its activations: what its canonical form computes.
 
-        Constants stay rounded, but for single numbers (the 1 of a GELU), which are what they were meant to be.
+        Constants stay rounded, but for single numbers (the 1 of a GELU), which keep the value that was meant.
         """
         return _expanded(self.proto, activations=False) if self.quantized else self.proto
 

@@ -34,8 +34,8 @@ TOLERANCE = 1e-4
 FLOOR = 1e-6
 """A tensor's RMS counts as at least this much of the largest of all tensors: what cancels to zero is rounding noise."""
 SENSITIVITY = 32.0
-"""Where a model's own outputs move more than the tolerance when its inputs change in the last place of float32, as much more is
-allowed as this times their move: no order of additions is then better than another."""
+"""Where a model's own outputs change by more than the tolerance when its inputs change in the last place of float32, this many
+times that change is allowed: no order of additions is then better than another."""
 SAMPLES = 8
 CORNERS = 8
 CHUNK = 4  # samples whose tensors are all held at a time
@@ -48,8 +48,8 @@ _SEED = 11
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What "expected" is computed from. ``kind`` is "canonical" where onnxruntime does not run the user's own file; ``note`` says
-    why, or how the file runs if not as it is."""
+    """The model that expected outputs are computed from. ``kind`` is "canonical" where onnxruntime does not run the user's own
+    file; ``note`` says why, or how the file runs if not as it is."""
 
     kind: Literal["original", "canonical"]
     note: str | None

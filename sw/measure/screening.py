@@ -90,7 +90,7 @@ def _apart(reach: NDArray[np.float64]) -> int:
 
 def guesses(arrays: Mapping[str, Array], names: tuple[str, ...], what: str, left_out: int = 0) -> list[str]:
     """Why ranges that the samples set are guesses, a line each; ``names`` are the inputs whose values have a range, ``left_out``
-    samples were given, too."""
+    further samples were left out."""
     groups = distinct(arrays)
     samples, count = len(groups), int(groups.max()) + 1
     reasons = []

@@ -150,7 +150,7 @@ class _Product(Rule[Scaled]):
 
     @abstractmethod
     def activation(self, x: ir.Value, gate: ir.Value, number: float) -> Scaled | None:
-        """The activation function that ``number * x * gate`` is, if it is one."""
+        """The activation function that equals ``number * x * gate``; None if there is none."""
 
     def rewrite(self, op: Any, match: Scaled) -> ir.Value:
         """The function without multiplications by one."""

@@ -53,7 +53,7 @@ class Step:
 
 
 def regrouped(value: ir.Value) -> ir.Value | None:
-    """What a View only merges or splits the leading axes of, those of (..., queries, keys)."""
+    """The source of a View that only merges or splits the leading axes of (..., queries, keys); None for any other value."""
     view = view_above(value)
     source = None if view is None or not is_plain(view) else operand(view, 0)
     return source if source is not None and shape_of(source)[-2:] == shape_of(value)[-2:] else None

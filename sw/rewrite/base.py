@@ -93,7 +93,7 @@ class Rule(ABC, Generic[Match]):
 
 
 class _AtAnchor(RewriteRule):
-    """A rule as onnxscript applies it: what its check finds becomes a binding of the match, beside the operands of the pattern.
+    """A rule as onnxscript applies it: the result of its check becomes a binding of the match, beside the operands of the pattern.
 
     Nodes between the anchor and the inputs often have other users: dead ones are removed after each round. The operator type of a
     node is looked at before anything else; most nodes are none of a rule's business.
@@ -125,7 +125,7 @@ class _AtAnchor(RewriteRule):
 
 
 def _rules_behind(node: ir.Node) -> list[str]:
-    """Rules that made a node, or what it alone reads."""
+    """Rules that made a node, or the nodes that it alone reads."""
     makers = [value.producer() for value in node.inputs if value is not None and consumers(value) == 1]
     rules = [maker.metadata_props.get(RULES, "") for maker in (*makers, node) if maker is not None]
     return [name for names in rules for name in names.split(", ") if name]

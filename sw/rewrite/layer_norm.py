@@ -80,13 +80,13 @@ def _variance(value: ir.Value | None) -> tuple[ir.Value, float] | None:
 
 
 def _deviation(value: ir.Value | None) -> tuple[ir.Value, float] | None:
-    """(x, epsilon) of the square root of that."""
+    """(x, epsilon) of the square root of such a variance."""
     root = produced_by(value, "Sqrt")
     return _variance(_power(value, 0.5) if root is None else root.inputs[0])
 
 
 def _reciprocal(value: ir.Value | None) -> tuple[ir.Value, float] | None:
-    """(x, epsilon) of one over that root."""
+    """(x, epsilon) of one over such a root."""
     node = produced_by(value, "Reciprocal")
     if node is not None:
         return _deviation(node.inputs[0])

@@ -29,7 +29,7 @@ def _moving(value: ir.Value) -> ir.Node | None:
 
 
 def _again(op: Any, root: ir.Node, x: ir.Value, *others: ir.Value, shape: tuple[int, ...]) -> ir.Value:
-    """The operator of ``root`` of other operands."""
+    """The operator of ``root`` applied to other operands."""
     attributes = {name: attribute.value for name, attribute in root.attributes.items()}
     return typed(getattr(op, root.op_type)(x, *others, _domain=root.domain, **attributes), shape, x)
 

@@ -186,7 +186,7 @@ def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
 
 
 def evaluate(subject: Network | Path, job: tuple[str, int, Board, Architecture]) -> Point:
-    """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``given``: the
+    """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``subject``: the
     network, or where :meth:`Graph.save` has put its integer graph."""
     network = subject if isinstance(subject, Network) else _loaded(subject)
     key, bits, board, architecture = job

@@ -47,7 +47,7 @@ class Work:
     bytes: int
 
     def plus(self, less: Work, times: int) -> Work:
-        """The work with what it has more than ``less`` done ``times`` more times."""
+        """This work with its excess over ``less`` added ``times`` more times."""
         grown = [mine + times * (mine - other) for mine, other in zip(astuple(self), astuple(less), strict=True)]
         return Work(*grown)
 

@@ -1,4 +1,4 @@
-"""Where training starts: weights that already make up for the quantization of what they read, from calibration data alone.
+"""Where training starts: weights that already compensate the quantization of their inputs, from calibration data alone.
 
 As post-training quantization does it (quant/techniques/compensate.py), in the network in training: one pass over the calibration
 samples, in which every linear layer, before it computes, is fitted to what the float network makes, and its rounding errors
@@ -93,7 +93,7 @@ class _Start:
         layer.begin(near, bias, step)
 
     def _lost(self, node: ir.Node, values: Mapping[str, Tensor]) -> Tensor | None:
-        """What the other operand of an addition of the output lacks."""
+        """The quantization error of the other operand of an addition that reads the output, which the layer can compensate."""
         graph: FloatGraph = self._network.graph
         use = graph.sole_use(output_name(node))
         if use is None or not (adder := operator(use.node)).sums:
