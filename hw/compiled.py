@@ -130,6 +130,20 @@ def sums(x: Array, total: Array, squares: Array) -> None:
 
 
 @_loop
+def signed_sums(weight: Array, positive: Array, negative: Array) -> None:
+    """Sums of the positive and of the negative elements of every row, all of them int64."""
+    for r in range(weight.shape[0]):
+        above = np.int64(0)
+        below = np.int64(0)
+        for c in range(weight.shape[1]):
+            value = weight[r, c]
+            above += max(value, 0)
+            below += min(value, 0)
+        positive[r] = above
+        negative[r] = below
+
+
+@_loop
 def normalize(x: Array, scale: Array, shift: Array, gain: Array, offset: Array, low: float, high: float, y: Array) -> None:
     """``y[r, c] = clip(floor(floor(x[r, c] * scale[r] + shift[r]) * gain[c] + offset[c]))``; halves are in the offsets."""
     for r in range(x.shape[0]):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.compiled import signed_sums
 from edgeflow.hw.graph import Format
 
 FLOAT32_EXACT = 1 << 24
@@ -44,15 +45,22 @@ def blocked(rows: int, columns: int, elements: int = BLOCK_ELEMENTS) -> Iterator
         yield slice(start, min(start + step, rows))
 
 
+def sums_by_sign(weight: IntArray) -> tuple[IntArray, IntArray]:
+    """Sums of the positive and of the negative elements of each row of ``weight (N, K)``, ``(N,)`` each."""
+    positive, negative = (np.empty(weight.shape[0], dtype=np.int64) for _ in range(2))
+    signed_sums(np.ascontiguousarray(weight), positive, negative)
+    return positive, negative
+
+
 def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
     """Slices of the inner axis of ``weight (N, K)`` whose partial sums stay below 2^24 for inputs up to ``magnitude``."""
-    cost = np.abs(weight) * magnitude
     pieces, start, total = [], 0, np.zeros(weight.shape[0], dtype=np.int64)
-    for k in range(weight.shape[1]):
-        total += cost[:, k]
+    for k, column in enumerate(np.ascontiguousarray(weight.T)):
+        cost = np.abs(column) * magnitude
+        total += cost
         if total.max(initial=0) >= FLOAT32_EXACT:
             pieces.append(slice(start, k))
-            start, total = k, cost[:, k].copy()
+            start, total = k, cost
     pieces.append(slice(start, weight.shape[1]))
     return pieces
 
@@ -60,7 +68,8 @@ def split_inner(weight: IntArray, magnitude: int) -> list[slice]:
 def matrix_product(weight: IntArray, x: Format) -> Callable[[Array], Array]:
     """``rows (R, K) -> rows @ weight.T (R, N)`` exactly; the result lives in :data:`WORK` until its next use."""
     magnitude = x.magnitude
-    whole = (np.abs(weight).sum(axis=1) * magnitude).max(initial=0) < FLOAT32_EXACT
+    positive, negative = sums_by_sign(weight)
+    whole = ((positive - negative) * magnitude).max(initial=0) < FLOAT32_EXACT
     pieces = [slice(0, weight.shape[1])] if whole else split_inner(weight, magnitude)
     matrices = [np.ascontiguousarray(weight[:, piece].T.astype(np.float32)) for piece in pieces]
     n = weight.shape[0]

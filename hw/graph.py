@@ -185,6 +185,14 @@ class Graph:
         """The constant inputs of a node by input position."""
         return {i: self.constants[name] for i, name in enumerate(node.inputs) if name in self.constants}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, constants in as few bytes as hold them: what is pickled is kept, or sent."""
+        return {**self.__dict__, "constants": {name: _narrow(value) for name, value in self.constants.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        constants = {name: value.astype(np.int64) for name, value in state["constants"].items()}
+        self.__dict__.update({**state, "constants": constants})
+
     def save(self, stem: Path) -> None:
         """Write ``stem.json`` (structure) and ``stem.npz`` (constants)."""
         document = {
@@ -237,9 +245,10 @@ class Graph:
 
 
 def _narrow(value: IntArray) -> NDArray[Any]:
+    low, high = value.min(initial=0), value.max(initial=0)
     for dtype in (np.int8, np.int16, np.int32):
         info = np.iinfo(dtype)
-        if value.size == 0 or (value.min() >= info.min and value.max() <= info.max):
+        if low >= info.min and high <= info.max:
             return value.astype(dtype)
     return value
 

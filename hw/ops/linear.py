@@ -20,7 +20,7 @@ from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.array_resources import CASCADE, TABLE_ENTRIES, array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.exact_float import matrix_product
+from edgeflow.hw.exact_float import matrix_product, sums_by_sign
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
     Case,
@@ -366,8 +366,7 @@ class Linear(Operator):
 def accumulator_range(x: Format, constants: Constants) -> tuple[IntArray, IntArray]:
     """Least and largest value ``(N,)`` that each output's accumulator can take, whatever the order of its sum."""
     weight, bias = constants[WEIGHT], constants[BIAS]
-    positive = np.maximum(weight, 0).sum(axis=1)
-    negative = np.minimum(weight, 0).sum(axis=1)
+    positive, negative = sums_by_sign(weight)
     # Partial sums stay within the bias and the sums of the positive and the negative terms.
     high = np.maximum(bias, 0) + positive * x.maximum + negative * x.minimum
     low = np.minimum(bias, 0) + positive * x.minimum + negative * x.maximum

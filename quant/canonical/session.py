@@ -32,7 +32,7 @@ def open_session(
     Parameters
     ----------
     outputs
-        Values to return after the model's own outputs; only for a model in memory, which is copied.
+        Values to return after the model's own outputs; only for a model in memory.
     optimize
         If off, every node runs as written.
     threads
@@ -44,20 +44,25 @@ def open_session(
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
-    source = _with_outputs(model, outputs).SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
+    source = _serialized(model, outputs) if isinstance(model, onnx.ModelProto) else os.fspath(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"onnxruntime cannot load the model: {first_line(error)}; check the export") from error
 
 
-def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
-    proto.ir_version = min(proto.ir_version, MAXIMUM_IR_VERSION)
-    declared = {output.name for output in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
-    return proto
+def _serialized(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
+    """The message with more outputs, and of a version that onnxruntime reads; no copy of its weights is made on the way."""
+    version, own = model.ir_version, len(model.graph.output)
+    declared = {output.name for output in model.graph.output}
+    try:
+        model.ir_version = min(version, MAXIMUM_IR_VERSION)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
+        content: bytes = model.SerializeToString()
+    finally:
+        model.ir_version = version
+        del model.graph.output[own:]
+    return content
 
 
 def run_session(
@@ -97,14 +102,14 @@ def first_line(error: Exception) -> str:
 
 def elementwise_function(model: ir.Model, node: ir.Node) -> Function:
     """The function of an elementwise node of one tensor, evaluated by onnxruntime in float32 exactly as the float model does."""
-    proto = ir.to_proto(model)
     alone = onnx.helper.make_node(node.op_type, ["x"], ["y"], domain=node.domain, overload=node.overload or None)
     alone.attribute.extend(ir.to_proto(attribute) for attribute in node.attributes.values())
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None]) for name in "xy"]
-    wanted = [f for f in proto.functions if f.domain == node.domain and f.name == node.op_type]
+    wanted = [ir.to_proto(f) for f in model.functions.values() if f.domain == node.domain and f.name == node.op_type]
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     graph = onnx.helper.make_graph([alone], "unary", value[:1], value[1:])
-    single = onnx.helper.make_model(graph, opset_imports=proto.opset_import, functions=wanted)
-    single.ir_version = proto.ir_version
+    single = onnx.helper.make_model(graph, opset_imports=opsets, functions=wanted)
+    single.ir_version = model.ir_version
     session = open_session(single, threads=1)
 
     def function(x: Real) -> Real:

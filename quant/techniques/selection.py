@@ -43,7 +43,8 @@ from edgeflow.quant.formats.config import TECHNIQUES, QuantizationConfig
 from edgeflow.quant.formats.interpretation import Demand
 from edgeflow.quant.formats.prequantized import fixed_format
 from edgeflow.quant.formats.statistics import Statistics
-from edgeflow.quant.nodes import output_name
+from edgeflow.quant.integers.parameters import FULL
+from edgeflow.quant.nodes import input_name, output_name
 from edgeflow.sim.executor import Executor
 
 LEAST, MOST = 4, 96  # samples that one network, and all networks of a trial, are compared on
@@ -52,6 +53,7 @@ REPLAYED = 128  # samples at most that rounding is compensated on in a trial
 COMPENSATED_BUDGET = 2  # times the work, where rounding is compensated: the conversion itself takes longer, too
 SAMPLES = 32  # distinct ones of calibration data at least
 TRIALS = 16  # that the work should suffice for before networks are compared on more samples than the least
+FEWEST = 3  # trials: with fewer nothing is compared
 ENOUGH = 10  # trials: all techniques, none, each left out, and two more
 TRIAL_VALUES = 1 << 14  # of each tensor for the range search of a trial
 VALUE_WORK = 5500  # multiply-accumulates that take as long as what conversion does for one of these values
@@ -89,10 +91,10 @@ def select(
         wanted = f"{SAMPLES} distinct calibration samples"
         return None, f"techniques were not chosen by the output's error: that takes {wanted}, not {samples}"
     trials = _Trials(graph, {name: array[first] for name, array in arrays.items()}, config, samples)
-    if trials.allowed < 3:
+    if trials.allowed < FEWEST:
         return None, (
             f"techniques were not chosen by the output's error: one trial takes {trials.work / 1e9:.0f} billion"
-            f" multiply-accumulates; raise selection_work to {3 * trials.work / 1e9:.0f} or more"
+            f" multiply-accumulates; raise selection_work to {FEWEST * trials.work / 1e9:.0f} or more"
         )
     return _Search(trials, progress).run(), ""
 
@@ -109,17 +111,12 @@ class _Trials:
         self.layers = [node for node in graph.layers() if fixed_format(node, 1) is None]
         self.compensated = [node for node in self.layers if widths.compensated(node)]
         one = observe(graph, {name: array[:1] for name, array in arrays.items()}, self.config)
-        macs = _macs(graph, one, self.config)
-        budget = config.selection_work * 1e9 * (COMPENSATED_BUDGET if self.compensated else 1)
-        for networks in (NETWORKS, FEWER):
-            size = int(max(LEAST, min(MOST // networks, samples // 4, budget / (networks * TRIALS) / max(macs, 1))))
-            fitted = samples - size
-            rows = sum(min(s.count * fitted * len(s.mean), TRIAL_VALUES) for s in one.values())
-            replayed = min(REPLAYED, fitted) if self.compensated else 0
-            self.work = networks * (macs * (size + COMPENSATION_WORK * replayed) + VALUE_WORK * rows)
-            self.allowed = int(budget // self.work)
-            if self.allowed >= ENOUGH:
-                break
+        self.budget = config.selection_work * 1e9 * (COMPENSATED_BUDGET if self.compensated else 1)
+        networks, size = self._divided(_least_macs(graph, one), one, samples)
+        if self.allowed < FEWEST:  # nothing will be tried: no conversion is needed to know it
+            return
+        networks, size = self._divided(_macs(graph, one, self.config), one, samples)
+        fitted = samples - size
         order = np.random.default_rng(config.seed).permutation(samples)
         parts = [order[i * size : (i + 1) * size] for i in range(networks)]
         self.compared = [{name: array[np.sort(part)] for name, array in arrays.items()} for part in parts]
@@ -128,6 +125,20 @@ class _Trials:
         self.replays_all = fitted <= REPLAYED
         self.plenty = fitted >= allowance.ENOUGH
         self.done = 0
+
+    def _divided(self, macs: int, one: Mapping[str, Statistics], samples: int) -> tuple[int, int]:
+        """The networks of a trial and the samples that each is compared on, for so many multiply-accumulates of a sample; sets the
+        work of a trial and how many are allowed."""
+        for networks in (NETWORKS, FEWER):
+            size = int(max(LEAST, min(MOST // networks, samples // 4, self.budget / (networks * TRIALS) / max(macs, 1))))
+            fitted = samples - size
+            rows = sum(min(s.count * fitted * len(s.mean), TRIAL_VALUES) for s in one.values())
+            replayed = min(REPLAYED, fitted) if self.compensated else 0
+            self.work = networks * (macs * (size + COMPENSATION_WORK * replayed) + VALUE_WORK * rows)
+            self.allowed = int(self.budget // self.work)
+            if self.allowed >= ENOUGH:
+                break
+        return networks, size
 
     def start(self) -> None:
         """Observe what the networks are fitted to, and run the float model on what they are compared on."""
@@ -296,6 +307,21 @@ class _Search:
         if name not in ("equalization", "one-sided formats", "allowance"):
             sites |= {output_name(node) for node in (trials.compensated if name in COMPENSATION else trials.layers)}
         return self._ordered(frozenset(sites))
+
+
+def _least_macs(graph: FloatGraph, one: Mapping[str, Statistics]) -> int:
+    """Multiply-accumulates of one sample but for those of channels that pad the heads of attention."""
+    full = QuantizationConfig(attention_bits=FULL, probability_bits=FULL)
+
+    def shape(name: str) -> tuple[int, ...]:
+        array = graph.constant(name)
+        return one[name].shape if name in one else () if array is None else array.shape
+
+    attention = sum(
+        op.bit_operations([shape(input_name(op.node, i) or "") for i in range(len(op.node.inputs))], full) for op in graph.operators
+    )
+    layers = sum(math.prod(shape(output_name(node))[:-1]) * graph.parameter(node, 1).size for node in graph.layers())
+    return layers + attention // FULL**2
 
 
 def _macs(graph: FloatGraph, statistics: dict[str, Statistics], config: QuantizationConfig) -> int:

@@ -34,7 +34,7 @@ from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
-from edgeflow.sim.cycles import estimate
+from edgeflow.sim.cycles import CycleReport, estimate
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.compiler.codegen import write_hls
 from edgeflow.sw.compiler.lowering import lower
@@ -118,6 +118,11 @@ class State:
     def network(self) -> Network:
         """The integer graph as it is compiled."""
         return Network(self.quantized.graph)
+
+    @cached_property
+    def cycles(self) -> CycleReport:
+        """The predicted execution of the program."""
+        return estimate(self.program, self.quantized.graph, self.request.board, self.request.clock_mhz)
 
     @property
     def data(self) -> dict[str, Array]:
@@ -270,15 +275,13 @@ def evaluate_step(state: State) -> None:
 def compare_step(state: State) -> None:
     """Compare a build with bits below 8 with the plain 8-bit build."""
     request = state.request
-    predicted = estimate(state.program, state.quantized.graph, request.board, request.clock_mhz)
-    build = BuildFigures(
-        latency_ms=predicted.latency_ms, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy)
-    )
     if request.quantized is not None:  # the few samples that it keeps would make a poorer 8-bit build than it was made of
         return
+    latency = state.cycles.latency_ms
+    build = BuildFigures(latency_ms=latency, weight_bytes=len(state.program.weights), sqnr_db=worst_sqnr(state.accuracy))
     plain, document = None, None
     if state.choice is not None:
-        chosen, state.choice = state.choice, as_built(state.choice, predicted.latency_ms)
+        chosen, state.choice = state.choice, as_built(state.choice, latency)
         if state.choice.document != chosen.document:
             write_bits(state.folder, state.choice)
         plain, document = state.choice.plain, state.choice.document
@@ -298,7 +301,7 @@ def report_step(state: State) -> None:
             clock_mhz=request.clock_mhz,
             graph=state.quantized.graph,
             program=state.program,
-            cycles=estimate(state.program, state.quantized.graph, request.board, request.clock_mhz),
+            cycles=state.cycles,
             ranges=state.quantized.ranges,
             accuracy=state.accuracy,
             reference=state.reference,
@@ -426,11 +429,12 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
             for i, step in enumerate(STEPS[: last + 1]):
                 progress(f"step {i + 1} of {len(STEPS)}: {step.name}", 0, 0)
                 key = None if key is None else _key(key, step, request)
-                if i < first and step.kept and step.wanted(request):
+                restored = i < first and step.kept and step.wanted(request)
+                if restored:
                     _restore(state, step, key)
                 else:
                     _run(state, step, key)
-                _check(state, step.name, level)
+                _check(state, step.name, level, restored)
         finally:
             cache.trim()
         _write_manifest(state, None if last == len(STEPS) - 1 else STEPS[last].name)
@@ -493,8 +497,9 @@ def _check_level(setting: str) -> int:
     return int(setting)
 
 
-def _check(state: State, name: str, level: int) -> None:
-    if name == "quantize" or (level >= 1 and hasattr(state, "quantized")):
+def _check(state: State, name: str, level: int, restored: bool) -> None:
+    # What was quantized just now has been proven.
+    if (name == "quantize" and (restored or state.request.quantized is not None)) or (level >= 1 and hasattr(state, "quantized")):
         verify_graph(state.quantized.graph)
     if level >= 2 and name == "emit":
         library = csim.build(state.folder / "hls")

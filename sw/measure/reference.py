@@ -87,10 +87,13 @@ def hold_to_original(
     """
     if progress is not None:
         progress("comparing with the original model", 0, 1)
+    first = {name: array[:1] for name, array in inputs.items()}
     try:
         original = read_original(path)
         check = _Comparison(path, original.float_copy(), model)
-        OriginalSession(original.as_written(), check.outputs, 1, optimize=False).run({k: v[:1] for k, v in inputs.items()})
+        check.original.run(first)
+        if original.quantized:
+            OriginalSession(original.as_written(), check.outputs, 1, optimize=False).run(first)
     except ModelError as error:
         return Reference("canonical", f"onnxruntime does not run the original model: {_short(error, path)}", model)
     count = len(next(iter(inputs.values())))

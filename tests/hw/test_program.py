@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,17 @@ def test_files_of_another_format_are_refused(program: Program, tmp_path: Path) -
     path.write_bytes(raw[:24] + bytes(8) + raw[32:])
     with pytest.raises(InputError, match="another overlay"):
         Program.load(tmp_path)
+
+
+def test_a_pickled_graph_is_the_same_and_small() -> None:
+    graph = mlp(5, 20, 40, 8, 8)
+    content = pickle.dumps(graph)
+    again = pickle.loads(content)
+    assert (again.name, again.inputs, again.outputs, again.tensors, again.nodes) == (
+        *(graph.name, graph.inputs, graph.outputs, graph.tensors, graph.nodes),
+    )
+    assert list(again.constants) == list(graph.constants)
+    for name, value in graph.constants.items():
+        assert again.constants[name].dtype == np.int64
+        np.testing.assert_array_equal(again.constants[name], value)
+    assert len(content) < sum(value.nbytes for value in graph.constants.values())
