@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LINE_BYTES = 64  # unit of every address in a program
 ROW_ELEMENTS = 64  # rows of a tensor start at multiples of this many elements
 NIBBLES, BYTES, HALVES = 0, 1, 2  # storage of an element on chip: half a byte (rows in pairs), one byte, two bytes
+WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; on chip only results on their way out (Operator.writes_long)
 
 
 class Architecture(BaseModel):

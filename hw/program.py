@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, WORDS, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
@@ -29,7 +29,6 @@ from edgeflow.hw.readable import Readable
 MAGIC = b"EDGEFLOW"
 HEADER_BYTES = 64
 DESCRIPTOR_BYTES = 4 * INSTRUCTION_WORDS
-WORDS = 4  # storage of 17- to 32-bit elements, four bytes each; on chip only results on their way out (Operator.writes_long)
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def overlay_document(architecture: Architecture) -> dict[str, Any]:
     return {
         "version": FORMAT,
         "architecture": architecture.model_dump(mode="json"),
-        "instructions": [{"name": u.name, "opcode": u.opcode, "fields": u.fields} for u in units],
+        "instructions": [{"name": u.name, "opcode": u.opcode, "fields": u.texts} for u in units],
     }
 
 

@@ -24,27 +24,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from edgeflow.hw import cpp_widths as widths
+from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div, round_up
 from edgeflow.hw.cost import Cycles, Loop
-from edgeflow.hw.ops.base import InstructionLayout
+from edgeflow.hw.exponent import MAXIMUM_FRACTION_BITS
+from edgeflow.hw.field_widths import holding
+from edgeflow.hw.ops.base import InstructionLayout, of_width
 from edgeflow.hw.ops.linear import ARRAY_DEPTH, PASS_GAP
 
 RECIPROCAL_LAG = 16  # cycles until the sums of the pass before can be read
 SCORES, VALUES = 1, 2  # products of a pass
+
+FRACTION_BITS = holding(MAXIMUM_FRACTION_BITS, "fraction bits of an exponent")
+WEIGHT_BITS = holding(widths.EXPONENT.bits, "bits of a key's weight")
+PRODUCTS = holding(VALUES, "which products a pass makes")
 
 ATTENTION = InstructionLayout(
     "attention",
     2,
     (
         *("trips", "k", "q", "v", "o", "load_words"),
-        *("k_stride:16", "keys:16", "rows:16", "steps:16", "slot:16", "column:16", "q_stride:16", "q_part:16"),
-        *("q_slot:16", "q_low:16", "q_high:16", "e_keys:16", "e_slot:16", "numerator:16", "v_stride:16", "v_keys:16"),
-        *("o_stride:16", "o_channel:16", "o_channels:16", "k_part:8", "q_lanes:8", "q_steps:8", "o_lanes:8", "v_lines:8"),
-        *("e_multiplier:18", "e_shift:6", "r_shift:6", "fraction_bits:4", "probability_bits:4"),
-        *("o_bits:5", "o_storage:2", "o_signed:1"),
-        *("mac:2", "chain:1", "has_mask:1", "query:1", "exponents:1", "reciprocals:1", "value_load:1", "value_mask:1", "store:1"),
-        *("score_set:1", "maximum_reset:1", "e_set:1", "total_reset:1", "r_set:1", "n_set:1", "w_set:1", "o_set:1", "v_set:1"),
-        *("value_set:1", "accumulate:1", "partial:1"),
+        *of_width(field_widths.COUNT, "k_stride", "keys", "rows", "steps", "slot", "column", "q_stride", "q_part"),
+        *of_width(field_widths.COUNT, "q_slot", "q_low", "q_high", "e_keys", "e_slot", "numerator", "v_stride", "v_keys"),
+        *of_width(field_widths.COUNT, "o_stride", "o_channel", "o_channels"),
+        *of_width(field_widths.PART, "k_part", "q_lanes", "q_steps", "o_lanes", "v_lines"),
+        *of_width(widths.MULTIPLIER, "e_multiplier"),
+        *of_width(widths.SHIFT, "e_shift", "r_shift"),
+        *of_width(FRACTION_BITS, "fraction_bits"),
+        *of_width(WEIGHT_BITS, "probability_bits"),
+        *of_width(field_widths.RESULT_BITS, "o_bits"),
+        *of_width(field_widths.STORAGE, "o_storage"),
+        *of_width(field_widths.FLAG, "o_signed"),
+        *of_width(PRODUCTS, "mac"),
+        *of_width(field_widths.FLAG, "chain", "has_mask", "query", "exponents", "reciprocals", "value_load", "value_mask", "store"),
+        *of_width(
+            field_widths.FLAG, "score_set", "maximum_reset", "e_set", "total_reset", "r_set", "n_set", "w_set", "o_set", "v_set"
+        ),
+        *of_width(field_widths.FLAG, "value_set", "accumulate", "partial"),
     ),
     ("program", "stream", "scratch", "array_state"),
 )

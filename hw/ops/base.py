@@ -25,6 +25,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.cpp_widths import Width
+from edgeflow.hw.field_widths import WORD
 from edgeflow.hw.graph import Attribute, Format, Graph, Node
 from edgeflow.hw.ops.rows import RowSplit
 
@@ -73,6 +74,19 @@ class Register:
 
 
 @dataclass(frozen=True)
+class Field:
+    """A field of an instruction and the width that the table gives it."""
+
+    name: str
+    width: Width
+
+
+def of_width(width: Width, *names: str) -> tuple[Field, ...]:
+    """Fields of one width."""
+    return tuple(Field(name, width) for name in names)
+
+
+@dataclass(frozen=True)
 class Slot:
     """Where a field lies in a descriptor: word, lowest bit, width."""
 
@@ -86,14 +100,14 @@ class Slot:
 class InstructionLayout:
     """Name, opcode and fields of a fixed-size descriptor; the C++ decoder is generated from it.
 
-    A field is ``"name"`` (32 bits) or ``"name:bits"``; narrow fields that follow one another share words. The last two words of
+    A field that is a name alone takes a word; narrow fields that follow one another share words. The last two words of
     every descriptor are the segment of the weight image that the instruction takes from the weight stream: first line, lines.
     ``arguments`` are what the top function hands to the unit after the decoded instruction.
     """
 
     name: str
     opcode: int
-    fields: tuple[str, ...]
+    fields: tuple[str | Field, ...]
     arguments: tuple[str, ...] = ("constants", "memory", "scratch")
 
     def __post_init__(self) -> None:
@@ -106,14 +120,19 @@ class InstructionLayout:
         """The fields' places, in order."""
         slots: list[Slot] = []
         word, bit = 1, 0
-        for text in self.fields:
-            name, _, width = text.partition(":")
-            bits = int(width or 32)
-            if bit + bits > 32:
+        for entry in self.fields:
+            field = Field(entry, WORD) if isinstance(entry, str) else entry
+            bits = field.width.bits
+            if bit + bits > WORD.bits:
                 word, bit = word + 1, 0
-            slots.append(Slot(name, word, bit, bits))
+            slots.append(Slot(field.name, word, bit, bits))
             bit += bits
         return tuple(slots)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields in a file: ``"name"`` of a word, ``"name:bits"`` of less."""
+        return tuple(slot.name if slot.bits == WORD.bits else f"{slot.name}:{slot.bits}" for slot in self.slots)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.ops.base import Instruction, InstructionLayout, Unit, register_unit
+from edgeflow.hw.field_widths import holding
+from edgeflow.hw.ops.base import Instruction, InstructionLayout, Unit, of_width, register_unit
 from edgeflow.hw.primitives import adder_luts, comparator_luts, mux_luts, registers
 
 LOAD, STORE, CONSTANTS = range(3)  # external memory to scratchpad, back, and weight image to scratchpad
@@ -19,7 +20,11 @@ PORTS: tuple[Literal["read", "write", "constants"], ...] = ("read", "write", "co
 DEPTH = 6
 ADDRESS_BITS = 32
 
-DMA = InstructionLayout("dma", 12, ("memory_line", "scratch_line", "lines", "mode:2"), ("constants", "memory", "scratch"))
+MODE = holding(CONSTANTS, "which way lines go")
+
+DMA = InstructionLayout(
+    "dma", 12, ("memory_line", "scratch_line", "lines", *of_width(MODE, "mode")), ("constants", "memory", "scratch")
+)
 
 
 @register_unit

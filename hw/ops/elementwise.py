@@ -8,11 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from edgeflow.hw import cpp_widths as widths
+from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator
+from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator, of_width
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels
@@ -30,15 +33,30 @@ from edgeflow.hw.primitives import (
 ADD, MULTIPLY, REQUANTIZE = range(3)
 SCRATCH, ROW, ROWS = range(3)  # where operand b comes from: the scratchpad, or one row or a row for each row of the weight stream
 
+OPERATION = holding(REQUANTIZE, "what it computes")
+SOURCE = holding(ROWS, "where operand b comes from")
+
 ELEMENTWISE = InstructionLayout(
     "elementwise",
     5,
     (
         *("a", "b", "y", "offset"),
-        *("rows:20", "operation:2", "a_storage:2", "a_signed:1", "b_storage:2", "b_signed:1", "b_source:2", "half_even:1"),
-        *("a_rows:20", "shift_a:6", "shift_b:6"),
-        *("b_rows:20", "y_storage:2", "y_signed:1", "y_bits:5"),
-        *("columns:17", "multiplier_a:18", "multiplier_b:18"),
+        *of_width(field_widths.ROWS, "rows"),
+        *of_width(OPERATION, "operation"),
+        *of_width(field_widths.STORAGE, "a_storage"),
+        *of_width(field_widths.FLAG, "a_signed"),
+        *of_width(field_widths.STORAGE, "b_storage"),
+        *of_width(field_widths.FLAG, "b_signed"),
+        *of_width(SOURCE, "b_source"),
+        *of_width(field_widths.FLAG, "half_even"),
+        *of_width(field_widths.ROWS, "a_rows"),
+        *of_width(widths.SHIFT, "shift_a", "shift_b"),
+        *of_width(field_widths.ROWS, "b_rows"),
+        *of_width(field_widths.STORAGE, "y_storage"),
+        *of_width(field_widths.FLAG, "y_signed"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
+        *of_width(field_widths.CHANNELS, "columns"),
+        *of_width(widths.MULTIPLIER, "multiplier_a", "multiplier_b"),
     ),
     ("stream", "scratch"),
 )

@@ -9,12 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
-from edgeflow.hw import primitives
-from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, round_up, storage_bytes
+from edgeflow.hw import field_widths, primitives
+from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, WORDS, Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import WORK, blocked, requantize_rows
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
     Case,
@@ -26,6 +27,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.rows import RowSplit
@@ -40,13 +42,19 @@ from edgeflow.hw.ops.vector import (
 
 BLOCK_BYTES = 256  # of ids that are read at a time
 HEAD_BYTES = 16  # before a row's elements; holds the row's multiplier
+ID_SHIFT = holding(WORDS // 2, "bytes of an id: 2 to the power of it")
+
 EMBEDDING = InstructionLayout(
     "embedding",
     9,
     (
         *("ids", "tokens", "table", "vocabulary", "y", "before", "padding"),
-        *("columns:16", "row_words:16"),
-        *("id_shift:2", "shift:6", "y_bits:5", "y_bytes:2", "y_signed:1", "counted:1"),
+        *of_width(field_widths.COUNT, "columns", "row_words"),
+        *of_width(ID_SHIFT, "id_shift"),
+        *of_width(widths.SHIFT, "shift"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
+        *of_width(field_widths.STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "y_signed", "counted"),
     ),
     arguments=("constants", "memory", "scratch"),
 )

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
+from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
@@ -25,6 +26,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.chunk import read_luts, write_luts
@@ -39,7 +41,11 @@ EXTREME = InstructionLayout(
     14,
     (
         *("x", "x_stride", "rows", "steps", "mask", "y"),
-        *("mask_lines:16", "x_bytes:2", "x_signed:1", "y_bytes:2", "has_mask:1", "mask_constant:1", "largest:1"),
+        *of_width(field_widths.COUNT, "mask_lines"),
+        *of_width(field_widths.STORAGE, "x_bytes"),
+        *of_width(field_widths.FLAG, "x_signed"),
+        *of_width(field_widths.STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "has_mask", "mask_constant", "largest"),
     ),
     arguments=("stream", "scratch"),
 )

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw import compiled
+from edgeflow.hw import compiled, field_widths
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Attribute, Format
 from edgeflow.hw.ops.base import (
     Case,
@@ -32,6 +33,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, write_luts
@@ -68,14 +70,24 @@ Z_BITS = 20  # fraction bits of d / sqrt(V)
 ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which lies in (1, 2]
 SEEDS = 192
 EPSILON_LIMIT = 1 << 52
+FRACTION_BITS = holding(DEVIATION_BITS - 2, "fraction bits of a deviation, beside a bit of the element and the sign")
+
 LAYERNORM = InstructionLayout(
     "layernorm",
     3,
     (
         *("trips", "x", "y"),
-        *("rows:20", "x_storage:2", "x_signed:1", "fraction_bits:5"),
-        *("channels:17", "y_storage:2", "y_signed:1", "y_bits:5", "mean_shift:6"),
-        *("mean_multiplier:18", "shift:6", "offset_shift:6"),
+        *of_width(field_widths.ROWS, "rows"),
+        *of_width(field_widths.STORAGE, "x_storage"),
+        *of_width(field_widths.FLAG, "x_signed"),
+        *of_width(FRACTION_BITS, "fraction_bits"),
+        *of_width(field_widths.CHANNELS, "channels"),
+        *of_width(field_widths.STORAGE, "y_storage"),
+        *of_width(field_widths.FLAG, "y_signed"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
+        *of_width(widths.SHIFT, "mean_shift"),
+        *of_width(widths.MULTIPLIER, "mean_multiplier"),
+        *of_width(widths.SHIFT, "shift", "offset_shift"),
         *("epsilon_low", "epsilon_high"),
     ),
     ("stream", "scratch"),  # on an overlay with an array, the array runs it

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw import compiled
+from edgeflow.hw import compiled, field_widths
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arithmetic import requantize, saturate
@@ -21,6 +21,7 @@ from edgeflow.hw.array_resources import CASCADE, TABLE_ENTRIES, array_constants,
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import matrix_product, sums_by_sign
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import (
     Case,
@@ -34,6 +35,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
@@ -44,22 +46,32 @@ PASS_GAP = 16  # cycles from a write of stationary operands or parameters until 
 # accumulator, two requantizations of six stages, table, saturation and write.
 ARRAY_DEPTH = 40
 
+TABLE_INDEX_BITS = TABLE_ENTRIES.bit_length() - 1  # widest table index
+INDEX_BITS = holding(TABLE_INDEX_BITS, "bits of a table's index")
+PACKING = holding(2, "weights of a byte: 2 to the power of it")
+
 LINEAR = InstructionLayout(
     "linear",
     1,
     (
         *("trips", "x", "y", "residual", "load_words"),
-        *("x_stride:16", "rows:16", "steps:16", "slot:16", "y_stride:16", "y_channel:16", "y_limit:16", "residual_stride:16"),
-        *("load_table:16", "load_slot:16", "load_end:16", "load_delay:16"),
-        *("shift:6", "output_shift:6", "residual_shift:6", "index_bits:4", "y_bits:5", "half_even:1", "residual_multiplier:18"),
-        *("x_storage:2", "y_storage:2", "x_signed:1", "y_signed:1", "residual_signed:1", "has_table:1", "has_residual:1"),
-        *("quad:1", "chain:1", "norm:1", "set:1", "load_set:1", "load_packing:2", "load_quad:1"),
+        *of_width(field_widths.COUNT, "x_stride", "rows", "steps", "slot", "y_stride", "y_channel", "y_limit", "residual_stride"),
+        *of_width(field_widths.COUNT, "load_table", "load_slot", "load_end", "load_delay"),
+        *of_width(widths.SHIFT, "shift", "output_shift", "residual_shift"),
+        *of_width(INDEX_BITS, "index_bits"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
+        *of_width(field_widths.FLAG, "half_even"),
+        *of_width(widths.MULTIPLIER, "residual_multiplier"),
+        *of_width(field_widths.STORAGE, "x_storage", "y_storage"),
+        *of_width(field_widths.FLAG, "x_signed", "y_signed", "residual_signed", "has_table", "has_residual"),
+        *of_width(field_widths.FLAG, "quad", "chain", "norm", "set", "load_set"),
+        *of_width(PACKING, "load_packing"),
+        *of_width(field_widths.FLAG, "load_quad"),
     ),
     ("program", "stream", "scratch", "array_state"),
 )
 
 X, WEIGHT, BIAS, MULTIPLIER, EXTRA, OUTPUT_MULTIPLIER = range(6)
-TABLE_INDEX_BITS = TABLE_ENTRIES.bit_length() - 1  # widest table index
 
 
 @register

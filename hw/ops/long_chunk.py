@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeflow.hw import cpp_widths as widths
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.architecture import LINE_BYTES, WORDS, Architecture, ceil_div
 from edgeflow.hw.cost import Loop
 from edgeflow.hw.primitives import adder_luts, lutram_luts, mux_luts, registers
 
 MAXIMUM_BITS = 24
-WORDS = 4  # storage of an element: four bytes (hw/program.py)
 LINE_INTEGERS = LINE_BYTES // 4
 KNOT_BITS = widths.KNOT.bits
 SEGMENT_DEPTH = 4  # stages of the loop that fills a table: queue, word before, difference, write

@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflow.hw import primitives
+from edgeflow.hw import field_widths, primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up, row_lines, storage_bytes
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.cost import Loop as CostLoop
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register
+from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register, of_width
 from edgeflow.hw.ops.vector import SCRATCH_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
 
 COUNTERS = 4
@@ -29,7 +29,7 @@ MOVE = InstructionLayout(
     (
         *("source", "run", "constant", "steps"),
         *("y", "y_stride", "column", "columns"),
-        *(f"n{k}:16" for k in range(COUNTERS)),
+        *of_width(field_widths.COUNT, *(f"n{k}" for k in range(COUNTERS))),
         *(f"d{k}" for k in range(COUNTERS)),
     ),
     arguments=("stream", "scratch"),

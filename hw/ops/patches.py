@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw import primitives
+from edgeflow.hw import field_widths, primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, row_lines, storage_bytes
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
@@ -24,6 +24,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.vector import AXI_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
@@ -38,7 +39,7 @@ PATCHES = InstructionLayout(
     13,
     (
         *("image", "words", "steps"),
-        *("row_words:16", "height:16", "across:16", "down:16", "kernel_rows:16", "patch_bytes:16"),
+        *of_width(field_widths.COUNT, "row_words", "height", "across", "down", "kernel_rows", "patch_bytes"),
         *("y", "y_stride", "down_step", "channel_step"),
     ),
     arguments=("memory", "scratch"),

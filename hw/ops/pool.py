@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
-from edgeflow.hw import primitives
+from edgeflow.hw import field_widths, primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, row_lines, storage_bytes
 from edgeflow.hw.arithmetic import round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
@@ -28,6 +28,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.row_mask import MASK, X, check_mask, counted_rows, draw_mask, mask_fields, mask_loops, mask_luts
@@ -48,9 +49,13 @@ POOL = InstructionLayout(
     10,
     (
         *("x", "x_stride", "rows", "steps", "mask", "numerator", "y"),
-        *("columns:16", "mask_lines:16"),
-        *("x_bytes:2", "x_signed:1", "has_mask:1", "mask_constant:1"),
-        *("shift:6", "y_bits:5", "y_bytes:2", "y_signed:1"),
+        *of_width(field_widths.COUNT, "columns", "mask_lines"),
+        *of_width(field_widths.STORAGE, "x_bytes"),
+        *of_width(field_widths.FLAG, "x_signed", "has_mask", "mask_constant"),
+        *of_width(widths.SHIFT, "shift"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
+        *of_width(field_widths.STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "y_signed"),
     ),
     arguments=("stream", "scratch"),
 )

@@ -13,11 +13,13 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
+from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray, Real
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import blocked
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import (
     MAXIMUM_INTERPOLATION_BITS,
@@ -37,6 +39,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.long_chunk import (
@@ -66,13 +69,26 @@ MAXIMUM_SHIFT = 48
 # interpolation 4, difference 1, rounding and shift 3, saturation 1, write 2.
 DEPTH = 26
 
+SEGMENT_COUNT = holding(MAXIMUM_SEGMENTS, "segments of a table")
+INTERPOLATION_BITS = holding(MAXIMUM_INTERPOLATION_BITS, "bits of a place between two entries")
+
 SMOOTH = InstructionLayout(
     "smooth",
     7,
     (
-        *("x", "trips", "channels:16", "segments:9", "multiplier", "slope", "zero_point"),
-        *("shift:6", "interpolation_bits:4", "output_shift:6"),
-        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1", "y_bits:5"),
+        *("x", "trips"),
+        *of_width(field_widths.COUNT, "channels"),
+        *of_width(SEGMENT_COUNT, "segments"),
+        *("multiplier", "slope", "zero_point"),
+        *of_width(widths.SHIFT, "shift"),
+        *of_width(INTERPOLATION_BITS, "interpolation_bits"),
+        *of_width(widths.SHIFT, "output_shift"),
+        *("y",),
+        *of_width(field_widths.LONG_STORAGE, "x_bytes"),
+        *of_width(field_widths.FLAG, "x_signed"),
+        *of_width(field_widths.LONG_STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "y_signed"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
     ),
     ("stream", "scratch"),
 )

@@ -13,13 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeflow.hw import compiled
+from edgeflow.hw import compiled, field_widths
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import blocked
+from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
 from edgeflow.hw.interpolation import (
     MAXIMUM_INTERPOLATION_BITS,
@@ -41,6 +42,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.long_chunk import (
@@ -85,13 +87,28 @@ TOTAL_LAG = 64
 # Stages of the last trip, which only makes output: ring 2, multiplier 5, rounding and shift 3, saturation 1, write 2.
 DEPTH = 13
 
+TABLE_BITS = holding(MAXIMUM_TABLE_BITS, "bits of a segment's number")
+INTERPOLATION_BITS = holding(MAXIMUM_INTERPOLATION_BITS, "bits of a place between two entries")
+PROBABILITY_BITS = holding(MAXIMUM_PROBABILITY_BITS, "bits of an element's weight")
+
 SOFTMAX = InstructionLayout(
     "softmax",
     4,
     (
-        *("x", "rows", "trips", "channels:16", "maximum_lag:8", "total_lag:8"),
-        *("table_bits:3", "interpolation_bits:4", "probability_bits:5", "shift:6", "output_shift:6", "multiplier", "numerator"),
-        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1", "y_bits:5"),
+        *("x", "rows", "trips"),
+        *of_width(field_widths.COUNT, "channels"),
+        *of_width(field_widths.PART, "maximum_lag", "total_lag"),
+        *of_width(TABLE_BITS, "table_bits"),
+        *of_width(INTERPOLATION_BITS, "interpolation_bits"),
+        *of_width(PROBABILITY_BITS, "probability_bits"),
+        *of_width(widths.SHIFT, "shift", "output_shift"),
+        *("multiplier", "numerator"),
+        *("y",),
+        *of_width(field_widths.LONG_STORAGE, "x_bytes"),
+        *of_width(field_widths.FLAG, "x_signed"),
+        *of_width(field_widths.LONG_STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "y_signed"),
+        *of_width(field_widths.RESULT_BITS, "y_bits"),
     ),
     ("stream", "scratch"),
 )

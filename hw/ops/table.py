@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
+from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
@@ -25,6 +26,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    of_width,
     register,
 )
 from edgeflow.hw.ops.long_chunk import chunk_ends
@@ -41,8 +43,13 @@ TABLE = InstructionLayout(
     "table",
     8,
     (
-        *("x", "trips", "channels:16", "chunks:16", "pairs:16", "x_minimum:16"),
-        *("y", "x_bytes:3", "x_signed:1", "y_bytes:3", "y_signed:1"),
+        *("x", "trips"),
+        *of_width(field_widths.COUNT, "channels", "chunks", "pairs", "x_minimum"),
+        *("y",),
+        *of_width(field_widths.LONG_STORAGE, "x_bytes"),
+        *of_width(field_widths.FLAG, "x_signed"),
+        *of_width(field_widths.LONG_STORAGE, "y_bytes"),
+        *of_width(field_widths.FLAG, "y_signed"),
     ),
     ("stream", "scratch"),
 )

@@ -14,12 +14,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture, storage_bytes
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, WORDS, Architecture, storage_bytes
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
-from edgeflow.hw.program import DESCRIPTOR_BYTES, WORDS, Allocation, Program, pack_rows
+from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
 
 OVERLAY_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgeflow.hw.architecture import HALVES, NIBBLES, Architecture, ceil_div
+from edgeflow.hw.architecture import HALVES, NIBBLES, WORDS, Architecture, ceil_div
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format
-from edgeflow.hw.program import WORDS, format_lines, natural_storage, stride_lines
+from edgeflow.hw.program import format_lines, natural_storage, stride_lines
 from edgeflow.sw.compiler.network import OUTPUT, Aliases, Network, Operation
 
 

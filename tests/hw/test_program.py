@@ -12,10 +12,10 @@ from array_networks import mlp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, Architecture
+from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, WORDS, Architecture
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.graph import Format
-from edgeflow.hw.program import WORDS, Program, format_lines, natural_storage, pack_rows, unpack_rows
+from edgeflow.hw.program import Program, format_lines, natural_storage, pack_rows, unpack_rows
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 
