@@ -7,8 +7,11 @@ computed in float between quantizers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
@@ -29,13 +32,14 @@ from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
 from edgeflow.quant.formats.exact_constants import set_exact
 from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.formats.prequantized import format_entry
-from edgeflow.quant.nodes import output_name, required_input
+from edgeflow.quant.nodes import ORIGIN, origin, output_name, required_input
 from edgeflow.sw.export.forms import WIDEST, Form
 from edgeflow.sw.export.tensor_matching import Readings
 from edgeflow.sw.importer.functions import function
 
 MOVED = ("reshape", "transpose", "select")  # integer nodes whose output has the words, and so the quantizer, of their input
 WEIGHT, BIAS, MULTIPLIER = 1, 2, 3  # inputs of an integer linear layer
+CALL = "edgeflow.call"  # metadata of a node while functions are inlined: its name, or that of the node that called it
 LARGEST = 2_000_000_000  # bytes of a protobuf message, next to its limit
 
 
@@ -60,10 +64,12 @@ class Exporter:
         self._exact: dict[str, str] = {}  # values before their quantizer
         self._real: dict[str, str] = {}  # what integer tensors stand for
         self._constants: dict[str, str] = {}  # of the float model
+        self._weight_bits: Counter[int] = Counter()  # layers by bits
+        self._activation_bits: Counter[int] = Counter()  # quantizers by bits
         self._shapes: dict[str, ir.Shape] = {}
 
-    def run(self) -> onnx.ModelProto:
-        """The model, without EdgeFlow's own functions."""
+    def run(self, facts: Mapping[str, str]) -> onnx.ModelProto:
+        """The model, without EdgeFlow's own functions; ``facts`` become its metadata, beside the bits of layers and tensors."""
         graph = self._float.model.graph
         for value in graph.inputs:
             self._exact[str(value.name)] = str(value.name)
@@ -78,7 +84,7 @@ class Exporter:
             exported = self._tensor(tensor)
             if exported != name:  # an input that leaves as it is
                 self._form.node("Identity", [exported], name)
-        return self._proto()
+        return self._proto(facts)
 
     # Operands
 
@@ -112,7 +118,11 @@ class Exporter:
 
     def _quantizer(self, x: str, tensor: str, name: str, value: str, more: Mapping[str, Any] = MappingProxyType({})) -> str:
         """The quantizer of a tensor, with the tensor's format as it is and ``more`` beside it."""
-        self._form.quantizer(x, self._readings.format(tensor), name)
+        start, qtype = len(self._form.nodes), self._readings.format(tensor)
+        self._form.quantizer(x, qtype, name)
+        self._activation_bits[qtype.bits] += 1
+        producer = self._float.producers.get(value)
+        self._note_origin(start, value if producer is None else origin(producer))
         self._form.note({**format_entry(self._readings.channel_format(tensor)), **more})
         self._note_shape(name, value)
         return name
@@ -156,10 +166,18 @@ class Exporter:
 
     # Nodes
 
+    def _note_origin(self, start: int, name: str) -> None:
+        """Have the nodes from ``start`` on say which node of the original file, or which input, they come from."""
+        for node in self._form.nodes[start:]:
+            if all(entry.key != ORIGIN for entry in node.metadata_props):
+                node.metadata_props.add(key=ORIGIN, value=name)
+
     def _node(self, op: FloatOperator) -> None:
+        start = len(self._form.nodes)
         operands = op.export(self, self._readings.maker(op.node))
         self._exact[op.output] = operands if isinstance(operands, str) else self._emit(op, operands)
         self._finish(op.output)
+        self._note_origin(start, origin(op.node))
 
     def _emit(self, op: FloatOperator, inputs: list[str]) -> str:
         node, output = op.node, op.output
@@ -230,6 +248,7 @@ class Exporter:
         """Weight and bias of a linear layer, with the words of its integer node."""
         name, layer, linear = output_name(node), self._layer(node, maker), linear_layer(node)
         bits = self._readings.graph.tensors[maker.inputs[WEIGHT]].qtype.bits
+        self._weight_bits[bits] += 1
         bias = self._form.rounded(f"{name}/bias", layer.bias)
         shape = self._float.constant(required_input(node, 1)).shape  # type: ignore[union-attr]
         words, axis = np.ascontiguousarray(linear.weight_of(layer.words.T, shape)), linear.output_axis
@@ -260,7 +279,7 @@ class Exporter:
 
     # The file
 
-    def _proto(self) -> onnx.ModelProto:
+    def _proto(self, facts: Mapping[str, str]) -> onnx.ModelProto:
         form, model = self._form, self._float.model
         size = sum(len(tensor.raw_data) for tensor in form.initializers)
         if size > LARGEST:
@@ -275,21 +294,29 @@ class Exporter:
             if name not in known:
                 axes = [size if isinstance(size, int) else size.value for size in shape]
                 graph.value_info.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets], producer_name="edgeflow")
+        imports = [helper.make_opsetid(*opset) for opset in opsets]
+        version = metadata.version("edgeflow")
+        proto = helper.make_model(graph, opset_imports=imports, producer_name="edgeflow", producer_version=version)
         proto.ir_version = MAXIMUM_IR_VERSION
+        bits = {"weight_bits": _counted(self._weight_bits, "layer"), "activation_bits": _counted(self._activation_bits, "tensor")}
+        helper.set_model_props(proto, {f"edgeflow.{name}": value for name, value in {**facts, **bits}.items() if value})
         return _inlined(proto, form)
 
 
 def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     """The model with EdgeFlow's functions replaced by the standard operators that they are made of."""
     model = ir.from_proto(proto)
+    named = {str(value.name) for node in model.graph for value in node.outputs}
     for node in model.graph:
         identifier = node.op_identifier()
+        node.metadata_props[CALL] = str(node.name)
         if node.domain == "edgeflow" and identifier not in model.functions:
             body = function(node.op_type, node.overload)
             body.opset_imports[""] = model.opset_imports[""]  # what the bodies use is the same in both
             model.functions[identifier] = body
     InlinePass()(model)
+    RemoveUnusedNodesPass()(model)
+    _name_after_calls(model.graph, named)
     model.opset_imports.pop("edgeflow", None)
     fold_constants(model, should_fold=_about_shapes)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -300,6 +327,33 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
             set_exact(value, form.exact[name])
     made_proto: onnx.ModelProto = ir.to_proto(model)
     return made_proto
+
+
+def _name_after_calls(graph: ir.Graph, named: Set[str]) -> None:
+    """Name a function's nodes, and what they compute apart from the values ``named`` before, after the node that called it."""
+    nodes = {str(node.name) for node in graph if node.metadata_props[CALL] == node.name}
+    values = {*named, *graph.initializers, *(str(value.name) for value in graph.inputs)}
+    for node in graph:
+        call = node.metadata_props.pop(CALL)
+        if call == node.name:
+            continue
+        node.name = _distinct(f"{call}/{node.op_type}", nodes)
+        for value in node.outputs:
+            if value.name not in named:
+                value.name = _distinct(f"{call}/{re.sub(r'_[0-9]+$', '', str(value.name))}", values)
+
+
+def _distinct(wanted: str, taken: set[str]) -> str:
+    """A name that is not taken, and then is."""
+    name, i = wanted, 2
+    while name in taken:
+        name, i = f"{wanted}_{i}", i + 1
+    taken.add(name)
+    return name
+
+
+def _counted(bits: Mapping[int, int], what: str) -> str:
+    return ", ".join(f"{width} ({count} {what}{'s' if count > 1 else ''})" for width, count in sorted(bits.items(), reverse=True))
 
 
 def _about_shapes(node: ir.Node) -> bool:

@@ -228,7 +228,8 @@ def quantize_step(state: State) -> None:
 def export_step(state: State) -> None:
     """Write the quantized model as QDQ ONNX, and what its tensors stand for."""
     write_correspondence(state.folder, state.quantized)
-    proto = export_qdq(state.float_model, state.quantized)
+    facts = {"model": state.request.model.name, "board": state.request.board.name}
+    proto = export_qdq(state.float_model, state.quantized, facts)
     (state.folder / QDQ_MODEL).write_bytes(proto.SerializeToString())
 
 
@@ -373,7 +374,13 @@ STEPS: tuple[Step, ...] = (
         writes=("quantized",),
         files=("integer_graph.*",),
     ),
-    Step("export", export_step, reads=("float_model", "quantized"), writes=(), files=("correspondence.json", QDQ_MODEL)),
+    Step(
+        "export",
+        export_step,
+        reads=("float_model", "quantized", "request.board", "request.model"),
+        writes=(),
+        files=("correspondence.json", QDQ_MODEL),
+    ),
     Step("fit", fit_step, reads=("choice", "quantized", *_TARGET), writes=("architecture", "search")),
     Step(
         "lower",

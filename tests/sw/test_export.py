@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from edgeflow.quant.nodes import output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.export import export_qdq, export_qonnx, exporter
+from edgeflow.sw.export import Export, export_qdq, export_qonnx, exporter
 from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
@@ -306,6 +307,36 @@ def test_too_large(perceptron: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter, "LARGEST", 100)
     with pytest.raises(ModelError, match="a single ONNX file holds 2 GB at most"):
         export_qdq(perceptron.model, perceptron.quantized())
+
+
+@pytest.mark.parametrize("export", [export_qdq, export_qonnx])
+def test_names_and_metadata_tell_where_nodes_come_from(export: Export, network: Case, narrow: Quantized) -> None:
+    facts = {"model": "vit.onnx", "board": "kv260"}
+    proto = export(network.model, narrow, facts)
+    assert (proto.producer_name, proto.producer_version) == ("edgeflow", edgeflow.__version__)
+    about = {entry.key: entry.value for entry in proto.metadata_props}
+    assert about["edgeflow.model"] == "vit.onnx"
+    assert about["edgeflow.board"] == "kv260"
+    linear_layers = [n for n in narrow.graph.nodes if n.op == "linear"]
+    bits = sorted({narrow.graph.tensors[n.inputs[1]].qtype.bits for n in linear_layers}, reverse=True)
+    assert [int(part.split(" (")[0]) for part in about["edgeflow.weight_bits"].split(", ")] == bits
+    counted = sum(int(part.split(" (")[1].split()[0]) for part in about["edgeflow.weight_bits"].split(", "))
+    assert counted == len(linear_layers)
+    assert "8 (" in about["edgeflow.activation_bits"]
+    known = {n.metadata_props.get("edgeflow.origin") for n in network.model.graph} | {v.name for v in network.model.graph.inputs}
+    names = [n.name for n in proto.graph.node]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if re.fullmatch(r"node(_\d+)?", name)]
+    for n in proto.graph.node:
+        origins = [entry.value for entry in n.metadata_props if entry.key == "edgeflow.origin"]
+        assert len(origins) == 1, n.name
+        assert origins[0] in known, n.name
+    values = {v for n in proto.graph.node for v in n.output}
+    inputs = {v.name for v in (*proto.graph.input, *proto.graph.output)}
+    callers = {str(n.name) for n in network.model.graph} | {str(v.name) for n in network.model.graph for v in n.outputs}
+    callers |= {f"{name}/float" for name in callers} | inputs
+    assert not [v for v in values if v not in callers and not any(v.startswith(f"{name}/") for name in callers)]
+    assert not [key for n in proto.graph.node for key in (e.key for e in n.metadata_props) if key == "edgeflow.call"]
 
 
 @pytest.mark.parametrize("form", ["qdq", "qonnx"])
