@@ -35,7 +35,9 @@ class Board(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="what the command line calls it")]
     title: Annotated[Text, Field(description="what people call it")]
     aliases: Annotated[tuple[Text, ...], Field(description="other names that are accepted")] = ()
-    part: Annotated[Text, Field(description="device, package and speed grade, as the vendor's tools spell it")]
+    part: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_-]+$", description="device, package and speed grade, as the vendor's tools spell it")
+    ]
     family: Annotated[Literal["zynq-7000", "zynq-ultrascale+"], Field(description="decides the DSP and memory blocks")]
     dsp: Annotated[Count, Field(description="DSP48E1 (zynq-7000) or DSP48E2 slices")]
     lut: Annotated[Count, Field(description="six-input look-up tables")]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Real
 from edgeflow.hw.errors import ModelError
+from edgeflow.hw.reading import first_line
 from edgeflow.quant.canonical.contexts import Function
 
 MAXIMUM_IR_VERSION = 13  # of the file format, the newest that the supported onnxruntime reads
@@ -93,11 +94,6 @@ class FloatSession:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The named tensors ``(N, ...)`` for a batch of inputs ``(N, ...)``; ModelError where onnxruntime fails on them."""
         return run_session(self._session, inputs, self.tensors)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def elementwise_function(model: ir.Model, node: ir.Node) -> Function:

@@ -60,9 +60,14 @@ class Console:
 
             def report(what: str, done: int, total: int) -> None:
                 share = f"{done}/{total}" if total else ""
-                bars.update(bar, description=what, completed=done, total=total or None, count=share)
+                bars.update(bar, description=printable(what), completed=done, total=total or None, count=share)
 
             yield report
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would act on, or hide, written out: names in models come from strangers. Lines stay lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:
@@ -89,7 +94,7 @@ def table(console: RichConsole, columns: Sequence[str], rows: Sequence[Sequence[
         first = not grid.columns
         grid.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=first)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(printable, row))
     console.print(grid)
 
 
@@ -101,5 +106,5 @@ def facts(console: RichConsole, rows: Sequence[tuple[str, str]]) -> None:
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for name, value in rows:
-        grid.add_row(name, value)
+        grid.add_row(printable(name), printable(value))
     console.print(grid)

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from edgeflow.hw.errors import EdgeFlowError
+from edgeflow.sw.cli.console import printable
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -98,7 +99,7 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool, debug:
         import traceback
 
         traceback.print_exception(error)
-    line = " ".join(message.split("\n"))
+    line = printable(" ".join(message.split("\n")))
     with contextlib.suppress(BrokenPipeError):
         print(f"error: {line}", file=sys.stderr, flush=True)
         if as_json:

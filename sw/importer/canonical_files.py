@@ -10,11 +10,12 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgeflow.hw.errors import ModelError
-from edgeflow.quant.canonical.session import first_line
+from edgeflow.hw.reading import reading
 from edgeflow.quant.formats.prequantized import PREFIX
 from edgeflow.sw.importer.canonical import verify_canonical
 from edgeflow.sw.importer.functions import attach_functions
 from edgeflow.sw.importer.runtime import to_proto
+from edgeflow.sw.importer.schema import check_schema
 
 
 def model_bytes(model: ir.Model) -> bytes:
@@ -43,11 +44,10 @@ def read_own(path: str | os.PathLike[str]) -> ir.Model | None:
         return None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
         raise ModelError(f"{file}: a model with formats has its weights in the file itself; write it again with EdgeFlow")
-    try:
+    check_schema(file, proto)
+    with reading(f"{file}: the model is inconsistent", "write it again", ModelError):
         model = ir.serde.deserialize_model(proto)
-        attach_functions(model)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: the model is inconsistent: {first_line(error)}; write it again") from error
+    attach_functions(model)
     for node in model.graph:
         for value in node.inputs:
             if value is not None and value.producer() is None and value.const_value is None and not value.is_graph_input():

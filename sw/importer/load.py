@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +13,22 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import external_data_helper
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, TopologicalSortPass
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.canonical.session import first_line
+from edgeflow.hw.reading import reading
 from edgeflow.quant.formats.exact_constants import EXACT
 from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stored_tensors
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
-from edgeflow.sw.importer.step import Step, run_passes
+from edgeflow.sw.importer.schema import check_schema, wrong_tensor
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 _FOREIGN = ("com.microsoft",)
+LARGEST = (1 << 31) - 1
+"""Bytes that a model's message, its weights included, may take: protobuf's own limit."""
 QUANTIZERS = "edgeflow.quantizers"
 """Key in a loaded model's ``meta`` of the quantizers that were taken out of it; not there if it had none."""
 
@@ -49,21 +53,19 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     file = Path(path)
     proto = parse(file)
     forget_impossible_sizes(proto)
-    for tensor in tensors(proto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            check_external(file, tensor)
-    try:
-        onnx.load_external_data_for_model(proto, str(file.parent))
-        _check_mode(file, proto)
-        proto = raised(file, proto, nodes(proto))
-        single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
-        with _unlogged():
-            model = ir.serde.deserialize_model(proto)
-        # Old exporters list weights among the inputs, too: as values that a caller might replace, which nobody does here.
-        drop = Step("drop unread inputs", drop_unread_inputs)
-        run_passes(model, RemoveInitializersFromInputsPass(), drop, InlinePass(), TopologicalSortPass())
-    except (ValueError, KeyError, TypeError, OSError, onnx.checker.ValidationError, ir.passes.PassError) as error:
-        raise ModelError(f"{file}: the model is inconsistent: {first_line(error)}; export it again") from error
+    fetch_external(file, proto)
+    _check_mode(file, proto)
+    proto = raised(file, proto, nodes(proto))
+    single_precision(graphs(proto.graph), nodes(proto), tensors(proto))
+    inconsistent = f"{file}: the model is inconsistent", "export it again", ModelError
+    with _unlogged(), reading(*inconsistent):
+        model = ir.serde.deserialize_model(proto)
+    # Old exporters list weights among the inputs, too: as values that a caller might replace, which nobody does here.
+    with reading(*inconsistent):
+        RemoveInitializersFromInputsPass()(model)
+    drop_unread_inputs(model)
+    with reading(*inconsistent):
+        ir.passes.Sequential(InlinePass(), TopologicalSortPass())(model)
     _name_nodes(model)
     _check_operands(file, model)
     _check_weights(file, model)
@@ -135,7 +137,24 @@ def parse(file: Path) -> onnx.ModelProto:
         raise ModelError(f"{file}: is not an ONNX model, or is truncated; export or download it again") from None
     if not proto.HasField("graph") or not proto.graph.output:
         raise ModelError(f"{file}: is not an ONNX model, or is truncated: it holds no graph; export or download it again")
+    check_schema(file, proto)
     return proto
+
+
+def fetch_external(file: Path, proto: onnx.ModelProto) -> None:
+    """Bring external data into the model's own message; ModelError where that is not possible or not allowed."""
+    external = [tensor for tensor in tensors(proto) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    total = sum(check_external(file, tensor) for tensor in external)
+    if total > LARGEST:
+        raise UnsupportedError(f"{file}: its tensors take {total:,} bytes; at most {LARGEST:,} are supported (2 GiB)")
+    for tensor in external:
+        with reading(f"{file}: the external data of tensor {tensor.name!r} cannot be read", "export the model again", ModelError):
+            external_data_helper.load_external_data_for_tensor(tensor, str(file.parent))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.ClearField("external_data")
+        problem = next(wrong_tensor(tensor, f"tensor {tensor.name!r}"), None)
+        if problem is not None:
+            raise ModelError(f"{file}: {problem}; export the model again")
 
 
 def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
@@ -188,25 +207,33 @@ def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
 
 
-def check_external(file: Path, tensor: onnx.TensorProto) -> None:
-    """External data must lie, whole, in a regular file inside the model's own folder, symbolic links resolved."""
+def check_external(file: Path, tensor: onnx.TensorProto) -> int:
+    """External data must lie, whole, in a regular file inside the model's own folder, links resolved; returns its bytes."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     where = f"{file}: tensor {tensor.name!r} has its data in {location!r}"
-    folder = file.parent.resolve()
-    target = (folder / location).resolve()
+    malformed = f"{where} with a malformed offset, length or type; export the model again"
+    with reading(where, "export the model again", ModelError):
+        folder = file.parent.resolve()
+        target = (folder / location).resolve()
+        is_file = target.is_file()
+        size = target.stat().st_size if is_file else 0
     if not location or Path(location).is_absolute() or ".." in Path(location).parts or not target.is_relative_to(folder):
         raise ModelError(f"{where}, outside the model's own folder; move the data beside the model and export again")
-    if not target.is_file():
+    if not is_file:
         raise ModelError(f"{where}, which does not exist; copy it beside the model")
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise ModelError(malformed)
+    needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
     try:
-        offset = int(entries.get("offset", "0"))
-        width = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-        needed = int(entries.get("length", str(int(np.prod(tensor.dims, dtype=np.int64)) * width)))
-    except (ValueError, KeyError):
-        raise ModelError(f"{where} with a malformed offset, length or type; export the model again") from None
-    if offset < 0 or needed < 0 or offset + needed > target.stat().st_size:
+        offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(needed)))
+    except ValueError:
+        raise ModelError(malformed) from None
+    if offset < 0 or length < 0:
+        raise ModelError(malformed)
+    if offset + length > size:
         raise ModelError(f"{where}, which is too short for it; copy the whole file beside the model")
+    return length
 
 
 def _check_weights(file: Path, model: ir.Model) -> None:
@@ -218,10 +245,8 @@ def _check_weights(file: Path, model: ir.Model) -> None:
     for name, tensor in tensors:
         if tensor is None or not tensor.dtype.is_floating_point():
             continue
-        try:
+        with reading(f"{file}: initializer {name!r} is malformed", "export the model again", ModelError):
             array = tensor.numpy()
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"{file}: initializer {name!r} is malformed: {first_line(error)}; export it again") from error
         # Masks are filled with infinities on purpose; they are scalars or whole tensors of nothing else but zeros.
         finite = np.isfinite(array)
         if np.isnan(array).any() or (array.size > 1 and not finite.all() and np.any(array[finite] != 0)):

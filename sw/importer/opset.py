@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.canonical.session import first_line
+from edgeflow.hw.reading import first_line
 
 OPSETS = range(11, 26)
 """Versions of the default operator set that the importer reads."""

@@ -18,8 +18,8 @@ from onnx import helper, numpy_helper
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.canonical.session import first_line, open_session
-from edgeflow.sw.importer.load import check_external, forget_impossible_sizes, graphs, nodes, parse, tensors
+from edgeflow.quant.canonical.session import open_session
+from edgeflow.sw.importer.load import check_external, fetch_external, forget_impossible_sizes, graphs, nodes, parse, tensors
 from edgeflow.sw.importer.onnx_operators import Quantizes, stored_tensors, traits
 from edgeflow.sw.importer.opset import raised
 from edgeflow.sw.importer.precision import single_precision
@@ -50,13 +50,7 @@ def whole(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """The message in a file, its external data inside; ModelError where there is none."""
     file = Path(path)
     proto = parse(file)
-    for tensor in tensors(proto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            check_external(file, tensor)
-    try:
-        onnx.load_external_data_for_model(proto, str(file.parent))
-    except (ValueError, OSError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"{file}: its external data cannot be read: {first_line(error)}; export it again") from error
+    fetch_external(file, proto)
     return proto
 
 

@@ -83,6 +83,16 @@ class _Grid:
             return array.reshape(())
         return array.reshape([-1 if axis == self.axis % rank else 1 for axis in range(rank)])
 
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """What is wrong with the scales or zero points for a constant of that shape; None if they fit."""
+        if self.axis is not None and not -len(shape) <= self.axis < len(shape):
+            return f"its axis {self.axis} is none of a constant of shape {shape}"
+        channels = 1 if self.axis is None else shape[self.axis]
+        for what, array in (("scales", self.scale), ("zero points", self.zero_point)):
+            if array.size not in (1, channels):
+                return f"it has {array.size} {what} for a constant of shape {shape}"
+        return None
+
     def real(self, words: Array) -> npt.NDArray[np.float32]:
         """What integers less the zero point stand for."""
         return words.astype(np.float32) * self.spread(self.scale, words.ndim)
@@ -97,7 +107,8 @@ def take_out(model: ir.Model) -> Quantizers | None:
         One line naming the node: blocks or channels with scales of their own on an activation, a rounding other than to nearest,
         integer operators between QuantizeLinear and DequantizeLinear.
     ModelError
-        A quantizer whose scale is not a positive constant, or whose two halves contradict each other.
+        A quantizer whose scale is not a positive constant, whose operands do not fit each other, or whose two halves contradict
+        each other.
     """
     graph = model.graph
     if not any(is_known(node) for node in graph):
@@ -153,16 +164,16 @@ class _Removal:
 
     def binarize(self, node: ir.Node) -> None:
         """Take out a BipolarQuant."""
-        array, scale = self.known.array(operand(node, 0)), self._scale(node, 1)
+        array, scale = self._source(node), self._scale(node, 1)
         if array is None:
             raise UnsupportedError(f"{node.name} ({node.op_type}): activations of one bit are not supported; use two or more")
         grid = _Grid(scale.reshape(-1), np.zeros(1), -1, 1, "ROUND", self._axis(node, scale, array.ndim))
+        _check_fit(node, grid, array)
         self._constant(node, np.where(array >= 0, 1, -1).astype(np.int64), grid, None)
 
     def quantize(self, node: ir.Node) -> None:
         """Take out a Quant."""
-        source = operand(node, 0)
-        array, scale = self.known.array(source), self._scale(node, 1)
+        array, scale = self._source(node), self._scale(node, 1)
         signed, narrow = node.attributes.get_int("signed", 1), node.attributes.get_int("narrow", 0)
         rounding = node.attributes.get_string("rounding_mode", "ROUND").upper()
         bits = self._number(node, 3, "bit width")
@@ -175,13 +186,14 @@ class _Removal:
             if rounding not in _EVALUATED:
                 raise UnsupportedError(f"{node.name} (Quant): there is no rounding mode {rounding!r}; export the model again")
             grid = _Grid(scale.reshape(-1), zero.reshape(-1), low, high, rounding, self._axis(node, scale, array.ndim))
+            _check_fit(node, grid, array)
             self._constant(node, grid.words(array), grid, array)
             return
         if rounding not in _ROUNDINGS:
             raise UnsupportedError(
                 f"{node.name} (Quant): rounding mode {rounding} of an activation is not supported; use ROUND or HALF_UP"
             )
-        self._activation(node, source, _Grid(scale, zero, low, high, rounding, None))
+        self._activation(node, operand(node, 0), _Grid(scale, zero, low, high, rounding, None))
 
     # ONNX
 
@@ -192,10 +204,11 @@ class _Removal:
         assert source is not None
         scale, zero = self._scale(node, 1).reshape(-1), self._zero_point(node)
         axis = node.attributes.get_int("axis", 1) if max(scale.size, zero.size) > 1 else None
-        array = self.known.array(source)
+        array = self._source(node)
         if array is not None:
             low, high, real = self._stored(node, source)
             grid = _Grid(scale, zero, low, high, "ROUND", axis)
+            _check_fit(node, grid, array)
             if real is not None and real.shape == array.shape:
                 self._constant(node, grid.words(real), grid, real)
             else:
@@ -226,7 +239,7 @@ class _Removal:
         for limit in limits:
             exact = np.asarray(limit, np.float64).reshape(-1) / scale + zero
             nearest = np.unique(np.rint(exact))
-            if nearest.size != 1 or np.abs(exact - nearest).max() > _CLIP_TOLERANCE:
+            if nearest.size != 1 or not np.isfinite(nearest).all() or np.abs(exact - nearest).max() > _CLIP_TOLERANCE:
                 return low, high
             ends.append(int(nearest[0]))
         signed = low < 0
@@ -261,7 +274,7 @@ class _Removal:
                 raise UnsupportedError(
                     f"{node.name} (DequantizeLinear): input {value.name!r} of the model holds integers; export it with real inputs"
                 )
-            source = above.inputs[0]
+            source = above.inputs[0] if above.inputs else None
             if traits(above).quantizes is Quantizes.TO_INTEGERS:
                 first, last = self._range(above)
                 return above, max(low, first), min(high, last)
@@ -312,7 +325,7 @@ class _Removal:
 
     def _scale(self, node: ir.Node, position: int) -> npt.NDArray[np.float32]:
         array = self._operand(node, position, "scale").astype(np.float32)
-        if not array.size or not np.isfinite(array).all() or array.min() <= 0:
+        if array.min() <= 0:
             raise ModelError(f"{node.name} ({node.op_type}): its scale is not positive; export the model again")
         return array
 
@@ -323,7 +336,12 @@ class _Removal:
             raise UnsupportedError(
                 f"{node.name} ({node.op_type}): its {what} is not a constant; export the model with fixed {what}s"
             )
-        return array
+        return _numbers(node, array, f"its {what}")
+
+    def _source(self, node: ir.Node) -> Array | None:
+        """What a node quantizes, if that is a constant."""
+        array = self.known.array(operand(node, 0))
+        return None if array is None else _numbers(node, array, "the constant that it quantizes")
 
     def _number(self, node: ir.Node, position: int, what: str) -> float:
         array = np.unique(self._operand(node, position, what))
@@ -437,6 +455,19 @@ def _replace(graph: ir.Graph, node: ir.Node, kept: ir.Node) -> None:
     new.name = name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+
+
+def _numbers(node: ir.Node, array: Array, what: str) -> Array:
+    """The operand of a quantizer; ModelError where it holds no finite numbers."""
+    if not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise ModelError(f"{node.name} ({node.op_type}): {what} holds no finite numbers; export the model again")
+    return array
+
+
+def _check_fit(node: ir.Node, grid: _Grid, array: Array) -> None:
+    problem = grid.misfit(array.shape)
+    if problem is not None:
+        raise ModelError(f"{node.name} ({node.op_type}): {problem}; export the model again")
 
 
 def _missing(node: ir.Node, position: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeflow.hw.errors import InputError, ModelError, ToolchainError
-from edgeflow.quant.canonical.session import first_line
+from edgeflow.hw.reading import first_line
 
 if TYPE_CHECKING:
     import torch

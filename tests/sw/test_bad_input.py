@@ -21,6 +21,7 @@ from command_line import Terminal
 from onnx import TensorProto, helper, numpy_helper
 from tiny_transformer import Tiny
 
+from edgeflow.hw import boards
 from edgeflow.hw.errors import CalibrationError, OutputError
 from edgeflow.sw.files import replacement
 from edgeflow.sw.files.arrays import read_npz, write_npz
@@ -120,6 +121,23 @@ def test_an_operator_that_onnx_does_not_define(attempt: Compile) -> None:
         proto.graph.node[3].op_type = "Frobnicate"
 
     says(attempt.refused(model=attempt.model(change)), "Frobnicate", "changed.onnx")
+
+
+def test_names_with_escape_sequences_are_shown_harmlessly(attempt: Compile) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        proto.graph.node[3].op_type, proto.graph.node[3].name = "Frob", "\x1b]0;title\x07\x1b[2Jnode"
+
+    message = attempt.refused(model=attempt.model(change))
+    assert message.strip().isprintable()
+    says(message, "\\x1b]0;title\\x07\\x1b[2Jnode", "Frob")
+
+
+def test_a_board_whose_part_is_a_command(attempt: Compile) -> None:
+    """It goes into a script of the vendor's tools."""
+    text = (Path(boards.__file__).parent / "kv260.toml").read_text()
+    board = attempt.workplace / "board.toml"
+    board.write_text(text.replace('part = "xck26', 'part = "[exec touch x]; xck26', 1))
+    says(attempt.refused(options=("--board", board)), "board.toml", "part")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
