@@ -57,7 +57,7 @@ class OperandPlan(Protocol):
     def demands(self, name: str) -> frozenset[Demand]:
         """What the readers of a value want."""
 
-    def own(self, name: str) -> bool:
+    def only_for_attention(self, name: str) -> bool:
         """Whether an operator makes an operand of attention for that alone, in no given format."""
 
     def record(self, key: str, name: str, interpretation: Interpretation, granularity: str, method: str) -> None:
@@ -86,7 +86,7 @@ def attention_formats(node: ir.Node, plan: OperandPlan) -> AttentionFormats:
         return _attention_output(node, plan, fixed_q, fixed_k, fixed_v, _score_scale(node, fixed_q, fixed_k, groups))
     if any(fixed_format(node, i) is not None for i in range(2)):  # a copy of a tensor with a zero point has one scale
         groups, equalize = tensor_groups(channels), False
-    k_offset = middle(k_stats, options) if plan.own(k) and equalize else None
+    k_offset = middle(k_stats, options) if plan.only_for_attention(k) and equalize else None
     centred = shifted(k_stats, k_offset, None)
     q_max, k_max = (magnitudes(s, options) for s in (q_stats, centred))
     balance = np.sqrt(q_max / k_max) if equalize else np.ones(channels)
@@ -180,7 +180,7 @@ def _values(name: str, groups: NDArray[np.int64], equalize: bool, plan: OperandP
     """Format of attention's values: a scale per channel, and an offset where a linear layer computes them for attention alone;
     without equalization a scale a group."""
     stats = plan.statistics[name]
-    offset = middle(stats, plan.config.at(name)) if equalize and plan.own(name) else None
+    offset = middle(stats, plan.config.at(name)) if equalize and plan.only_for_attention(name) else None
     groups = channel_groups(len(groups)) if equalize else groups
     chosen = symmetric(shifted(stats, offset, None), plan.config.attention_bits, groups, plan.config.at(name))
     interpretation = Interpretation(signed_format(plan.config.attention_bits, _within_reach(chosen.scale[groups])), offset)

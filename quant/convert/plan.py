@@ -159,13 +159,13 @@ class Plan:
         if maker is None:
             return self._input(name)
         demands = self.demands(name)
-        if use is not None and demands == {Demand.ATTENTION} and self.own(name):
+        if use is not None and demands == {Demand.ATTENTION} and self.only_for_attention(name):
             formats = self.attention(use.node)
             return (formats.query, formats.key, formats.value)[use.index]
         leaves = name == source and name in self.graph.outputs and not self.graph.uses_of(name)
         return maker.make(self, Wanted(name, demands, uniform, leaves))
 
-    def own(self, name: str) -> bool:
+    def only_for_attention(self, name: str) -> bool:
         """Whether attention alone reads a value, without a fixed format, and its operator can produce any scales and offsets."""
         maker, use = self.graph.operator(name), self.graph.sole_use(name)
         return maker is not None and maker.any_scales and use is not None and read_format(use) is None

@@ -17,7 +17,7 @@ class Lifetime:
     first: int
     last: int
 
-    def meets(self, other: Lifetime) -> bool:
+    def overlaps(self, other: Lifetime) -> bool:
         """Whether some node runs during both."""
         return self.first <= other.last and other.first <= self.last
 
@@ -45,7 +45,7 @@ def _place(lives: Mapping[Name, Lifetime], order: Callable[[Lifetime], tuple[int
     placed: dict[Name, int] = {}
     for name in sorted(lives, key=lambda n: (*order(lives[n]), str(n))):
         life = lives[name]
-        rivals = sorted((placed[n], placed[n] + lives[n].lines) for n in placed if lives[n].meets(life))
+        rivals = sorted((placed[n], placed[n] + lives[n].lines) for n in placed if lives[n].overlaps(life))
         line = 0
         for start, stop in rivals:
             if start - line >= life.lines:

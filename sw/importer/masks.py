@@ -168,11 +168,13 @@ class _Probe:
                 self._open()
         first = first_numbers(self.dtype, self.constants)
         more = more_numbers(self.dtype, self.constants)
-        failed = {number for number in first if self._sift([number], self._learn)} | self._sift(more, self._learn)
+        failed = {number for number in first if self._failing_numbers([number], self._learn)} | self._failing_numbers(
+            more, self._learn
+        )
         roles, states = self._decide([0.0, 1.0, *first, *more], failed)
         if self.whole and states and self.dtype.kind != "b":
             drawn = between(states, self.dtype, self.rng)
-            failed |= self._sift(drawn, self._learn)
+            failed |= self._failing_numbers(drawn, self._learn)
             roles, states = self._decide([*states, *drawn], failed)
         if not roles:
             return {}, {}
@@ -181,11 +183,11 @@ class _Probe:
                 continue
             roles[value] = ("count", "sample")
             known = [number for number, state in states.items() if state is not None and number not in (0.0, 1.0)]
-            wrong = self._sift(known, functools.partial(self._count, value, states))
+            wrong = self._failing_numbers(known, functools.partial(self._count, value, states))
             states = {number: None if number in wrong else state for number, state in states.items()}
         return roles, states
 
-    def _sift(self, numbers: Sequence[float], test: Callable[[Sequence[float]], bool]) -> set[float]:
+    def _failing_numbers(self, numbers: Sequence[float], test: Callable[[Sequence[float]], bool]) -> set[float]:
         """The numbers that fail the test, found by halving a group that fails. A group is returned whole where it fails and its
         halves do not, or when no run is left."""
         size = max(1, self.batch * self.keys // 2)

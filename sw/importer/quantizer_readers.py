@@ -84,18 +84,18 @@ def is_move(node: ir.Node) -> bool:
     return operator.moves or operator.clips
 
 
-def behind(value: ir.Value) -> list[ir.Node]:
+def movement_behind(value: ir.Value) -> list[ir.Node]:
     """Data movement and Clips that the integers of a QuantizeLinear pass."""
     nodes = []
     for reader, index in value.uses():
         if index == 0 and is_move(reader) and MARK not in reader.metadata_props:
             nodes.append(reader)
             for output in reader.outputs:
-                nodes += behind(output)
+                nodes += movement_behind(output)
     return nodes
 
 
-def ends(value: ir.Value) -> Iterator[ir.Node | None]:
+def readers_behind(value: ir.Value) -> Iterator[ir.Node | None]:
     """What reads a value behind data movement; None for an output of the model, and for what is no end of a quantizer."""
     if value.is_graph_output():
         yield None
@@ -104,7 +104,7 @@ def ends(value: ir.Value) -> Iterator[ir.Node | None]:
             yield reader
         elif index == 0 and is_move(reader):
             for output in reader.outputs:
-                yield from ends(output)
+                yield from readers_behind(output)
         else:
             yield None
 

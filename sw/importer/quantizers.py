@@ -36,10 +36,10 @@ from edgeflow.sw.importer.quantizer_readers import (
     Quantizer,
     Quantizers,
     Weights,
-    behind,
     constant_readers,
-    ends,
     find_readings,
+    movement_behind,
+    readers_behind,
 )
 from edgeflow.sw.rewrite.base import operand
 
@@ -398,13 +398,13 @@ class _Removal:
         quantizer = Quantizer(str(node.name), standard, kept.outputs[0], axis)
         noted = self.notes.of(node)
         if noted is not None and self.notes.agrees(node, noted[0], standard):
-            quantizer = self._own(quantizer, *noted)
+            quantizer = self._with_note(quantizer, *noted)
         kept.metadata_props.update(node.metadata_props)
         kept.metadata_props[MARK] = str(len(self.quantizers))
         self.quantizers.append(quantizer)
         _replace(self.graph, node, kept)
 
-    def _own(self, quantizer: Quantizer, exact: QType, entry: Mapping[str, Any]) -> Quantizer:
+    def _with_note(self, quantizer: Quantizer, exact: QType, entry: Mapping[str, Any]) -> Quantizer:
         """A quantizer with what EdgeFlow says of it beyond the standard nodes."""
         axis = quantizer.axis if exact.scales.ndim == 0 or quantizer.axis is not None else -1
         more = self.notes.more(quantizer.name, entry)
@@ -417,7 +417,7 @@ class _Removal:
         for node in list(self.graph):
             if traits(node).quantizes is not Quantizes.TO_INTEGERS or node.inputs[0] is None:
                 continue
-            for inner in behind(node.outputs[0]):
+            for inner in movement_behind(node.outputs[0]):
                 if traits(inner).clips and inner.inputs[0] is not None:
                     kept = ir.node("Identity", [inner.inputs[0]], name=inner.name)
                     kept.metadata_props.update(inner.metadata_props)
@@ -425,7 +425,7 @@ class _Removal:
                 elif MARK not in inner.metadata_props:
                     for output in inner.outputs:
                         output.type = ir.TensorType(ir.DataType.FLOAT)
-            if any(reader is None for reader in ends(node.outputs[0])):
+            if any(reader is None for reader in readers_behind(node.outputs[0])):
                 raise UnsupportedError(
                     f"{node.name} (QuantizeLinear): its integers leave the model as they are; add a DequantizeLinear behind it"
                 )

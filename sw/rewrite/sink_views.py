@@ -28,7 +28,7 @@ def _moving(value: ir.Value) -> ir.Node | None:
     return view if view is not None and is_bijective(view) else None
 
 
-def _again(op: Any, root: ir.Node, x: ir.Value, *others: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+def _applied(op: Any, root: ir.Node, x: ir.Value, *others: ir.Value, shape: tuple[int, ...]) -> ir.Value:
     """The operator of ``root`` applied to other operands."""
     attributes = {name: attribute.value for name, attribute in root.attributes.items()}
     return typed(getattr(op, root.op_type)(x, *others, _domain=root.domain, **attributes), shape, x)
@@ -83,7 +83,7 @@ class SinkBelowRowwise(Rule[Rowwise]):
     def rewrite(self, op: Any, match: Rowwise) -> ir.Value:
         root, source, shape = match.root, match.source, shape_of(match.root.outputs[0])
         width = shape[-1]
-        value = _again(op, root, source, operand(root, 1), operand(root, 2), shape=(*shape_of(source)[:-1], width))
+        value = _applied(op, root, source, operand(root, 1), operand(root, 2), shape=(*shape_of(source)[:-1], width))
         return make_view(op, value, match.rows[..., None] * width + np.arange(width), shape)
 
 
@@ -112,7 +112,7 @@ class SinkBelowUnary(Rule[OneView]):
 
     def rewrite(self, op: Any, match: OneView) -> ir.Value:
         source = operand(match.view, 0)
-        return _view_again(op, _again(op, match.root, source, shape=shape_of(source)), match.view)
+        return _view_again(op, _applied(op, match.root, source, shape=shape_of(source)), match.view)
 
 
 class SinkBelowConstant(Rule[OneView]):
@@ -140,7 +140,7 @@ class SinkBelowConstant(Rule[OneView]):
             carried = np.empty(math.prod(shape), array.dtype)
             carried[index_of(view).reshape(-1)] = np.broadcast_to(array, shape).reshape(-1)
             array = shrink(carried.reshape(shape_of(source)))
-        return _view_again(op, _again(op, match.root, source, initializer(array), shape=shape_of(source)), view)
+        return _view_again(op, _applied(op, match.root, source, initializer(array), shape=shape_of(source)), view)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,4 +176,4 @@ class SinkBelowBinary(Rule[TwoViews]):
         moved = np.empty_like(forward)
         moved[forward] = index_of(match.second).reshape(-1)
         other = make_view(op, y, moved, shape_of(x))
-        return _view_again(op, _again(op, match.root, x, other, shape=shape_of(x)), match.first)
+        return _view_again(op, _applied(op, match.root, x, other, shape=shape_of(x)), match.first)
