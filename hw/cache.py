@@ -100,7 +100,7 @@ def store(part: str, key: str, suffix: str, write: Callable[[Sink], object]) -> 
 
 
 def load(part: str, key: str, suffix: str) -> tuple[Path, bytes] | None:
-    """What is kept under a key and its contents, which are what they were when they were stored; None if there is nothing."""
+    """The file that is kept under a key and its contents, checked to be those that were stored; None if there is none."""
     place = folder(part)
     if place is None:
         return None
@@ -149,7 +149,7 @@ def set_limit(size: int) -> None:
 
 
 def trim(size: int | None = None) -> None:
-    """Remove what was abandoned, and what was not used for the longest time until at most ``size`` bytes (the limit) are left."""
+    """Remove abandoned files, and those unused for the longest time until at most ``size`` bytes (the limit) are left."""
     allowed, now = limit() if size is None else size, time.time()
     kept = []
     for part in PARTS:

@@ -15,8 +15,8 @@ _OWN = "edgeflow"
 def reading(place: object, advice: str, error: type[InputError] = InputError) -> Iterator[None]:
     """Turn what another library raises in the block into ``error``: "``place``: first line of the cause; ``advice``".
 
-    The block calls other libraries and builtins, nothing else: what passes through a function of EdgeFlow that the block calls is
-    an error of ours, and stays what it is. So do EdgeFlow's own errors, interrupts and a lack of memory.
+    The block calls other libraries and builtins, nothing else: an exception out of a function of EdgeFlow that the block calls is
+    an error of ours, and is raised as it is. So are EdgeFlow's own errors, interrupts and a lack of memory.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def reading(place: object, advice: str, error: type[InputError] = InputError) ->
 
 
 def _is_ours(block: TracebackType | None) -> bool:
-    """Whether what a block raised came from a function of EdgeFlow that the block called."""
+    """Whether an exception came out of a function of EdgeFlow that the block called."""
     frame = None if block is None else block.tb_next
     while frame is not None:
         if str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == _OWN:

@@ -205,7 +205,7 @@ class FloatOperator(ABC):
         return tuple(i for i in range(len(self.node.inputs)) if self.operand(i).demand.quantized)
 
     def reads_nothing(self, index: int) -> bool:
-        """Whether an input's values do not matter: the number of samples is read of it, or it is a constant that is passed on."""
+        """Whether an input's values are not read: its number of samples alone is, or it is a constant that is passed on."""
         return self.constants is Constants.REPEATED
 
     def repeated_constant(self) -> str | None:
@@ -219,7 +219,8 @@ class FloatOperator(ABC):
         return next((self.input(i) for i, operand in enumerate(self.operands) if operand.role is Role.RAW_MASK), None)
 
     def table_rows(self) -> int | None:
-        """Rows of the table that ids are looked up in, where the ids themselves are the rows."""
+        """Number of rows of the table in which ids are looked up, where an id is the number of its row; None for other
+        operators."""
         return None
 
     def mask_operand(self) -> int | None:
@@ -261,10 +262,10 @@ class FloatOperator(ABC):
     @classmethod
     @abstractmethod
     def example(cls, sketch: Sketch) -> None:
-        """Draw a network that has the operator in it, as the tests of every operator take it through all of its forms."""
+        """Draw a network that contains the operator, for the tests that take every operator through all of its forms."""
 
     def convert_fused(self, layer: FloatOperator, context: Conversion) -> None:
-        """The same for an operator that ``fuses``, together with the linear layer that it absorbs."""
+        """As :meth:`convert`, for an operator that ``fuses``, together with the linear layer that it absorbs."""
         raise UnsupportedError(f"{self.origin}: {self.name} absorbs no linear layer")
 
     # Where integer nodes are matched with float ones (exports)

@@ -62,7 +62,7 @@ class LinearLayer(FloatOperator):
 
     @abstractmethod
     def source(self, context: Conversion, name: str) -> tuple[str, Interpretation]:
-        """The integer tensor whose rows the array reads, and what it stands for; ``name`` of what the layer makes."""
+        """The integer tensor whose rows the array reads, and what it stands for; ``name`` is the layer's output."""
 
     @abstractmethod
     def input_mean(self, statistics: Mapping[str, Statistics], columns: int) -> Real:

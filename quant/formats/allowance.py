@@ -43,8 +43,8 @@ NEWTON_STEPS = 20
 def expected_reach(stats: Statistics, groups: NDArray[np.int64]) -> tuple[Real, Real]:
     """The least and the largest value that each channel is expected to take in data of ``ENOUGH`` samples, ``(C,)`` each.
 
-    ``groups (C,)`` numbers the groups of channels that share a range: what a channel is expected to reach stays within what its
-    group is, of which more is known. Where no value of the tensor was below 0, or none above, none is expected to be.
+    ``groups (C,)`` numbers the groups of channels that share a range: the expectation of a channel stays within that of its group,
+    of which more values are known. Where no value of the tensor was below 0, or none above, none is expected to be.
     """
     if stats.samples >= ENOUGH:
         return stats.minimum, stats.maximum

@@ -83,8 +83,8 @@ class Moments:
 
 @dataclass(frozen=True)
 class LayerErrors:
-    """What each step brought one layer, as the signal-to-noise ratio in dB of what it makes of its quantized input, against the
-    float layer's output on the float input, on calibration data.
+    """What each step brought one layer: the signal-to-noise ratio in dB of its output on the quantized input, against the float
+    layer's output on the float input, on calibration data.
 
     Each field includes the steps of those before it: weights rounded to the nearest; with the bias corrected; fitted to the
     quantized input; with compensated rounding. A step that is switched off repeats the field before it.

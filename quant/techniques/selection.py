@@ -141,7 +141,7 @@ class _Trials:
         return networks, size
 
     def start(self) -> None:
-        """Observe what the networks are fitted to, and run the float model on what they are compared on."""
+        """Observe the samples that the networks are fitted to, and run the float model on those that they are compared on."""
         session = FloatSession(self.graph.model, self.graph.outputs)
         self._statistics = [observe(self.graph, arrays, self.config) for arrays in self.fitted]
         self._expected = [session.run(arrays) for arrays in self.compared]

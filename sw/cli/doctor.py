@@ -1,4 +1,5 @@
-"""``edgeflow doctor``: what this machine has of what EdgeFlow can use, what each thing is for and how to get it."""
+"""``edgeflow doctor``: which packages, compilers and tools that EdgeFlow can use this machine has, what each is for and how to get
+it."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _global_first(arguments: list[str]) -> list[str]:
 
 
 def _usage(error: Exception) -> str | None:
-    """What a usage error of the command line parser says, with where to look; None for any other exception."""
+    """The message of a usage error of the command line parser, with where to look; None for any other exception."""
     text = getattr(error, "format_message", None)
     if text is None:
         return None

@@ -7,7 +7,7 @@ from edgeflow.sw.compiler.placement import Placement
 
 
 def allocations(placement: Placement) -> tuple[Allocation, ...]:
-    """Every activation, views included, in order of computation; then the constants that come to lie in the scratchpad."""
+    """Every activation, views included, in order of computation; then the constants that are copied into the scratchpad."""
     storage, network = placement.storage, placement.storage.network
     fixed = [name for name, t in storage.activations.items() if t.constant]
     places = []

@@ -1,7 +1,7 @@
 """The quantized model as ONNX for other tools: QDQ, which onnxruntime runs, and QONNX.
 
-Weights are exactly the integer graph's words and activations pass quantizers with its formats; what is between them is float, so
-that the exported model's outputs are near those of the integer network but not word for word the same.
+Weights are exactly the integer graph's words and activations pass quantizers with its formats; between quantizers the model is
+float, so its outputs are near those of the integer network but not equal word for word.
 """
 
 from __future__ import annotations

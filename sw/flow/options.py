@@ -27,7 +27,7 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def validated(what: str, kind: type[Options], options: Mapping[str, Any]) -> Options:
-    """An object of options; InputError names the first that is wrong, with ``what`` before it, and what it takes."""
+    """An object of options; InputError names the first wrong option, with ``what`` before it, and the values that it takes."""
     try:
         return kind.model_validate(options)
     except ValidationError as error:

@@ -54,7 +54,7 @@ class RunFile:
     missing: tuple[str, ...] = ()  # options whose data was too large to be kept
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """InputError unless the files of the options in ``given`` are what they were when the file was written."""
+        """InputError unless the files that ``options`` name are the same as when the run file was written."""
         for name in self.missing:
             if name in options:
                 raise InputError(f"{self.path}: the {name} data was too large to be kept: give it again")

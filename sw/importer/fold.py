@@ -88,7 +88,8 @@ def run_sample(model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: 
 
 
 def inline_branches(model: ir.Model, shapes: Shapes) -> None:
-    """Replace every If whose condition is constant by the branch it takes; :class:`UnsupportedError` for other control flow."""
+    """Replace every If whose condition is constant by the branch that it takes; :class:`UnsupportedError` for other control
+    flow."""
     graph = model.graph
     while True:
         reach = influence(graph).value

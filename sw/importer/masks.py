@@ -256,7 +256,7 @@ class _Probe:
         return arrays
 
     def _decide(self, numbers: Sequence[float], failed: set[float]) -> tuple[dict[ir.Value, Role], dict[float, State]]:
-        """Roles by what was learned of each layout, and what each number does in all of them."""
+        """The role of every cut value, from the elements learned for its layouts, and the state of every number in all of them."""
         roles: dict[ir.Value, Role] = {}
         states: dict[float, State] = {}
         for value, cut in self.cut.items():

@@ -101,7 +101,7 @@ def _select(chain: _Chain, index: Array, shape: tuple[int, ...]) -> Array:
 
 
 def materialize_views(model: ir.Model) -> None:
-    """Replace every View by SelectTokens, SelectChannels, Reshape and Transpose; what has no such form keeps a reason."""
+    """Replace every View by SelectTokens, SelectChannels, Reshape and Transpose; a View without such a form keeps the reason."""
     graph = model.graph
     batch = batch_of(graph)
     for node in list(graph):

@@ -96,7 +96,8 @@ def movement_behind(value: ir.Value) -> list[ir.Node]:
 
 
 def readers_behind(value: ir.Value) -> Iterator[ir.Node | None]:
-    """What reads a value behind data movement; None for an output of the model, and for what is no end of a quantizer."""
+    """The nodes that read a value behind data movement; None for an output of the model, and for a reader that ends no
+    quantizer."""
     if value.is_graph_output():
         yield None
     for reader, index in value.uses():

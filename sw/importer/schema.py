@@ -1,4 +1,5 @@
-"""A model file against the schema of ONNX, before anything reads it: what passes here holds what it says that it holds.
+"""A model file against the schema of ONNX, before anything reads it: in a file that passes, every field and operator is as its
+schema says.
 
 Operators are checked against the schemas that onnx (ONNX's own), onnxruntime (com.microsoft) and, for QONNX, this module define;
 messages against what onnx.proto says of their fields. Operators that nobody defines are left to the importer, which lists them all.

@@ -1,7 +1,7 @@
 """The original model as the reference: the canonical model is proven equal to it, and accuracy is measured against it.
 
-On a few samples, and on corner values of masks and ids, every tensor of the canonical model that the user's file has, too, must be
-the file's own, as onnxruntime computes it. Rewriting changes the order of float32 additions, nothing else.
+On a few samples, and on corner values of masks and ids, every tensor that the canonical model and the user's file share must equal
+the file's, as onnxruntime computes it, up to rounding. Rewriting changes the order of float32 additions, nothing else.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ def _memory_panel(memory: Memory, name: str, y: Axis, x: Axis, end: int) -> Iter
 
 
 def tightest(report: Report) -> list[Mapping[str, object]]:
-    """For every kind of intermediate: its width, the most bits that any layer needs, and that layer."""
+    """For every kind of intermediate value: its width, the most bits that any layer needs, and that layer."""
     widest: dict[tuple[str, int], tuple[int, str]] = {}
     for r in report.proof:
         key = (r.intermediate, r.width_bits)

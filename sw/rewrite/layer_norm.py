@@ -119,7 +119,7 @@ class _Decomposed(Rule[Normalization]):
 
     @abstractmethod
     def readings(self, root: ir.Node) -> Iterator[tuple[ir.Value, tuple[ir.Value, float] | None]]:
-        """What may be ``x - mean``, and the (x, epsilon) of what it is divided by."""
+        """Candidates for ``x - mean``, each with the (x, epsilon) of its divisor."""
 
     def rewrite(self, op: Any, match: Normalization) -> ir.Value:
         return layer_normalization(op, match.x, match.scale, match.bias, match.epsilon)

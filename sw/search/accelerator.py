@@ -1,9 +1,9 @@
 """Choosing the accelerator for a model and a board: the one with the shortest predicted latency that fits.
 
 Best first, branch and bound: a lower bound of the latency (``edgeflow.sw.search.latency_bound``) orders first the arrays, with the
-most of everything around them, then the accelerators of an array that fit and are not smaller than another in everything. The cycle
-simulator runs them in that order, until the next bound is as long as the best latency: then no accelerator is faster. Last the
-accelerator sheds what does not make it slower.
+most of everything around them, then the accelerators with that array that fit and that no other accelerator exceeds in everything.
+The cycle simulator runs them in that order, until the next bound is as long as the best latency: then no accelerator is faster.
+Last, sizes that do not make it faster are reduced.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def search(every: Iterable[Space], bound: Rank, predict: Predicted | Rank, progr
     limit = SLACK * best
     near = [(a, space) for a, (latency, space) in tried.items() if latency <= limit]
     chosen, space = min(near, key=lambda pair: _burden(*pair))
-    chosen = shed(chosen, space, lambda a: predict(a) if bound(a) <= limit else float("inf"), limit)
+    chosen = reduced(chosen, space, lambda a: predict(a) if bound(a) <= limit else float("inf"), limit)
     return Choice(chosen, predict(chosen), queue.bounded, len(tried), proven)
 
 
@@ -219,8 +219,9 @@ class _Queue:
         return (unfit or cannot)[-1]
 
 
-def shed(architecture: Architecture, space: Space, predict: Rank, limit: float) -> Architecture:
-    """The accelerator without what does not make it slower than ``limit``: a size at a time, the greatest saving first."""
+def reduced(architecture: Architecture, space: Space, predict: Rank, limit: float) -> Architecture:
+    """The accelerator with smaller sizes wherever its latency stays within ``limit``: one size at a time, the greatest saving
+    first."""
     while True:
         smaller = [a for a in space.smaller(architecture) if not excess(a, space.board, space.share)]
         smaller = [a for a in smaller if _burden(a, space) < _burden(architecture, space)]

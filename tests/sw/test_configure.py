@@ -31,9 +31,9 @@ from edgeflow.sw.search.accelerator import (
     Predicted,
     choose,
     configure,
+    reduced,
     scratch_sizes,
     search,
-    shed,
     spaces,
     token_sizes,
     useful,
@@ -132,7 +132,7 @@ def test_it_sheds_what_does_not_help() -> None:
         calls.append(a)
         return 8 / a.epilogue
 
-    kept = shed(largest, space, only_the_epilogue_matters, 2.0)
+    kept = reduced(largest, space, only_the_epilogue_matters, 2.0)
     assert (kept.epilogue, kept.vector, kept.weight_ports) == (4, 1, 1)
     assert calls
 

@@ -1,7 +1,7 @@
 """Bits for every layer: an integer programme that minimises the summed sensitivity under budgets (HAWQ-V3, arXiv 2011.10680).
 
 One binary variable for each layer and choice of bits, one choice a layer. Layers that read one tensor read it with the same bits,
-and what its narrowing adds counts once. Solved to the optimum by HiGHS (scipy's ``milp``).
+and the error of narrowing it counts once. Solved to the optimum by HiGHS (scipy's ``milp``).
 """
 
 from __future__ import annotations

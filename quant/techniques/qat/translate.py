@@ -97,7 +97,8 @@ def compare(network: QuantizedNetwork, quantized: Quantized) -> Translation:
     """Compare every weight word, and every format in which a linear layer or attention reads a tensor, with the integer graph of
     the network's :func:`tuned_model`.
 
-    The integer layer of a float node is the one whose weights bear the name of what the node makes, or of what absorbed it.
+    The integer layer of a float node is the one whose weights are named after the output of the node, or of the node that absorbed
+    it.
     """
     graph, words = quantized.graph, layer_words(network)
     reading = {(use.node, use.index): i for i, site in enumerate(network.sites) for use in site.readings}
