@@ -37,6 +37,9 @@ from edgeflow.hw.errors import (
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.renamed import accepts_old_names
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""onnxruntime looks up a host of its maker's, and writes into the user's cache, unless this is set before it is imported."""
+
 if TYPE_CHECKING:
     from typing import Unpack
 

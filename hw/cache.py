@@ -21,7 +21,8 @@ from typing import BinaryIO, Protocol
 PARTS = {
     "csim": "compiled C simulations",
     "steps": "finished steps of compilations",
-    "loops": "compiled loops of the executor",
+    "loops": "compiled loops of simulator and quantization",
+    "fonts": "matplotlib's list of fonts",
 }
 """The folders, and what they hold."""
 LIMIT = 2_000_000_000

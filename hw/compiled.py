@@ -1,30 +1,18 @@
 """The executor's inner loops, compiled by Numba: one pass over an array where NumPy takes one for every arithmetic operation.
 
 Values are integers carried in float32 or float64; every product and sum stays below 2^52, so each step is exact and its order does
-not matter (``requantize_wide``, where products may be longer, multiplies in int64). That is what the reordering allowed by
-``_EXACT`` relies on; nothing here handles NaN or infinity. Two-dimensional arguments are C-contiguous. The loops release the GIL.
+not matter (``requantize_wide``, where products may be longer, multiplies in int64). That is what the reordering that ``fastmath``
+allows relies on; nothing here handles NaN or infinity. Two-dimensional arguments are C-contiguous. The loops release the GIL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 
 from edgeflow.hw.arrays import Array
+from edgeflow.hw.loop_cache import compiled_loop
 
-Loop = TypeVar("Loop", bound=Callable[..., None])
-
-_EXACT = {"nnan", "ninf", "nsz", "reassoc"}
-
-
-def _loop(function: Loop) -> Loop:
-    try:
-        return cast("Loop", numba.njit(nogil=True, cache=True, fastmath=_EXACT)(function))
-    except RuntimeError:  # no folder for compiled code can be written: every process compiles for itself
-        return cast("Loop", numba.njit(nogil=True, fastmath=_EXACT)(function))
+_loop = compiled_loop(fastmath={"nnan", "ninf", "nsz", "reassoc"})
 
 
 @_loop

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Array, Real
 from edgeflow.hw.host import processors
-
-Loop = TypeVar("Loop", bound=Callable[..., None])
+from edgeflow.hw.loop_cache import compiled_loop
 
 COLUMNS = 256  # of a matrix that are worked on at a time: what one block needs stays in a second-level cache
 PARALLEL = 1 << 18  # elements from which a loop is spread over threads
 
 
-def _loop(function: Loop) -> Loop:
-    try:
-        return cast("Loop", numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no folder for compiled code can be written: every process compiles for itself
-        return cast("Loop", numba.njit(nogil=True)(function))
+_loop = compiled_loop()
 
 
 def largest_products(weight: Real, scales: Real) -> Real:

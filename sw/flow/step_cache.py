@@ -72,7 +72,8 @@ def fingerprint(value: Any) -> str:
 
 
 def store(key: str, finished: Finished, model: ir.Model) -> None:
-    """Keep what a step left; a cache that cannot be written keeps nothing."""
+    """Keep what a step left, in place of what an equal one left before; a cache that cannot be written keeps nothing."""
+    cache.remove("steps", key)
     cache.store("steps", key, SUFFIX, lambda file: _Pickler(file, model).dump(finished))
 
 

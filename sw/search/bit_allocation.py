@@ -52,6 +52,7 @@ from edgeflow.quant.techniques.hawq.layers import (
 from edgeflow.quant.techniques.hawq.objective import Objective
 from edgeflow.quant.techniques.hawq.sensitivity import Metric, Sensitivity, measure
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision, tried
+from edgeflow.sw.search.figures import new_figure
 from edgeflow.sw.search.latency_tables import (
     Forms,
     LatencyTable,
@@ -342,12 +343,8 @@ def read_bits(file: Path) -> dict[str, LayerBits]:
 
 def draw(file: Path, document: Mapping[str, Any]) -> None:
     """The Pareto fronts of sensitivity against every cost, with the chosen allocation and equal bits for all layers."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     fronts = document["fronts"]
-    figure = Figure(figsize=(1 + 4.4 * len(fronts), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 4.4 * len(fronts), 4.2)
     for axes, (name, points) in zip(figure.subplots(1, len(fronts), squeeze=False)[0], fronts.items(), strict=True):
         axes.step([p[name] for p in points], [p["omega"] for p in points], where="post", color="#0b6e99", linewidth=1.2)
         axes.scatter([p[name] for p in points], [p["omega"] for p in points], s=18, color="#0b6e99", zorder=3, label="front")

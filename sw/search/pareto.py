@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeflow.sw.search.figures import new_figure
+
 Point = Mapping[str, Any]
 
 # What a point costs besides its latency: column, label of the axis, value.
@@ -67,12 +69,8 @@ def _write_csv(file: Path, points: Sequence[Point], fronts: Mapping[str, Sequenc
 
 def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> None:
     """A panel for each cost that differs between points: latency against it, every point and the front."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = {name: c for name, c in COSTS.items() if len({c[1](p) for p in points}) > 1} or {"dsp": COSTS["dsp"]}
-    figure = Figure(figsize=(1 + 4.6 * len(panels), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 4.6 * len(panels), 4.4)
     for axes, (label, cost) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
         axes.scatter([cost(p) for p in points], [p["latency_ms"] for p in points], s=12, color="#9aa5b1", label="accelerators")
         best = front(points, cost)

@@ -26,6 +26,10 @@ def kept(key: str, content: bytes = b"content") -> Path:
 def test_what_is_stored_is_loaded() -> None:
     path = kept("key", b"one")
     assert cache.load("steps", "key", ".x") == (path, b"one")
+    cache.remove("steps", "key")
+    assert cache.load("steps", "key", ".x") is None
+    path = kept("key", b"two")
+    assert cache.load("steps", "key", ".x") == (path, b"two")
     assert cache.load("steps", "ke", ".x") is None
     assert cache.load("steps", "key", ".y") is None
     assert cache.load("csim", "key", ".x") is None
@@ -104,7 +108,12 @@ def test_it_is_bounded_over_all_parts() -> None:
     assert cache.load("steps", "2", ".x") is not None  # used now, so the other goes first
     cache.trim(100)
     assert [path.exists() for path in paths if path] == [False, False, True, False]
-    assert [(u.part, u.files, u.bytes) for u in cache.usage()] == [("csim", 0, 0), ("steps", 1, 100), ("loops", 0, 0)]
+    assert [(u.part, u.files, u.bytes) for u in cache.usage()] == [
+        ("csim", 0, 0),
+        ("steps", 1, 100),
+        ("loops", 0, 0),
+        ("fonts", 0, 0),
+    ]
     cache.clear()
     assert sum(u.files for u in cache.usage()) == 0
 

@@ -329,7 +329,7 @@ def test_the_cache_is_shown_limited_and_cleared(terminal: Terminal, tmp_path: Pa
         os.utime(path, (i, i))
     shown = document(terminal, "cache")
     assert (shown["folder"], shown["bytes"], shown["limit_bytes"]) == (str(tmp_path / "cache"), 1_200_000, 2_000_000_000)
-    assert {part["name"]: part["files"] for part in shown["parts"]} == {"csim": 0, "steps": 3, "loops": 0}
+    assert {part["name"]: part["files"] for part in shown["parts"]} == {"csim": 0, "steps": 3, "loops": 0, "fonts": 0}
     text = terminal.run("cache").out
     assert "1.2 MB of 2000.0 MB" in text
     assert document(terminal, "cache", "--limit", "0.9MB")["bytes"] == 800_000
