@@ -38,7 +38,7 @@ def test_every_device_belongs_to_its_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "board"),
     [
         ("KV260", "kv260"),
         ("PYNQ_Z2", "pynq-z2"),
