@@ -36,7 +36,7 @@ MODELS: dict[str, tuple[EncoderShape, str]] = {
     "vit-base": (EncoderShape(197, 768, 12, "patches", class_token=True, depth=12, patch=16, classes=1000), "zcu102"),
     "dinov2-vits": (EncoderShape(257, 384, 6, "patches", class_token=True, depth=12, patch=14, classes=1000), "kv260"),
     "wide-1024": (EncoderShape(17, 1024, 16, "linear", depth=2), "zcu102"),
-    "long-1024": (EncoderShape(1024, 384, 6, "linear", depth=2), "kv260"),
+    "long-1024": (EncoderShape(1024, 384, 6, "linear", depth=2), "zcu102"),
 }
 
 
