@@ -1,13 +1,14 @@
-"""Functions of an accelerator, remembered by the sizes that they looked at.
+"""Functions of an accelerator, or of an instruction's fields, remembered by what they looked at.
 
 Choosing an accelerator asks the same question of thousands that differ in few sizes: what a unit takes, how long a layer runs. What
 a function reads is recorded when it runs, in order: a field, then one that may depend on the first one's value, and so on. An
-accelerator that agrees in all of them has the same answer.
+accelerator that agrees in all of them has the same answer. So it is with instructions, most of whose fields are places that no
+prediction depends on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
@@ -50,6 +51,54 @@ class Remembered(Generic[T]):
             known = known.following.setdefault(size, _Known())
         known.answer = answer
         return known
+
+
+class RememberedFields(Generic[T]):
+    """A function of an instruction's fields that runs once for all instructions that agree in the fields it reads.
+
+    The function must depend on nothing else that changes, and take fields by their names alone.
+    """
+
+    def __init__(self, function: Callable[[Mapping[str, int]], T]) -> None:
+        self._function = function
+        self._root = _Known[T]()
+
+    def __call__(self, values: Mapping[str, int]) -> T:
+        known: _Known[T] | None = self._root
+        while known is not None and known.reads is not None:
+            known = known.following.get(values[known.reads])
+        if known is None or known.answer is None:
+            known = self._ask(values)
+        assert known.answer is not None
+        return known.answer()
+
+    def _ask(self, values: Mapping[str, int]) -> _Known[T]:
+        recorder = _Fields(values)
+        answer = self._function(recorder)
+        known = self._root
+        for name, value in recorder.read.items():
+            known.reads = name
+            known = known.following.setdefault(value, _Known())
+        known.answer = lambda: answer
+        return known
+
+
+class _Fields(Mapping[str, int]):
+    """Fields that note which of them are read."""
+
+    def __init__(self, values: Mapping[str, int]) -> None:
+        self._values = values
+        self.read: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> int:
+        value = self.read[name] = self._values[name]
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("fields of an instruction that is recorded can only be read by their names")
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 @dataclass

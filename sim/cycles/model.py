@@ -12,7 +12,7 @@ Nothing here is measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import Count, Cycles, Loop, Unknown
 from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.memoize import RememberedFields
 from edgeflow.hw.ops import node_macs, unit
 from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Program, Step
@@ -254,7 +255,8 @@ def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[list[C
     """The formulas of a program's instructions, the memory, and what happens when."""
     architecture = program.architecture
     memory = ddr(board, architecture, clock_mhz)
-    formulas = [unit(s.instruction.layout).cycles(s.instruction.values, architecture) for s in program.steps]
+    formula = _formulas(architecture)
+    formulas = [formula(step.instruction) for step in program.steps]
     tasks = list(_tasks(program.steps, formulas, architecture, memory))
     fetcher = Fetcher(
         descriptor=memory.latency + math.ceil(DESCRIPTOR_BYTES / min(architecture.word_bytes, memory.shared)),
@@ -269,11 +271,9 @@ def least_cycles(instructions: Iterable[Instruction], architecture: Architecture
     """Cycles that instructions, each on its own, take at least in a program that :func:`estimate` predicts: no word of the weight
     stream is late and the memory serves nobody else. Passes of the array count without what handing them over takes."""
     total = 0.0
+    formula_of, phases_of = _formulas(architecture), _Phases(architecture, memory)
     for ins in instructions:
-        formula = unit(ins.layout).cycles(ins.values, architecture)
-        words = ins.stream[1] * LINE_BYTES // architecture.stream_bytes
-        delay = min(ins.values.get("load_delay", 0), formula.total)
-        for phase in _phases(formula, words, delay, architecture, memory):
+        for phase in phases_of(ins, formula_of(ins)):
             total += phase.latency + max(phase.cycles, phase.words, phase.bytes / memory.port)
         total += 0 if "chain" in ins.layout.names else DISPATCH_CYCLES
     return total
@@ -341,12 +341,49 @@ def _pass_split(formula: Cycles, values: Mapping[str, int]) -> tuple[int, int, i
 def _tasks(steps: tuple[Step, ...], formulas: list[Cycles], architecture: Architecture, memory: Ddr) -> Iterator[Task]:
     """What each instruction asks of the event simulation."""
     chained = False
+    phases_of = _Phases(architecture, memory)
     for step, formula in zip(steps, formulas, strict=True):
-        words = step.instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
-        delay = step.instruction.values.get("load_delay", 0)  # cycles of a pass before it takes the first word
-        phases = _phases(formula, words, min(delay, formula.total), architecture, memory)
-        yield Task(0 if chained else DISPATCH_CYCLES, tuple(phases), words)
+        phases = phases_of(step.instruction, formula)
+        yield Task(0 if chained else DISPATCH_CYCLES, phases, _stream_words(step.instruction, architecture))
         chained = bool(step.instruction.values.get("chain"))
+
+
+def _stream_words(instruction: Instruction, architecture: Architecture) -> int:
+    """Words of the weight stream that an instruction takes."""
+    return instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
+
+
+def _formulas(architecture: Architecture) -> Callable[[Instruction], Cycles]:
+    """The formula of any instruction; instructions that agree in what it reads have one and the same."""
+    known: dict[int, RememberedFields[Cycles]] = {}
+
+    def formula(instruction: Instruction) -> Cycles:
+        layout = instruction.layout
+        remembered = known.get(layout.opcode)
+        if remembered is None:
+            cycles = unit(layout).cycles
+            remembered = known[layout.opcode] = RememberedFields(lambda values: cycles(values, architecture))
+        return remembered(instruction.values)
+
+    return formula
+
+
+class _Phases:
+    """The phases of instructions, made once for all that share a formula and ask the same of the weight stream."""
+
+    def __init__(self, architecture: Architecture, memory: Ddr) -> None:
+        self._architecture, self._memory = architecture, memory
+        self._known: dict[tuple[int, int, int], tuple[Cycles, tuple[Phase, ...]]] = {}  # by the formula's identity: it is kept
+
+    def __call__(self, instruction: Instruction, formula: Cycles) -> tuple[Phase, ...]:
+        words = _stream_words(instruction, self._architecture)
+        delay = instruction.values.get("load_delay", 0)  # cycles of a pass before it takes the first word
+        key = (id(formula), words, delay)
+        entry = self._known.get(key)
+        if entry is None:
+            phases = _phases(formula, words, min(delay, formula.total), self._architecture, self._memory)
+            entry = self._known[key] = formula, tuple(phases)
+        return entry[1]
 
 
 def _phases(formula: Cycles, words: int, delay: int, architecture: Architecture, memory: Ddr) -> Iterator[Phase]:

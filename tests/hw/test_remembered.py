@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.fit import unit_resources
-from edgeflow.hw.memoize import Remembered
+from edgeflow.hw.memoize import Remembered, RememberedFields
 from edgeflow.hw.ops import instruction_layouts, unit
 
 BASE = Architecture(units=("linear", "attention", "layernorm", "dma"))
@@ -46,6 +47,24 @@ def test_refusals_are_remembered() -> None:
 def test_what_is_read_cannot_hide_in_a_method() -> None:
     with pytest.raises(AttributeError, match="only fields can be read"):
         Remembered(lambda a: a.model_dump())(BASE)
+
+
+def test_fields_that_are_not_read_do_not_count() -> None:
+    asked: list[int] = []
+
+    def cycles(values: Mapping[str, int]) -> int:
+        asked.append(values["rows"])
+        return values["rows"] * (values["steps"] if values["rows"] > 8 else 1)
+
+    remembered = RememberedFields(cycles)
+    for rows, steps, place, expected in ((8, 1, 0, 8), (8, 2, 5, 8), (16, 2, 5, 32), (16, 4, 5, 64), (16, 2, 9, 32)):
+        assert remembered({"rows": rows, "steps": steps, "place": place}) == expected
+    assert asked == [8, 16, 16]
+
+
+def test_fields_are_read_by_name() -> None:
+    with pytest.raises(TypeError, match="only be read by their names"):
+        RememberedFields(lambda values: sum(values.values()))({"rows": 8})
 
 
 def test_resources_are_those_of_the_units() -> None:
