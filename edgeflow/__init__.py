@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from edgeflow.hw.architecture import Architecture
     from edgeflow.hw.boards import Board
+    from edgeflow.hw.diagnosis import Diagnosis
     from edgeflow.hw.lint import Finding
     from edgeflow.quant.convert.conversion import Quantized
     from edgeflow.quant.formats.config import LayerBits, QuantizationConfig, QuantizationOptions
@@ -70,6 +71,7 @@ _TYPES = {
     "Build": "sw.files.build",
     "CompileOptions": "sw.flow.options",
     "CycleReport": "sim.cycles",
+    "Diagnosis": "hw.diagnosis",
     "Exploration": "sw.search.explore",
     "ExploreOptions": "sw.flow.options",
     "Finding": "hw.lint",
@@ -91,6 +93,7 @@ __all__ = [
     "ClusterError",
     "CompileOptions",
     "CycleReport",
+    "Diagnosis",
     "EdgeFlowError",
     "Exploration",
     "ExploreOptions",
@@ -110,6 +113,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "boards",
+    "check",
     "compile",
     "cycles",
     "explore",
@@ -154,6 +158,18 @@ def load(model: PathLike, *, dims: Mapping[str, int] | None = None) -> onnx_ir.M
     from edgeflow.sw.importer import import_model
 
     return import_model(Path(model), dims=dims or {})
+
+
+@accepts_old_names
+def check(model: ModelSource, *, dims: Mapping[str, int] | None = None, example_inputs: object = None) -> Diagnosis:
+    """Whether a model can be compiled, and what stands in its way: causes first, with what follows from each.
+
+    ``model``, ``dims`` and ``example_inputs`` are those of :func:`compile`; no data is needed. ModelError where the model cannot be
+    read, or where the size of a dimension is not known. Whether an accelerator for it fits a board is not looked at.
+    """
+    from edgeflow.sw.flow.check import check_model
+
+    return check_model(model, dims, example_inputs)
 
 
 def save(model: onnx_ir.Model, path: PathLike) -> None:

@@ -18,6 +18,8 @@ Messages name what is wrong, where (file, node, option) and what to do, in one l
 
 from __future__ import annotations
 
+from edgeflow.hw.diagnosis import Diagnosis
+
 
 class EdgeFlowError(Exception):
     """Base class of the errors that EdgeFlow raises on purpose; ``exit_status`` is the command line's."""
@@ -34,7 +36,14 @@ class ModelError(InputError):
 
 
 class UnsupportedError(ModelError):
-    """The model is valid but uses something that EdgeFlow cannot compile."""
+    """The model is valid but uses something that EdgeFlow cannot compile.
+
+    ``diagnosis`` says why, cause by cause, where the import has looked into it.
+    """
+
+    def __init__(self, message: str | Diagnosis) -> None:
+        self.diagnosis = message if isinstance(message, Diagnosis) else None
+        super().__init__(message if isinstance(message, str) else message.line())
 
 
 class CalibrationError(InputError):

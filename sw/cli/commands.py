@@ -200,6 +200,19 @@ def compile_model(
     console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
 
 
+@app.command(short_help="Say whether a model can be compiled.")
+def check(context: typer.Context, model: Model, dim: Dimensions = None) -> None:
+    """Say whether a model can be compiled, and what stands in its way; exit 2 if anything does. It needs no data and no board."""
+    dims = _dims(dim or [])
+    import edgeflow
+
+    console: Console = context.obj
+    diagnosis = edgeflow.check(model, dims=dims)
+    console.show(diagnosis.document(), lambda out: out.print(diagnosis.text(), soft_wrap=True), answer=True)
+    if not diagnosis.compiles:
+        raise typer.Exit(2)
+
+
 @app.command(short_help="Fine-tune a model at the bits it is to have.")
 def finetune(
     context: typer.Context,

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeflow.hw.diagnosis import printable
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
@@ -63,11 +65,6 @@ class Console:
                 bars.update(bar, description=printable(what), completed=done, total=total or None, count=share)
 
             yield report
-
-
-def printable(text: str) -> str:
-    """The text with what a terminal would act on, or hide, written out: names in models come from strangers. Lines stay lines."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:

@@ -1,8 +1,10 @@
 """The ``edgeflow`` command: starts fast, and ends with a clear line and exit status whatever happens.
 
 Exit status: 0 done; 1 a check that was asked for failed; 2 the input is wrong; 70 an error inside EdgeFlow; 130 interrupted; 143
-terminated. Errors are one line on standard error, ``error: ...``. With ``--json`` standard output is one JSON document: the
-command's result or ``{"error": {"type", "message", "exit_status"}}``. ``EDGEFLOW_DEBUG=1`` shows tracebacks and warnings.
+terminated. Errors are one line on standard error, ``error: ...``, or, of a model that cannot be compiled, its diagnosis, at most a
+screen. With ``--json`` standard output is one JSON document: the command's result or
+``{"error": {"type", "message", "exit_status"}}``, for such a model with its ``diagnosis``.
+``EDGEFLOW_DEBUG=1`` shows tracebacks and warnings.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 
-from edgeflow.hw.errors import EdgeFlowError
-from edgeflow.sw.cli.console import printable
+from edgeflow.hw.diagnosis import printable
+from edgeflow.hw.errors import EdgeFlowError, UnsupportedError
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -100,11 +102,15 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool, debug:
 
         traceback.print_exception(error)
     line = printable(" ".join(message.split("\n")))
+    diagnosis = error.diagnosis if isinstance(error, UnsupportedError) else None
+    told = f"error: {line}" if diagnosis is None or diagnosis.is_short else diagnosis.text(mark="error: ")
     with contextlib.suppress(BrokenPipeError):
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        print(told, file=sys.stderr, flush=True)
         if as_json:
-            kind = type(error).__name__.lstrip("_")
-            print(json.dumps({"error": {"type": kind, "message": line, "exit_status": status}}, indent=1), flush=True)
+            document: dict[str, object] = {"type": type(error).__name__.lstrip("_"), "message": line, "exit_status": status}
+            if diagnosis is not None:
+                document["diagnosis"] = diagnosis.document()
+            print(json.dumps({"error": document}, indent=1), flush=True)
     return status
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from edgeflow.hw.errors import ModelError
+from edgeflow.hw.diagnosis import Cause, Diagnosis
+from edgeflow.hw.errors import ModelError, UnsupportedError
 
 BOUND_BATCH = 2
 """What a symbolic batch is bound to during import, so that it is never taken for an axis of length one."""
@@ -59,8 +60,8 @@ def bind_shapes(
 
 
 def _check_batch_axis(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
-    """ModelError where a later axis than the first is the batch: by its name, or because it is the first axis of an output, of
-    one sample where sizes are fixed."""
+    """UnsupportedError where a later axis than the first is the batch: by its name, or because it is the first axis of an output,
+    of one sample where sizes are fixed."""
     first = {entries[0] for value in inputs.values() if (entries := _dimensions(value))}
     results = {entries[0] for value in model.graph.outputs if (entries := _dimensions(value))}
     fixed = results == {1} and all(isinstance(entry, int) and entry > 1 for entry in first)
@@ -68,10 +69,12 @@ def _check_batch_axis(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
         for axis, entry in enumerate(_dimensions(value)):
             named = isinstance(entry, str) and entry not in first and (entry in results or "batch" in entry.lower())
             if axis and (named or (fixed and entry == 1)):
-                raise ModelError(
-                    f"input {name!r}: the batch is axis {axis} ({entry!r}), but must be axis 0; export a model that takes its "
-                    "inputs with the batch first and transposes them itself"
+                cause = Cause(
+                    "batch on another axis",
+                    f"input {name!r}: the batch is axis {axis} ({entry!r}), but must be axis 0",
+                    "export a model that takes its inputs with the batch first and transposes them itself",
                 )
+                raise UnsupportedError(Diagnosis("the model", (cause,)))
 
 
 def _dimensions(value: ir.Value) -> list[int | str | None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,24 +13,57 @@ from edgeflow.quant.canonical.base import BATCH_NAME, FloatOperator, find, sizes
 from edgeflow.sw.importer.functions import OPSET
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE, REFUSED
 
+NO_OPERATOR = "there is no integer operator for it"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a node is not canonical. ``refused``: a rule that looked at it says so."""
+
+    node: ir.Node
+    reason: str
+    refused: bool
+
+    @property
+    def origin(self) -> str:
+        """The node of the file that it comes from."""
+        return self.node.metadata_props.get(ORIGIN, self.node.name or self.node.op_type)
+
+    @property
+    def operator(self) -> str:
+        """The operator of that."""
+        return self.node.metadata_props.get(ORIGIN_TYPE, self.node.op_type)
+
+
+class NotCanonicalError(UnsupportedError):
+    """``model`` has nodes that are not canonical; the message lists them."""
+
+    def __init__(self, model: ir.Model, refused: Sequence[Problem]) -> None:
+        listed = [f"{problem.origin} ({problem.operator}: {problem.reason})" for problem in refused[:3]]
+        left = len(refused) - len(listed)
+        super().__init__(f"{len(refused)} unsupported node(s): {'; '.join([*listed, *([f'and {left} more'] if left else [])])}")
+        self.model = model
+
+
+def problems(model: ir.Model) -> list[Problem]:
+    """Every node that is not canonical, and why."""
+    reasons = ((node, _problem(node)) for node in model.graph)
+    return [Problem(node, reason, REFUSED in node.metadata_props) for node, reason in reasons if reason]
+
 
 def verify_canonical(model: ir.Model) -> None:
     """Check that ``model`` is a canonical float graph.
 
     Raises
     ------
-    UnsupportedError
+    NotCanonicalError
         Naming every node that is not canonical, with its operator type and the reason.
     ModelError
         The graph as a whole breaks a rule: operator set version, batch axis of an input or output, constants that are not finite.
     """
-    problems = [(node, reason) for node in model.graph for reason in (_problem(node),) if reason]
-    if problems:
-        listed = "; ".join(
-            f"{node.metadata_props.get(ORIGIN, node.name)} ({node.metadata_props.get(ORIGIN_TYPE, node.op_type)}: {reason})"
-            for node, reason in problems
-        )
-        raise UnsupportedError(f"{len(problems)} unsupported node(s): {listed}; export the model without them")
+    refused = problems(model)
+    if refused:
+        raise NotCanonicalError(model, refused)
     if model.opset_imports.get("") != OPSET:
         raise ModelError(f"the canonical operator set version is {OPSET}, not {model.opset_imports.get('')}")
     for value in (*model.graph.inputs, *model.graph.outputs):
@@ -48,7 +84,7 @@ def _problem(node: ir.Node) -> str | None:
     op = find(node)
     refused = node.metadata_props.get(REFUSED)
     if op is None:
-        return refused or "there is no integer operator for it"
+        return refused or NO_OPERATOR
     if refused is not None:
         return refused
     return _misfit(op, node)

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
+from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.onnx_operators import traits
@@ -22,6 +23,11 @@ from edgeflow.sw.rewrite.base import initializer
 
 Dependence = Mapping[ir.Value, frozenset[str]]
 
+_DYNAMIC = Cause(
+    "control flow that depends on the input",
+    "which nodes run, and how often, is computed (If, Loop, Scan); programs of the accelerator do the same for every sample",
+    "export the model for one case, without the branch or loop",
+)
 SAMPLE_SEED = 20240601
 
 
@@ -98,8 +104,8 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
             return
         stuck = [node for node in flow if not traits(node).branches or (node.inputs[0] is not None and reach.get(node.inputs[0]))]
         if stuck:
-            listed = "; ".join(f"{node.name} ({node.op_type}: control flow that depends on the input)" for node in stuck)
-            raise UnsupportedError(f"{len(stuck)} unsupported node(s): {listed}; export the model without them")
+            nodes = (RefusedNode(node.name or node.op_type, node.op_type, _DYNAMIC.reason) for node in stuck)
+            raise UnsupportedError(Diagnosis("the model", (dataclasses.replace(_DYNAMIC, nodes=tuple(nodes)),)))
         node = flow[0]
         condition = node.inputs[0]
         if condition is None:

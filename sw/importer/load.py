@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, TopologicalSortPass
 
+from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
 from edgeflow.quant.formats.exact_constants import EXACT
@@ -169,7 +170,8 @@ def _check_mode(file: Path, proto: onnx.ModelProto) -> None:
     ]
     if training:
         listed = "; ".join(training[:3]) + (f"; and {len(training) - 3} more" if len(training) > 3 else "")
-        raise UnsupportedError(f"{file}: exported in training mode: {listed}; call model.eval() and export again")
+        cause = Cause("training mode", f"exported in training mode: {listed}", "call model.eval() and export again")
+        raise UnsupportedError(Diagnosis(str(file), (cause,)))
 
 
 def forget_impossible_sizes(proto: onnx.ModelProto) -> None:
@@ -282,7 +284,7 @@ def _name_nodes(model: ir.Model) -> None:
 
 def _check_operators(file: Path, model: ir.Model) -> None:
     version = model.opset_imports.get("", OPSETS.stop - 1)
-    unknown = []
+    unknown: dict[tuple[str, str], list[RefusedNode]] = {}
     for node in model.graph.all_nodes():
         if node.domain in _FOREIGN or is_known(node):
             continue
@@ -290,6 +292,10 @@ def _check_operators(file: Path, model: ir.Model) -> None:
             onnx.defs.get_schema(node.op_type, version, node.domain)
         except onnx.defs.SchemaError:
             domain = f" of domain {node.domain!r}" if node.domain else f" in operator set {version}"
-            unknown.append(f"{node.name} ({node.op_type}: there is no such ONNX operator{domain})")
+            reason = f"there is no such ONNX operator{domain}"
+            nodes = unknown.setdefault((node.op_type, reason), [])
+            nodes.append(RefusedNode(node.name or node.op_type, node.op_type, reason))
     if unknown:
-        raise UnsupportedError(f"{file}: {len(unknown)} unsupported node(s): {'; '.join(unknown)}; export the model without them")
+        remedy = "export the model without it, or take the operator's own library out of the export"
+        causes = (Cause(operator, reason, remedy, tuple(nodes)) for (operator, reason), nodes in unknown.items())
+        raise UnsupportedError(Diagnosis(str(file), tuple(causes)))

@@ -6,14 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx
 import onnx_ir as ir
 
-from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError
+from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError
 from edgeflow.sw.importer.canonical_files import model_bytes
 from edgeflow.sw.importer.load import parse
 from edgeflow.sw.importer.torch_export import export_module, is_module
@@ -72,6 +72,8 @@ def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]
         except EdgeFlowError as error:
             if str(path) not in str(error):
                 raise
+            if isinstance(error, UnsupportedError) and error.diagnosis is not None:
+                raise UnsupportedError(replace(error.diagnosis, model=f"model {name}")) from error
             raise type(error)(str(error).replace(str(path), f"model {name}")) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -12,7 +13,7 @@ from onnxscript.rewriter.pattern import RewriteRuleSet
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.inputs import note_unread, unread_inputs
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
-from edgeflow.sw.importer.canonical import verify_canonical
+from edgeflow.sw.importer.canonical import NotCanonicalError, verify_canonical
 from edgeflow.sw.importer.canonical_files import read_own
 from edgeflow.sw.importer.conditions import (
     AXES_EXPLICIT,
@@ -30,6 +31,7 @@ from edgeflow.sw.importer.conditions import (
     ORIGINS_KNOWN,
     SHAPES_KNOWN,
 )
+from edgeflow.sw.importer.diagnose import Supposed, diagnosed
 from edgeflow.sw.importer.finalize import finish, note_originals, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import sample_sources, set_formats
@@ -37,10 +39,13 @@ from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
+from edgeflow.sw.importer.obstacles import suppose_away
 from edgeflow.sw.importer.step import Step, run_passes
 from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
 
+NODES = "edgeflow.nodes"
+"""Key in an imported model's ``meta`` of the number of nodes of its file; not there for a canonical file."""
 MAX_ROUNDS = 100
 """More rounds of rewriting than any model needs; reaching it means that two rules undo each other."""
 STATIC = (SHAPES_KNOWN, CONSTANTS_FOLDED)
@@ -69,6 +74,11 @@ def evaluation(shapes: Shapes) -> Passes:
 
 def canonicalization(shapes: Shapes) -> Passes:
     """Rewrite a static model into canonical operators as far as the rules reach, and refuse what is left, node by node."""
+    return (*preparation(shapes), *rewriting(), Step("verify", verify_canonical, requires=(FINISHED,)))
+
+
+def preparation(shapes: Shapes) -> Passes:
+    """Bring a static model into the form that rules read."""
     return (
         RemoveUnusedNodesPass(),
         Step("note originals", note_originals, requires=(ORIGINS_KNOWN,), ensures=(ORIGINALS_NOTED,)),
@@ -77,6 +87,12 @@ def canonicalization(shapes: Shapes) -> Passes:
         Step("write axes out", explicit_axes, requires=(SHAPES_KNOWN,), ensures=(AXES_EXPLICIT,)),
         Step("remove what is inert", remove_inert, requires=(SHAPES_KNOWN,), ensures=(NOTHING_INERT,)),
         Step("movement to views", movement_to_views, requires=STATIC, ensures=(SHAPES_KNOWN, MOVEMENT_IS_VIEWS)),
+    )  # fmt: skip
+
+
+def rewriting() -> Passes:
+    """Apply the rules, and turn what they leave into canonical operators where it has such a form."""
+    return (
         Step("apply the rules", apply_rules, requires=CANONICAL_FORMS, ensures=(SHAPES_KNOWN, NOTHING_INERT, MOVEMENT_IS_VIEWS)),
         Step("materialize views", materialize_views, requires=(BATCH_BOUND, SHAPES_KNOWN), ensures=(SHAPES_KNOWN, NO_VIEWS)),
         Step("spread constants", spread_constants, requires=(BATCH_BOUND, SHAPES_KNOWN, NO_VIEWS), ensures=(SHAPES_KNOWN,)),
@@ -88,7 +104,6 @@ def canonicalization(shapes: Shapes) -> Passes:
             requires=(CONSTANTS_REGISTERED, ORIGINALS_NOTED), ensures=(CONSTANTS_REGISTERED, NAMES_DISTINCT),
         ),
         Step("finish", finish, requires=(BATCH_SYMBOLIC, NAMES_DISTINCT), ensures=(FINISHED,)),
-        Step("verify", verify_canonical, requires=(FINISHED,)),
     )  # fmt: skip
 
 
@@ -147,11 +162,19 @@ def import_model(
     """
     try:
         return _import(path, dims, shapes, data)
+    except UnsupportedError as error:
+        if error.diagnosis is None:
+            raise _placed(path, error) from error
+        raise UnsupportedError(replace(error.diagnosis, model=os.fspath(path))) from error
     except ModelError as error:
-        where = f"{os.fspath(path)}: "
-        if str(error).startswith(where):
-            raise
-        raise type(error)(where + str(error)) from error
+        raise _placed(path, error) from error
+
+
+def _placed(path: str | os.PathLike[str], error: ModelError) -> ModelError:
+    """The error with the path at its front, unless that is there already."""
+    where = f"{os.fspath(path)}: "
+    kind = UnsupportedError if isinstance(error, UnsupportedError) else ModelError
+    return error if str(error).startswith(where) else kind(where + str(error))
 
 
 def _import(
@@ -168,6 +191,7 @@ def _import(
     unread = model.meta.get(UNREAD, ())
     shapes = {name: shape for name, shape in (shapes or {}).items() if name not in unread}
     bound = bind_shapes(model, dims, shapes, data=data)
+    count = len(list(model.graph.all_nodes()))
     try:
         run_passes(model, *evaluation(bound))
     except UnsupportedError:
@@ -182,8 +206,22 @@ def _import(
         bound = single
     quantizers = model.meta.pop(QUANTIZERS, None)
     samples = None if quantizers is None else sample_sources(model, bound, quantizers)
-    run_passes(model, *canonicalization(bound))
+    try:
+        run_passes(model, *canonicalization(bound))
+    except NotCanonicalError as error:
+        raise UnsupportedError(diagnosed(error.model, count, lambda: _supposed(path, bound))) from error
     if samples is not None:
         set_formats(model, bound, quantizers, samples)
     note_unread(model, unread)
+    model.meta[NODES] = count
     return model
+
+
+def _supposed(path: str | os.PathLike[str], bound: Shapes) -> Supposed:
+    """The model at ``path`` as far as it can be imported with the known obstacles supposed away."""
+    model = load(path)
+    model.meta.pop(QUANTIZERS, None)
+    run_passes(model, *evaluation(bound), *preparation(bound))
+    obstacles = suppose_away(model)
+    run_passes(model, *rewriting())
+    return Supposed(model, obstacles)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeflow.hw.diagnosis import LINES, WIDTH
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -31,12 +33,18 @@ class Terminal:
         return Outcome(status, *self._capsys.readouterr())
 
     def refused(self, *arguments: object, status: int = 2) -> str:
-        """The message of a command that must fail: one line on standard error, nothing else."""
+        """The message of a command that must fail: one line on standard error, or the diagnosis of a model on at most a screen,
+        nothing else."""
         outcome = self.run(*arguments)
         assert (outcome.status, outcome.out) == (status, "")
         assert outcome.err.startswith("error: ")
-        assert outcome.err.count("\n") == 1
         assert outcome.err.endswith("\n")
+        first, *more = outcome.err.splitlines()
+        if more:
+            assert len(more) < LINES
+            assert all(len(line) <= WIDTH for line in (first, *more))
+            assert all(line.startswith("  ") for line in more)
+            assert "obstacle" in " ".join(outcome.err.split())
         assert "Traceback" not in outcome.err
         assert "internal error" not in outcome.err
         return outcome.err.removeprefix("error: ").rstrip("\n")

@@ -1,0 +1,80 @@
+"""What to call, and to do about, a node that is refused for itself: by its operator, or by what the rules say of it."""
+
+from __future__ import annotations
+
+from edgeflow.sw.importer.canonical import NO_OPERATOR, Problem
+from edgeflow.sw.importer.obstacles.attention import CAUSAL, ROTARY
+from edgeflow.sw.importer.obstacles.base import Kind
+from edgeflow.sw.importer.obstacles.normalization import L2_NORM, RMS_NORM
+
+__all__ = ["NO_OPERATOR", "kind_of"]
+
+HOST = "end the exported model before it, or replace it by operators that compile (README, What it can take)"
+RECURRENT = Kind(
+    "recurrent layer", "each token waits for the one before it, which the accelerator has no unit for", "replace it by attention"
+)
+CONVOLUTION = "convolution that is not a patch embedding"
+CONVOLUTION_REMEDY = (
+    "only convolutions whose stride is their kernel compile; run those before the first transformer layer on the host, or train"
+    " with patches that do not overlap"
+)
+ONE_AXIS = Kind(
+    "1-D convolution",
+    "patches are taken from images, of two axes",
+    "write it as a 2-D convolution of a signal of height 1 (unsqueeze the input), whose stride is its kernel",
+)
+CACHE = Kind(
+    "key and value cache",
+    "the model is a decoder that takes the keys and values of earlier tokens",
+    "compile an encoder, or export it without a cache (use_cache=False)",
+)
+IMAGE = "is made for images that are convolved; after the patches there are tokens"
+_BY_OPERATOR = {
+    "RMSNormalization": RMS_NORM,
+    "SimplifiedLayerNormalization": RMS_NORM,
+    "SkipSimplifiedLayerNormalization": RMS_NORM,
+    "LpNormalization": L2_NORM,
+    "RotaryEmbedding": ROTARY,
+    "GroupQueryAttention": CACHE,
+    "DecoderMaskedMultiHeadAttention": CACHE,
+    "LSTM": RECURRENT,
+    "GRU": RECURRENT,
+    "RNN": RECURRENT,
+    "ConvTranspose": Kind("transposed convolution", IMAGE, HOST),
+    "MaxPool": Kind("pooling of images", IMAGE, HOST),
+    "AveragePool": Kind("pooling of images", IMAGE, HOST),
+    "Resize": Kind("resized image", IMAGE, HOST),
+    "GroupNormalization": Kind("group normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
+    "InstanceNormalization": Kind(
+        "instance normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"
+    ),
+}
+
+
+def _axes(problem: Problem) -> int:
+    """Axes of a convolution's kernel that are slid along."""
+    shape = None if problem.node.inputs[1] is None else problem.node.inputs[1].shape
+    return 0 if shape is None else len(shape) - 2
+
+
+def kind_of(problem: Problem) -> Kind:
+    """The kind of obstacle that a refused node is."""
+    operator, reason = problem.operator, problem.reason
+    known = _BY_OPERATOR.get(operator.rpartition(".")[2])
+    if known is not None:
+        return known
+    if operator == "Conv" and _axes(problem) == 1:
+        return ONE_AXIS
+    if operator == "Conv":
+        return Kind(CONVOLUTION, reason, CONVOLUTION_REMEDY)
+    if problem.node.op_type == "Softmax" and problem.refused:
+        return Kind("attention in another form", reason, "write attention as softmax(scale * Q K^T + mask of the keys) V")
+    if problem.node.op_type == "Softmax":
+        return Kind("softmax inside the network", reason, HOST)
+    if operator in ("Attention", "MultiHeadAttention"):
+        return CAUSAL if "causal" in reason and "bias" not in reason else Kind("attention in another form", reason, HOST)
+    if operator in ("MatMul", "Gemm", "Einsum") and reason == NO_OPERATOR:
+        return Kind(
+            "product of two activations", "both factors depend on the input, and the product is not part of an attention", HOST
+        )
+    return Kind(operator, reason, HOST)
