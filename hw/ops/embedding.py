@@ -152,7 +152,7 @@ class Embedding(Operator):
         row_bytes = HEAD_BYTES + round_up(table.channels, HEAD_BYTES)
         row_words = row_bytes // context.architecture.word_bytes
         context.require(table.rows < 1 << KNOWN_BITS, f"a table of {table.rows} rows exceeds the accelerator's {1 << KNOWN_BITS}")
-        context.require(row_words < 1 << ROW_BITS, f"rows of {table.channels} channels exceed what the unit addresses")
+        context.require(row_words < 1 << ROW_BITS, f"rows of {table.channels} channels exceed the addresses of the unit")
         image = np.zeros((table.rows, row_bytes), dtype=np.uint8)
         image[:, :4] = constants[MULTIPLIER].astype("<i4").view(np.uint8).reshape(table.rows, 4)
         image[:, HEAD_BYTES : HEAD_BYTES + table.channels] = constants[TABLE].astype(np.int8).view(np.uint8)

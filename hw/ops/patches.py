@@ -122,7 +122,7 @@ class Patches(Operator):
         stride = row_lines(out.channels, out.bits) * LINE_BYTES
         patch = self.kernel_w * size
         for what, value in (("rows", height), ("words a row", row_words), ("bytes a row of a patch", patch)):
-            context.require(value < 1 << 16, f"an image with {value} {what} exceeds what the unit counts")
+            context.require(value < 1 << 16, f"an image with {value} {what} exceeds the counters of the unit, of 16 bits")
         across = width // self.kernel_w
         values = {
             "image": context.address(0),

@@ -191,7 +191,7 @@ class CompileOptions(_Shared):
         if "quantization" in self.model_fields_set and self.quantization != CompileOptions(seed=self.seed).quantization:
             useless.append("config")
         if useless:
-            raise InputError(f"the model is quantized already, so that {', '.join(useless)} can change nothing: leave that out")
+            raise InputError(f"the model is quantized already, which {', '.join(useless)} cannot change: leave that out")
 
     def bit_request(self) -> BitRequest | None:
         """How bits are to be chosen, None if they are as configured."""

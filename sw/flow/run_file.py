@@ -67,8 +67,8 @@ class RunFile:
                 raise InputError(f"{self.path}: {name} = {str(file)!r} is not there any more: put it back, or give another")
             if _digest(name, file) != digest:
                 raise InputError(
-                    f"{self.path}: {name} = {str(file)!r} is not what the run was made with (its SHA-256 differs): put that back,"
-                    " or take the table made out of the run file"
+                    f"{self.path}: {name} = {str(file)!r} is not the file that the run was made with (its SHA-256 differs):"
+                    " put that back, or take the table made out of the run file"
                 )
 
 

@@ -52,7 +52,7 @@ class Notes:
                 continue
             exact = decode_exact(text, array)
             if exact is None:
-                self._warnings.append(f"{name}: the constant was changed after EdgeFlow exported it; what it is now counts")
+                self._warnings.append(f"{name}: the constant was changed after EdgeFlow exported it; its present value is used")
             else:
                 pairs.append((array, exact))
         return pairs
@@ -97,11 +97,11 @@ class Notes:
 
     def _same(self, node: ir.Node, same: bool) -> bool:
         if not same:
-            self._warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; what it is now counts")
+            self._warnings.append(f"{node.name}: the quantizer was changed after EdgeFlow exported it; it is used as it is now")
         return same
 
     def _foreign(self, name: str) -> None:
-        self._warnings.append(f"{name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself counts")
+        self._warnings.append(f"{name}: the metadata {EXACT} is not what EdgeFlow wrote; the node itself is used")
 
 
 def _equal(exact: Array, scales: Array) -> bool:

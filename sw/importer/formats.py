@@ -292,8 +292,8 @@ def _check(node: ir.Node, index: int | None, qtype: QType, name: str) -> None:
     folds = index is not None and op.operand(index).demand in (Demand.NARROW, Demand.ATTENTION)
     if isinstance(qtype.scale, tuple) and np.unique(qtype.scales).size > 1 and not folds:
         raise UnsupportedError(
-            f"{name}: a scale for each channel of what {what} ({node.op_type}) {'makes' if index is None else 'reads'} is not"
-            " supported, only of what linear layers and attention read; quantize it by tensor"
+            f"{name}: a scale for each channel of {'the output' if index is None else 'an input'} of {what} ({node.op_type}) is not"
+            " supported, only of inputs of linear layers and attention; quantize it by tensor"
         )
 
 

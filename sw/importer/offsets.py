@@ -49,7 +49,7 @@ def _fold(model: ir.Model, add: ir.Node, noted: float) -> list[str]:
     warnings, rounded = [], -number
     offset = noted if np.float32(noted) == np.float32(rounded) else rounded
     if noted and offset != noted:
-        warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; what it is now counts")
+        warnings.append(f"{add.name}: the offset {rounded:g} was changed after EdgeFlow exported it; its present value is used")
     index = fixed_format(add, INDEX)
     set_format(function, PRODUCED, produced, offset)
     if index is not None:

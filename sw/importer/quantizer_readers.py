@@ -151,7 +151,9 @@ def find_readings(graph: ir.Graph, quantizers: list[Quantizer]) -> tuple[tuple[R
             twice[last.name] = None
         readings.append(Reading(reader, op_type, index, source, last, common))
     read = {reading.source for reading in readings if reading.quantizer is not None}
-    warnings = [f"{name}: quantizes what another quantizer has rounded to other steps; only this one is kept" for name in twice]
+    warnings = [
+        f"{name}: quantizes values that another quantizer has rounded to other steps; only this quantizer is kept" for name in twice
+    ]
     return tuple(reading for reading in readings if reading.source in read), warnings
 
 

@@ -181,7 +181,7 @@ def test_changed_bias(exported: tuple[onnx.ModelProto, Arrays, Quantized], tmp_p
     tensor = initializer(proto, "/linear1/MatMul.out/bias")
     scaled(tensor, 2.0)
     changed = again(proto, data, tmp_path)[1]
-    assert f"{tensor.name}: the constant was changed after EdgeFlow exported it; what it is now counts" in changed.warnings
+    assert f"{tensor.name}: the constant was changed after EdgeFlow exported it; its present value is used" in changed.warnings
     assert ["/bias" in line for line in differences(quantized.graph, changed.graph)] == [True]
 
 
@@ -268,7 +268,7 @@ def test_scales_by_channel_with_weights_of_their_own(tmp_path: Path) -> None:
 
 
 def test_scales_by_channel_of_a_stream(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"dequantize: a scale for each channel of what last \(LayerNormalization\) reads"):
+    with pytest.raises(UnsupportedError, match=r"dequantize: a scale for each channel of an input of last \(LayerNormalization\)"):
         again(by_channel("LayerNormalization", weights=False), DATA, tmp_path)
 
 

@@ -227,7 +227,7 @@ def test_a_board_of_the_users_own_is_found_again(terminal: Terminal, tiny: Tiny,
     assert terminal.run("-q", *again).status == 0
     assert program(tmp_path / "first") == program(tmp_path / "second")
     (tmp_path / "mine" / "board.toml").write_text(text + "\n")
-    assert "board.toml' is not what the run was made with" in terminal.refused(*again)
+    assert "board.toml' is not the file that the run was made with" in terminal.refused(*again)
 
 
 def test_every_option_of_the_command_line_has_a_place() -> None:

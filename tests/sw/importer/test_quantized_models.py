@@ -513,7 +513,7 @@ def test_quantizers_behind_quantizers(steps: tuple[float, ...], tmp_path: Path) 
     assert first is not None
     assert last is not None
     assert (first[0].scale, last.scale) == (0.5, 0.75)
-    line = "dequantize1: quantizes what another quantizer has rounded to other steps; only this one is kept"
+    line = "dequantize1: quantizes values that another quantizer has rounded to other steps; only this quantizer is kept"
     assert model_warnings(model) == ((line,) if len(steps) > 1 else ())
     x = (np.random.default_rng(2).normal(size=(64, 4)) * 20).astype(np.float32)
     graph = quantize(model, {"x": x}).graph
