@@ -9,17 +9,27 @@ from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.cost import Resources
 from edgeflow.hw.cpp_widths import (
     ACCUMULATOR,
+    ACTIVATION_INDEX,
+    CASCADE_SUM,
+    DISTANCE,
     ELEMENT,
+    EXPONENT,
     MULTIPLIER,
     OPERAND,
     PACKED,
     PRODUCT,
+    QUAD_SUM,
     RECIPROCAL_DIVIDEND,
+    ROUNDED_EXPONENT,
     SCORE,
+    SHIFT,
+    WEIGHT,
     WEIGHT_TOTAL,
     WIDE_MULTIPLIER,
     WIDE_PRODUCT,
 )
+from edgeflow.hw.exponent import MAXIMUM_FRACTION_BITS
+from edgeflow.hw.field_widths import BYTE, LINE_ADDRESS, NIBBLE, STORED
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -39,12 +49,8 @@ from edgeflow.hw.primitives import (
 )
 
 CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
-PACKED_BITS, OPERAND_BITS, SCORE_BITS, ACCUMULATOR_BITS = PACKED.bits, OPERAND.bits, SCORE.bits, ACCUMULATOR.bits
-MULTIPLIER_BITS, ELEMENT_BITS, PRODUCT_BITS = MULTIPLIER.bits, ELEMENT.bits, PRODUCT.bits
-WIDE_MULTIPLIER_BITS, WIDE_PRODUCT_BITS = WIDE_MULTIPLIER.bits, WIDE_PRODUCT.bits
-TABLE_ENTRIES = 1 << 11
-EXPONENT_ENTRIES = 1 << 10
-ADDRESS_BITS = 16
+EXPONENT_ENTRIES = 1 << MAXIMUM_FRACTION_BITS
+ADDRESS_BITS = LINE_ADDRESS.bits
 
 
 def attention_sizes(a: Architecture) -> dict[str, int]:
@@ -62,7 +68,7 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
 def array_constants(a: Architecture) -> dict[str, int]:
     """Compile-time constants of array.hpp and attention.hpp."""
     modes = {"QUAD": int(4 in a.precisions), "QUARTERS": int(2 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
-    return {"LINEAR_TABLE": TABLE_ENTRIES} | modes | attention_sizes(a)
+    return {"LINEAR_TABLE": 1 << (ACTIVATION_INDEX.bits - 1)} | modes | attention_sizes(a)
 
 
 def array_resources(a: Architecture) -> Resources:
@@ -86,15 +92,17 @@ def products(a: Architecture) -> Counts:
     """
     cascades = a.pi // CASCADE
     pairs = a.po // 2
-    corrections = pairs * cascades * adder_luts(18)
-    trees = a.po * (adder_tree_luts(cascades, 18) + adder_luts(ACCUMULATOR_BITS))
+    corrections = pairs * cascades * adder_luts(CASCADE_SUM.bits)
+    trees = a.po * (adder_tree_luts(cascades, CASCADE_SUM.bits) + adder_luts(ACCUMULATOR.bits))
     # Each multiplier registers its operand, product and sum inside the slice; trees have a register a level.
-    ff = a.po * (tree_registers(cascades, 18) + 2 * registers(ACCUMULATOR_BITS))
+    ff = a.po * (tree_registers(cascades, CASCADE_SUM.bits) + 2 * registers(ACCUMULATOR.bits))
     if 4 in a.precisions:
-        corrections += pairs * cascades * (3 * adder_luts(11) + mux_luts(2, 18))
-        trees += a.po * (adder_tree_luts(cascades, 11) + adder_luts(ACCUMULATOR_BITS) + mux_luts(2, 18) * cascades)
-        ff += a.po * (tree_registers(cascades, 11) + 2 * registers(ACCUMULATOR_BITS))
-    dsp = pairs * a.pi * multiplier_dsps(PACKED_BITS, OPERAND_BITS, a.dsp_bits)
+        corrections += pairs * cascades * (3 * adder_luts(QUAD_SUM.bits) + mux_luts(2, CASCADE_SUM.bits))
+        trees += a.po * (
+            adder_tree_luts(cascades, QUAD_SUM.bits) + adder_luts(ACCUMULATOR.bits) + mux_luts(2, CASCADE_SUM.bits) * cascades
+        )
+        ff += a.po * (tree_registers(cascades, QUAD_SUM.bits) + 2 * registers(ACCUMULATOR.bits))
+    dsp = pairs * a.pi * multiplier_dsps(PACKED.bits, OPERAND.bits, a.dsp_bits)
     return dsp, corrections + trees, ff, 0
 
 
@@ -102,15 +110,15 @@ def stationary(a: Architecture) -> Counts:
     """The packed weights: a LUT memory of 27 bits and as many words as slots beside every multiplier; the packers that fill it from
     the stream (a 9-bit borrow and a choice of two places each; for weights four to a byte twice as many, which choose both of their
     weights among bytes, half bytes and quarter bytes), and the operand that every column of multipliers shares."""
-    memory = a.pi * (a.po // 2) * lutram_luts(PACKED_BITS, a.slots)
-    packer = adder_luts(9) + mux_luts(2, PACKED_BITS)
-    packers = 2 * a.stream_bytes * (packer + 2 * mux_luts(3, 8)) if 2 in a.precisions else a.stream_bytes * packer
-    packers += (a.po // 2) * (adder_luts(9)) if "attention" in a.units else 0
+    memory = a.pi * (a.po // 2) * lutram_luts(PACKED.bits, a.slots)
+    packer = adder_luts(WEIGHT.bits) + mux_luts(2, PACKED.bits)
+    packers = 2 * a.stream_bytes * (packer + 2 * mux_luts(3, BYTE.bits)) if 2 in a.precisions else a.stream_bytes * packer
+    packers += (a.po // 2) * (adder_luts(WEIGHT.bits)) if "attention" in a.units else 0
     # An operand is a byte of a line (64 / PI places), a half byte, or two half bytes with a borrow.
-    operands = a.pi * (mux_luts(LINE_BYTES // a.pi, 8) + mux_luts(4, OPERAND_BITS) + adder_luts(5))
-    parameters = 2 * a.po * (ACCUMULATOR_BITS + WIDE_MULTIPLIER_BITS + MULTIPLIER_BITS)
-    ff = a.pi * OPERAND_BITS * (1 + a.po // 16) + parameters + 8 * a.stream_bytes
-    return 0, memory + packers + operands + a.po * mux_luts(2, ACCUMULATOR_BITS), ff, 0
+    operands = a.pi * (mux_luts(LINE_BYTES // a.pi, BYTE.bits) + mux_luts(4, OPERAND.bits) + adder_luts(NIBBLE.bits + 1))
+    parameters = 2 * a.po * (ACCUMULATOR.bits + WIDE_MULTIPLIER.bits + MULTIPLIER.bits)
+    ff = a.pi * OPERAND.bits * (1 + a.po // 16) + parameters + BYTE.bits * a.stream_bytes
+    return 0, memory + packers + operands + a.po * mux_luts(2, ACCUMULATOR.bits), ff, 0
 
 
 def epilogue(a: Architecture) -> Counts:
@@ -120,22 +128,22 @@ def epilogue(a: Architecture) -> Counts:
     activation table; saturation; and the choice of the lane's result and parameters among PO / EPILOGUE."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
-    dsp = multiplier_dsps(ACCUMULATOR_BITS, WIDE_MULTIPLIER_BITS, a.dsp_bits) + multiplier_dsps(ELEMENT_BITS, MULTIPLIER_BITS)
-    choose = mux_luts(groups * rows, ACCUMULATOR_BITS) + mux_luts(2 * groups, WIDE_MULTIPLIER_BITS + MULTIPLIER_BITS)
-    round_shift = sum(2 * adder_luts(bits) + shifter_luts(bits, bits) for bits in (WIDE_PRODUCT_BITS, PRODUCT_BITS))
-    table = lutram_luts(ELEMENT_BITS - 1, TABLE_ENTRIES)
+    dsp = multiplier_dsps(ACCUMULATOR.bits, WIDE_MULTIPLIER.bits, a.dsp_bits) + multiplier_dsps(ELEMENT.bits, MULTIPLIER.bits)
+    choose = mux_luts(groups * rows, ACCUMULATOR.bits) + mux_luts(2 * groups, WIDE_MULTIPLIER.bits + MULTIPLIER.bits)
+    round_shift = sum(2 * adder_luts(bits) + shifter_luts(bits, bits) for bits in (WIDE_PRODUCT.bits, PRODUCT.bits))
+    table = lutram_luts(STORED.bits, array_constants(a)["LINEAR_TABLE"])
     lane = (
         choose
         + round_shift
-        + tie_luts(WIDE_PRODUCT_BITS)
-        + adder_luts(WIDE_PRODUCT_BITS)
-        + 2 * saturate_luts(WIDE_PRODUCT_BITS, 16)
+        + tie_luts(WIDE_PRODUCT.bits)
+        + adder_luts(WIDE_PRODUCT.bits)
+        + 2 * saturate_luts(WIDE_PRODUCT.bits, STORED.bits)
         + table
     )
-    place = LINE_BYTES * (mux_luts(3, 8) + 2)  # each byte of the line: its lane in three storages, write enables
-    ff = a.epilogue * 3 * (WIDE_PRODUCT_BITS + PRODUCT_BITS) + 2 * a.po * ACCUMULATOR_BITS + 8 * LINE_BYTES * 2
-    residual = a.epilogue * mux_luts(32 // a.epilogue, 16)
-    return a.epilogue * dsp, a.epilogue * lane + WIDE_PRODUCT_BITS + place + residual, ff, 0
+    place = LINE_BYTES * (mux_luts(3, BYTE.bits) + 2)  # each byte of the line: its lane in three storages, write enables
+    ff = a.epilogue * 3 * (WIDE_PRODUCT.bits + PRODUCT.bits) + 2 * a.po * ACCUMULATOR.bits + BYTE.bits * LINE_BYTES * 2
+    residual = a.epilogue * mux_luts(32 // a.epilogue, STORED.bits)
+    return a.epilogue * dsp, a.epilogue * lane + WIDE_PRODUCT.bits + place + residual, ff, 0
 
 
 def control() -> Counts:
@@ -149,21 +157,23 @@ def attention(a: Architecture) -> Counts:
     """Attention beside the products. For each lane: a requantization of distances (25 x 18 bits), the exponent table, the shift to
     the weight, the sum, the maximum, two score buffers; once: the divider, the values' and the outputs' rotators and memories."""
     groups = a.po // a.epilogue
-    lane_dsp = multiplier_dsps(SCORE_BITS + 1, MULTIPLIER_BITS)
-    distance = adder_luts(SCORE_BITS + 1) + adder_luts(PRODUCT_BITS) + shifter_luts(PRODUCT_BITS, 50)
-    weight = adder_luts(10) + shifter_luts(10, 9) + comparator_luts(PRODUCT_BITS)
-    running = comparator_luts(SCORE_BITS) + mux_luts(2, SCORE_BITS) + adder_luts(24)
+    lane_dsp = multiplier_dsps(DISTANCE.bits, MULTIPLIER.bits)
+    distance = adder_luts(DISTANCE.bits) + adder_luts(PRODUCT.bits) + shifter_luts(PRODUCT.bits, PRODUCT.bits)
+    weight = (
+        adder_luts(ROUNDED_EXPONENT.bits) + shifter_luts(ROUNDED_EXPONENT.bits, EXPONENT.bits + 1) + comparator_luts(PRODUCT.bits)
+    )
+    running = comparator_luts(SCORE.bits) + mux_luts(2, SCORE.bits) + adder_luts(WEIGHT_TOTAL.bits)
     sizes = attention_sizes(a)
-    table = lutram_luts(8, EXPONENT_ENTRIES)
-    normalise = divider_luts(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + 2 * shifter_luts(24, 24)
-    scores = SCORE_BITS, 2 * a.max_tokens
-    values = 8, sizes["ATTENTION_VALUES"]
+    table = lutram_luts(EXPONENT.bits, EXPONENT_ENTRIES)
+    normalise = divider_luts(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + 2 * shifter_luts(WEIGHT_TOTAL.bits, WEIGHT_TOTAL.bits)
+    scores = SCORE.bits, 2 * a.max_tokens
+    values = BYTE.bits, sizes["ATTENTION_VALUES"]
     blocks = a.block_buffers * (a.po * bram18(*scores) + LINE_BYTES * bram18(*values))
     buffers = (not a.block_buffers) * (a.po * lutram_luts(*scores) + LINE_BYTES * lutram_luts(*values))
-    rotators = 2 * rotator_luts(LINE_BYTES, 8) + 2 * rotator_luts(a.epilogue, 16)
-    output = a.epilogue * groups * lutram_luts(16, 2 * sizes["ATTENTION_HEAD"])
-    partial = a.po * lutram_luts(ACCUMULATOR_BITS, sizes["ATTENTION_HEAD"])
+    rotators = 2 * rotator_luts(LINE_BYTES, BYTE.bits) + 2 * rotator_luts(a.epilogue, STORED.bits)
+    output = a.epilogue * groups * lutram_luts(STORED.bits, 2 * sizes["ATTENTION_HEAD"])
+    partial = a.po * lutram_luts(ACCUMULATOR.bits, sizes["ATTENTION_HEAD"])
     lut = a.po * (distance + weight + running + table) + normalise + rotators + output + partial + buffers
-    ff = a.po * (2 * SCORE_BITS + 24 + 4 * PRODUCT_BITS + 2 * (MULTIPLIER_BITS + 6))
+    ff = a.po * (2 * SCORE.bits + WEIGHT_TOTAL.bits + 4 * PRODUCT.bits + 2 * (MULTIPLIER.bits + SHIFT.bits))
     ff += divider_registers(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + sizes["ATTENTION_KEYS"]
     return a.po * lane_dsp, lut, ff, blocks

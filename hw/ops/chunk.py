@@ -4,6 +4,8 @@ scratchpad."""
 from __future__ import annotations
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.cpp_widths import ELEMENT
+from edgeflow.hw.field_widths import BYTE, NIBBLE, STORED
 from edgeflow.hw.primitives import mux_luts
 
 
@@ -27,11 +29,16 @@ def read_luts(architecture: Architecture) -> int:
     """LUTs that take a chunk out of a line of either memory: the line's memory, then for each lane its place among the chunks of
     bytes and of pairs of bytes, which of two half bytes, and which of the three storages."""
     v = architecture.vector
-    lane = mux_luts(LINE_BYTES // v, 8) + mux_luts(LINE_BYTES // 2 // v, 16) + mux_luts(2, 4) + mux_luts(3, 17)
-    return mux_luts(2, 8 * LINE_BYTES) + v * lane
+    lane = (
+        mux_luts(LINE_BYTES // v, BYTE.bits)
+        + mux_luts(LINE_BYTES // 2 // v, STORED.bits)
+        + mux_luts(2, NIBBLE.bits)
+        + mux_luts(3, ELEMENT.bits)
+    )
+    return mux_luts(2, BYTE.bits * LINE_BYTES) + v * lane
 
 
 def write_luts(architecture: Architecture) -> int:
     """LUTs that put a chunk into a line: the byte of each lane in three storages, and a write enable for each half byte of the
     narrow and each byte of the wide memory."""
-    return architecture.vector * mux_luts(3, 8) + 3 * LINE_BYTES
+    return architecture.vector * mux_luts(3, BYTE.bits) + 3 * LINE_BYTES

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.cost import Cycles, Loop, Resources
-from edgeflow.hw.field_widths import holding
+from edgeflow.hw.field_widths import WORD, holding
 from edgeflow.hw.ops.base import Instruction, InstructionLayout, Unit, of_width, register_unit
 from edgeflow.hw.primitives import adder_luts, comparator_luts, mux_luts, registers
 
@@ -18,7 +18,7 @@ PORTS: tuple[Literal["read", "write", "constants"], ...] = ("read", "write", "co
 # Stages of a word's way without the memory's own latency, which the memory model adds once a burst: address, request, data register
 # of the port, choice of the part of a line, scratchpad address, scratchpad write (or, the other way, read and its output register).
 DEPTH = 6
-ADDRESS_BITS = 32
+ADDRESS_BITS = WORD.bits
 
 MODE = holding(CONSTANTS, "which way lines go")
 

@@ -18,7 +18,7 @@ from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator, of_width
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
 from edgeflow.hw.ops.rows import RowSplit
-from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels
+from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, require_rows
 from edgeflow.hw.primitives import (
     adder_luts,
     lutram_luts,
@@ -146,6 +146,7 @@ def lower_elementwise(
     multipliers, one a channel, as the constant operand 1.
     """
     require_channels(context, out.channels)
+    require_rows(context, out.rows)
     problem = operand_problem(operands, constants)
     context.require(problem is None, problem or "")
     fixed = next(iter(constants), None)
@@ -251,27 +252,31 @@ class ElementwiseOperator(Operator):
         saturation, the place in the output line; a parameter of 18 bit for each channel lies in LUT memory. Flip-flops: a register
         behind every stage of a lane and of the lines read and written.
         """
-        v = architecture.vector
+        v, rows, columns = architecture.vector, field_widths.ROWS.bits, field_widths.CHANNELS.bits
+        element, multiplier, product = widths.ELEMENT.bits, widths.MULTIPLIER.bits, widths.PRODUCT.bits
+        accumulator = widths.ACCUMULATOR.bits
         banks, _ = parameter_banks(architecture, 4)
         word_elements = architecture.stream_bytes // 2
         lane = (
-            mux_luts(banks // v, 18)
-            + mux_luts(max(1, word_elements // v), 17)
-            + mux_luts(3, 18)
-            + mux_luts(2, 18)
-            + 2 * (adder_luts(50) + shifter_luts(50, 49))
-            + tie_luts(50)
-            + mux_luts(2, 32)
-            + adder_luts(50)
-            + saturate_luts(50, 17)
+            mux_luts(banks // v, multiplier)
+            + mux_luts(max(1, word_elements // v), element)
+            + mux_luts(3, multiplier)
+            + mux_luts(2, multiplier)
+            + 2 * (adder_luts(product) + shifter_luts(product, product - 1))
+            + tie_luts(product)
+            + mux_luts(2, accumulator)
+            + adder_luts(product)
+            + saturate_luts(product, element)
         )
-        parameters = banks * lutram_luts(18, architecture.max_channels // banks)
-        stages = 2 * registers(17, 2) + registers(35, 3) + 2 * registers(50, 3) + registers(50, 1) + registers(17, 2)
-        kept = 17 * max(v, word_elements)
+        parameters = banks * lutram_luts(multiplier, architecture.max_channels // banks)
+        stages = 2 * registers(element, 2) + registers(widths.OPERAND_PRODUCT.bits, 3) + 2 * registers(product, 3)
+        stages += registers(product, 1) + registers(element, 2)
+        kept = element * max(v, word_elements)
         return Resources(
-            dsp=v * (multiplier_dsps(17, 18) + multiplier_dsps(32, 18)) + multiplier_dsps(21, 18),
-            lut=2 * read_luts(architecture) + v * lane + 50 + parameters + 12 * adder_luts(20) + write_luts(architecture),
-            ff=3 * registers(8 * LINE_BYTES) + v * stages + kept + 12 * 20,
+            dsp=v * (multiplier_dsps(element, multiplier) + multiplier_dsps(accumulator, multiplier))
+            + multiplier_dsps(rows + 1, columns + 1),
+            lut=2 * read_luts(architecture) + v * lane + product + parameters + 12 * adder_luts(rows) + write_luts(architecture),
+            ff=3 * registers(field_widths.BYTE.bits * LINE_BYTES) + v * stages + kept + 12 * rows,
             bram36=0,
             uram=0,
         )

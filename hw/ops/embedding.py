@@ -60,7 +60,7 @@ EMBEDDING = InstructionLayout(
 )
 
 # Of a row's number and of the words of a row: their product is one DSP slice.
-KNOWN_BITS, ROW_BITS = widths.TABLE_ROW.bits, EMBEDDING.bits("row_words")
+ROW_BITS = EMBEDDING.bits("row_words")
 
 IDS, TABLE, MULTIPLIER = range(3)
 
@@ -151,7 +151,10 @@ class Embedding(Operator):
         context.require(context.output_storage() != NIBBLES, "only linear layers write two rows to a line")
         row_bytes = HEAD_BYTES + round_up(table.channels, HEAD_BYTES)
         row_words = row_bytes // context.architecture.word_bytes
-        context.require(table.rows < 1 << KNOWN_BITS, f"a table of {table.rows} rows exceeds the accelerator's {1 << KNOWN_BITS}")
+        context.require(
+            table.rows <= widths.TABLE_ROW.maximum,
+            f"a table of {table.rows} rows exceeds the accelerator's {widths.TABLE_ROW.maximum}",
+        )
         context.require(row_words < 1 << ROW_BITS, f"rows of {table.channels} channels exceed the addresses of the unit")
         image = np.zeros((table.rows, row_bytes), dtype=np.uint8)
         image[:, :4] = constants[MULTIPLIER].astype("<i4").view(np.uint8).reshape(table.rows, 4)
@@ -205,14 +208,20 @@ class Embedding(Operator):
         the write enables of a line. Registers: product, shift and result of every lane, and a word.
         """
         a = architecture
-        scaled = 8 + 18
-        lane = primitives.adder_luts(scaled) + 2 * primitives.shifter_luts(scaled, 32) + primitives.saturate_luts(scaled, 16)
-        lane += primitives.mux_luts(2, 16)
-        ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes) + primitives.mux_luts(a.word_bytes, 32)
-        control = 7 * primitives.adder_luts(32) + 6 * primitives.comparator_luts(32) + primitives.mux_luts(3, 32) + 2 * LINE_BYTES
-        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + 16) + 2 * a.axi_bits + 10 * 32
-        address = primitives.multiplier_dsps(KNOWN_BITS + 1, ROW_BITS + 1)
-        dsp = a.word_bytes * primitives.multiplier_dsps(8, 18) + address
+        byte, stored, identity = field_widths.BYTE.bits, field_widths.STORED.bits, widths.TOKEN_ID.bits
+        scaled = byte + widths.MULTIPLIER.bits
+        lane = primitives.adder_luts(scaled) + 2 * primitives.shifter_luts(scaled, 32) + primitives.saturate_luts(scaled, stored)
+        lane += primitives.mux_luts(2, stored)
+        ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes) + primitives.mux_luts(a.word_bytes, identity)
+        control = (
+            7 * primitives.adder_luts(identity)
+            + 6 * primitives.comparator_luts(identity)
+            + primitives.mux_luts(3, identity)
+            + 2 * LINE_BYTES
+        )
+        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + stored) + 2 * a.axi_bits + 10 * identity
+        address = primitives.multiplier_dsps(widths.TABLE_ROW.bits + 1, ROW_BITS + 1)
+        dsp = a.word_bytes * primitives.multiplier_dsps(byte, widths.MULTIPLIER.bits) + address
         return Resources(dsp, a.word_bytes * lane + ids + control, ff, 0, 0)
 
     @classmethod

@@ -140,13 +140,13 @@ class Extreme(Operator):
         of 16 bits with two comparisons. Registers: a line read and one written, the element, what is best, and the result of every
         lane, the counters.
         """
-        v, bits = architecture.vector, widths.ELEMENT.bits
+        v, bits, count = architecture.vector, widths.ELEMENT.bits, field_widths.COUNT.bits
         lane = comparator_luts(bits) + 1 + mux_luts(3, bits)
-        control = 4 * adder_luts(16) + 2 * comparator_luts(16)
+        control = 4 * adder_luts(count) + 2 * comparator_luts(count)
         return Resources(
             dsp=0,
             lut=read_luts(architecture) + v * lane + write_luts(architecture) + mask_luts(counts=False) + control,
-            ff=registers(8 * LINE_BYTES, 2) + v * registers(bits, 3) + 6 * 16,
+            ff=registers(field_widths.BYTE.bits * LINE_BYTES, 2) + v * registers(bits, 3) + 6 * count,
             bram36=0,
             uram=0,
         )

@@ -50,6 +50,7 @@ from edgeflow.hw.ops.layernorm_schedule import (
 )
 from edgeflow.hw.ops.linear import ARRAY_DEPTH
 from edgeflow.hw.ops.rows import RowSplit
+from edgeflow.hw.ops.vector import require_rows
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -69,6 +70,7 @@ DEVIATION_BITS = widths.DEVIATION.bits  # a deviation from the mean: one DSP48E2
 Z_BITS = 20  # fraction bits of d / sqrt(V)
 ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which lies in (1, 2]
 SEEDS = 192
+SEED_BITS = 16
 EPSILON_LIMIT = 1 << 52
 FRACTION_BITS = holding(DEVIATION_BITS - 2, "fraction bits of a deviation, beside a bit of the element and the sign")
 
@@ -275,6 +277,7 @@ class LayerNorm(Operator):
             x.channels <= a.max_channels,
             f"{x.channels} channels of layer normalization exceed the accelerator's {a.max_channels} (max_channels)",
         )
+        require_rows(context, x.rows)
         own_seeds = np.array_equal(constants[SEED], reciprocal_root_seeds())
         context.require(own_seeds, "the seeds of layer normalization are not those of the accelerator")
         parameters = np.stack([constants[GAIN], constants[OFFSET]], axis=1).astype(np.int32)
@@ -328,45 +331,53 @@ class LayerNorm(Operator):
         LUT memory, and so do the sums and statistics of a row (170 bit). Flip-flops: a register behind every stage of a lane and of
         the trees, and a number of 62 bit in every stage of the statistics. Block memory: the ring, a chunk to a word.
         """
-        v = architecture.vector
+        v, rows, channels = architecture.vector, field_widths.ROWS.bits, field_widths.CHANNELS.bits
+        element, multiplier, product = widths.ELEMENT.bits, widths.MULTIPLIER.bits, widths.PRODUCT.bits
+        total, deviation, mean, root = widths.ACCUMULATOR.bits, widths.DEVIATION.bits, widths.MEAN.bits, widths.ROOT.bits
+        square, variance, digits = widths.SQUARE.bits, widths.VARIANCE.bits, widths.DIGITS.bits
+        line = field_widths.BYTE.bits * LINE_BYTES
         sizes = cls.template_arguments(architecture)
         banks, word_channels = parameter_banks(architecture, 8)
-        newton = multiplier_dsps(26, 26) + multiplier_dsps(32, 34) + multiplier_dsps(26, 30)
-        row_dsp = multiplier_dsps(32, 18) + multiplier_dsps(18, 20) + multiplier_dsps(20, 35) + NEWTON_STEPS * newton
-        lane_dsp = multiplier_dsps(18, 18) + multiplier_dsps(18, 26) + multiplier_dsps(22, 18)
+        newton = multiplier_dsps(root, root) + multiplier_dsps(total, widths.SCALED_SQUARE.bits)
+        newton += multiplier_dsps(root, widths.ROOT_FACTOR.bits)
+        row_dsp = multiplier_dsps(total, multiplier) + multiplier_dsps(channels + 1, mean)
+        row_dsp += multiplier_dsps(mean, widths.BALANCE.bits) + NEWTON_STEPS * newton
+        lane_dsp = multiplier_dsps(deviation, deviation) + multiplier_dsps(deviation, root)
+        lane_dsp += multiplier_dsps(widths.NORMALIZED.bits, multiplier)
         lane = (
-            shifter_luts(18, 17)
-            + adder_luts(20)
-            + (adder_luts(50) + shifter_luts(50, 31))
-            + (adder_luts(50) + shifter_luts(50, 49) + saturate_luts(50, 17))
-            + mux_luts(banks // v, 68)
+            shifter_luts(deviation, deviation - 1)
+            + adder_luts(mean)
+            + (adder_luts(product) + shifter_luts(product, 31))
+            + (adder_luts(product) + shifter_luts(product, product - 1) + saturate_luts(product, element))
+            + mux_luts(banks // v, multiplier + product)
         )
-        sums = adder_tree_luts(v, 18) + adder_tree_luts(v, 36) + adder_luts(32) + adder_luts(54)
+        sums = adder_tree_luts(v, deviation) + adder_tree_luts(v, square) + adder_luts(total) + adder_luts(variance)
         row = (
-            shifter_luts(32, 17)
-            + (adder_luts(50) + shifter_luts(50, 49))
-            + (adder_luts(35) + 2 * adder_luts(54))
-            + (27 + mux_luts(27, 5))
-            + 2 * shifter_luts(32, 31)
-            + rom_luts(16, SEEDS)
-            + NEWTON_STEPS * (adder_luts(62) + adder_luts(58) + delay_luts(32, NEWTON_STAGES))
-            + lutram_luts(32 + 54 + 20 + 6 + 32 + 26, sizes["LAYERNORM_ROWS"])
+            shifter_luts(total, deviation - 1)
+            + (adder_luts(product) + shifter_luts(product, product - 1))
+            + (adder_luts(widths.BALANCE.bits) + 2 * adder_luts(widths.CROSS.bits))
+            + (variance // 2 + mux_luts(variance // 2, digits))
+            + 2 * shifter_luts(total, total - 1)
+            + rom_luts(SEED_BITS, SEEDS)
+            + NEWTON_STEPS
+            * (adder_luts(widths.ROOT_PRODUCT.bits) + adder_luts(widths.NEXT_ROOT.bits) + delay_luts(total, NEWTON_STAGES))
+            + lutram_luts(total + variance + mean + widths.SHIFT.bits + total + root, sizes["LAYERNORM_ROWS"])
         )
-        parameters = banks * lutram_luts(18 + 50, architecture.max_channels // banks) + word_channels * (
-            shifter_luts(50, 49) + adder_luts(50)
+        parameters = banks * lutram_luts(multiplier + product, architecture.max_channels // banks) + word_channels * (
+            shifter_luts(product, product - 1) + adder_luts(product)
         )
-        counters = 12 * adder_luts(20) + 2 * mux_luts(2, 8 * LINE_BYTES) + 4 * mux_luts(2, 20)
-        stages = registers(18, 4) + registers(50, 6) + registers(17, 2)
+        counters = 12 * adder_luts(rows) + 2 * mux_luts(2, line) + 4 * mux_luts(2, rows)
+        stages = registers(deviation, 4) + registers(product, 6) + registers(element, 2)
         return Resources(
-            dsp=v * lane_dsp + row_dsp + multiplier_dsps(21, 18),
+            dsp=v * lane_dsp + row_dsp + multiplier_dsps(rows + 1, channels + 1),
             lut=read_luts(architecture) + v * lane + sums + row + parameters + counters + write_luts(architecture),
-            ff=2 * registers(8 * LINE_BYTES)
+            ff=2 * registers(line)
             + v * stages
-            + tree_registers(v, 18)
-            + tree_registers(v, 36)
-            + registers(62, LATENCY - READ_STAGES - SUM_STAGES)
-            + 12 * 20,
-            bram36=ram_bram36(18 * v, sizes["LAYERNORM_RING"]),
+            + tree_registers(v, deviation)
+            + tree_registers(v, square)
+            + registers(widths.ROOT_PRODUCT.bits, LATENCY - READ_STAGES - SUM_STAGES)
+            + 12 * rows,
+            bram36=ram_bram36(deviation * v, sizes["LAYERNORM_RING"]),
             uram=0,
         )
 

@@ -17,7 +17,7 @@ from edgeflow.hw import compiled, field_widths
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div, round_up
 from edgeflow.hw.arithmetic import requantize, saturate
-from edgeflow.hw.array_resources import CASCADE, TABLE_ENTRIES, array_constants, array_resources
+from edgeflow.hw.array_resources import CASCADE, array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import matrix_product, sums_by_sign
@@ -46,7 +46,7 @@ PASS_GAP = 16  # cycles from a write of stationary operands or parameters until 
 # accumulator, two requantizations of six stages, table, saturation and write.
 ARRAY_DEPTH = 40
 
-TABLE_INDEX_BITS = TABLE_ENTRIES.bit_length() - 1  # widest table index
+TABLE_INDEX_BITS = widths.ACTIVATION_INDEX.bits - 1  # widest table index
 INDEX_BITS = holding(TABLE_INDEX_BITS, "bits of a table's index")
 PACKING = holding(2, "weights of a byte: 2 to the power of it")
 

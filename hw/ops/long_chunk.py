@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, WORDS, Architecture, ceil_div
 from edgeflow.hw.cost import Loop
+from edgeflow.hw.cpp_widths import ELEMENT, KNOT, LONG_ELEMENT
+from edgeflow.hw.field_widths import BYTE, STORED, WORD
 from edgeflow.hw.primitives import adder_luts, lutram_luts, mux_luts, registers
 
-MAXIMUM_BITS = 24
+MAXIMUM_BITS = LONG_ELEMENT.bits - 1  # of a result, whether signed or not
 LINE_INTEGERS = LINE_BYTES // 4
-KNOT_BITS = widths.KNOT.bits
 SEGMENT_DEPTH = 4  # stages of the loop that fills a table: queue, word before, difference, write
-ADDRESS_BITS = 32
+ADDRESS_BITS = WORD.bits
 
 
 def common_lanes(architecture: Architecture) -> int:
@@ -36,8 +36,8 @@ def segment_tables(segments: int, architecture: Architecture) -> int:
     """LUTs of the tables: an entry and a difference for each segment in memories of LUTs, one pair a lane, with a bank for each
     integer of a stream word and a choice of bank."""
     banks = architecture.stream_bytes // 4
-    table = banks * lutram_luts(KNOT_BITS, ceil_div(segments, banks)) + mux_luts(banks, KNOT_BITS)
-    return 2 * architecture.vector * table + banks * adder_luts(KNOT_BITS)
+    table = banks * lutram_luts(KNOT.bits, ceil_div(segments, banks)) + mux_luts(banks, KNOT.bits)
+    return 2 * architecture.vector * table + banks * adder_luts(KNOT.bits)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ def chunk_ends(architecture: Architecture) -> Logic:
     enables of 64 bytes; the line registered. An address each.
     """
     choices = LINE_BYTES // common_lanes(architecture)
-    into = architecture.vector * (mux_luts(choices, 8) + mux_luts(max(choices // 2, 1), 16) + mux_luts(2, 17))
-    back = LINE_BYTES * (mux_luts(3, 8) + 1)
-    ff = registers(8 * LINE_BYTES, 2) + 17 * architecture.vector + registers(9 * LINE_BYTES)
+    into = architecture.vector * (
+        mux_luts(choices, BYTE.bits) + mux_luts(max(choices // 2, 1), STORED.bits) + mux_luts(2, ELEMENT.bits)
+    )
+    back = LINE_BYTES * (mux_luts(3, BYTE.bits) + 1)
+    ff = registers(BYTE.bits * LINE_BYTES, 2) + ELEMENT.bits * architecture.vector + registers((BYTE.bits + 1) * LINE_BYTES)
     return Logic(into + back + 4 * adder_luts(ADDRESS_BITS), ff)

@@ -20,7 +20,7 @@ from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Lowe
 from edgeflow.hw.ops.vector import SCRATCH_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
 
 COUNTERS = 4
-ADDRESS_BITS = 20  # a byte of a scratchpad of up to 16384 lines
+ADDRESS_BITS = field_widths.BYTE_ADDRESS.bits
 ROTATE_DEPTH = 3  # stages of the line's rotation
 
 MOVE = InstructionLayout(
@@ -195,15 +195,18 @@ class MoveOperator(Operator):
         write enable (a LUT each, six bits); the join of lines of the weight stream and of the scratchpad before the write.
         Registers: the line in each stage, the addresses, the counters, and their limits and steps.
         """
-        line = 8 * LINE_BYTES
+        count, length, byte = field_widths.COUNT.bits, field_widths.LINE_LENGTH.bits, field_widths.BYTE.bits
+        line = byte * LINE_BYTES
         address = primitives.adder_luts(ADDRESS_BITS) + primitives.mux_luts(2, ADDRESS_BITS)
         start = primitives.adder_luts(ADDRESS_BITS)
-        left = primitives.adder_luts(16) + primitives.mux_luts(2, 16) + primitives.comparator_luts(16)
-        counter = primitives.adder_luts(16) + primitives.comparator_luts(16)
-        lut = primitives.rotator_luts(LINE_BYTES, 8) + 2 * (address + start + left) + primitives.mux_luts(COUNTERS, ADDRESS_BITS)
-        lut += COUNTERS * counter + 3 * primitives.comparator_luts(16) + 3 * primitives.adder_luts(7)
+        left = primitives.adder_luts(count) + primitives.mux_luts(2, count) + primitives.comparator_luts(count)
+        counter = primitives.adder_luts(count) + primitives.comparator_luts(count)
+        lut = primitives.rotator_luts(LINE_BYTES, byte) + 2 * (address + start + left) + primitives.mux_luts(COUNTERS, ADDRESS_BITS)
+        lut += COUNTERS * counter + 3 * primitives.comparator_luts(count) + 3 * primitives.adder_luts(length)
         lut += 2 * LINE_BYTES + primitives.mux_luts(2, line)
         stages = SCRATCH_DEPTH + ROTATE_DEPTH
-        ff = primitives.registers(line, ROTATE_DEPTH + 2) + primitives.registers(ADDRESS_BITS + 6 + 7, stages)
-        ff += 2 * (2 * ADDRESS_BITS + 16) + COUNTERS * (2 * 16 + ADDRESS_BITS)
+        ff = primitives.registers(line, ROTATE_DEPTH + 2) + primitives.registers(
+            ADDRESS_BITS + field_widths.LINE_BYTE.bits + length, stages
+        )
+        ff += 2 * (2 * ADDRESS_BITS + count) + COUNTERS * (2 * count + ADDRESS_BITS)
         return Resources(0, lut, ff, 0, 0)

@@ -29,7 +29,7 @@ from edgeflow.hw.ops.base import (
 )
 from edgeflow.hw.ops.vector import AXI_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
 
-ADDRESS_BITS = 20  # a byte of a scratchpad of up to 16384 lines
+ADDRESS_BITS = field_widths.BYTE_ADDRESS.bits
 QUEUE_WORDS = 64  # between reading and writing
 QUEUE_DEPTH = 2  # cycles through the queue
 ROTATE_DEPTH = 2  # stages of a word's rotation
@@ -161,14 +161,14 @@ class Patches(Operator):
         and two comparisons with constants for every byte's write enable (a LUT each, six bits). Registers: a word in each
         stage, addresses and counters.
         """
-        a = architecture
+        a, count, length = architecture, field_widths.COUNT.bits, field_widths.LINE_LENGTH.bits
         address = primitives.adder_luts(ADDRESS_BITS) + primitives.mux_luts(4, ADDRESS_BITS)
-        counter = primitives.adder_luts(16) + primitives.comparator_luts(16)
-        sizes = 2 * primitives.adder_luts(16) + 3 * (primitives.adder_luts(7) + primitives.comparator_luts(7))
-        lut = primitives.lutram_luts(a.axi_bits, QUEUE_WORDS) + primitives.rotator_luts(a.word_bytes, 8)
+        counter = primitives.adder_luts(count) + primitives.comparator_luts(count)
+        sizes = 2 * primitives.adder_luts(count) + 3 * (primitives.adder_luts(length) + primitives.comparator_luts(length))
+        lut = primitives.lutram_luts(a.axi_bits, QUEUE_WORDS) + primitives.rotator_luts(a.word_bytes, field_widths.BYTE.bits)
         lut += 4 * address + 6 * counter + sizes + 2 * LINE_BYTES
         stages = QUEUE_DEPTH + ROTATE_DEPTH + SCRATCH_WRITE_DEPTH
-        ff = stages * (a.axi_bits + ADDRESS_BITS + 7) + 4 * ADDRESS_BITS + 6 * 16
+        ff = stages * (a.axi_bits + ADDRESS_BITS + length) + 4 * ADDRESS_BITS + 6 * count
         return Resources(0, lut, ff, 0, 0)
 
     @classmethod

@@ -193,15 +193,27 @@ class Pool(Operator):
         and shifts; rounding, shift and saturation of one product; the write enables of a line. Registers: the sums, a line, the
         product in each stage.
         """
-        a, line = architecture, 8 * LINE_BYTES
-        dsp = primitives.multiplier_dsps(32, 32)
-        lane = primitives.adder_luts(32) + primitives.mux_luts(LINE_BYTES // a.vector, 16) + primitives.mux_luts(2, 16)
-        division = primitives.adder_luts(DIVISION_BITS + 1) + primitives.mux_luts(2, DIVISION_BITS + 1)
-        scaling = primitives.adder_luts(widths.PRODUCT.bits) + primitives.shifter_luts(widths.PRODUCT.bits, 49) * 2
-        scaling += primitives.saturate_luts(widths.PRODUCT.bits, 16) + primitives.mux_luts(a.vector, 32)
-        control = 6 * primitives.adder_luts(16) + 4 * primitives.comparator_luts(16) + 2 * LINE_BYTES
-        ff = a.vector * 2 * 32 + 2 * line + 4 * 32 + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * widths.PRODUCT.bits + 6 * 16
-        sums = primitives.ram_bram36(32, ceil_div(a.max_channels, a.vector), a.vector)
+        a, line = architecture, field_widths.BYTE.bits * LINE_BYTES
+        accumulator, product, stored = widths.ACCUMULATOR.bits, widths.PRODUCT.bits, field_widths.STORED.bits
+        count = field_widths.COUNT.bits
+        dsp = primitives.multiplier_dsps(accumulator, accumulator)
+        lane = (
+            primitives.adder_luts(accumulator)
+            + primitives.mux_luts(LINE_BYTES // a.vector, stored)
+            + primitives.mux_luts(2, stored)
+        )
+        division = primitives.adder_luts(widths.POOL_NUMBER.bits + 1) + primitives.mux_luts(2, widths.POOL_NUMBER.bits + 1)
+        scaling = primitives.adder_luts(product) + primitives.shifter_luts(product, product - 1) * 2
+        scaling += primitives.saturate_luts(product, stored) + primitives.mux_luts(a.vector, accumulator)
+        control = 6 * primitives.adder_luts(count) + 4 * primitives.comparator_luts(count) + 2 * LINE_BYTES
+        ff = (
+            a.vector * 2 * accumulator
+            + 2 * line
+            + 4 * widths.POOL_NUMBER.bits
+            + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * product
+            + 6 * count
+        )
+        sums = primitives.ram_bram36(accumulator, ceil_div(a.max_channels, a.vector), a.vector)
         return Resources(dsp, a.vector * lane + mask_luts(counts=True) + division + scaling + control, ff, sums, 0)
 
     @classmethod

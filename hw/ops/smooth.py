@@ -50,7 +50,7 @@ from edgeflow.hw.ops.long_chunk import (
     segment_tables,
 )
 from edgeflow.hw.ops.rows import RowSplit
-from edgeflow.hw.ops.vector import require_channels
+from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels
 from edgeflow.hw.primitives import (
     adder_luts,
     comparator_luts,
@@ -64,7 +64,6 @@ from edgeflow.hw.primitives import (
 SEGMENTS = 176  # 177 entries, as in the original
 MAXIMUM_SEGMENTS = 256
 ENTRY_BITS = 21  # with sign
-MAXIMUM_SHIFT = 48
 # Stages of the loop: scratchpad 3, choice of the chunk 2, magnitude 1, multiplier 4, rounding and shift 3, table 2,
 # interpolation 4, difference 1, rounding and shift 3, saturation 1, write 2.
 DEPTH = 26
@@ -233,24 +232,26 @@ class Smooth(Operator):
     def resources(cls, architecture: Architecture) -> Resources:
         """Each lane multiplies three times, a DSP slice each: the magnitude (18 x 27 bits), the interpolation (24 x 11), the slope
         (18 x 27). It has two tables of 24 bits in LUTs."""
+        element, product, interpolated = widths.ELEMENT.bits, widths.PRODUCT.bits, widths.INTERPOLATED.bits
+        magnitude, knot, scaled = widths.MAGNITUDE.bits, widths.KNOT.bits, widths.LONG_MULTIPLIER.bits
         width = architecture.vector
-        dsp = width * (2 * multiplier_dsps(18, 27) + multiplier_dsps(24, MAXIMUM_INTERPOLATION_BITS + 1))
+        dsp = width * (2 * multiplier_dsps(magnitude, scaled) + multiplier_dsps(knot, widths.PLACE.bits + 1))
         lane = (
-            adder_luts(17)  # magnitude
-            + adder_luts(50)  # rounding and shift of the place
-            + shifter_luts(50, MAXIMUM_SHIFT + 1)
-            + shifter_luts(50, MAXIMUM_INTERPOLATION_BITS + 1)
-            + comparator_luts(40)
-            + shifter_luts(40, MAXIMUM_INTERPOLATION_BITS + 1)  # interpolation
-            + adder_luts(40)
-            + mux_luts(2, 40)
-            + 3 * adder_luts(50)  # difference, rounding, zero point
-            + shifter_luts(50, MAXIMUM_SHIFT + 1)
-            + saturate_luts(50, MAXIMUM_BITS)
+            adder_luts(element)  # magnitude
+            + adder_luts(product)  # rounding and shift of the place
+            + shifter_luts(product, MAXIMUM_SHIFT + 1)
+            + shifter_luts(product, MAXIMUM_INTERPOLATION_BITS + 1)
+            + comparator_luts(interpolated)
+            + shifter_luts(interpolated, MAXIMUM_INTERPOLATION_BITS + 1)  # interpolation
+            + adder_luts(interpolated)
+            + mux_luts(2, interpolated)
+            + 3 * adder_luts(product)  # difference, rounding, zero point
+            + shifter_luts(product, MAXIMUM_SHIFT + 1)
+            + saturate_luts(product, widths.LONG_ELEMENT.bits - 1)
         )
         ends = chunk_ends(architecture)
         lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + ends.lut
-        ff = width * registers(17 + 18 + 50 * 3 + 24 * 2 + 40 * 2 + 50 * 4) + ends.ff
+        ff = width * registers(element + magnitude + product * 3 + knot * 2 + interpolated * 2 + product * 4) + ends.ff
         return Resources(dsp, lut, ff, 0, 0)
 
     @classmethod

@@ -54,7 +54,7 @@ from edgeflow.hw.ops.long_chunk import (
     segment_tables,
 )
 from edgeflow.hw.ops.rows import RowSplit
-from edgeflow.hw.ops.vector import require_channels
+from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels
 from edgeflow.hw.primitives import (
     adder_luts,
     adder_tree_luts,
@@ -73,10 +73,6 @@ from edgeflow.hw.primitives import (
 
 NUMERATOR_BITS = widths.SOFTMAX_NUMERATOR.bits
 DIVISOR_BITS = widths.SOFTMAX_DIVISOR.bits  # significant bits of a row's sum that the division sees
-RECIPROCAL_BITS = widths.RECIPROCAL.bits
-QUOTIENT_STAGES = RECIPROCAL_BITS + 1
-SUM_BITS = widths.WEIGHT_SUM.bits
-MAXIMUM_SHIFT = 48  # of the 50-bit product
 
 # Trips (cycles, at II = 1) between the stage that reads a line and the last one that writes a row's maximum: scratchpad 3,
 # choice of the chunk 2, tree of at most 5 comparisons, comparison with the chunks before, write.
@@ -290,39 +286,45 @@ class Softmax(Operator):
         the lag, in block memory. One divider of 27 stages serves the row."""
         a = architecture
         width = a.vector
-        dsp = width * (multiplier_dsps(18, 27) + multiplier_dsps(24, MAXIMUM_INTERPOLATION_BITS + 1) + multiplier_dsps(23, 27))
+        element, product, interpolated = widths.ELEMENT.bits, widths.PRODUCT.bits, widths.INTERPOLATED.bits
+        weight, scaled, length = widths.LONG_WEIGHT.bits, widths.LONG_MULTIPLIER.bits, widths.SHIFT.bits
+        dsp = width * (
+            multiplier_dsps(widths.MAGNITUDE.bits, scaled)
+            + multiplier_dsps(widths.KNOT.bits, widths.PLACE.bits + 1)
+            + multiplier_dsps(weight + 1, widths.RECIPROCAL.bits + 1)
+        )
         tables = segment_tables(1 << MAXIMUM_TABLE_BITS, a)
         lane = (
-            comparator_luts(17)  # maximum
-            + mux_luts(2, 17)
-            + adder_luts(17)  # distance
-            + adder_luts(50)  # rounding and shift of the exponent
-            + shifter_luts(50, MAXIMUM_SHIFT + 1)
-            + adder_luts(40)  # interpolation, rounding and shift of the weight
-            + adder_luts(40)
-            + shifter_luts(40, 1 << 5)
-            + adder_luts(50)  # rounding, shift and saturation of the output
-            + shifter_luts(50, MAXIMUM_SHIFT + 1)
-            + saturate_luts(50, MAXIMUM_BITS)
+            comparator_luts(element)  # maximum
+            + mux_luts(2, element)
+            + adder_luts(element)  # distance
+            + adder_luts(product)  # rounding and shift of the exponent
+            + shifter_luts(product, MAXIMUM_SHIFT + 1)
+            + adder_luts(interpolated)  # interpolation, rounding and shift of the weight
+            + adder_luts(interpolated)
+            + shifter_luts(interpolated, 1 << PROBABILITY_BITS.bits)
+            + adder_luts(product)  # rounding, shift and saturation of the output
+            + shifter_luts(product, MAXIMUM_SHIFT + 1)
+            + saturate_luts(product, widths.LONG_ELEMENT.bits - 1)
         )
         row = (
-            adder_tree_luts(width, 22)
-            + adder_luts(SUM_BITS)
-            + mux_luts(8, 6) * 5  # bit length
-            + 2 * shifter_luts(SUM_BITS, SUM_BITS)
-            + divider_luts(QUOTIENT_STAGES, DIVISOR_BITS)
-            + lutram_luts(17, MAXIMUM_LAG + 1)
-            + lutram_luts(RECIPROCAL_BITS + 6, TOTAL_LAG + 1)
-            + comparator_luts(17)
+            adder_tree_luts(width, weight)
+            + adder_luts(widths.WEIGHT_SUM.bits)
+            + mux_luts(8, length) * 5  # bit length
+            + 2 * shifter_luts(widths.WEIGHT_SUM.bits, widths.WEIGHT_SUM.bits)
+            + divider_luts(widths.RECIPROCAL.bits + 1, widths.SOFTMAX_DIVISOR.bits)
+            + lutram_luts(element, MAXIMUM_LAG + 1)
+            + lutram_luts(widths.RECIPROCAL.bits + length, TOTAL_LAG + 1)
+            + comparator_luts(element)
         )
         chunks = a.max_channels // common_lanes(a)
-        rings = width * (bram18(17, chunks + MAXIMUM_LAG) + bram18(22, chunks + TOTAL_LAG))
+        rings = width * (bram18(element, chunks + MAXIMUM_LAG) + bram18(weight, chunks + TOTAL_LAG))
         ends = chunk_ends(a)
         ff = (
-            width * registers(17 + 50 * 3 + 40 * 3 + 50 * 4)
-            + tree_registers(width, 22)
-            + divider_registers(QUOTIENT_STAGES, DIVISOR_BITS)
-            + SUM_BITS
+            width * registers(element + product * 3 + interpolated * 3 + product * 4)
+            + tree_registers(width, weight)
+            + divider_registers(widths.RECIPROCAL.bits + 1, widths.SOFTMAX_DIVISOR.bits)
+            + widths.WEIGHT_SUM.bits
             + ends.ff
         )
         return Resources(dsp, width * lane + row + tables + ends.lut, ff, ceil_div(rings, 2), 0)

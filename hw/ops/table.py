@@ -156,12 +156,12 @@ class Table(Operator):
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
         """No multiplier. A table of 17 bits, in a memory of two ports for every two lanes."""
-        a = architecture
-        tables = ram_bram36(17, 1 << MAXIMUM_BITS, ceil_div(a.vector, 2), dual=True)
+        a, element = architecture, widths.ELEMENT.bits
+        tables = ram_bram36(element, 1 << MAXIMUM_BITS, ceil_div(a.vector, 2), dual=True)
         ends = chunk_ends(a)
-        word = 8 * a.stream_bytes
-        lut = a.vector * adder_luts(18) + mux_luts(2, word) + mux_luts(2, 2 * 17) + ends.lut
-        ff = a.vector * registers(10 + 17) + registers(word) + ends.ff
+        word = field_widths.BYTE.bits * a.stream_bytes
+        lut = a.vector * adder_luts(element + 1) + mux_luts(2, word) + mux_luts(2, 2 * element) + ends.lut
+        ff = a.vector * registers(widths.LOOKUP_INDEX.bits + element) + registers(word) + ends.ff
         return Resources(0, lut, ff, tables, 0)
 
     @classmethod

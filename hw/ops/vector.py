@@ -10,6 +10,7 @@ from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.arithmetic import round_shift
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.exact_float import BLOCK_ELEMENTS, blocked
+from edgeflow.hw.field_widths import COUNT, ROWS
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import LoweringContext, Register
 
@@ -17,6 +18,7 @@ SCRATCH_READ_DEPTH = 4  # stages that read a line: address, memory, its output r
 SCRATCH_WRITE_DEPTH = 3  # stages that write one: choice of storage, byte enables, memory
 SCRATCH_DEPTH = SCRATCH_READ_DEPTH + SCRATCH_WRITE_DEPTH
 REQUANTIZE_DEPTH = 8  # multiply in a DSP slice with its registers (4), add half, shift (2), saturate
+MAXIMUM_SHIFT = widths.PRODUCT.bits - 2  # the sign and a bit stay
 AXI_DEPTH = 3  # stages of a word's way from an AXI port besides the memory's latency: address, request, data register
 
 
@@ -27,15 +29,20 @@ def check_row_format(bits: int, what: str) -> None:
 
 
 def check_shift(shift: int) -> None:
-    """ValueError unless the 50-bit product can be shifted by ``shift``."""
-    if not 0 <= shift < 49:
-        raise ValueError(f"a shift must lie between 0 and 48, not {shift}")
+    """ValueError unless a product can be shifted by ``shift``."""
+    if not 0 <= shift <= MAXIMUM_SHIFT:
+        raise ValueError(f"a shift must lie between 0 and {MAXIMUM_SHIFT}, not {shift}")
 
 
 def require_channels(context: LoweringContext, channels: int) -> None:
-    """Refuse rows that are longer than the accelerator's row buffers."""
-    limit = context.architecture.max_channels
+    """Refuse rows that are longer than the accelerator's row buffers, or than instructions can say."""
+    limit = min(context.architecture.max_channels, COUNT.maximum)
     context.require(channels <= limit, f"rows of {channels} channels exceed the accelerator's {limit} (max_channels)")
+
+
+def require_rows(context: LoweringContext, rows: int) -> None:
+    """Refuse more rows than an instruction can say."""
+    context.require(rows <= ROWS.maximum, f"{rows} rows exceed the {ROWS.maximum} of an instruction")
 
 
 def check_on_chip(context: LoweringContext, format: Format, what: str) -> None:

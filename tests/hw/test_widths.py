@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from operator_harness import ARCHITECTURES, build, case_graph, case_samples, narrowed, operator_cases, reference
 
-from edgeflow.hw.cpp_widths import PRODUCT, WIDTHS, Width
+from edgeflow.hw import field_widths
+from edgeflow.hw.architecture import HALVES, WORDS
+from edgeflow.hw.cost import Resources
+from edgeflow.hw.cpp_widths import LONG_ELEMENT, MULTIPLIER, PRODUCT, SHIFT, WIDTHS, Width
 from edgeflow.hw.errors import VerificationError
-from edgeflow.hw.ops import Case, Register, registry, units
-from edgeflow.hw.ops.base import INCLUDE
+from edgeflow.hw.ops import Case, InstructionLayout, Register, instruction_layouts, registry, units
+from edgeflow.hw.ops.base import INCLUDE, Field
+from edgeflow.hw.ops.elementwise import ELEMENTWISE
+from edgeflow.hw.ops.smooth import MAXIMUM_SEGMENTS, SMOOTH
+from edgeflow.hw.ops.vector import MAXIMUM_SHIFT
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sw.compiler.codegen import codes, overlay_sources
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 
+HW = INCLUDE.parent
 HEADERS = {path.name: path.read_text() for path in sorted((INCLUDE / "edgeflow").glob("*.hpp"))}
 
 # Literal widths that headers may state. The layout of elements in memory (hw/program.py packs it) fixes them.
@@ -92,6 +101,104 @@ def test_a_product_of_44_bits_makes_other_words_and_fails_the_proof(tmp_path: Pa
                 assert not differs, f"{case.name}: proven, but its words differ"
             wrong += differs
     assert unproven >= wrong > 0
+
+
+# Widths whose variables take no logic that a formula counts: why.
+UNCOUNTED = {
+    "Chain": "the adders inside DSP slices",
+    "MeanTotal": "what a DSP slice puts out",
+    "RootSquare": "what DSP slices put out",
+    "ExponentShift": "a distance: the shifter is counted by what it shifts",
+    "Fraction": "an address of a table, which is counted by its entries",
+    "Segment": "an address of a table, which is counted by its entries",
+    "ReciprocalNumerator": "the divider is counted by the dividend that it becomes",
+    "SoftmaxNumerator": "the divider is counted by its quotient",
+}
+
+
+class TestFollows:
+    """One change in the table changes the type, the fields of instructions and the resources; the proof is tested above."""
+
+    def resources(self) -> dict[str, Resources]:
+        return {cls.name: cls.resources(architecture) for cls in units() for architecture in [ARCHITECTURES["16x16 axi128"]]}
+
+    @pytest.mark.parametrize("width", WIDTHS, ids=lambda width: width.name)
+    def test_resources(self, width: Width) -> None:
+        """By a bit, or by as many as take another DSP slice."""
+        usual = self.resources()
+        moved = False
+        for more in (1, 4, 24):
+            with narrowed(width, width.bits + more):
+                moved |= self.resources() != usual
+        assert moved == (width.name not in UNCOUNTED)
+        assert self.resources() == usual
+
+    @pytest.mark.parametrize("layout", instruction_layouts(), ids=lambda layout: layout.name)
+    def test_layouts(self, layout: InstructionLayout) -> None:
+        """The field of a width has a bit more where the width has one; what no width of the table says follows from a limit."""
+        declared = [entry for entry in layout.fields if isinstance(entry, Field)]
+        assert declared or layout.name == "dma"
+        for width in {id(field.width): field.width for field in declared}.values():
+            names = {field.name for field in declared if field.width is width}
+            with narrowed(width, width.bits - 1):
+                changed = replace(layout)
+                different = {slot.name for slot in changed.slots if slot.bits != layout.bits(slot.name)}
+                assert different == names
+
+    def test_together(self) -> None:
+        """A multiplier of 19 bits, without another edit."""
+        types = overlay_sources(ARCHITECTURES["16x16 axi128"])["edgeflow_types.hpp"]
+        assert "typedef ap_int<18> Multiplier;" in types
+        usual = self.resources()
+        with narrowed(MULTIPLIER, 19):
+            assert "typedef ap_int<19> Multiplier;" in overlay_sources(ARCHITECTURES["16x16 axi128"])["edgeflow_types.hpp"]
+            assert replace(ELEMENTWISE).bits("multiplier_a") == 19
+            wider = self.resources()
+            assert {name for name in usual if wider[name] != usual[name]} == {"add", "embedding", "layernorm", "linear"}
+            case = next(case for case in operator_cases("add") if not case.constants)
+            proven = [register.width for register in case.operator.registers(case.formats, {})]
+            assert {width.maximum for width in proven if width is MULTIPLIER} == {(1 << 18) - 1}
+
+
+def test_fields_hold_what_is_checked() -> None:
+    assert field_widths.RESULT_BITS.maximum >= LONG_ELEMENT.bits - 1 > field_widths.RESULT_BITS.maximum >> 1
+    assert field_widths.STORAGE.maximum >= HALVES
+    assert field_widths.LONG_STORAGE.maximum >= WORDS
+    assert SMOOTH.bits("segments") == MAXIMUM_SEGMENTS.bit_length()
+    assert SHIFT.maximum >= MAXIMUM_SHIFT == PRODUCT.bits - 2
+
+
+# Parameters of the counts of primitives that are widths, by their places.
+WIDTH_PARAMETERS = {
+    **dict.fromkeys(("adder_luts", "comparator_luts", "shifter_luts", "tie_luts", "registers", "rom_luts", "delay_luts"), (0,)),
+    **dict.fromkeys(("lutram_luts", "bram18", "ram_bram36", "ram_uram"), (0,)),
+    **dict.fromkeys(("mux_luts", "adder_tree_luts", "tree_registers", "rotator_luts"), (1,)),
+    **dict.fromkeys(("saturate_luts", "multiplier_dsps", "multiplier_luts", "divider_luts", "divider_registers"), (0, 1)),
+}
+COUNTING = sorted([*(HW / "ops").glob("*.py"), HW / "array_resources.py"])
+
+
+def stated_numbers(expression: ast.expr) -> list[int]:
+    """Numbers of an expression that are widths themselves: not a sign bit, and no factor of a width."""
+    if isinstance(expression, ast.Constant):
+        return [expression.value] if isinstance(expression.value, int) and expression.value > 1 else []
+    if isinstance(expression, ast.BinOp):
+        sides = [expression.left, expression.right]
+        if isinstance(expression.op, ast.Mult | ast.FloorDiv) and any(not isinstance(side, ast.Constant) for side in sides):
+            sides = [side for side in sides if not isinstance(side, ast.Constant)]
+        return [number for side in sides for number in stated_numbers(side)]
+    return []
+
+
+@pytest.mark.parametrize("path", COUNTING, ids=lambda path: path.stem)
+def test_a_formula_of_resources_states_no_width(path: Path) -> None:
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(call, ast.Call):
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+        for place in WIDTH_PARAMETERS.get(name, ()):
+            if place < len(call.args):
+                assert stated_numbers(call.args[place]) == [], f"{path.name}, line {call.lineno}: {ast.unparse(call)}"
 
 
 def test_names_are_unique() -> None:
