@@ -18,7 +18,7 @@ from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.boards import Board
 from edgeflow.hw.graph import Format
 from edgeflow.hw.memoize import Remembered
-from edgeflow.hw.ops.attention_schedule import ATTENTION
+from edgeflow.hw.ops.attention import MULTIPLIER, NUMERATOR, Attention, K, Q, V
 from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.ops.dma import transfer
 from edgeflow.hw.ops.layernorm import LAYERNORM, LayerNorm
@@ -34,6 +34,7 @@ from edgeflow.sw.compiler.storage import storages
 from edgeflow.sw.compiler.weight_image import SizedImage
 
 BLOCKS = 6  # of queries, after which attention's passes repeat
+STAGES = 4  # of attention's schedule: so many blocks of queries of any head run side by side
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,28 @@ class Bound:
         return Work(len(transfers), least_cycles(transfers, architecture, self._memory(architecture)), 0.0, lines * LINE_BYTES)
 
     def _least(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
-        first, lanes = layer[0], architecture.po
-        blocks = ceil_div(first.formats[0].rows, lanes)
-        if first.operator.instruction is not ATTENTION or blocks <= BLOCKS:
+        first = layer[0]
+        if not isinstance(first.operator, Attention):
             return self._work(layer, architecture)
+        # Every further group of heads that begin alike in the array's steps adds the same passes.
+        heads, head = first.operator.heads, first.formats[0].channels // first.operator.heads
+        alike = architecture.pi // math.gcd(head, architecture.pi)
+        blocks = min(ceil_div(first.formats[0].rows, architecture.po), BLOCKS - 1)
+        few = heads % alike + alike * max(1, ceil_div(ceil_div(STAGES, blocks) - heads % alike, alike))
+        if heads <= few + alike or few * head > architecture.max_channels:
+            return self._blocks(first, architecture)
+        less, more = (self._blocks(_with_heads(first, count), architecture) for count in (few, few + alike))
+        return more.plus(less, (heads - few) // alike - 1)
+
+    def _blocks(self, attention: Operation, architecture: Architecture) -> Work:
+        lanes = architecture.po
+        blocks = ceil_div(attention.formats[0].rows, lanes)
+        if blocks <= BLOCKS:
+            return self._work([attention], architecture)
         # Every further block of queries adds the same passes.
-        q, *others = first.formats
+        q, *others = attention.formats
         few = [Format((q.rows - (blocks - n) * lanes, q.channels), q.bits, q.signed) for n in (BLOCKS - 1, BLOCKS)]
-        less, more = (self._work([replace(first, formats=(short, *others))], architecture) for short in few)
+        less, more = (self._work([replace(attention, formats=(short, *others))], architecture) for short in few)
         return more.plus(less, blocks - BLOCKS)
 
     def _work(self, layer: Sequence[Operation], architecture: Architecture) -> Work:
@@ -131,6 +146,20 @@ def _kind(operation: Operation) -> tuple[object, ...]:
     """Equal for operations that lower alike."""
     attributes = tuple((name, value) for name, value in operation.node.attributes.items() if type(value) is not int)
     return operation.node.op, operation.formats, tuple(operation.constants), attributes
+
+
+def _with_heads(operation: Operation, heads: int) -> Operation:
+    """Attention with the first ``heads`` of its heads."""
+    attention = operation.operator
+    assert isinstance(attention, Attention)
+    channels = operation.formats[Q].channels // attention.heads * heads
+    formats, constants = list(operation.formats), dict(operation.constants)
+    for i in (Q, K, V):
+        formats[i] = replace(formats[i], shape=(*formats[i].shape[:-1], channels))
+    for i in (MULTIPLIER, NUMERATOR):
+        formats[i] = replace(formats[i], shape=(heads,))
+        constants[i] = constants[i][:heads]
+    return replace(operation, operator=replace(attention, heads=heads), formats=tuple(formats), constants=constants)
 
 
 def _two_processes(works: Sequence[Work], memory: Ddr) -> float:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from array_networks import attending
 from small_network import small_network
 
-from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.architecture import Architecture, slots_of
 from edgeflow.hw.boards import Board, boards, load_board
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fit import SHARE, Space, excess, known_resources
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops.attention import Attention
 from edgeflow.models.encoders import EncoderShape, encoder
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
@@ -89,6 +91,21 @@ def test_the_outline_takes_the_cycles_of_the_program() -> None:
         cycles = estimate(lower(NETWORK, a), GRAPH, BOARD, 300.0).cycles
         assert Predicted(Compiler(NETWORK), BOARD, 300.0)(a) == cycles / 300e3
         assert Bound(Compiler(NETWORK), BOARD, 300.0)(a) <= cycles
+
+
+@pytest.mark.parametrize(
+    ("queries", "heads", "size"), [(9, 12, 64), (70, 13, 16), (33, 7, 32), (197, 12, 64), (3, 16, 32), (1, 9, 16)]
+)
+def test_repeated_heads_and_blocks_of_attention_are_counted_exactly(queries: int, heads: int, size: int) -> None:
+    network = Network(attending(queries, heads, size))
+    bound = Bound(Compiler(network), BOARD, 300.0)
+    attention = [operation for operation in network.executed if isinstance(operation.operator, Attention)]
+    every = list(spaces(network, BOARD, 300.0))
+    for space in (every[0], every[-1]):
+        for array in space.arrays()[::9]:
+            a = space.largest(*array)
+            if slots_of(attention[0].operator.stationary(attention[0].formats, a.max_tokens), a.pi) <= a.slots // 2:
+                assert bound._least(attention, a) == bound._work(attention, a)
 
 
 def test_a_bound_holds_where_the_scratchpad_is_small(tmp_path: Path) -> None:
