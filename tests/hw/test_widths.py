@@ -6,21 +6,22 @@ import ast
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from operator_harness import ARCHITECTURES, build, case_graph, case_samples, narrowed, operator_cases, reference
 
 from edgeflow.hw import field_widths
-from edgeflow.hw.architecture import HALVES, WORDS
+from edgeflow.hw.architecture import HALVES, WORDS, Architecture
 from edgeflow.hw.cost import Resources
 from edgeflow.hw.cpp_widths import LONG_ELEMENT, MULTIPLIER, PRODUCT, SHIFT, WIDTHS, Width
-from edgeflow.hw.errors import VerificationError
-from edgeflow.hw.ops import Case, InstructionLayout, Register, instruction_layouts, registry, units
+from edgeflow.hw.errors import UnsupportedError, VerificationError
+from edgeflow.hw.ops import Case, InstructionLayout, LoweringContext, Register, instruction_layouts, registry, units
 from edgeflow.hw.ops.base import INCLUDE, Field
 from edgeflow.hw.ops.elementwise import ELEMENTWISE
 from edgeflow.hw.ops.smooth import MAXIMUM_SEGMENTS, SMOOTH
-from edgeflow.hw.ops.vector import MAXIMUM_SHIFT
+from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels, require_rows
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sw.compiler.codegen import codes, overlay_sources
@@ -166,6 +167,25 @@ def test_fields_hold_what_is_checked() -> None:
     assert field_widths.LONG_STORAGE.maximum >= WORDS
     assert SMOOTH.bits("segments") == MAXIMUM_SEGMENTS.bit_length()
     assert SHIFT.maximum >= MAXIMUM_SHIFT == PRODUCT.bits - 2
+
+
+def test_what_no_field_holds_is_refused() -> None:
+    """Whatever the accelerator's sizes: in one line, before an instruction is made."""
+
+    class Context:
+        architecture = Architecture(max_channels=1 << 17, slots=1 << 16)
+
+        def require(self, condition: bool, message: str) -> None:
+            if not condition:
+                raise UnsupportedError(message)
+
+    context = cast("LoweringContext", Context())
+    require_channels(context, field_widths.COUNT.maximum)
+    with pytest.raises(UnsupportedError, match="rows of 65536 channels exceed the accelerator's 65535"):
+        require_channels(context, 1 << 16)
+    require_rows(context, field_widths.ROWS.maximum)
+    with pytest.raises(UnsupportedError, match="1048576 rows exceed the 1048575 of an instruction"):
+        require_rows(context, 1 << 20)
 
 
 # Parameters of the counts of primitives that are widths, by their places.
