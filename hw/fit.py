@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from edgeflow.hw.architecture import Architecture, round_up, slots_of
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import SHARED
@@ -24,14 +25,6 @@ from edgeflow.hw.memoize import Remembered
 from edgeflow.hw.ops import instruction_layouts, unit
 from edgeflow.hw.primitives import DSP_A, DSP_A_7_SERIES
 
-SHARE = 0.8  # of every resource of the device
-SIZES = {
-    "pi": (4, 8, 16, 32, 64),
-    "po": tuple(range(4, 65, 4)),
-    "epilogue": (2, 4, 8, 16, 32),
-    "vector": (1, 2, 4, 8, 16, 32),
-    "weight_ports": (1, 2, 4),
-}
 SLOTS_STEP = 32  # words of the narrowest LUT memory
 STREAM_WORDS = 512  # of the weight queue: the depth of a block memory in its widest mode
 

@@ -28,8 +28,9 @@ import onnx
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
+from edgeflow.hw.choices import SIZES
 from edgeflow.hw.errors import BoardError, EdgeFlowError, UnsupportedError
-from edgeflow.hw.fit import SIZES, Space, excess
+from edgeflow.hw.fit import Space, excess
 from edgeflow.hw.graph import Graph
 from edgeflow.models.encoders import EncoderShape, encoder
 from edgeflow.quant.formats.config import QuantizationConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
@@ -12,7 +13,7 @@ import typer
 
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.cli.console import Console, facts, table
-from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, linted, summary
+from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, linted, summary, time_taken
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -183,8 +184,12 @@ def compile_model(
 ) -> None:
     """Compile a model for a board: program, weights, HLS C++ and a report."""
     asked = {name: value for name, value in locals().items() if _on_command_line(context, name)}
+    began = time.perf_counter()
     if dim:
         asked["dims"] = _dims(dim)
+    from edgeflow.sw.cli import early
+
+    early.check(asked)
     from edgeflow.sw.cli.run_options import compilation
     from edgeflow.sw.flow import compilation as flow
 
@@ -196,8 +201,13 @@ def compile_model(
         done = {"build": build.folder, "incomplete": build.incomplete}
         console.show(done, lambda out: facts(out, [("stopped after", str(build.incomplete)), ("folder", str(build.folder))]))
         return
-    report = build.report
-    console.show({"build": build.folder, **report}, lambda out: summary(out, build.folder, report))
+    report, seconds = build.report, time.perf_counter() - began
+
+    def render(out: RichConsole) -> None:
+        summary(out, build.folder, report)
+        facts(out, [("time", time_taken(seconds, report["timings_s"]))])
+
+    console.show({"build": build.folder, "seconds": seconds, **report}, render)
 
 
 @app.command(short_help="Say whether a model can be compiled.")

@@ -71,6 +71,13 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     facts(out, rows)
 
 
+def time_taken(seconds: float, steps: Mapping[str, float]) -> str:
+    """How long a compilation took, with the seconds and the share of each step; what these leave is starting and reporting."""
+    parts = {**steps, "start and report": seconds - sum(steps.values())}
+    shares = (f"{name} {part:.1f} s ({part / seconds:.0%})" for name, part in parts.items() if part >= 0.05)
+    return f"{seconds:.1f} s: {', '.join(shares)}"
+
+
 def _techniques(selection: Mapping[str, Any] | None) -> list[str]:
     """What became of the techniques of quantization that were not kept everywhere."""
     if selection is None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import CalibrationError
+from edgeflow.sw.files.presence import DATA_ADVICE, missing_data
 from edgeflow.sw.files.writing import write_file
 
 
@@ -37,7 +38,7 @@ def read_npz(path: str | os.PathLike[str], what: str = "data") -> Archive:
     """
     file = Path(path)
     name = f"{what} {file}"
-    advice = "write it with numpy.savez(FILE, NAME=ARRAY), one array for each model input"
+    advice = DATA_ADVICE
     if file.is_dir():
         raise CalibrationError(f"{name} is a folder: give an .npz file; {advice}")
     arrays = Archive(file)
@@ -53,7 +54,7 @@ def read_npz(path: str | os.PathLike[str], what: str = "data") -> Archive:
                 for key in archive.files:
                     arrays[key] = np.asarray(archive[key])
     except FileNotFoundError as error:
-        raise CalibrationError(f"{name} does not exist: {advice}") from error
+        raise missing_data(file, what) from error
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise CalibrationError(f"{name} is truncated or damaged: write it again") from error
     except ValueError as error:

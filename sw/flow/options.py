@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationErr
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
+from edgeflow.hw.choices import SHARE, SIZES, checked_clock, checked_share, checked_size
 from edgeflow.hw.errors import InputError
-from edgeflow.hw.fit import SHARE, SIZES
 from edgeflow.quant.formats.config import SELECTION_WORK, QuantizationConfig
 from edgeflow.sw.compiler.overlay import read_overlay
 from edgeflow.sw.files.batches import Data
@@ -96,11 +96,7 @@ class _Shared(BaseModel):
     @field_validator("share")
     @classmethod
     def _possible(cls, value: float | None) -> float | None:
-        if value is not None and not 0 < value <= 1:
-            raise InputError(
-                f"share {value:g} of the board's resources is not possible: give more than 0 and at most 1, such as 0.8"
-            )
-        return value
+        return None if value is None else checked_share(value)
 
     @property
     def resources(self) -> float:
@@ -161,7 +157,7 @@ class CompileOptions(_Shared):
     @classmethod
     def _known_sizes(cls, value: Mapping[str, int]) -> Mapping[str, int]:
         check_sizes(value)
-        return value
+        return {name: checked_size(name, size) for name, size in value.items()}
 
     @field_validator("clock_mhz")
     @classmethod
@@ -250,10 +246,3 @@ def check_sizes(names: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, SIZES, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise InputError(f"option sizes: there is no size {name!r}; {hint}sizes are {', '.join(SIZES)}")
-
-
-def checked_clock(asked: float, usual: str) -> float:
-    """The clock in MHz; InputError if there is none such."""
-    if not 0 < asked < float("inf"):
-        raise InputError(f"clock {asked:g} MHz is not possible: give a positive number of MHz, such as {usual}")
-    return asked

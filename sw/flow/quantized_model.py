@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeflow.hw.boards import load_board
+from edgeflow.hw.choices import checked_clock
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
@@ -21,7 +22,7 @@ from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_build, export_model
 from edgeflow.sw.files.build import Build, open_build
 from edgeflow.sw.flow.compilation import compile_model
-from edgeflow.sw.flow.options import CompileOptions, checked_clock, validated
+from edgeflow.sw.flow.options import CompileOptions, validated
 from edgeflow.sw.search.accelerator import configure
 
 Subject = Build | Quantized

@@ -28,6 +28,7 @@ from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.renamed import current_names
 from edgeflow.sw.files.arrays import Archive, write_npz
 from edgeflow.sw.files.build import QDQ_MODEL, hash_file
+from edgeflow.sw.files.presence import missing_run
 from edgeflow.sw.flow.options import CompileOptions
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.importer.original import files_of
@@ -79,7 +80,7 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"run file {file} does not exist: give the run.toml of a build, or one of your own") from error
+        raise missing_run(file) from error
     except OSError as error:
         raise InputError(f"run file {file} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -23,8 +23,9 @@ from edgeflow.hw import cache
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import InputError, VerificationError
-from edgeflow.hw.fit import SHARE, excess
+from edgeflow.hw.fit import excess
 from edgeflow.hw.program import Program
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.verify import verify_graph

@@ -20,6 +20,7 @@ from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
 from edgeflow.quant.formats.exact_constants import EXACT
+from edgeflow.sw.files.presence import missing_model
 from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stored_tensors
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
@@ -128,7 +129,7 @@ def parse(file: Path) -> onnx.ModelProto:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"{file}: no such file; give the path of an ONNX model") from None
+        raise missing_model(file) from None
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror}); give the path of an ONNX model") from None
     proto = onnx.ModelProto()

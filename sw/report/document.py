@@ -11,9 +11,10 @@ from typing import Literal, Protocol
 
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE
 from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
 from edgeflow.hw.fabric import NARROW_BANKS, NARROW_STEP, WIDE_BANKS, WIDE_STEP
-from edgeflow.hw.fit import SHARE, known_resources, unit_resources
+from edgeflow.hw.fit import known_resources, unit_resources
 from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.ops import operator

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fabric import NARROW_STEP, WIDE_STEP, scratchpad
-from edgeflow.hw.fit import SHARE, Space, excess, fill, limits
+from edgeflow.hw.fit import Space, excess, fill, limits
 from edgeflow.hw.ops.linear import WEIGHT, Linear
 from edgeflow.hw.progress import Progress
 from edgeflow.sim.cycles import predicted_cycles

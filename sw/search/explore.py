@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.errors import BoardError, InputError, OutputError, UnsupportedError
-from edgeflow.hw.fit import SHARE, SIZES, Space, excess, known_resources
+from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress

@@ -17,8 +17,9 @@ import onnx_ir as ir
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.boards import Board
+from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, InputError
-from edgeflow.hw.fit import SHARE, excess
+from edgeflow.hw.fit import excess
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig

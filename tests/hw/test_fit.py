@@ -9,10 +9,11 @@ import pytest
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
+from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import axi_ports, control, scratchpad, weight_stream
-from edgeflow.hw.fit import SHARE, SIZES, Space, excess, fill, known_resources, limits, unit_resources
+from edgeflow.hw.fit import Space, excess, fill, known_resources, limits, unit_resources
 from edgeflow.hw.primitives import axi_master, lutram_luts
 
 UNITS = ("linear", "attention", "layernorm", "elementwise", "move", "dma", "patches")

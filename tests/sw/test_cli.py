@@ -23,6 +23,7 @@ import edgeflow
 from edgeflow.hw import cache
 from edgeflow.sw.cli import doctor
 from edgeflow.sw.cli import main as cli
+from edgeflow.sw.cli.summaries import time_taken
 from edgeflow.sw.flow.steps import STEPS
 
 if TYPE_CHECKING:
@@ -66,6 +67,38 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED 0 []"
     assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--board", "kv261"), "unknown board 'kv261': did you mean kv260?"),
+        (("--board", "mine.toml"), "mine.toml: there is no such board file"),
+        (("--calib", "none.npz"), "calibration data none.npz does not exist: write it with numpy.savez"),
+        (("--test", "none.npz"), "test data none.npz does not exist: write it with numpy.savez"),
+        (("--config", "none.toml"), "run file none.toml does not exist"),
+        (("--pi", "7"), "no accelerator has pi = 7: choose from 4, 8, 16, 32, 64"),
+        (("--share", "80"), "share 80 of the board's resources is not possible"),
+        (("--clock", "0"), "clock 0 MHz is not possible"),
+        (("-o", "build"), "nowhere.onnx: no such file; give the path of an ONNX model"),
+    ],
+)
+def test_a_mistyped_option_is_answered_before_anything_heavy_is_loaded(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    model = "nowhere.onnx" if options[0] == "-o" else "there.onnx"
+    (tmp_path / "there.onnx").touch()
+    heavy = tuple(name for name in HEAVY if name != "pydantic")  # boards are checked with it
+    program = (
+        f"import sys; from edgeflow.sw.cli.main import main; status = main(['compile', {model!r}, *{options!r}]);"
+        f"print('LOADED', status, [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "LOADED 2 []"
+    assert f"error: {said}" in done.stderr
+
+
+def test_time_is_told_by_step() -> None:
+    text = time_taken(20.0, {"import": 1.0, "bits": 0.0, "quantize": 15.0})
+    assert text == "20.0 s: import 1.0 s (5%), quantize 15.0 s (75%), start and report 4.0 s (20%)"
 
 
 def test_importing_edgeflow_loads_no_torch() -> None:

@@ -15,8 +15,9 @@ from small_network import small_network
 
 from edgeflow.hw.architecture import Architecture, slots_of
 from edgeflow.hw.boards import Board, boards, load_board
+from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, UnsupportedError
-from edgeflow.hw.fit import SHARE, Space, excess, known_resources
+from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops.attention import Attention
 from edgeflow.models.encoders import EncoderShape, encoder

@@ -1,0 +1,24 @@
+"""Files that a user names, looked for before anything is loaded that could read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeflow.hw.errors import CalibrationError, InputError, ModelError
+
+DATA_ADVICE = "write it with numpy.savez(FILE, NAME=ARRAY), one array for each model input"
+
+
+def missing_model(file: Path) -> ModelError:
+    """What is said of a model that is not there."""
+    return ModelError(f"{file}: no such file; give the path of an ONNX model")
+
+
+def missing_data(file: Path, what: str) -> CalibrationError:
+    """What is said of data that is not there; ``what`` says what it is for."""
+    return CalibrationError(f"{what} {file} does not exist: {DATA_ADVICE}")
+
+
+def missing_run(file: Path) -> InputError:
+    """What is said of a run file that is not there."""
+    return InputError(f"run file {file} does not exist: give the run.toml of a build, or one of your own")
