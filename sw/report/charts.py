@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -11,8 +12,9 @@ from edgeflow.sw.report.schema import Layer, Memory, Range, Report
 from edgeflow.sw.report.svg import Axis, drawing, round_step, si, size, tag, thousands, tooltip
 
 WIDTH = 960
-LEFT, RIGHT = 62, 10  # margins for the labels of the vertical axis, and none
+LEFT, RIGHT = 74, 10  # margins for the labels of the vertical axis, and none
 PANEL = 150  # height of a memory
+MAGNIFIED = 3  # times what is used, from which on a memory is not drawn in full
 MEMORIES = {"narrow": "scratchpad, up to 8 bit", "wide": "scratchpad, 9 to 16 bit", "external": "external memory"}
 COLOURS = 7  # classes c0 to c6; units beyond share the last
 
@@ -51,8 +53,9 @@ def layer_chart(report: Report) -> Markup:
             marks.append(tag("circle", cx=x(i + 0.5), cy=z(max(layer.sqnr_db, z.low)), r=radius, class_=colour))
         elif layer.sqnr_note is not None and layer.sqnr_note.startswith("exact"):
             marks.append(tag("circle", cx=x(i + 0.5), cy=float(sqnr[0]), r=radius, class_="hollow"))
-        parts.append(tag("a", *marks, href=f"#layer-{i}"))
-    return drawing(WIDTH, sqnr[1] + 34, "Cycles and signal-to-quantization-noise ratio of every layer", *parts)
+        parts.append(tag("a", *marks, href=f"#layer-{i}", tabindex="-1"))
+    label = "Cycles and signal-to-quantization-noise ratio of every layer"
+    return drawing(WIDTH, sqnr[1] + 34, label, *parts, role="group")
 
 
 def kinds(layer: Layer) -> str:
@@ -148,16 +151,25 @@ def storage_class(bits: int) -> str:
 
 
 def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
-    """Activations as rectangles, a panel for each memory in use: when they are alive (layers) and where they lie (bytes)."""
-    end, top = len(layers), 24
+    """Activations as rectangles, a panel for each memory in use: when they are alive (layers) and where they lie (bytes), below the
+    line of what the memory holds."""
+    end, top = len(layers), 40
     x = Axis(-1, end + 1, LEFT, WIDTH - RIGHT)
     parts: list[Markup] = []
-    panels = (("narrow", memory.narrow_bytes), ("wide", memory.wide_bytes), ("external", memory.external_bytes))
-    for name, used in panels:
+    panels = (
+        ("narrow", memory.narrow_bytes, memory.narrow.capacity_bytes),
+        ("wide", memory.wide_bytes, memory.wide.capacity_bytes),
+        ("external", memory.external_bytes, None),
+    )
+    for name, used, capacity in panels:
         if used:
-            parts.extend(_memory_panel(memory, name, Axis(0, used, top + PANEL, top), x, end))
-            top += PANEL + 34
-    bottom = top - 34
+            whole = capacity is not None and capacity <= MAGNIFIED * used
+            y = Axis(0, capacity if whole and capacity is not None else used, top + PANEL, top)
+            parts.extend(_memory_panel(memory, name, y, x, end))
+            if capacity is not None:
+                parts.extend(_capacity_line(used, capacity, y.stop - (0 if whole else 14)))
+            top += PANEL + 50
+    bottom = top - 50
     ticks = max(1, int(round_step(max(end, 1) / 20)))
     for i in range(0, end, ticks):
         parts.append(tag("text", str(i), x=x(i + 0.5), y=bottom + 16, text_anchor="middle"))
@@ -165,11 +177,18 @@ def memory_chart(memory: Memory, layers: Sequence[Layer]) -> Markup:
     return drawing(WIDTH, bottom + 38, "Activations in every memory: lifetime and address", *parts)
 
 
+def _capacity_line(used: int, capacity: int, y: float) -> Iterator[Markup]:
+    yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="capacity")
+    times = capacity / used
+    much = f", {times:.3g} times what is used: not to scale" if capacity > MAGNIFIED * used else ""
+    yield tag("text", f"capacity {size(capacity)}{much}", x=WIDTH - RIGHT, y=y - 5, text_anchor="end")
+
+
 def _memory_panel(memory: Memory, name: str, y: Axis, x: Axis, end: int) -> Iterator[Markup]:
-    used = int(y.high)
-    yield tag("text", MEMORIES[name], x=0, y=y.stop - 10, class_="title")
-    step = 2 ** math.ceil(math.log2(max(used, 4) / 4))
-    for value in range(0, used + 1, step):
+    highest = int(y.high)
+    yield tag("text", MEMORIES[name], x=0, y=y.stop - 19, class_="title")
+    step = 2 ** math.ceil(math.log2(max(highest, 4) / 4))
+    for value in range(0, highest + 1, step):
         yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid")
         yield tag("text", size(value) if value else "0", x=LEFT - 8, y=y(value) + 4, text_anchor="end")
     for p in memory.placements:
@@ -189,14 +208,21 @@ def _memory_panel(memory: Memory, name: str, y: Axis, x: Axis, end: int) -> Iter
         )
 
 
-def tightest(report: Report) -> list[Mapping[str, object]]:
-    """For every kind of intermediate value: its width, the most bits that any layer needs, and that layer."""
-    widest: dict[tuple[str, int], tuple[int, str]] = {}
+@dataclass(frozen=True)
+class Tightest:
+    """One kind of intermediate value: its width, the most bits that any layer needs, and that layer."""
+
+    name: str
+    width: int
+    needed: int
+    layer: str
+
+
+def tightest(report: Report) -> list[Tightest]:
+    """For every kind of intermediate value the layer that comes closest to its width, the widest first."""
+    closest: dict[tuple[str, int], Tightest] = {}
     for r in report.proof:
         key = (r.intermediate, r.width_bits)
-        if key not in widest or r.needed_bits > widest[key][0]:
-            widest[key] = (r.needed_bits, r.layer)
-    return [
-        {"name": name, "width": width, "needed": needed, "layer": layer}
-        for (name, width), (needed, layer) in sorted(widest.items(), key=lambda item: (-item[0][1], item[0][0]))
-    ]
+        if key not in closest or r.needed_bits > closest[key].needed:
+            closest[key] = Tightest(r.intermediate, r.width_bits, r.needed_bits, r.layer)
+    return sorted(closest.values(), key=lambda line: (-line.width, line.name))

@@ -22,9 +22,9 @@ def _short(value: Attribute) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def drawing(width: int, height: int, label: str, *children: Markup) -> Markup:
-    """An SVG that fills its column; ``label`` tells what it shows to those who cannot see it."""
-    return tag("svg", *children, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, class_="chart")
+def drawing(width: int, height: int, label: str, *children: Markup, role: str = "img") -> Markup:
+    """An SVG that fills its column; ``label`` tells what it shows to those who cannot see it. One with links is a ``group``."""
+    return tag("svg", *children, viewBox=f"0 0 {width} {height}", role=role, aria_label=label, class_="chart")
 
 
 def tooltip(*lines: str) -> Markup:

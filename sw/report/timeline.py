@@ -124,14 +124,15 @@ def roofline_chart(report: Report, colours: dict[str, str]) -> Markup:
             tooltip(f"{i}  {layer.name}", f"{layer.gops:.4g} GOPS at {layer.intensity:.4g} operations a byte"),
             tag("circle", cx=place[0], cy=place[1], r=4.0, class_=colour),
         )
-        parts.append(tag("a", *marks, href=f"#layer-{i}"))
+        parts.append(tag("a", *marks, href=f"#layer-{i}", tabindex="-1"))
     if whole and report.gops:
         ring = tooltip("whole network", f"{report.gops:.4g} GOPS at {whole:.4g} operations a byte")
         across, up = x(math.log10(whole)), y(max(math.log10(report.gops), y.low))
         parts.append(tag("circle", ring, cx=across, cy=up, r=7.0, class_="hollow"))
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(tag("text", "useful operations for each byte of external memory", x=middle, y=bottom + 33, text_anchor="middle"))
-    return drawing(WIDTH, bottom + 38, "Roofline: operations a byte against operations a second of every layer", *parts)
+    label = "Roofline: operations a byte against operations a second of every layer"
+    return drawing(WIDTH, bottom + 38, label, *parts, role="group")
 
 
 def _roof(report: Report, x: Axis, y: Axis) -> Iterator[Markup]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import json
 import math
 import re
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from small_network import small_network
+from small_report import RUN, Accuracy, rows
+from small_report import report_inputs as inputs
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import load_board
@@ -27,137 +24,10 @@ from edgeflow.hw.fabric import SHARED
 from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES
-from edgeflow.hw.verify import verify_graph
-from edgeflow.quant.convert.conversion import Contribution
 from edgeflow.quant.convert.decisions import Decision, Selection
-from edgeflow.quant.formats.ranges import TensorRange
-from edgeflow.quant.integers.compensate import LayerErrors
-from edgeflow.sim.cycles import estimate
-from edgeflow.sw.compiler.lowering import lower
-from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.measure.samples import Samples, Unseen
-from edgeflow.sw.report import Report, ReportInputs, build, read_report, render, write_report
-from edgeflow.sw.report.schema import (
-    BitChoice,
-    Bits,
-    BitsOmega,
-    BitTrial,
-    BuildFigures,
-    Front,
-    FrontPoint,
-    KeptBudget,
-    LayerSensitivity,
-    MeasuredOn,
-    Run,
-    Search,
-)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """As edgeflow.sw.measure.reference.Reference."""
-
-    kind: Literal["original", "canonical"] = "original"
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    sqnr_db: dict[str, float]
-    top1_agreement: float | None
-    layers: dict[str, float]
-    top1_accuracy: float | None = None
-    float_top1_accuracy: float | None = None
-
-
-def rows(count: int) -> dict[str, NDArray[Any]]:
-    return {"image": np.zeros((count, 2), np.float32)}
-
-
-SAMPLES = Samples(rows(48), None, Unseen("held_out", rows(16)), "", random=False)
-
-
-RANGES = (
-    TensorRange("image", 8, "tensor", "minmax", -1.0, 1.0, -1.0, 1.0),
-    TensorRange("<odd & name>", 16, "channel", "percentile", -300.0, 12.5, -250.0, 20.0),
-)
-
-
-def inputs(blocks: int = 2, **changes: Any) -> ReportInputs:
-    graph, board = small_network(blocks), load_board("kv260")
-    verify_graph(graph)
-    architecture = Architecture(units=Network(graph).units, max_channels=128, clock_mhz=200.0)
-    program = lower(Network(graph), architecture)
-    layers = {node.output: 40.0 - i for i, node in enumerate(graph.nodes)}
-    usual = ReportInputs(
-        model="small.onnx",
-        board=board,
-        clock_mhz=200.0,
-        graph=graph,
-        program=program,
-        cycles=estimate(program, graph, board, 200.0),
-        ranges={r.name: r for r in RANGES},
-        accuracy=Accuracy({"logits": 38.5}, 0.9375, layers, 0.875, 0.9),
-        reference=Reference(),
-        samples=SAMPLES,
-        warnings=("the model has <two> heads",),
-        search=Search(bounded=12, simulated=3, proven=True),
-        bits=bits(),
-        run=RUN,
-        timings={"import": 0.25, "quantize": 1.5},
-        rounding={"fc1.out": LayerErrors(10.0, 11.0, 11.5, 14.0)},
-        techniques=(
-            Contribution("equalization", {"logits": 20.0, "exact": math.inf}, {"logits": 12.5, "exact": 30.0}),
-            Contribution("bias correction", {"logits": 20.0, "exact": math.inf}, {"logits": 19.0, "exact": math.nan}),
-        ),
-    )
-    return dataclasses.replace(usual, **changes)
-
-
-RUN = Run(
-    command="edgeflow compile small.onnx --calib 'my <data>.npz'",
-    date="2026-01-31T12:00:00+00:00",
-    options={"model": "small.onnx", "seed": 0, "quantization.weight_bits": 4, "budget": ["size=0.6x"]},
-    versions={"python": "3.11.7", "numpy": "2.4.6"},
-    sha256={"model": "0123456789abcdef" * 4},
-)
-
-
-def bits(taken: str = "hawq") -> Bits:
-    """A choice of bits among three layers of the float model, one of them fixed."""
-    layers = [
-        LayerSensitivity(
-            name=name,
-            weight_bits=weight,
-            activation_bits=8,
-            fixed=weight == 8,
-            parameters=2560,
-            trace=0.5,
-            trace_error=0.01,
-            omega=[BitsOmega(weight_bits=b, activation_bits=8, omega=10.0**-b) for b in ((8,) if weight == 8 else (8, 6, 4, 2))],
-        )
-        for name, weight in (("/fc1.0/MatMul", 8), ("/fc2.0/MatMul", 4), ("/<head>", 6))
-    ]
-    points = [FrontPoint(cost=1000.0 * b, omega=10.0**-b) for b in (2, 4, 6, 8)]
-    front = Front(cost="size", unit="bytes", points=points, uniform=points[1:], taken=points[2])
-    trials = [
-        BitTrial(name=name, sqnr_db=30.0 + i, costs={"size": 6000.0}, taken=name == taken) for i, name in enumerate(("fit", "hawq"))
-    ]
-    budget = KeptBudget(
-        name="size", budget="size=0.6x", unit="bytes", reference=8000.0, reference_is="all at 8", limit=6100.0, reached=6000.0
-    )
-    choice = BitChoice(
-        method="hawq",
-        taken=taken,
-        decision="HAWQ taken",
-        measured_on=MeasuredOn(data="held_out", samples=16),
-        trials=trials,
-        budgets=[budget],
-        layers=layers,
-        fronts=[front],
-    )
-    narrow, plain = (BuildFigures(latency_ms=t, weight_bytes=n, sqnr_db=db) for t, n, db in ((0.5, 6000, 31.0), (0.6, 8000, 38.5)))
-    return Bits(choice=choice, build=narrow, plain=plain, bought="16.7 % faster", note=None)
+from edgeflow.sw.report import Report, build, read_report, render, write_report
+from edgeflow.sw.report.html import bit_label, scratchpad_size
 
 
 def test_design_keys_have_figures() -> None:
@@ -200,7 +70,7 @@ def test_the_choice_of_techniques_is_reported(tmp_path: Path) -> None:
     write_report(tmp_path, source)
     page = (tmp_path / "report.html").read_text()
     assert "<td>equalization</td>" in page
-    assert "the work did not suffice." in page
+    assert "The work did not suffice." in page
     assert build(inputs(selection_note="too few")).quantization.selection is not None
     assert build(inputs()).quantization.selection is None
 
@@ -481,7 +351,7 @@ def test_the_page_stands_alone(blocks: int) -> None:
     page = Page(text)
     assert not page.open
     assert not re.search(r"https?:|url\(|@import|<link|<iframe|<img", text)
-    assert set(page.references) <= {f"#{name}" for name in page.ids}
+    assert set(page.references) <= {f"#{name}" for name in page.ids} | {"trace.json.gz"}
     assert len(set(page.ids)) == len(page.ids)
     assert {f"layer-{i}" for i in range(len(report.layers))} <= set(page.ids)
     assert page.tags.count("script") == 1
@@ -498,6 +368,74 @@ def test_every_layer_range_and_warning_is_on_the_page() -> None:
     assert f"{report.cycles:,}".replace(",", "\u202f") in text
 
 
+def test_the_page_says_how_the_build_was_made() -> None:
+    text = render(build(inputs()))
+    assert "edgeflow compile small.onnx --calib &#39;my &lt;data&gt;.npz&#39;" in text
+    for part in ("2026-01-31 12:00:00 UTC", "quantization.weight_bits", "size=0.6x", "numpy", "2.4.6", RUN.sha256["model"]):
+        assert part in text
+    assert '<a href="trace.json.gz" download>' in text
+    assert "<pre" not in render(build(inputs(run=None)))
+
+
+def test_quantization_has_a_section() -> None:
+    report = build(inputs())
+    page = render(report)
+    section = page[page.index('<section id="quantization">') : page.index('<section id="timeline">')]
+    text = html.unescape(re.sub(r"<[^>]*>", "", section.replace("<wbr>", "")))
+    assert report.bits is not None
+    assert report.bits.choice is not None
+    names = [layer.name for layer in report.bits.choice.layers]
+    for part in (
+        *names,
+        "HAWQ taken",
+        "16.7 % faster",
+        "size=0.6x",
+        "equalization",
+        "+7.5",
+        "bias correction",
+        "+1.0",
+        "fc1.out",
+        "+4.0",
+    ):
+        assert part in text
+    plain = render(build(inputs(bits=None, techniques=(), rounding={})))
+    assert 'id="quantization"' in plain
+    assert "Compiled with <code>--ablation</code>" in plain
+    assert "What rounding brings" not in plain
+
+
+@pytest.mark.parametrize(
+    ("layers", "label"),
+    [
+        ([(8, 8), (8, 16)], "W8\u00a0A8"),
+        ([(8, 8), (4, 4), (None, 4)], "W4–8\u00a0A4–8"),
+        ([(None, 16)], "–"),
+    ],
+)
+def test_bits_have_a_short_name(layers: list[tuple[int | None, int]], label: str) -> None:
+    report = build(inputs())
+    made = [report.layers[0].model_copy(update={"macs": 1, "weight_bits": w, "activation_bits": a}) for w, a in layers]
+    assert bit_label(report.model_copy(update={"layers": made})) == label
+
+
+def test_the_page_explains_what_looks_odd() -> None:
+    report = build(inputs())
+    scratchpad = next(u for u in report.unit_resources if u.unit == "scratchpad")
+    page = render(report)
+    assert f"The scratchpad&#39;s {scratchpad.bram36} block memories hold" in page
+    grown = report.memory.narrow.model_copy(update={"capacity_bytes": 64 * 8192})
+    larger = report.model_copy(update={"memory": report.memory.model_copy(update={"narrow": grown})})
+    assert "is the least that it can be" not in scratchpad_size(larger)
+    small = report.memory.narrow.model_copy(update={"capacity_bytes": report.memory.narrow.least_bytes})
+    wide = report.memory.wide.model_copy(update={"capacity_bytes": report.memory.wide.least_bytes})
+    least = report.model_copy(update={"memory": report.memory.model_copy(update={"narrow": small, "wide": wide})})
+    assert scratchpad_size(least).endswith("384\u00a0KiB is the least that it can be.")
+    attention = report.unit_resources[0].model_copy(update={"unit": "attention", "part_of": "linear"})
+    assert "part of the array, counted with linear" in render(report.model_copy(update={"unit_resources": [attention]}))
+    proof = page[page.index('<section id="proof">') : page.index('<section id="about">')]
+    assert proof.count("<table") == proof.count("<details>") == 2
+
+
 def test_names_from_the_model_are_escaped() -> None:
     text = render(build(inputs(model="<script>alert(1)</script>.onnx")))
     assert "<script>alert" not in text
@@ -508,8 +446,19 @@ def test_names_from_the_model_are_escaped() -> None:
 def test_charts_are_valid_drawings_with_a_mark_for_every_layer() -> None:
     report = build(inputs(3))
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", render(report), re.DOTALL)]
-    assert len(drawings) == 6
-    layers, overview, detail, roof, memory, ranges = drawings
+    assert len(drawings) == 10
+    layers, bits, fronts, sensitivities, rounding, overview, detail, roof, memory, ranges = drawings
+    assert [a.get("href") for a in bits.iter("a")] == [f"#layer-{i}" for i, layer in enumerate(report.layers) if layer.macs]
+    assert {len(list(a.iter("rect"))) for a in bits.iter("a")} == {3}
+    choice = report.bits.choice if report.bits else None
+    assert choice is not None
+    cells = [r for r in sensitivities.iter("rect") if "cell" in r.get("class", "")]
+    assert len(cells) == sum(len(layer.omega) for layer in choice.layers)
+    assert len([r for r in sensitivities.iter("rect") if r.get("class") == "taken"]) == len(choice.layers)
+    marks = [c.get("class") for c in fronts.iter("circle")]
+    assert {kind: marks.count(kind) for kind in set(marks)} == {"seen": 4, "ring": 3, "chosen": 1}
+    assert len([e for e in fronts.iter("line") if e.get("class") == "capacity"]) == 1
+    assert len(list(rounding.iter("circle"))) == 4 * len(report.quantization.rounding)
     assert [a.get("href") for a in layers.iter("a")] == [f"#layer-{i}" for i in range(len(report.layers))]
     assert len(list(ranges.iter("g"))) == len(report.ranges)
     for drawing, spans in ((overview, report.timeline.overview), (detail, [*report.timeline.detail, *report.timeline.fetches])):
@@ -520,6 +469,7 @@ def test_charts_are_valid_drawings_with_a_mark_for_every_layer() -> None:
     assert len([e for e in roof.iter("line") if e.get("class") == "limit"]) == 2
     blocks = [r for r in memory.iter("rect") if "block" in r.get("class", "")]
     assert len(blocks) == sum(p.view_of is None for p in report.memory.placements)
+    assert len([e for e in memory.iter("line") if e.get("class") == "capacity"]) == 2
     for drawing in drawings:
         width, height = (float(n) for n in drawing.get("viewBox", "").split()[2:])
         for rect in drawing.iter("rect"):
