@@ -335,5 +335,5 @@ def test_other_values_are_refused_by_name(name: str, tmp_path: Path) -> None:
 )
 def test_what_is_no_padding_mask_is_not_taken_for_one(kind: str, build: Callable[[Graph, str, str], str], tmp_path: Path) -> None:
     path = file_of(Case(kind, build, (1,), (0,)), tmp_path)
-    with pytest.raises(ModelError, match="unsupported node"):
+    with pytest.raises(ModelError, match="obstacle"):
         import_model(path)
