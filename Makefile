@@ -1,14 +1,17 @@
 # make demo: the main job on the shipped model, in an environment of its own.    make test: the whole suite, in another.
 
-PYTHON ?= python3.11
+# The Python that is there, of the versions that EdgeFlow supports; make PYTHON=... takes another.
+SUPPORTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done)
 EXAMPLE := examples/fashion_mnist_vit
-BUILD ?= build/fashion_mnist_vit
+BUILD ?= builds/fashion_mnist_vit
 SOURCES := $(shell find edgeflow hw sw quant sim models -type f -not -path '*/__pycache__/*')
 PACKAGING := pyproject.toml constraints.txt
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
-.PHONY: demo test coverage lint types clean
+.PHONY: demo test coverage lint types python clean
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/.installed
@@ -33,18 +36,24 @@ lint: .venv-test/.installed
 types: .venv-test/.installed
 	$(TEST)/mypy
 
-# The demo installs the package as a user would; setuptools leaves build/lib behind, which must not outlive deleted modules.
+# The Python that environments are made with.
+python:
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null && echo $(PYTHON) || \
+		{ echo 'there is no Python 3.11 to 3.13 with venv here: install one, or say which it is, make PYTHON=...' >&2; exit 2; }
+
+# The demo installs the package as a user would; what setuptools leaves in .setuptools must not outlive deleted modules.
 .venv-demo/.installed: $(PACKAGING) $(SOURCES)
+	@$(MAKE) --no-print-directory python >/dev/null
 	$(PYTHON) -m venv .venv-demo
-	rm -rf build/lib build/bdist.*
+	rm -rf .setuptools
 	$(DEMO)/python -m pip install --quiet -c constraints.txt .
-	rm -rf build/lib build/bdist.*
 	touch $@
 
 .venv-test/.installed: $(PACKAGING)
+	@$(MAKE) --no-print-directory python >/dev/null
 	$(PYTHON) -m venv .venv-test
 	$(TEST)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv-demo .venv-test .setuptools builds edgeflow-build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -8,7 +8,7 @@ import edgeflow
 
 example = Path(__file__).parent / "fashion_mnist_vit"
 test = np.load(example / "test.npz")
-build = edgeflow.compile(example / "model.onnx", board="kv260", calibration=example / "calibration.npz", output="build/quickstart")
+build = edgeflow.compile(example / "model.onnx", board="kv260", calibration=example / "calibration.npz", output="builds/quickstart")
 verification = edgeflow.verify(build, {"image": test["image"]}, samples=8)
 assert verification.passed, "C++ and NumPy differ"
 logits = edgeflow.simulate(build, {"image": test["image"]})["logits"]

@@ -141,7 +141,7 @@ def compile_model(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")] = Path("build"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")] = Path("edgeflow-build"),
     dim: Dimensions = None,
     observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.AUTO,
     weight_bits: WeightBits = 8,

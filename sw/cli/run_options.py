@@ -41,7 +41,7 @@ def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Pat
     method_or_layers(parameters.get("bits"))
     run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
     options = _merged(run.options, parameters)
-    model, output = parameters.get("model", run.model), parameters.get("output", run.output or Path("build"))
+    model, output = parameters.get("model", run.model), parameters.get("output", run.output or Path("edgeflow-build"))
     if model is None:
         raise InputError("missing argument 'MODEL', or --config RUN.toml (edgeflow compile --help tells what it takes)")
     labels = parameters.get("labels")

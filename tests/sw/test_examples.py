@@ -37,12 +37,12 @@ def test_quickstart_compiles_verifies_and_reports(quickstart: tuple[str, Path]) 
     words = re.search(r"([\d,]+) words compared, 0 differ", text)
     assert words
     assert int(words[1].replace(",", "")) > 100_000
-    assert (folder / "build" / "quickstart" / "report.html").is_file()
+    assert (folder / "builds" / "quickstart" / "report.html").is_file()
     assert [p.name for p in folder.rglob(".edgeflow-*")] == []
 
 
 def test_every_instruction_of_the_quickstart_runs_the_predicted_iterations(quickstart: tuple[str, Path]) -> None:
-    build = edgeflow.open_build(quickstart[1] / "build" / "quickstart")
+    build = edgeflow.open_build(quickstart[1] / "builds" / "quickstart")
     words = encode_inputs(build.graph, build.golden())
     library = csim.build(build.folder / "hls", count=True)
     assert count_differences(build.program, library, {name: value[0] for name, value in words.items()}) == []
@@ -95,7 +95,7 @@ def test_the_example_is_compiled_from_its_torch_module(quickstart: tuple[str, Pa
     module = VisionTransformer(ViTConfig())
     module.load_state_dict({name: torch.tensor(weights[name]) for name in module.state_dict()})
     test = np.load(EXAMPLE / "test.npz")
-    built = quickstart[1] / "build" / "quickstart"
+    built = quickstart[1] / "builds" / "quickstart"
     build = edgeflow.compile(
         module,
         example_inputs=torch.zeros(1, 1, 28, 28),
