@@ -46,9 +46,9 @@ class Finished:
     seconds: float
 
 
-def next_key(before: str, name: str, read: Mapping[str, Any]) -> str:
-    """The key of a step after the one with the key ``before``; ``read`` is what it reads of the request."""
-    texts = [_code(), before, name, *(f"{field}={fingerprint(value)}" for field, value in sorted(read.items()))]
+def next_key(before: str, name: str, read: Mapping[str, str]) -> str:
+    """The key of a step after the one with the key ``before``; ``read`` holds the fingerprints of what it reads of the request."""
+    texts = [_code(), before, name, *(f"{field}={text}" for field, text in sorted(read.items()))]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

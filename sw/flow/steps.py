@@ -434,9 +434,10 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
         state = State(request, folder, progress)
         key = None if request.quantized is not None else ""
         try:
+            fingerprints: dict[str, str] = {}
             for i, step in enumerate(STEPS[: last + 1]):
                 progress(f"step {i + 1} of {len(STEPS)}: {step.name}", 0, 0)
-                key = None if key is None else _key(key, step, request)
+                key = None if key is None else _key(key, step, request, fingerprints)
                 restored = i < first and step.kept and step.wanted(request)
                 if restored:
                     _restore(state, step, key)
@@ -461,9 +462,13 @@ def _range(start: str | None, until: str | None) -> tuple[int, int]:
     return first, last
 
 
-def _key(before: str, step: Step, request: Request) -> str:
+def _key(before: str, step: Step, request: Request, known: dict[str, str]) -> str:
+    """The key of a step after another; ``known`` are fingerprints of the request's parts, each of which is taken once."""
     asked = [name.removeprefix("request.") for name in step.reads if name.startswith("request.") and step.wanted(request)]
-    return step_cache.next_key(before, step.name, {name: getattr(request, name) for name in asked})
+    for name in asked:
+        if name not in known:
+            known[name] = step_cache.fingerprint(getattr(request, name))
+    return step_cache.next_key(before, step.name, {name: known[name] for name in asked})
 
 
 def _run(state: State, step: Step, key: str | None) -> None:

@@ -115,6 +115,8 @@ class OriginalSession:
                 continue
             parts.append(part)
             start += size
+        if len(parts) == 1:
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.tensors}
 
     def _group(self, piece: Mapping[str, Array], size: int, group: int) -> dict[str, Array]:

@@ -7,8 +7,10 @@ the file's, as onnxruntime computes it, up to rounding. Rewriting changes the or
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError, ModelError
+from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
@@ -154,9 +157,12 @@ class _Comparison:
             expected, actual = self.original.run(piece), self.canonical.run(piece)
             usable = self._usable(piece, expected)
             self.compared += int(usable.sum())
-            for name, other in self.tensors.items():
-                if expected[other].dtype.kind == "f":
-                    differences[name].add(expected[other], actual[name], usable, numbers[start : start + CHUNK])
+            part = numbers[start : start + CHUNK]
+            real = [(name, other) for name, other in self.tensors.items() if expected[other].dtype.kind == "f"]
+            with ThreadPoolExecutor(processors()) as pool:
+                tasks = [pool.submit(differences[n].add, expected[other], actual[n], usable, part) for n, other in real]
+                for task in tasks:
+                    task.result()
         floor = FLOOR * max((entry.rms for entry in differences.values()), default=0.0)
         wrong = {name: entry for name, entry in differences.items() if entry.worst > TOLERANCE * max(entry.rms, floor)}
         if wrong:
@@ -247,12 +253,15 @@ class _Difference:
         f, q = expected.reshape(len(expected), -1)[usable].astype(np.float64), actual.reshape(len(actual), -1)[usable]
         if not f.size:
             return
-        finite = np.isfinite(f)
-        difference = np.abs(np.where(finite, f, 0.0) - np.where(finite, q, 0.0))
-        difference[np.isnan(difference) | ((~finite) & ~((f == q) | (np.isnan(f) & np.isnan(q))))] = np.inf
-        self.squares += float(np.sum(np.where(finite, f, 0.0) ** 2))
+        with np.errstate(invalid="ignore", over="ignore"):
+            by_sample, squares = np.abs(f - q).max(axis=1), float(np.sum(f**2))
+        if not (np.isfinite(by_sample).all() and math.isfinite(squares)):
+            finite = np.isfinite(f)
+            difference = np.abs(np.where(finite, f, 0.0) - np.where(finite, q, 0.0))
+            difference[np.isnan(difference) | ((~finite) & ~((f == q) | (np.isnan(f) & np.isnan(q))))] = np.inf
+            by_sample, squares = difference.max(axis=1), float(np.sum(np.where(finite, f, 0.0) ** 2))
+        self.squares += squares
         self.count += f.size
-        by_sample = difference.max(axis=1)
         at = int(by_sample.argmax())
         if by_sample[at] > self.worst:
             self.worst, self.sample = float(by_sample[at]), int(np.asarray(numbers)[usable][at])
