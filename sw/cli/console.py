@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgeflow.hw.progress import Progress
 
+_NAME, _TEXT = 16, 12  # columns of a terminal that names of rows, and other texts of a table, have at least
 FILE_WIDTH = 160  # columns of results that do not go to a terminal
 
 
@@ -80,19 +81,55 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def table(console: RichConsole, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Draw a table; columns whose name starts with ``>`` are aligned to the right."""
+def table(
+    console: RichConsole,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    optional: Sequence[str] = (),
+) -> None:
+    """Draw a table; columns whose name starts with ``>`` hold numbers, which are aligned to the right and stand in one line.
+
+    Where it is too wide, the first column shows the ends of its names, texts go over several lines, and ``optional`` columns are
+    left out in this order, which a line says.
+    """
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        first = not grid.columns
-        grid.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=first)
-    for row in rows:
-        grid.add_row(*map(printable, row))
+    cells = [[printable(cell) for cell in row] for row in rows]
+    heads = [name.removeprefix(">").replace(" ", "\n") if name.startswith(">") else name for name in columns]
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(heads, *cells, strict=True)]
+    narrow = [width if name.startswith(">") else min(width, _TEXT) for width, name in zip(widths, columns, strict=True)]
+    narrow[0] = min(widths[0], _NAME)
+    shown = list(range(len(columns)))
+    left_out: list[str] = []
+    for name in optional:
+        if _gaps(len(shown)) + sum(narrow[at] for at in shown) <= console.width:
+            break
+        left_out.append(name.removeprefix(">"))
+        shown.remove(columns.index(name))
+    room = console.width - _gaps(len(shown)) - sum(narrow[at] for at in shown[1:])
+    grid = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    for at in shown:
+        if columns[at].startswith(">"):
+            grid.add_column(heads[at], justify="right", no_wrap=True)
+        else:
+            grid.add_column(heads[at], no_wrap=not at, min_width=narrow[at], overflow="fold")
+    for row in cells:
+        grid.add_row(_end(row[0], max(room, _NAME)), *(row[at] for at in shown[1:]))
     console.print(grid)
+    if left_out:
+        console.print(f"not shown in {console.width} columns: {', '.join(left_out)}; a wider terminal or --json has them")
+
+
+def _gaps(columns: int) -> int:
+    """Columns of a terminal that the gaps between those of a table take."""
+    return 2 * columns + 1
+
+
+def _end(name: str, width: int) -> str:
+    """The end of a name, which tells it from others."""
+    return name if len(name) <= width else f"\N{HORIZONTAL ELLIPSIS}{name[1 - width :]}"
 
 
 def facts(console: RichConsole, rows: Sequence[tuple[str, str]]) -> None:

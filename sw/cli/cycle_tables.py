@@ -78,6 +78,7 @@ def predicted(out: RichConsole, report: CycleReport, trace: Path | None) -> None
         out,
         ("layer", "operator", ">MACs", ">cycles", ">share", ">compute", ">memory", ">fill", ">waiting", ">MAC use"),
         [_row(report, layer, total) for layer in report.layers],
+        optional=(">fill", ">waiting", ">memory", ">compute"),
     )
     facts(out, [*_totals(report, total), *_limits(report), *_vector_work(report, total), *_trace(trace)])
 

@@ -120,7 +120,7 @@ def layers(out: RichConsole, report: Mapping[str, Any]) -> None:
         )
         for layer in report["layers"]
     ]
-    table(out, ("layer", "operator", ">MACs", ">cycles", ">weight bits", ">activation bits", ">SQNR dB"), rows)
+    table(out, ("layer", "operator", ">MACs", ">cycles", ">weight bits", ">input bits", ">SQNR dB"), rows)
 
 
 def compared(out: RichConsole, result: Verification) -> None:
@@ -242,8 +242,8 @@ def explored(out: RichConsole, exploration: Exploration) -> None:
         )
         for p in best
     ]
-    columns = ("array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC utilization %")
-    table(out, columns, rows, "front of predicted latency against DSP slices")
+    columns = ("array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC use %")
+    table(out, columns, rows, "front of predicted latency against DSP slices", (">ports", ">BRAM36"))
     lines = [("points", f"{len(exploration.points)}, {exploration.resumed} of them known before")]
     if len(running) < len(exploration.points):
         lines.append(("cannot run", f"{len(exploration.points) - len(running)} of them; pareto.json says why"))
