@@ -92,6 +92,7 @@ def set_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, samples
     attached = _Attached(model, shapes, samples)
     attached.readings()
     attached.outputs()
+    attached.before_movement()
     warnings += attached.lost()
     warnings += _set_weights(model, quantizers.weights)
     _set_exact(model, quantizers.exact)
@@ -118,7 +119,9 @@ class _Attached:
         ]
         constant = {output for node in model.graph if operator(node).repeated_constant() is not None for output in node.outputs}
         self.edges = [edge for edge in edges if edge[2] not in constant]
-        names = sorted({str(value.name) for _, _, value in self.edges})
+        moved = [node.inputs[0] for node in model.graph if _selects(node)]
+        values = [value for _, _, value in self.edges] + [value for value in moved if value is not None]
+        names = sorted({str(value.name) for value in values})
         self.arrays = _run(model, shapes, names)
         self.elements = {name: _elements(array) for name, array in self.arrays.items()}
         self.taken: set[Reading] = set()
@@ -136,6 +139,20 @@ class _Attached:
                 _check(node, index, qtype, match.quantizer.name)
                 set_format(node, index, _producible(value, qtype))
             self._set_produced(match, value, factor)
+
+    def before_movement(self) -> None:
+        """Take the quantizers in front of what keeps its operand's format without being a view of it, such as the largest over
+        tokens, where the operand is produced in that format: these lose nothing."""
+        for node in self.model.graph:
+            value = node.inputs[0] if node.inputs else None
+            if value is None or not _selects(node) or str(value.name) not in self.elements:
+                continue
+            reading, root = self._find(node, 0, self.elements[str(value.name)]), _root(value)
+            if reading is None or reading[0].quantizer is None:
+                continue
+            match, factor = reading
+            if fixed_format(root.producer() or root, PRODUCED) == self._format(match, reading[0].quantizer, value, factor):
+                self.taken.add(match)
 
     def _set_produced(self, reading: Reading, value: ir.Value, factor: float) -> None:
         """Record on the producer of a value the format in which the model produces it, if the model says one."""
@@ -222,6 +239,12 @@ def _passes(node: ir.Node) -> bool:
     """Whether a node passes on what it reads: moved, or repeated for every sample."""
     op = operator(node)
     return op.keeps_format or op.repeated_constant() is not None
+
+
+def _selects(node: ir.Node) -> bool:
+    """Whether a node keeps its operand's format and hands on some of its numbers, such as the largest over tokens."""
+    op = operator(node)
+    return op.keeps_format and bool(op.reductions)
 
 
 def _root(value: ir.Value) -> ir.Value:
