@@ -1,10 +1,10 @@
 """The ``edgeflow`` command: starts fast, and ends with a clear line and exit status whatever happens.
 
-Exit status: 0 done; 1 a check that was asked for failed; 2 the input is wrong; 70 an error inside EdgeFlow; 130 interrupted; 143
-terminated. Errors are one line on standard error, ``error: ...``, or, of a model that cannot be compiled, its diagnosis, at most a
-screen. With ``--json`` standard output is one JSON document: the command's result or
-``{"error": {"type", "message", "exit_status"}}``, for such a model with its ``diagnosis``.
-``EDGEFLOW_DEBUG=1`` shows tracebacks and warnings.
+Exit status: 0 done; 1 a check that was asked for failed; 2 the input is wrong, or the machine failed (a full disk, too little
+memory); 70 an error inside EdgeFlow; 130 interrupted; 141 nobody reads the output any more; 143 terminated. Errors are one line on
+standard error, ``error: ...``, or, of a model that cannot be compiled, its diagnosis, at most a screen. With ``--json`` standard
+output is one JSON document: the command's result or ``{"error": {"type", "message", "exit_status"}}``, for such a model with its
+``diagnosis``. ``EDGEFLOW_DEBUG=1`` shows tracebacks and warnings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from edgeflow.hw.diagnosis import printable
 from edgeflow.hw.errors import EdgeFlowError, UnsupportedError
+from edgeflow.sw.cli.machine import (
+    CLOSED_PIPE,
+    FAULT,
+    address_space,
+    drop_output,
+    fault,
+    out_of_memory,
+    repair_streams,
+    supervised,
+)
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -29,28 +39,48 @@ _GLOBAL = ("--quiet", "-q", "--json")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``arguments`` are the process's own unless given."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _guarded(list(arguments), _run)
+    repair_streams()
+    words = sys.argv[1:]
+    if address_space() is None:
+        return _guarded(words, _run)
+    outcome = supervised(lambda: _guarded(words, _run, supervised=True))
+    return outcome if isinstance(outcome, int) else _guarded(words, lambda _: _raised(outcome))
+
+
+def _raised(error: BaseException) -> int:
+    raise error
+
+
+def _guarded(words: list[str], run: Callable[[list[str]], int], *, supervised: bool = False) -> int:
     debug = os.environ.get("EDGEFLOW_DEBUG", "0") not in ("", "0")
     as_json = "--json" in words
     try:
         with _terminable(), warnings.catch_warnings():
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            status = _run(_global_first(words) or ["--help"])
+            status = run(_global_first(words) or ["--help"])
             sys.stdout.flush()
             return status
     except EdgeFlowError as error:
-        return _fail(error, str(error), error.exit_status, as_json, debug)
+        return _fail(error, out_of_memory(error) or str(error), error.exit_status, as_json, debug)
     except KeyboardInterrupt as error:
+        if supervised:
+            raise
         return _fail(error, "interrupted", INTERRUPTED, as_json, debug)
     except _Terminated as error:
         return _fail(error, "terminated", TERMINATED, as_json, debug)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except MemoryError as error:
-        return _fail(error, "out of memory: give fewer samples, or use a machine with more", 2, as_json, debug)
+        drop_output()
+        return CLOSED_PIPE
+    except SystemExit as error:  # what rich makes of a closed pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return CLOSED_PIPE
     except Exception as error:
+        if (message := fault(error)) is not None:
+            return _fail(error, message, FAULT, as_json, debug)
         if (message := _usage(error)) is not None:
             return _fail(error, message, 2, as_json, debug)
         text = f"internal error: {type(error).__name__}: {error}; please report it"
@@ -104,13 +134,15 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool, debug:
     line = printable(" ".join(message.split("\n")))
     diagnosis = error.diagnosis if isinstance(error, UnsupportedError) else None
     told = f"error: {line}" if diagnosis is None or diagnosis.is_short else diagnosis.text(mark="error: ")
-    with contextlib.suppress(BrokenPipeError):
+    drop_output()
+    with contextlib.suppress(OSError):
         print(told, file=sys.stderr, flush=True)
         if as_json:
             document: dict[str, object] = {"type": type(error).__name__.lstrip("_"), "message": line, "exit_status": status}
             if diagnosis is not None:
                 document["diagnosis"] = diagnosis.document()
             print(json.dumps({"error": document}, indent=1), flush=True)
+    drop_output()
     return status
 
 
