@@ -443,16 +443,19 @@ def test_progress_goes_to_a_terminal_only_and_leaves_no_trace_in_results(tiny: T
     """On a terminal, progress is drawn on standard error; standard output stays one JSON document."""
     leader, follower = os.openpty()
     command = [sys.executable, "-m", "edgeflow.sw.cli.main", "--json", "compile", str(tiny.model), "-o", str(tmp_path / "made")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}) as child:
+    written = tmp_path / "document.json"  # no pipe, which would be full before anybody reads it
+    with (
+        written.open("w") as out,
+        subprocess.Popen(command, stdout=out, stderr=follower, env={**os.environ, "TERM": "xterm"}) as child,
+    ):
         os.close(follower)
         drawn = b""
         with contextlib.suppress(OSError):  # the terminal closes when the child ends
             while piece := os.read(leader, 1 << 16):
                 drawn += piece
-        assert child.stdout is not None
-        assert json.loads(child.stdout.read())["model"] == "tiny.onnx"
     os.close(leader)
     assert child.returncode == 0
+    assert json.loads(written.read_text())["model"] == "tiny.onnx"
     assert f"step {len(STEPS)} of {len(STEPS)}: ".encode() in drawn
 
 
