@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
 from edgeflow.sw.importer.movement import bypass
-from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, obstacle, readers, stand_in
+from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, is_a, obstacle, readers, stand_in
 from edgeflow.sw.rewrite.attention import MASKED, is_bias
 from edgeflow.sw.rewrite.base import DOMAIN, constant, operand, produced_by, shape_of, times_number
 from edgeflow.sw.rewrite.view import view_above
@@ -48,13 +48,13 @@ _MOST = 64  # values between scores and softmax, or between a layer and the prod
 def masks(graph: ir.Graph) -> Iterator[Obstacle]:
     """Masks between the scores of attention and its softmax, or in the attributes of an attention in one node."""
     for node in list(graph):
-        if node.op_type == "Softmax":
+        if is_a(node, "Softmax"):
             for step, kept in _path_to_scores(operand(node, 0)):
                 kind = _mask_kind(step, kept)
                 if kind is not None:
                     yield obstacle(kind, step)
                     bypass(graph, step, kept)
-        elif node.op_type in FUSED:
+        elif is_a(node, *FUSED):
             for name in ("is_causal", "unidirectional"):
                 if node.attributes.get_int(name, 0):
                     yield obstacle(CAUSAL, node)
@@ -71,7 +71,7 @@ def _path(value: ir.Value, seen: set[ir.Value]) -> list[tuple[ir.Node, ir.Value]
     if node is None or value in seen or len(seen) > _MOST:
         return None
     seen.add(value)
-    if node.op_type == "MatMul":
+    if is_a(node, "MatMul"):
         return [] if len(activations(node)) == 2 else None
     for kept in activations(node):
         if shape_of(kept)[-2:] == shape_of(value)[-2:]:
@@ -83,14 +83,14 @@ def _path(value: ir.Value, seen: set[ir.Value]) -> list[tuple[ir.Node, ir.Value]
 
 def _mask_kind(step: ir.Node, kept: ir.Value) -> Kind | None:
     """The kind of mask that an operator between scores and softmax applies; None for none, and for one of padded keys."""
-    if step.op_type not in ("Add", "Where"):
+    if not is_a(step, "Add", "Where"):
         return None
     others = [value for value in step.inputs if value is not None and value is not kept]
     if any(produced_by(value, "KeyMask", domain=DOMAIN) for value in others):
         return None
     fixed = [array for value in others if (array := constant(value)) is not None]
     if len(fixed) == len(others):
-        if step.op_type == "Add" and (is_bias(fixed[0]) or fixed[0].size == 1):
+        if is_a(step, "Add") and (is_bias(fixed[0]) or fixed[0].size == 1):
             return None
         return CAUSAL if any(map(_is_causal, fixed)) else CONSTANT_MASK
     return CAUSAL if any(map(_is_causal, _constants_above(others))) else COMPUTED_MASK
@@ -131,8 +131,8 @@ def _is_causal(array: Array) -> bool:
 def rotations(graph: ir.Graph) -> Iterator[Obstacle]:
     """Queries and keys that are rotated between the layer that makes them and the product or the attention that reads them."""
     for node in list(graph):
-        product = node.op_type == "MatMul" and len(activations(node)) == 2
-        for value in activations(node)[:2] if product or node.op_type in FUSED else ():
+        product = is_a(node, "MatMul") and len(activations(node)) == 2
+        for value in activations(node)[:2] if product or is_a(node, *FUSED) else ():
             while (step := _moved_or_scaled(value)) is not None:
                 value = step
             merge = value.producer()
@@ -158,7 +158,7 @@ def _combined(value: ir.Value) -> list[ir.Value]:
     if view_above(value) is not None or produced_by(value, "Neg", "Concat", "Add", "Sub", "Mul") is not None:
         node = value.producer()
         read = [] if node is None else activations(node)
-        return read if node is None or node.op_type != "Mul" or len(read) == 1 else []
+        return read if node is None or not is_a(node, "Mul") or len(read) == 1 else []
     return []
 
 
@@ -191,7 +191,7 @@ def _unrotated(value: ir.Value) -> ir.Value | None:
     """Of the same shape, what a value was before it was taken apart and turned."""
     for entry in _cone(value)[1:]:
         node = entry.producer()
-        turned = node is not None and node.op_type in ("Mul", "Neg", "Concat", "Add", "Sub")
+        turned = node is not None and is_a(node, "Mul", "Neg", "Concat", "Add", "Sub")
         if shape_of(entry) == shape_of(value) and not turned:
             return entry
     return None
@@ -200,7 +200,7 @@ def _unrotated(value: ir.Value) -> ir.Value | None:
 def learned_queries(graph: ir.Graph) -> Iterator[Obstacle]:
     """Attention whose queries do not depend on the input."""
     for node in list(graph):
-        if node.op_type != "Softmax":
+        if not is_a(node, "Softmax"):
             continue
         product = _product_above(operand(node, 0))
         if product is None or len(activations(product)) != 1:
@@ -219,7 +219,7 @@ def _product_above(value: ir.Value) -> ir.Node | None:
 def _product_below(value: ir.Value, depth: int = 8) -> ir.Node | None:
     """The product of probabilities, through what only moves them, with values that are computed."""
     for node in readers(value):
-        if node.op_type == "MatMul" and len(activations(node)) == 2:
+        if is_a(node, "MatMul") and len(activations(node)) == 2:
             return node
         below = _product_below(node.outputs[0], depth - 1) if depth and view_above(node.outputs[0]) is not None else None
         if below is not None:

@@ -51,6 +51,11 @@ def stand_in(node: ir.Node, value: ir.Value, sources: Sequence[ir.Value | None])
     ir.convenience.replace_all_uses_with(value, placed.outputs[0], replace_graph_outputs=True)
 
 
+def is_a(node: ir.Node, *op_types: str) -> bool:
+    """Whether a node is one of the operators that a recogniser looks for, of any domain."""
+    return node.op_type in op_types
+
+
 def activations(node: ir.Node) -> list[ir.Value]:
     """The operands of a node that are computed."""
     return [value for value in node.inputs if value is not None and constant(value) is None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from edgeflow.sw.importer.canonical import NO_OPERATOR, Problem
-from edgeflow.sw.importer.obstacles.attention import CAUSAL, ROTARY
-from edgeflow.sw.importer.obstacles.base import Kind
+from edgeflow.sw.importer.obstacles.attention import CAUSAL, FUSED, ROTARY
+from edgeflow.sw.importer.obstacles.base import Kind, is_a
 from edgeflow.sw.importer.obstacles.normalization import L2_NORM, RMS_NORM
 
 __all__ = ["NO_OPERATOR", "kind_of"]
@@ -29,25 +31,42 @@ CACHE = Kind(
     "compile an encoder, or export it without a cache (use_cache=False)",
 )
 IMAGE = "is made for images that are convolved; after the patches there are tokens"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What to call an operator that nothing compiles, in any domain."""
+
+    operator: str
+    kind: Kind
+
+
 _BY_OPERATOR = {
-    "RMSNormalization": RMS_NORM,
-    "SimplifiedLayerNormalization": RMS_NORM,
-    "SkipSimplifiedLayerNormalization": RMS_NORM,
-    "LpNormalization": L2_NORM,
-    "RotaryEmbedding": ROTARY,
-    "GroupQueryAttention": CACHE,
-    "DecoderMaskedMultiHeadAttention": CACHE,
-    "LSTM": RECURRENT,
-    "GRU": RECURRENT,
-    "RNN": RECURRENT,
-    "ConvTranspose": Kind("transposed convolution", IMAGE, HOST),
-    "MaxPool": Kind("pooling of images", IMAGE, HOST),
-    "AveragePool": Kind("pooling of images", IMAGE, HOST),
-    "Resize": Kind("resized image", IMAGE, HOST),
-    "GroupNormalization": Kind("group normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
-    "InstanceNormalization": Kind(
-        "instance normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"
-    ),
+    refused.operator: refused.kind
+    for refused in (
+        Refused("RMSNormalization", RMS_NORM),
+        Refused("SimplifiedLayerNormalization", RMS_NORM),
+        Refused("SkipSimplifiedLayerNormalization", RMS_NORM),
+        Refused("LpNormalization", L2_NORM),
+        Refused("RotaryEmbedding", ROTARY),
+        Refused("GroupQueryAttention", CACHE),
+        Refused("DecoderMaskedMultiHeadAttention", CACHE),
+        Refused("LSTM", RECURRENT),
+        Refused("GRU", RECURRENT),
+        Refused("RNN", RECURRENT),
+        Refused("ConvTranspose", Kind("transposed convolution", IMAGE, HOST)),
+        Refused("MaxPool", Kind("pooling of images", IMAGE, HOST)),
+        Refused("AveragePool", Kind("pooling of images", IMAGE, HOST)),
+        Refused("Resize", Kind("resized image", IMAGE, HOST)),
+        Refused(
+            "GroupNormalization",
+            Kind("group normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
+        ),
+        Refused(
+            "InstanceNormalization",
+            Kind("instance normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
+        ),
+    )
 }
 
 
@@ -57,23 +76,28 @@ def _axes(problem: Problem) -> int:
     return 0 if shape is None else len(shape) - 2
 
 
+def _named(operator: str, *names: str) -> bool:
+    """Whether the operator of the file that a refused node comes from is one of these."""
+    return operator in names
+
+
 def kind_of(problem: Problem) -> Kind:
     """The kind of obstacle that a refused node is."""
     operator, reason = problem.operator, problem.reason
     known = _BY_OPERATOR.get(operator.rpartition(".")[2])
     if known is not None:
         return known
-    if operator == "Conv" and _axes(problem) == 1:
+    if _named(operator, "Conv") and _axes(problem) == 1:
         return ONE_AXIS
-    if operator == "Conv":
+    if _named(operator, "Conv"):
         return Kind(CONVOLUTION, reason, CONVOLUTION_REMEDY)
-    if problem.node.op_type == "Softmax" and problem.refused:
+    if is_a(problem.node, "Softmax") and problem.refused:
         return Kind("attention in another form", reason, "write attention as softmax(scale * Q K^T + mask of the keys) V")
-    if problem.node.op_type == "Softmax":
+    if is_a(problem.node, "Softmax"):
         return Kind("softmax inside the network", reason, HOST)
-    if operator in ("Attention", "MultiHeadAttention"):
+    if _named(operator, *FUSED):
         return CAUSAL if "causal" in reason and "bias" not in reason else Kind("attention in another form", reason, HOST)
-    if operator in ("MatMul", "Gemm", "Einsum") and reason == NO_OPERATOR:
+    if _named(operator, "MatMul", "Gemm", "Einsum") and reason == NO_OPERATOR:
         return Kind(
             "product of two activations", "both factors depend on the input, and the product is not part of an attention", HOST
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, obstacle, readers, stand_in
+from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, is_a, obstacle, readers, stand_in
 from edgeflow.sw.rewrite.base import integers, operands, produced_by, scalar, shape_of
 
 RMS_NORM = Kind(
@@ -38,10 +38,10 @@ def normalizations(graph: ir.Graph) -> Iterator[Obstacle]:
 
 def _squares(node: ir.Node) -> tuple[Kind, ir.Value] | None:
     """The kind of norm, and x, of a mean or sum of squares over the last axis."""
-    source = node.inputs[0] if node.op_type in ("ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare") else None
+    source = node.inputs[0] if is_a(node, "ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare") else None
     if source is None or integers(node, "axes") not in ((-1,), (len(shape_of(source)) - 1,)):
         return None
-    if node.op_type in ("ReduceL2", "ReduceSumSquare"):
+    if is_a(node, "ReduceL2", "ReduceSumSquare"):
         return L2_NORM, source
     both = operands(produced_by(source, "Mul", "Pow"))
     if both is None or (both[0] is not both[1] and scalar(both[1]) != 2.0):
@@ -49,15 +49,15 @@ def _squares(node: ir.Node) -> tuple[Kind, ir.Value] | None:
     centred = operands(produced_by(both[0], "Sub"))
     if centred is not None and produced_by(centred[1], "ReduceMean") is not None:
         return None  # a variance
-    return (RMS_NORM if node.op_type == "ReduceMean" else L2_NORM), both[0]
+    return (RMS_NORM if is_a(node, "ReduceMean") else L2_NORM), both[0]
 
 
 def _quotient(value: ir.Value, x: ir.Value, depth: int = _DEEP) -> ir.Node | None:
     """Where x is divided by, or multiplied with, what becomes of the norm ``value``."""
     for node in readers(value):
-        if node.op_type in ("Mul", "Div") and x in node.inputs:
+        if is_a(node, "Mul", "Div") and x in node.inputs:
             return node
-        if depth and node.op_type in _BETWEEN and len(activations(node)) == 1:
+        if depth and is_a(node, *_BETWEEN) and len(activations(node)) == 1:
             below = _quotient(node.outputs[0], x, depth - 1)
             if below is not None:
                 return below

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from edgeflow.sw.importer.movement import bypass
-from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, obstacle, readers, stand_in
+from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, is_a, obstacle, readers, stand_in
 from edgeflow.sw.rewrite.base import operand
 from edgeflow.sw.rewrite.view import view_above
 
@@ -32,7 +32,7 @@ _CHOOSES = ("TopK", "ArgMax", "ArgMin", "Hardmax")
 def integer_inputs(graph: ir.Graph) -> Iterator[Obstacle]:
     """Inputs of integers, a uint8 image say, that are cast to real numbers."""
     for node in list(graph):
-        if node.op_type != "Cast" or node.outputs[0].dtype != ir.DataType.FLOAT:
+        if not is_a(node, "Cast") or node.outputs[0].dtype != ir.DataType.FLOAT:
             continue
         path = [operand(node, 0)]
         while (view := view_above(path[-1])) is not None:
@@ -53,7 +53,7 @@ def _of_type(entry: ir.Value) -> Kind:
 def selected_outputs(graph: ir.Graph) -> Iterator[Obstacle]:
     """Outputs that are the place, or the value, of what is largest."""
     for node in list(graph):
-        if node.op_type not in _CHOOSES:
+        if not is_a(node, *_CHOOSES):
             continue
         ends = list(_ends(node))
         source = operand(node, 0)
@@ -70,7 +70,7 @@ def _ends(node: ir.Node) -> Iterator[ir.Value]:
     """The values that a node's outputs become by casts and movement alone: what is read by others, or leaves the graph."""
     for value in node.outputs:
         for reader in readers(value):
-            if reader.op_type in ("Cast", "Identity") or view_above(reader.outputs[0]) is not None:
+            if is_a(reader, "Cast", "Identity") or view_above(reader.outputs[0]) is not None:
                 yield from _ends(reader)
             else:
                 yield value
@@ -82,7 +82,7 @@ def gates(graph: ir.Graph) -> Iterator[Obstacle]:
     """Choices that the network goes on with, up to where they meet the rest of it."""
     taken: set[ir.Node] = set()
     for node in list(graph):
-        if node.op_type not in _CHOOSES or node in taken:
+        if not is_a(node, *_CHOOSES) or node in taken:
             continue
         yield obstacle(GATE, node)
         region, last = _region(graph, node)
@@ -100,7 +100,7 @@ def _probabilities(region: set[ir.Node]) -> Iterator[ir.Node]:
             while (above := value.producer()) is not None and above not in region and set(readers(value)) <= region:
                 view = view_above(value)
                 if view is None:
-                    if above.op_type == "Softmax":
+                    if is_a(above, "Softmax"):
                         yield above
                     break
                 value = operand(view, 0)
