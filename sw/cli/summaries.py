@@ -66,6 +66,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         rows.append(("accuracy", accuracy["note"]))
     rows += _bits(report["bits"])
     rows += [("techniques", text) for text in _techniques(report["quantization"]["selection"])]
+    rows += [("ablation", text) for text in _ablation(report["quantization"]["techniques"])]
     rows += [("warning", text) for text in report["warnings"]]
     rows.append(("report", str(folder / "report.html")))
     facts(out, rows)
@@ -89,6 +90,19 @@ def _techniques(selection: Mapping[str, Any] | None) -> list[str]:
             where = "everywhere" if count == sites else f"at {count} of {sites} tensors"
             lines.append(f"{line['technique']} left out {where}: the outputs' error is smaller without")
     return [*lines, *([selection["note"]] if selection["note"] else [])]
+
+
+def _ablation(techniques: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each technique brings alone, in decibels of the worst output, the most first."""
+    brought: dict[str, tuple[float, float]] = {}
+    for line in techniques:
+        with_it, without = line["with_db"], line["without_db"]
+        if with_it is None or without is None:
+            continue
+        ratios = brought.setdefault(line["technique"], (with_it, without))
+        brought[line["technique"]] = (min(ratios[0], with_it), min(ratios[1], without))
+    gains = sorted(brought.items(), key=lambda item: item[1][1] - item[1][0])
+    return [f"{name} {ratios[0] - ratios[1]:+.1f} dB ({ratios[0]:.1f} with it, {ratios[1]:.1f} without)" for name, ratios in gains]
 
 
 def fine_tuned(out: RichConsole, file: Path, document: Mapping[str, Any]) -> None:

@@ -190,6 +190,10 @@ def test_compile_takes_bits_and_says_what_techniques_bring(terminal: Terminal, t
     assert 4 in {layer["activation_bits"] for layer in summary["layers"]}
     assert {"equalization", "compensated rounding"} <= {line["technique"] for line in summary["quantization"]["techniques"]}
     assert summary["quantization"]["rounding"]
+    shown = " ".join(terminal.run("report", tmp_path / "made").out.split())
+    for line in summary["quantization"]["techniques"]:
+        gain = line["with_db"] - line["without_db"]
+        assert f"{line['technique']} {gain:+.1f} dB ({line['with_db']:.1f} with it, {line['without_db']:.1f} without)" in shown
     assert terminal.run("-q", "verify", tmp_path / "made", "--samples", "1").status == 0
 
 
