@@ -5,8 +5,9 @@ Generated text is only constants, instruction formats and calls; every algorithm
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, WORDS, Architecture, storage_bytes
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.cpp_widths import WIDTHS
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
@@ -25,18 +27,26 @@ OVERLAY_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),
     *("edgeflow_top.cpp", "csim.cpp"),
 )
+_COMMANDS = re.compile(r"""[\n\r"\\\[\]$;{}`]""")
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
 
 
-def _environment() -> jinja2.Environment:
+def _environment(finalize: Callable[[object], object] | None = None) -> jinja2.Environment:
     from edgeflow import hw
 
     folder = Path(hw.__file__).resolve().parent / "templates"
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=finalize
     )
     environment.filters["camel"] = lambda name: "".join(part.capitalize() for part in name.split("_"))
     return environment
+
+
+def _plain(value: object) -> object:
+    """What templates of scripts insert: nothing that ends what it stands in, or that Tcl would run."""
+    if _COMMANDS.search(str(value)):
+        raise InputError(f"{value!r} cannot stand in emitted code: only letters, digits and plain signs can")
+    return value
 
 
 def constants(architecture: Architecture) -> list[tuple[str, int]]:
@@ -134,7 +144,7 @@ def write_hls(
         "instruction_count": len(program.steps),
         "data_folder": "data",
     }
-    environment = _environment()
+    environment = _environment(_plain)
     for name in ("testbench.cpp", "run_hls.tcl"):
         (folder / name).write_text(environment.get_template(f"{name}.j2").render(values))
     data = folder / "data"

@@ -82,7 +82,7 @@ def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> N
         axes.set_yscale("log")
         axes.grid(True, which="both", linewidth=0.3)
         axes.legend(frameon=False)
-    figure.suptitle(f"{header['model']} on {header['board']}: predicted, not measured")
+    figure.suptitle(f"{header['model']} on {header['board']}: predicted, not measured", parse_math=False)
     for suffix in ("png", "svg"):
         _whole(folder / f"pareto.{suffix}", lambda file: figure.savefig(file, dpi=150, format=file.suffix[1:]))
 

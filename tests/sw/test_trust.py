@@ -15,8 +15,10 @@ from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.sim import csim
+from edgeflow.sw.compiler.codegen import write_hls
 from edgeflow.sw.files import snapshot
 from edgeflow.sw.files.snapshot import MANIFEST, Snapshot
+from edgeflow.sw.search import pareto
 
 EVIL = '#include <cstdlib>\nstatic const int evil = std::system("touch %s");\n'
 
@@ -167,3 +169,18 @@ def test_a_damaged_library_in_the_cache_is_built_again(
     again = csim.build(tiny_build / "hls")
     assert edgeflow.verify(tiny_build).passed
     assert again.stat().st_size == len(good)
+
+
+@pytest.mark.parametrize("part", ["[exec touch x]", "a; exec x", "$env(HOME)", 'a" b', "a\\b", "a\nexec x", "{a}"])
+def test_nothing_but_plain_words_gets_into_emitted_code(tiny_build: Path, tmp_path: Path, part: str) -> None:
+    """The second lock, behind the pattern of a board file."""
+    program = edgeflow.open_build(tiny_build).program
+    with pytest.raises(edgeflow.InputError, match="cannot stand in emitted code"):
+        write_hls(tmp_path / "hls", program, part=part, clock_mhz=100.0, samples=[])
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    resources = {"dsp": 1, "bram36": 1}
+    point = {"key": "k", "bits": 8, "latency_ms": 1.0, "resources": resources}
+    pareto._draw(tmp_path, {"model": r"$\frac$.onnx", "board": "kv260"}, [point])
+    assert r"$\frac$.onnx" in (tmp_path / "pareto.svg").read_text()
