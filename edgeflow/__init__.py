@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edgeflow.sw.flow.options import CompileOptions, EngineName, ExploreOptions
     from edgeflow.sw.flow.verification import Verification
     from edgeflow.sw.importer.model_sources import ModelSource
+    from edgeflow.sw.report.comparison import Comparison
     from edgeflow.sw.search.explore import Exploration
 
     PathLike = str | os.PathLike[str]
@@ -69,6 +70,7 @@ _TYPES = {
     "Architecture": "hw.architecture",
     "Board": "hw.boards",
     "Build": "sw.files.build",
+    "Comparison": "sw.report.comparison",
     "CompileOptions": "sw.flow.options",
     "CycleReport": "sim.cycles",
     "Diagnosis": "hw.diagnosis",
@@ -91,6 +93,7 @@ __all__ = [
     "Build",
     "CalibrationError",
     "ClusterError",
+    "Comparison",
     "CompileOptions",
     "CycleReport",
     "Diagnosis",
@@ -114,6 +117,7 @@ __all__ = [
     "__version__",
     "boards",
     "check",
+    "compare",
     "compile",
     "cycles",
     "explore",
@@ -405,6 +409,17 @@ def cycles(
     from edgeflow.sw.flow import quantized_model
 
     return quantized_model.predicted_cycles(quantized_model.opened(build), board, clock_mhz, progress)
+
+
+def compare(*builds: Build | PathLike) -> Comparison:
+    """Two builds or more beside one another: their figures, bits, cycles and error by layer, the options that differ, and which is
+    better in everything (:class:`Comparison`; its ``html()`` is a page, ``document()`` for JSON).
+
+    InputError for a folder that is no build, a damaged one, one that is there twice, and for less than two.
+    """
+    from edgeflow.sw.report.comparison import compare as comparison_of
+
+    return comparison_of(builds)
 
 
 def lint(folder: PathLike) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from edgeflow.hw.errors import InputError
+from edgeflow.sw.cli.comparing import compare
 from edgeflow.sw.cli.console import Console, facts, table
 from edgeflow.sw.cli.summaries import board_figures, board_rows, compared, explored, fine_tuned, layers, linted, summary, time_taken
 
@@ -523,6 +524,9 @@ def report(
             layers(out, document)
 
     console.show(document, render, answer=True)
+
+
+app.command(short_help="Compare builds with one another.")(compare)
 
 
 @app.command(short_help="List the boards EdgeFlow knows.")

@@ -7,6 +7,7 @@ measured.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,6 +48,13 @@ class Unseen:
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+    def digest(self) -> str:
+        """SHA-256 of the samples: names, types, shapes and values of the arrays."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def rows(self, chosen: NDArray[np.bool_]) -> Unseen:
         """Some of the samples."""

@@ -377,6 +377,7 @@ def _accuracy(inputs: ReportInputs) -> schema.AccuracyTable:
     return schema.AccuracyTable(
         data=unseen.origin,
         samples=len(unseen),
+        samples_sha256=unseen.digest(),
         sqnr_db=min(finite, default=None),
         top1_agreement=accuracy.top1_agreement,
         top1_accuracy=accuracy.top1_accuracy,

@@ -115,13 +115,15 @@ class OutputAccuracy(Strict):
 
 class AccuracyTable(Strict):
     """Integer network against float model, on ``samples`` that set no number of the network: those ``held_out`` of the calibration
-    data, or the user's own ``test`` data. ``sqnr_db`` is the worst output's.
+    data, or the user's own ``test`` data. ``sqnr_db`` is the worst output's; ``samples_sha256`` is equal where two builds were
+    measured on the same samples.
 
     Without such samples ``meaningful`` is false, every figure (also of the layers) is null, and ``note`` begins with "not
     meaningful" and says why."""
 
     data: Literal["held_out", "test"] | None
     samples: Natural
+    samples_sha256: str | None = None
     sqnr_db: Finite | None
     top1_agreement: Share | None
     top1_accuracy: Share | None
