@@ -414,8 +414,8 @@ def test_quantization_has_a_section() -> None:
 )
 def test_bits_have_a_short_name(layers: list[tuple[int | None, int]], label: str) -> None:
     report = build(inputs())
-    made = [report.layers[0].model_copy(update={"macs": 1, "weight_bits": w, "activation_bits": a}) for w, a in layers]
-    assert bit_label(report.model_copy(update={"layers": made})) == label
+    changed = [report.layers[0].model_copy(update={"macs": 1, "weight_bits": w, "activation_bits": a}) for w, a in layers]
+    assert bit_label(report.model_copy(update={"layers": changed})) == label
 
 
 def test_the_page_explains_what_looks_odd() -> None:
