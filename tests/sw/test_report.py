@@ -244,7 +244,7 @@ def test_accuracy_says_on_what_it_was_measured() -> None:
 def test_without_unseen_samples_no_figure_stands_where_one_would_be(random: bool) -> None:
     report = build(inputs(samples=Samples(rows(16), None, None, "<16 samples>", random=random), accuracy=None))
     note = "not meaningful: <16 samples>"
-    empty = dict.fromkeys(("data", "sqnr_db", "top1_agreement", "top1_accuracy", "float_top1_accuracy"))
+    empty = dict.fromkeys(("data", "samples_sha256", "sqnr_db", "top1_agreement", "top1_accuracy", "float_top1_accuracy"))
     outputs = [{"name": name, "sqnr_db": None, "note": note} for name in inputs().graph.outputs]
     assert report.accuracy.model_dump() == {**empty, "samples": 0, "meaningful": False, "note": note, "outputs": outputs}
     assert {(layer.sqnr_db, layer.sqnr_note) for layer in report.layers} == {(None, note)}
