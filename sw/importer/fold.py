@@ -17,6 +17,7 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer.bind import Shapes
+from edgeflow.sw.importer.budgets import check_sizes
 from edgeflow.sw.importer.onnx_operators import traits
 from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
 from edgeflow.sw.rewrite.base import initializer
@@ -84,7 +85,9 @@ def sample_inputs(model: ir.Model, shapes: Shapes, integer: int = 1) -> dict[str
 
 def run_sample(model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: list[str]) -> dict[str, Array]:
     """Values of ``wanted`` on sample inputs; integers are ones, or zeros where a table has but one row."""
-    runner = session(cut_to(proto, wanted), optimize=False)
+    part = cut_to(proto, wanted)
+    check_sizes(part, shapes)
+    runner = session(part, optimize=False)
     try:
         return run(runner, sample_inputs(model, shapes), wanted)
     except ModelError:
@@ -111,9 +114,12 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
         if condition is None:
             raise ModelError(f"node {node.name!r}: {node.op_type} without a condition; export the model again")
         if condition.const_value is not None:
-            taken = bool(condition.const_value.numpy().reshape(()))
+            flag = condition.const_value.numpy()
         else:
-            taken = bool(run_sample(model, to_proto(model), shapes, [str(condition.name)])[str(condition.name)].reshape(()))
+            flag = run_sample(model, to_proto(model), shapes, [str(condition.name)])[str(condition.name)]
+        if flag.size != 1 or flag.dtype != np.bool_:
+            raise ModelError(f"{node.name} ({node.op_type}): its condition is {flag.dtype} {flag.shape}, not one boolean")
+        taken = bool(flag.reshape(()))
         _inline(graph, node, node.attributes["then_branch" if taken else "else_branch"].as_graph())
 
 

@@ -21,6 +21,7 @@ from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
 from edgeflow.quant.formats.exact_constants import EXACT
 from edgeflow.sw.files.presence import missing_model
+from edgeflow.sw.importer.budgets import check_functions, check_sizes
 from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stored_tensors
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
@@ -72,6 +73,8 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _check_operands(file, model)
     _check_weights(file, model)
     _check_operators(file, model)
+    if any(is_known(node) for node in model.graph):  # constants are evaluated
+        check_sizes(ir.to_proto(model))
     quantizers = take_out(model)
     if quantizers is not None:
         model.meta[QUANTIZERS] = quantizers
@@ -140,6 +143,7 @@ def parse(file: Path) -> onnx.ModelProto:
     if not proto.HasField("graph") or not proto.graph.output:
         raise ModelError(f"{file}: is not an ONNX model, or is truncated: it holds no graph; export or download it again")
     check_schema(file, proto)
+    check_functions(file, proto)
     return proto
 
 

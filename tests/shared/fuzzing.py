@@ -1,0 +1,267 @@
+"""The structural fuzzer: mutants of small models, each compiled and, where that succeeds, verified, in forked workers with limits.
+
+A mutant is its number: seed model, kind and mutations are drawn from it. The command line runs in the worker's process, so what it
+prints and its exit status are what users get. Two workers share the mutants; one that hangs, dies or needs more memory is ended,
+counted, and replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fuzz_mutations import MUTATIONS, SPOILS
+from fuzz_seeds import SEEDS, write
+
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.ops.base import instruction_layouts
+from edgeflow.hw.program import overlay_document
+
+SECONDS = 30.0
+"""After which a mutant counts as hanging."""
+MEMORY = 2 << 30
+"""Bytes of address space that a worker may take beyond what it has after its first compilation."""
+KINDS = tuple(MUTATIONS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant. ``end``: compiled, refused (one line, exit status 2), or a failure: internal, hang, memory, died,
+    differs, folder. ``reached``: whether the import began; ``loaded``: whether the file was read as a model."""
+
+    number: int
+    kind: str
+    seed: str
+    end: str
+    place: str = ""
+    message: str = ""
+    reached: bool = False
+    loaded: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether this must not happen."""
+        return self.end not in ("compiled", "refused")
+
+
+def draw(number: int) -> tuple[str, str, np.random.Generator]:
+    """The kind of mutation and the seed model of a mutant, and its generator."""
+    random = np.random.default_rng([2718, number])
+    kind = KINDS[number % len(KINDS)]
+    seed = "external data" if kind == "external data" else list(SEEDS)[int(random.integers(len(SEEDS)))]
+    if kind == "functions" and random.random() < 0.5:
+        seed = "functions"
+    if kind == "quantizers" and random.random() < 0.7:
+        seed = ("qdq", "qonnx")[int(random.integers(2))]
+    return kind, seed, random
+
+
+def make(number: int, file: Path) -> None:
+    """Write a mutant, one to three mutations away from its seed model."""
+    kind, seed, random = draw(number)
+    proto = SEEDS[seed]()
+    mutations = MUTATIONS[kind]
+    for _ in range(int(random.choice((1, 1, 1, 2, 3))) if mutations else 0):
+        with contextlib.suppress(ValueError, IndexError):  # nothing is left that it could change
+            mutations[int(random.integers(len(mutations)))](random, proto)
+    try:
+        write(proto, file, external=seed == "external data")
+    except Exception:  # a mutated tensor that NumPy does not read stays inside
+        file.write_bytes(proto.SerializeToString())
+    if kind in SPOILS:
+        SPOILS[kind](random, file)
+
+
+class _Worker:
+    """Runs mutants in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.overlay = folder, folder / "overlay.json"
+        self.stages: set[str] = set()
+
+    def prepare(self) -> None:
+        """Everything that the first compilation loads; the C simulation's library, which all mutants share, is built here."""
+        units = tuple(layout.name for layout in instruction_layouts())
+        self.overlay.write_text(json.dumps(overlay_document(Architecture(units=units))))
+        for seed in ("transformer", "qdq"):
+            proto = SEEDS[seed]()
+            (self.folder / "model").mkdir(exist_ok=True)
+            write(proto, self.folder / "model" / "model.onnx", external=False)
+            status, text = self._command("compile")
+            status = status or self._command("verify")[0]
+            if status:
+                raise RuntimeError(f"the seed model {seed} does not compile: {text}")
+        self._watch()
+
+    def limit(self) -> None:
+        """Take the limit of memory from here on."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def _watch(self) -> None:
+        """Note how far an import gets."""
+        passes: Any = importlib.import_module("edgeflow.sw.importer.passes")
+
+        load = passes.load
+
+        def watched(path: str) -> object:
+            self.stages.add("reached")
+            model = load(path)
+            self.stages.add("loaded")
+            return model
+
+        passes.load = watched
+
+    def _command(self, name: str) -> tuple[int, str]:
+        from edgeflow.sw.cli.main import main
+
+        model, build = self.folder / "model" / "model.onnx", self.folder / "made" / "build"
+        build.parent.mkdir(exist_ok=True)
+        options = {"compile": [model, "-o", build, "--overlay", self.overlay], "verify": [build, "--json"]}[name]
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+            status = main(["-q", name, *map(str, options)])
+        return status, errors.getvalue()
+
+    def run(self, number: int) -> Outcome:
+        kind, seed, _ = draw(number)
+        for name in ("model", "made"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
+        make(number, self.folder / "model" / "model.onnx")
+        self.stages.clear()
+        status, text = self._command("compile")
+        end = {0: "compiled", 2: "refused", 70: "internal"}.get(status, f"status {status}")
+        left = sorted(entry.name for entry in (self.folder / "made").iterdir())
+        if end == "compiled":
+            status, text = self._command("verify")
+            end = {0: "compiled", 70: "internal", 1: "differs"}.get(status, f"verify: status {status}")
+        if left != (["build"] if end in ("compiled", "differs") or end.startswith("verify") else []) and not (
+            end == "internal" and left == ["build"]
+        ):
+            end = "folder"
+        line = next((entry for entry in reversed(text.splitlines()) if entry.startswith("error: ")), "")
+        if end == "refused" and (sum(entry.startswith("error: ") for entry in text.splitlines()) != 1 or not line.isprintable()):
+            end = "message"
+        if "out of memory" in line or "bad_alloc" in line or "Failed to allocate memory" in line:
+            end = "memory"
+        places = re.findall(r'File "[^"]*/(?:edgeflow/)?((?:sw|hw|quant|sim)/[^"]+)", line (\d+), in (\w+)', text)
+        place = f"{':'.join(places[-1])}" if places else ""
+        return Outcome(number, kind, seed, end, place, line[:400], "reached" in self.stages, "loaded" in self.stages)
+
+
+def _serve(connection: Connection, cache: str, quiet: bool) -> None:
+    parent = os.getppid()
+    os.environ |= {"EDGEFLOW_CACHE": cache, "EDGEFLOW_DEBUG": "1"}
+    if quiet:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+    with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-") as folder:
+        worker = _Worker(Path(folder))
+        worker.prepare()
+        worker.limit()
+        connection.send("ready")
+        while os.getppid() == parent:  # workers hold each other's ends of the pipes: none sees that the parent is gone
+            if connection.poll(5):
+                connection.send(worker.run(connection.recv()))
+
+
+class _Process:
+    """A worker, seen from outside."""
+
+    def __init__(self, cache: str, quiet: bool) -> None:
+        context = multiprocessing.get_context("fork")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, cache, quiet), daemon=True)
+        self.process.start()
+        other.close()
+        self.number: int | None = None
+        self.began = time.monotonic()
+        self.ready = False
+
+    def give(self, number: int | None) -> None:
+        self.number, self.began = number, time.monotonic()
+        self.connection.send(number)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def fuzz(numbers: range, *, workers: int = 2, quiet: bool = True) -> Iterator[Outcome]:
+    """What became of the mutants with these numbers, as it comes."""
+    waiting = iter(numbers)
+    with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-cache-") as cache:
+        first = _Process(cache, quiet)
+        running = [first]
+        if first.connection.poll(600):  # it builds the library that all of them use
+            first.connection.recv()
+            first.ready = True
+        else:
+            first.end()
+            raise RuntimeError("a worker of the fuzzer does not start")
+        running += [_Process(cache, quiet) for _ in range(workers - 1)]
+        _give(first, waiting)
+        while any(worker.number is not None or not worker.ready for worker in running):
+            busy = [worker for worker in running if worker.number is not None or not worker.ready]
+            wait([worker.connection for worker in busy], timeout=1.0)
+            for worker in busy:
+                outcome = _hear(worker)
+                if outcome is None:
+                    continue
+                if isinstance(outcome, Outcome):
+                    yield outcome
+                if isinstance(outcome, Outcome) and outcome.end in ("hang", "died", "memory"):
+                    worker.end()
+                    running[running.index(worker)] = _Process(cache, quiet)
+                else:
+                    _give(worker, waiting)
+        for worker in running:
+            worker.end()
+
+
+def _give(worker: _Process, waiting: Iterator[int]) -> None:
+    number = next(waiting, None)
+    worker.number = number
+    if number is not None:
+        worker.give(number)
+
+
+def _hear(worker: _Process) -> Outcome | str | None:
+    """What a worker says; None while it is at work."""
+    limit = SECONDS if worker.ready else 300.0
+    if worker.connection.poll():
+        try:
+            answer: Outcome | str = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            return _lost(worker, "died")
+        worker.ready = True
+        return answer
+    if time.monotonic() - worker.began > limit:
+        return _lost(worker, "hang")
+    return None
+
+
+def _lost(worker: _Process, end: str) -> Outcome:
+    if worker.number is None:
+        raise RuntimeError(f"a worker of the fuzzer ended before its first mutant ({end})")
+    worker.process.join(1)
+    kind, seed, _ = draw(worker.number)
+    return Outcome(worker.number, kind, seed, end, message=f"exit code {worker.process.exitcode}", reached=True)

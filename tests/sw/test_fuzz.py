@@ -1,0 +1,109 @@
+"""The mutants of the structural fuzzer (scripts/fuzz_models.py runs them), and budgets of what small files may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from fuzz_mutations import MUTATIONS, SPOILS
+from fuzzing import KINDS, Outcome, draw, make
+from onnx import TensorProto, helper, numpy_helper
+from onnx_graphs import Graph
+
+from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.sw.importer import budgets, import_model
+
+
+def test_a_mutant_is_its_number(tmp_path: Path) -> None:
+    """Drawn twice it is the same file; every mutation of every kind is drawn."""
+    for number in range(28):
+        make(number, tmp_path / "a.onnx")
+        make(number, tmp_path / "b.onnx")
+        first, second = (tmp_path / "a.onnx").read_bytes(), (tmp_path / "b.onnx").read_bytes()
+        assert first.replace(b"a.bin", b"b.bin") == second
+    assert [draw(number)[0] for number in range(len(KINDS))] == list(KINDS)
+    assert set(SPOILS) == {kind for kind, mutations in MUTATIONS.items() if not mutations}
+
+
+@pytest.mark.parametrize("end", ["internal", "hang", "memory", "died", "differs", "folder", "message", "status 1"])
+def test_what_counts_as_a_failure(end: str) -> None:
+    assert Outcome(0, "nodes", "mlp", end).failed
+    assert not Outcome(0, "nodes", "mlp", "compiled").failed
+    assert not Outcome(0, "nodes", "mlp", "refused").failed
+
+
+# Budgets
+
+
+def calling(levels: int, folder: Path) -> Path:
+    """A model of few bytes whose functions, written out, make 2^levels nodes."""
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("twice", 1)]
+    functions = [helper.make_function("twice", "f0", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], imports)]
+    for level in range(1, levels + 1):
+        calls = [helper.make_node(f"f{level - 1}", [a], [b], domain="twice") for a, b in (("x", "h"), ("h", "y"))]
+        functions.append(helper.make_function("twice", f"f{level}", ["x"], ["y"], calls, imports))
+    node = helper.make_node(f"f{levels}", ["x"], ["y"], domain="twice")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy"]
+    graph = helper.make_graph([node], "twice", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=10), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_functions_that_double(tmp_path: Path) -> None:
+    path = calling(29, tmp_path)
+    assert path.stat().st_size < 3000
+    with pytest.raises(UnsupportedError, match=r"its functions, written out, make 536,870,912 nodes; at most 2,960 are supported"):
+        import_model(path)
+
+
+def test_functions_that_call_themselves(tmp_path: Path) -> None:
+    path = calling(2, tmp_path)
+    proto = onnx.load(path)
+    proto.functions[0].node[0].domain, proto.functions[0].node[0].op_type = "twice", "f2"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=r"function 'f[012]' calls itself"):
+        import_model(path)
+
+
+def test_functions_deep_inside_one_another(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"more than {budgets.DEEPEST} deep"):
+        import_model(calling(budgets.DEEPEST + 5, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["ConstantOfShape", "Expand", "Tile", "Range", "Concat", "Add"])
+def test_constants_of_gigabytes(kind: str, tmp_path: Path) -> None:
+    """A few bytes that stand for 16 GB are refused before anything computes them."""
+    g = Graph(17)
+    x = g.input("x", ["n", 4])
+    elements, one = 1 << 32, g.constant(np.zeros(1, np.float32))
+    size = g.node("Mul", g.constant(np.array([1 << 16])), g.constant(np.array([1 << 16])))
+    if kind == "ConstantOfShape":
+        big = g.node(kind, size)
+    elif kind == "Expand":
+        big = g.node(kind, one, size)
+    elif kind == "Tile":
+        big = g.node(kind, one, g.constant(np.array([elements])))
+    elif kind == "Range":
+        big = g.node(kind, *(g.constant(np.float32(number)) for number in (0, elements, 1)))
+    elif kind == "Concat":
+        big = one
+        for _ in range(32):
+            big = g.node(kind, big, big, axis=0)
+    else:
+        big = g.node(kind, *(g.node("Expand", one, g.constant(np.array(shape))) for shape in ([1 << 16, 1], [1, 1 << 16])))
+    g.output(g.node("Add", x, g.node("ReduceMax", big, keepdims=0)))
+    with pytest.raises(UnsupportedError, match=rf"\({kind}\): a tensor of shape .* at most 512 MiB are supported"):
+        import_model(g.save(tmp_path))
+
+
+def test_a_large_table_may_be_computed(tmp_path: Path) -> None:
+    """What the file's own tensors say in so many bytes is no bomb: the limit grows with them."""
+    g = Graph(17)
+    x = g.input("x", ["n", 8])
+    table = g.constant(np.zeros((1 << 10, 8), np.float32), "table")
+    assert numpy_helper.to_array(g.initializers[-1]).nbytes == 1 << 15
+    row = g.node("Gather", g.node("Transpose", table, perm=[1, 0]), g.constant(np.array(3)), axis=1)
+    g.output(g.node("MatMul", g.node("Add", x, row), g.weight(8, 3)))
+    import_model(g.save(tmp_path))
