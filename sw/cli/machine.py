@@ -105,7 +105,9 @@ def out_of_memory(error: BaseException) -> str | None:
     seen: BaseException | None = error
     limit = address_space()
     words = _MEMORY if limit is None else (*_MEMORY, *_UNDER_A_LIMIT)
-    while seen is not None:
+    walked: set[int] = set()
+    while seen is not None and id(seen) not in walked:  # an exception raised again may stand in its own context
+        walked.add(id(seen))
         text = str(seen).lower()
         if isinstance(seen, MemoryError) or (
             isinstance(seen, ImportError | OSError | RuntimeError | SystemError) and any(word in text for word in words)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import Graph
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.sw.cli.machine import out_of_memory
 from edgeflow.sw.importer import budgets, import_model
 
 
@@ -107,3 +108,10 @@ def test_a_large_table_may_be_computed(tmp_path: Path) -> None:
     row = g.node("Gather", g.node("Transpose", table, perm=[1, 0]), g.constant(np.array(3)), axis=1)
     g.output(g.node("MatMul", g.node("Add", x, row), g.weight(8, 3)))
     import_model(g.save(tmp_path))
+
+
+def test_an_exception_in_its_own_context_ends_the_search_for_a_lack_of_memory() -> None:
+    """As passes leave it that raise the cause of an error again."""
+    first, second = ValueError("first"), ValueError("second")
+    first.__context__, second.__context__ = second, first
+    assert out_of_memory(first) is None
