@@ -21,6 +21,7 @@ from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import Count, Cycles, Loop, Unknown
 from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.layer_names import layer_names
 from edgeflow.hw.memoize import RememberedFields
 from edgeflow.hw.ops import node_macs, unit
 from edgeflow.hw.ops.base import Instruction
@@ -286,6 +287,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
     macs = {node.output: node_macs(graph, node) for node in graph.nodes}
     owners = list(_owners(program, macs))
     mac_units = architecture.pi * architecture.po
+    names, origins = layer_names(graph), {node.output: node.origin for node in graph.nodes}
     instructions = []
     for index, (step, formula, owner) in enumerate(zip(program.steps, formulas, owners, strict=True)):
         run, values = schedule.executions[index], step.instruction.values
@@ -294,7 +296,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
             InstructionCycles(
                 index=index,
                 unit=step.instruction.layout.name,
-                node=step.node,
+                node=names[owner] if origins.get(owner) == step.node else step.node,
                 output=owner,
                 array=_is_pass(step),
                 rate=mac_units * (2 if values.get("quad") else 1),
@@ -313,7 +315,7 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
         )
     return CycleReport(
         tuple(instructions),
-        tuple(_layers(graph, instructions, macs, mac_units)),
+        tuple(_layers(graph, names, instructions, macs, mac_units)),
         schedule,
         memory,
         mac_units,
@@ -446,7 +448,9 @@ def _owners(program: Program, outputs: Mapping[str, int]) -> list[str]:
     return owners + [owners[-1] if owners else ""] * waiting
 
 
-def _layers(graph: Graph, instructions: list[InstructionCycles], macs: Mapping[str, int], mac_units: int) -> Iterator[LayerCycles]:
+def _layers(
+    graph: Graph, names: Mapping[str, str], instructions: list[InstructionCycles], macs: Mapping[str, int], mac_units: int
+) -> Iterator[LayerCycles]:
     by_output: dict[str, list[InstructionCycles]] = {}
     for i in instructions:
         by_output.setdefault(i.output, []).append(i)
@@ -454,7 +458,7 @@ def _layers(graph: Graph, instructions: list[InstructionCycles], macs: Mapping[s
         own = by_output.get(node.output, [])
         passes = [i for i in own if i.array]
         yield LayerCycles(
-            name=node.origin,
+            name=names[node.output],
             output=node.output,
             op=node.op,
             macs=macs[node.output],

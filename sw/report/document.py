@@ -17,6 +17,7 @@ from edgeflow.hw.fabric import NARROW_BANKS, NARROW_STEP, WIDE_BANKS, WIDE_STEP
 from edgeflow.hw.fit import known_resources, unit_resources
 from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.graph import Graph, Node
+from edgeflow.hw.layer_names import layer_names
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
 from edgeflow.quant.convert.conversion import Contribution
@@ -491,12 +492,12 @@ def _weight_bits(graph: Graph, node: Node) -> int | None:
 
 
 def _proof(graph: Graph) -> list[schema.RegisterProof]:
-    registers = []
+    registers, names = [], layer_names(graph)
     for node in graph.nodes:
         for r in operator(node).registers(graph.formats(node), graph.node_constants(node)):
             registers.append(
                 schema.RegisterProof(
-                    layer=node.origin,
+                    layer=names[node.output],
                     tensor=node.output,
                     intermediate=r.name,
                     width_bits=r.width.bits,

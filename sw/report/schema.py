@@ -134,7 +134,8 @@ class AccuracyTable(Strict):
 
 
 class Layer(Strict):
-    """A node of the integer graph, in order of execution. ``name`` is the model's own node; ``tensor`` what the layer computes."""
+    """A node of the integer graph, in order of execution. ``name`` is the model's own node, with what it is where several come from
+    one; ``tensor`` what the layer computes."""
 
     name: str
     tensor: str

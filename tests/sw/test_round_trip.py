@@ -40,23 +40,6 @@ FORMS = {"W8A8": "qdq", "W4A4": "qonnx", "W2A4": "qdq"}
 Get = Callable[[str], tuple[ir.Model, Arrays]]
 
 
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Get:
-    """A network of the zoo by name, imported once, and its data."""
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'edgeflow[train]'")
-    folder, done = tmp_path_factory.mktemp("networks"), dict[str, tuple[ir.Model, Arrays]]()
-
-    def get(name: str) -> tuple[ir.Model, Arrays]:
-        if name.startswith(("hf", "bert")):
-            pytest.importorskip("transformers", reason="transformers is not installed: pip install 'edgeflow[text]'")
-        if name not in done:
-            data = NETWORKS[name].data()
-            done[name] = load(NETWORKS[name].export(folder), data), data
-        return done[name]
-
-    return get
-
-
 def load(path: Path, data: Arrays) -> ir.Model:
     return import_model(path, shapes={name: array.shape for name, array in data.items()})
 
