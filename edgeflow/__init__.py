@@ -445,6 +445,8 @@ def explore(
     example_inputs: object = None,
     config: QuantizationConfig | None = None,
     dims: Mapping[str, int] | None = None,
+    weight_bits: Sequence[int] | None = None,
+    activation_bits: Sequence[int] | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
     clocks_mhz: Sequence[float] | None = None,
     share: float | None = None,
@@ -456,10 +458,11 @@ def explore(
     """Predict latency and resources of a grid of accelerators for a model on a board, and draw the Pareto front.
 
     ``model``, ``example_inputs`` and ``calibration`` are those of :func:`compile`.
-    ``sizes`` gives, for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``, the sizes to try (those that matter,
-    if left out); ``clocks_mhz`` the clocks (the board's own). ``jobs`` processes of this machine work on it, or the Dask cluster
-    whose ``scheduler`` has this address. The folder ``output`` keeps every point as soon as it is done: called again, this goes on
-    where it stopped. BoardError if nothing fits, ClusterError if workers fail.
+    ``weight_bits`` and ``activation_bits`` are the bits to try (those of ``config``; the same for both where only the former
+    are listed). ``sizes`` gives, for each of ``pi``, ``po``, ``epilogue``, ``vector`` and ``weight_ports``, the sizes to try
+    (those that matter, if left out); ``clocks_mhz`` the clocks (the board's own). ``jobs`` processes of this machine work on
+    it, or the Dask cluster whose ``scheduler`` has this address. The folder ``output`` keeps every point as soon as it is
+    done: called again, this goes on where it stopped. BoardError if nothing fits, ClusterError if workers fail.
     """
     from edgeflow.sw.flow.compilation import explore_model
     from edgeflow.sw.flow.options import ExploreOptions, validated
@@ -469,6 +472,8 @@ def explore(
         "calibration": calibration,
         "quantization": config,
         "dims": dims,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
         "sizes": sizes,
         "clocks_mhz": clocks_mhz,
         "share": share,

@@ -211,6 +211,15 @@ def explore(
         "explore"
     ),
     dim: Dimensions = None,
+    weight_bits: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Bits of weights to try, 2 to 8; 8 by default.", show_default=False)
+    ] = None,
+    activation_bits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...", help="Bits of what linear layers read, each with each; the weights' by default.", show_default=False
+        ),
+    ] = None,
     clock: Annotated[str | None, typer.Option(metavar="MHZ,...", help="Clocks in MHz; the board's own by default.")] = None,
     pi: Annotated[str | None, typer.Option(metavar="N,...", help="Input channels multiplied in a cycle; all by default.")] = None,
     po: Annotated[str | None, typer.Option(metavar="N,...", help="Output channels made in a cycle; all by default.")] = None,
@@ -233,6 +242,8 @@ def explore(
     asked = {"pi": pi, "po": po, "epilogue": epilogue, "vector": vector, "weight_ports": weight_ports}
     sizes = {name: numbers(f"--{name.replace('_', '-')}", text, int) for name, text in asked.items() if text is not None}
     clocks = None if clock is None else numbers("--clock", clock, float)
+    weights = None if weight_bits is None else numbers("--weight-bits", weight_bits, int)
+    activations = None if activation_bits is None else numbers("--activation-bits", activation_bits, int)
     import edgeflow
 
     console: Console = context.obj
@@ -244,6 +255,8 @@ def explore(
             output=output,
             dims=dims,
             sizes=sizes,
+            weight_bits=weights,
+            activation_bits=activations,
             clocks_mhz=clocks,
             share=share,
             seed=seed,

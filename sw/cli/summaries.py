@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflow.sw.cli.console import facts, table
-from edgeflow.sw.search.pareto import COSTS, front
+from edgeflow.sw.search.pareto import COSTS, fastest_plain, front, point_name
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -247,7 +247,7 @@ def explored(out: RichConsole, exploration: Exploration) -> None:
     best = front(running, COSTS["dsp"][1])
     rows = [
         (
-            f"{p['pi']} x {p['po']}",
+            point_name(p),
             *(str(p[name]) for name in ("epilogue", "vector", "weight_ports")),
             f"{p['clock_mhz']:g}",
             *(f"{p['resources'][name]:,}" for name in ("dsp", "lut", "bram36")),
@@ -256,9 +256,13 @@ def explored(out: RichConsole, exploration: Exploration) -> None:
         )
         for p in best
     ]
-    columns = ("array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC use %")
+    columns = ("bits and array", ">epilogue", ">vector", ">ports", ">MHz", ">DSP", ">LUT", ">BRAM36", ">latency ms", ">MAC use %")
     table(out, columns, rows, "front of predicted latency against DSP slices", (">ports", ">BRAM36"))
     lines = [("points", f"{len(exploration.points)}, {exploration.resumed} of them known before")]
+    plain = fastest_plain(running)
+    if plain is not None:
+        used = f"{plain['resources']['dsp']:,} DSP, {plain['resources']['lut']:,} LUT"
+        lines.append(("fastest of 8 bits", f"{point_name(plain)}: {plain['latency_ms']:.3f} ms, {used}"))
     if len(running) < len(exploration.points):
         lines.append(("cannot run", f"{len(exploration.points) - len(running)} of them; pareto.json says why"))
     facts(out, [*lines, ("written to", str(exploration.folder))])

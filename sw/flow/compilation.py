@@ -10,6 +10,7 @@ from typing import Any
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.sw.files.arrays import described, take_labels
 from edgeflow.sw.files.batches import Data, Names, read_data
 from edgeflow.sw.files.build import Build
@@ -77,7 +78,7 @@ def explore_model(
             board=board,
             output=Path(output),
             calibration=None if options.calibration is None else read_data(options.calibration, file.input_names),
-            configs={chosen.weight_bits: chosen},
+            configs={explore.precision_name(bits): _at(chosen, bits) for bits in options.precisions()},
             dims=options.dims,
             grid=explore.Grid(options.clocks_mhz or (board.clock_mhz,), options.sizes, options.resources),
             seed=options.seed,
@@ -85,6 +86,10 @@ def explore_model(
             scheduler=options.scheduler,
         )
         return explore.explore(request, progress or _silent)
+
+
+def _at(config: QuantizationConfig, bits: LayerBits) -> QuantizationConfig:
+    return config.model_copy(update={"weight_bits": bits.weight, "activation_bits": bits.activation})
 
 
 def _data(options: CompileOptions, names: Names) -> tuple[UserData | None, UserData | None]:

@@ -17,7 +17,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
 from edgeflow.hw.choices import SHARE, SIZES, checked_clock, checked_share, checked_size
 from edgeflow.hw.errors import InputError
-from edgeflow.quant.formats.config import SELECTION_WORK, QuantizationConfig
+from edgeflow.quant.formats.config import SELECTION_WORK, LayerBits, QuantizationConfig
 from edgeflow.sw.compiler.overlay import read_overlay
 from edgeflow.sw.files.batches import Data
 from edgeflow.sw.search.bit_allocation import METHODS, BitRequest, bit_request, method_or_layers
@@ -205,6 +205,26 @@ class ExploreOptions(_Shared):
     clocks_mhz: tuple[float, ...] = Field(default=(), description="clocks to try; the board's own if there is none")
     jobs: int | None = Field(default=None, ge=1, description="processes on this machine")
     scheduler: str | None = Field(default=None, description="address of a Dask cluster's scheduler")
+    weight_bits: tuple[int, ...] = Field(default=(), description="bits of weights to try; those of quantization if there are none")
+    activation_bits: tuple[int, ...] = Field(
+        default=(), description="bits of the inputs of linear layers to try with each; those of the weights if there are none"
+    )
+
+    @field_validator("weight_bits", "activation_bits")
+    @classmethod
+    def _possible_bits(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        wrong = [bits for bits in value if not 2 <= bits <= 8]
+        if wrong:
+            raise InputError(f"explore takes 2 to 8 bits, not {wrong[0]}: give others (options --weight-bits, --activation-bits)")
+        return tuple(dict.fromkeys(value))
+
+    def precisions(self) -> list[LayerBits]:
+        """The bits to try: every pair of both options, equal ones where only the weights' are listed."""
+        own = self.quantization
+        if self.weight_bits and not self.activation_bits:
+            return [LayerBits(weight=bits, activation=bits) for bits in self.weight_bits]
+        weights = self.weight_bits or (own.weight_bits,)
+        return [LayerBits(weight=w, activation=a) for w in weights for a in self.activation_bits or (own.activation_bits,)]
 
     @field_validator("sizes")
     @classmethod

@@ -1,6 +1,6 @@
 """Exploring accelerators for a model and a board: a grid of configurations, each one's predicted latency and resources.
 
-The folder of an exploration holds the quantized network of each precision (``bits-8.json`` and ``.npz``), and ``points.jsonl``: a
+The folder of an exploration holds the quantized network of each precision (``bits-W8A8.json`` and ``.npz``) and ``points.jsonl``: a
 first line that says what is explored, then a line for every point as it is done. Running it again goes on where it stopped.
 ``pareto.json``, ``pareto.csv``, ``pareto.png`` and ``pareto.svg`` (``edgeflow.sw.search.pareto``) are made of the points.
 """
@@ -28,7 +28,7 @@ from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.formats.config import QuantizationConfig
+from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.quant.ptq import checked_data, quantize
 from edgeflow.sim.cycles import estimate
 from edgeflow.sw.compiler.lowering import lower
@@ -62,14 +62,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``configs``: a quantization for each precision, by its bits. ``processes``: on this machine, unless
-    ``scheduler`` is the address of a cluster's."""
+    """What the user asked for. ``configs``: a quantization for each precision, by its name, such as W8A8. ``processes``: on this
+    machine, unless ``scheduler`` is the address of a cluster's."""
 
     model: Path
     board: Board
     output: Path
     calibration: Mapping[str, NDArray[Any]] | None
-    configs: Mapping[int, QuantizationConfig]
+    configs: Mapping[str, QuantizationConfig]
     dims: Mapping[str, int]
     grid: Grid
     seed: int = 0
@@ -186,13 +186,19 @@ def _diagonal(space: Space, pi: int, po: int) -> Iterator[Architecture]:
         yield from dict.fromkeys((*fitting[:1], *fitting[-1:]))
 
 
-def evaluate(subject: Network | Path, job: tuple[str, int, Board, Architecture]) -> Point:
+def precision_name(bits: LayerBits) -> str:
+    """Bits of the weights and of the inputs of linear layers, such as W4A8 (the first and the last layer keep 8)."""
+    return f"W{bits.weight}A{bits.activation}"
+
+
+def evaluate(subject: Network | Path, job: tuple[str, LayerBits, Board, Architecture]) -> Point:
     """One point: predicted latency and resources of a network on an accelerator, or why it does not run there. ``subject``: the
     network, or where :meth:`Graph.save` has put its integer graph."""
     network = subject if isinstance(subject, Network) else _loaded(subject)
     key, bits, board, architecture = job
     fields = ("pi", "po", *REST, "narrow_lines", "wide_lines", "stream_lines", "slots", "clock_mhz")
-    point: Point = {"key": key, "bits": bits, **{name: getattr(architecture, name) for name in fields}}
+    precision = {"precision": precision_name(bits), "bits": bits.weight, "activation_bits": bits.activation}
+    point: Point = {"key": key, **precision, **{name: getattr(architecture, name) for name in fields}}
     point["resources"] = known_resources(architecture)
     try:
         report = estimate(lower(network, architecture), network.graph, board, architecture.clock_mhz)
@@ -231,14 +237,17 @@ def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
     return entries[1:]
 
 
-def _run(request: Request, network: Network, stem: Path, bits: int, missing: Sequence[Architecture]) -> Iterator[Point]:
-    jobs = [(_key(bits, a), bits, request.board, a) for a in missing]
+def _run(request: Request, network: Network, stem: Path, bits: str, missing: Sequence[Architecture]) -> Iterator[Point]:
+    config = request.configs[bits]
+    jobs = [
+        (_key(bits, a), LayerBits(weight=config.weight_bits, activation=config.activation_bits), request.board, a) for a in missing
+    ]
     if request.scheduler is not None:
         return run_cluster(evaluate, network, jobs, request.scheduler)
     return run_local(evaluate, stem.resolve(), jobs, request.processes or processors())
 
 
-def _key(bits: int, architecture: Architecture) -> str:
+def _key(bits: str, architecture: Architecture) -> str:
     text = f"{bits} {architecture.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -255,7 +264,7 @@ def _header(request: Request) -> dict[str, Any]:
         "board_sha256": hashlib.sha256(request.board.model_dump_json().encode()).hexdigest(),
         "calibration": digest.hexdigest() if request.calibration is not None else f"random, seed {request.seed}",
         "dims": dict(request.dims),
-        "quantization": {str(bits): json.loads(config.model_dump_json()) for bits, config in request.configs.items()},
+        "quantization": {bits: json.loads(config.model_dump_json()) for bits, config in request.configs.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""The Pareto front of an exploration: latency against DSP slices, block memories and bits, as a table and as figures."""
+"""The Pareto front of an exploration: latency against DSP slices, LUTs, block memories and bits, as a table and as figures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,26 @@ Point = Mapping[str, Any]
 # What a point costs besides its latency: column, label of the axis, value.
 COSTS: Mapping[str, tuple[str, Callable[[Point], float]]] = {
     "dsp": ("DSP slices", lambda point: float(point["resources"]["dsp"])),
+    "lut": ("LUTs", lambda point: float(point["resources"]["lut"])),
     "bram36": ("block memories (RAMB36)", lambda point: float(point["resources"]["bram36"])),
-    "bits": ("bits of weights and activations", lambda point: float(point["bits"])),
+    "bits": ("bits of weights", lambda point: float(point["bits"])),
 }
-COLUMNS = ("bits", "pi", "po", "epilogue", "vector", "weight_ports", "narrow_lines", "wide_lines", "clock_mhz")
+PLAIN = "W8A8"
+COLOURS = ("#0b6e99", "#c8521a", "#3c8031", "#7b4fa3", "#8a6d00", "#6b7480")  # of precisions; those beyond share the last
+LABELS = 6  # most labels on a front
+COLUMNS = (
+    "precision",
+    "bits",
+    "activation_bits",
+    "pi",
+    "po",
+    "epilogue",
+    "vector",
+    "weight_ports",
+    "narrow_lines",
+    "wide_lines",
+    "clock_mhz",
+)
 
 
 def front(points: Sequence[Point], cost: Callable[[Point], float]) -> list[Point]:
@@ -33,19 +49,33 @@ def front(points: Sequence[Point], cost: Callable[[Point], float]) -> list[Point
     return best_points
 
 
+def point_name(point: Point) -> str:
+    """A point's precision and array, such as ``W4A4 16 x 32``."""
+    return f"{point['precision']} {point['pi']} x {point['po']}"
+
+
+def fastest_plain(points: Sequence[Point]) -> Point | None:
+    """The fastest point with 8 bits everywhere, of equal ones that with the fewest DSP slices; None where there is none."""
+    plain = [p for p in points if p["runs"] and p["precision"] == PLAIN]
+    return min(plain, key=lambda p: (p["latency_ms"], COSTS["dsp"][1](p)), default=None)
+
+
 def write_front(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> dict[str, Any]:
     """Write ``pareto.json``, ``pareto.csv``, ``pareto.png`` and ``pareto.svg``; returns the JSON document.
 
-    ``fronts`` lists for each cost the keys of the points on the front. Points that do not run carry their reason and are not drawn.
+    ``fronts`` lists for each cost the keys of the points on the front, ``plain`` is the key of the fastest point with 8 bits
+    everywhere, null where none runs or was explored. Points that do not run carry their reason and are not drawn.
     """
     running = sorted((p for p in points if p["runs"]), key=lambda p: p["latency_ms"])
     fronts = {name: [p["key"] for p in front(running, cost)] for name, (_, cost) in COSTS.items()}
+    plain = fastest_plain(running)
     document = {
         "predicted": True,
         "model": header["model"],
         "board": header["board"],
         "units": {"latency_ms": "milliseconds for one sample", "clock_mhz": "MHz", "gops_per_dsp": "10^9 operations a second"},
         "fronts": fronts,
+        "plain": None if plain is None else plain["key"],
         "points": [*running, *(p for p in points if not p["runs"])],
     }
     _whole(folder / "pareto.json", lambda file: file.write_text(json.dumps(document, indent=1) + "\n"))
@@ -70,13 +100,24 @@ def _write_csv(file: Path, points: Sequence[Point], fronts: Mapping[str, Sequenc
 def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> None:
     """A panel for each cost that differs between points: latency against it, every point and the front."""
     panels = {name: c for name, c in COSTS.items() if len({c[1](p) for p in points}) > 1} or {"dsp": COSTS["dsp"]}
+    precisions = dict.fromkeys(p["precision"] for p in sorted(points, key=lambda p: (-p["bits"], -p["activation_bits"])))
+    colours = {name: COLOURS[min(i, len(COLOURS) - 1)] for i, name in enumerate(precisions)}
+    plain = fastest_plain(points)
     figure = new_figure(1 + 4.6 * len(panels), 4.4)
     for axes, (label, cost) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
-        axes.scatter([cost(p) for p in points], [p["latency_ms"] for p in points], s=12, color="#9aa5b1", label="accelerators")
+        for precision, colour in colours.items():
+            own = [p for p in points if p["precision"] == precision]
+            axes.scatter([cost(p) for p in own], [p["latency_ms"] for p in own], s=12, color=colour, alpha=0.45, label=precision)
         best = front(points, cost)
         x, y = [cost(p) for p in best], [p["latency_ms"] for p in best]
-        axes.step(x, y, where="post", color="#0b6e99", linewidth=1.2)
-        axes.scatter(x, y, s=22, color="#0b6e99", zorder=3, label="front")
+        axes.step(x, y, where="post", color="#4a545f", linewidth=1.0, zorder=2)
+        axes.scatter(x, y, s=26, color=[colours[p["precision"]] for p in best], edgecolors="black", zorder=3, label="front")
+        for p in best[:: -(-len(best) // LABELS)]:
+            place = (cost(p), p["latency_ms"])
+            axes.annotate(point_name(p), place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        if plain is not None:
+            at = {"s": 110, "marker": "*", "zorder": 4, "color": colours[PLAIN], "edgecolors": "black"}
+            axes.scatter([cost(plain)], [plain["latency_ms"]], label="fastest of 8 bits", **at)
         axes.set_xlabel(label)
         axes.set_ylabel("predicted latency, ms")
         axes.set_yscale("log")

@@ -50,7 +50,7 @@ def test_every_point_of_the_grid_is_there(done: Path) -> None:
         assert p["runs"]
         assert p["latency_ms"] == pytest.approx(p["cycles"] / (p["clock_mhz"] * 1e3))
         assert all(p["resources"][name] <= allowed[name] for name in allowed)
-        assert p["bits"] == 8
+        assert (p["precision"], p["bits"], p["activation_bits"]) == ("W8A8", 8, 8)
 
 
 def test_points_are_what_compile_predicts(tiny: Any, done: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_default_grid_tries_every_array_that_fits(done: Path) -> None:
     from edgeflow.sw.compiler.network import Network
     from edgeflow.sw.search.accelerator import spaces
 
-    network, board = Network(Graph.load(done / "bits-8")), load_board("ultra96-v2")
+    network, board = Network(Graph.load(done / "bits-W8A8")), load_board("ultra96-v2")
     tried = exploration.architectures(network, board, exploration.Grid((200.0,)))
     assert {(a.pi, a.po) for a in tried} == set(next(spaces(network, board, 200.0)).arrays())
     assert len(set(tried)) == len(tried)
@@ -201,4 +201,50 @@ def test_a_folder_of_something_else_is_left_alone(terminal: Run, tiny: Any, done
 def test_a_missing_model_leaves_nothing(terminal: Run, tmp_path: Path) -> None:
     message = terminal.refused("explore", tmp_path / "none.onnx", "-o", tmp_path / "out")
     assert "none.onnx" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def precisions(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished exploration of 4 and of 8 bits."""
+    from edgeflow.sw.cli.main import main
+
+    folder = tmp_path_factory.mktemp("precisions") / "out"
+    assert main(["--quiet", *map(str, command(tiny, folder, "--weight-bits", "4,8"))]) == 0
+    return folder
+
+
+def test_several_precisions_are_explored_together(tiny: Any, done: Path, precisions: Path, tmp_path: Path) -> None:
+    grid = points(precisions)
+    assert {(p["precision"], p["bits"], p["activation_bits"]) for p in grid} == {("W4A4", 4, 4), ("W8A8", 8, 8)}
+    wide = {(p["pi"], p["po"], p["epilogue"]): p["cycles"] for p in grid if p["bits"] == 8}
+    assert wide == {(p["pi"], p["po"], p["epilogue"]): p["cycles"] for p in points(done)}
+    p = next(p for p in grid if p["bits"] == 4)
+    sizes = {name: p[name] for name in ("pi", "po", "epilogue", "vector", "weight_ports")}
+    config = edgeflow.quantization(weight_bits=4, activation_bits=4, selection_work=0.0)
+    options = {"board": "zcu102", "calibration": tiny.calibration, "config": config, "sizes": sizes}
+    assert edgeflow.compile(tiny.model, output=tmp_path / "b", **options).report["cycles"] == p["cycles"]
+
+
+def test_the_fastest_point_of_8_bits_is_marked(terminal: Run, tiny: Any, precisions: Path, tmp_path: Path) -> None:
+    document = json.loads((precisions / "pareto.json").read_text())
+    by_key = {p["key"]: p for p in document["points"]}
+    plain = by_key[document["plain"]]
+    assert plain["precision"] == "W8A8"
+    assert plain["latency_ms"] == min(p["latency_ms"] for p in by_key.values() if p["precision"] == "W8A8")
+    drawing = (precisions / "pareto.svg").read_text()
+    assert "<!-- fastest of 8 bits -->" in drawing
+    assert "<!-- LUTs -->" in drawing
+    fastest = min(by_key.values(), key=lambda p: p["latency_ms"])
+    assert f"<!-- {fastest['precision']} " in drawing
+    shown = terminal.run(*command(tiny, precisions, "--weight-bits", "4,8")).out
+    assert f"fastest of 8 bits  W8A8 {plain['pi']} x {plain['po']}: {plain['latency_ms']:.3f} ms" in shown
+    only = json.loads(terminal.run(*command(tiny, tmp_path / "out", "--weight-bits", "4", "--activation-bits", "8", "--json")).out)
+    assert {p["precision"] for p in only["points"]} == {"W4A8"}
+    assert only["plain"] is None
+
+
+def test_impossible_bits_are_refused(terminal: Run, tiny: Any, tmp_path: Path) -> None:
+    assert "2 to 8 bits, not 9" in terminal.refused(*command(tiny, tmp_path / "out", "--weight-bits", "8,9"))
+    assert "numbers separated by commas" in terminal.refused(*command(tiny, tmp_path / "out", "--activation-bits", "few"))
     assert not (tmp_path / "out").exists()
