@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,33 @@ def _accelerator(report: Mapping[str, Any]) -> str:
     return f"{text}; {search['simulated']:,} of {search['bounded']:,} candidates simulated, {proof}"
 
 
+def _widths(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Bits of weights and of what layers compute, the most frequent first, with the number of layers that have them."""
+    texts = []
+    for what, key in (("weights", "weight_bits"), ("outputs of layers", "activation_bits")):
+        counts = Counter(layer[key] for layer in layers if layer[key] is not None)
+        each = ", ".join(f"{bits} ({count})" for bits, count in counts.most_common())
+        texts.append(f"{what} {each or 'none'}")
+    return "; ".join(texts)
+
+
+def _limits(report: Mapping[str, Any]) -> str:
+    """What no schedule can pass, and the nearer of both."""
+    limits, cycles = report["limits"], max(report["cycles"], 1)
+    mac, ddr = limits["mac_cycles"], limits["ddr_cycles"]
+    nearer = "arithmetic" if mac >= ddr else "memory"
+    return f"arithmetic {mac / cycles:.0%} of the cycles, memory {ddr / cycles:.0%}: {nearer} is the nearer limit (predicted)"
+
+
+def _outside(report: Mapping[str, Any]) -> str:
+    """The share of the cycles in which the array stands still for other units, and the layers that take most of them."""
+    cycles, layers = max(report["cycles"], 1), report["layers"]
+    total = sum(layer["vector_cycles"] for layer in layers)
+    worst = sorted((layer for layer in layers if layer["vector_cycles"]), key=lambda layer: -layer["vector_cycles"])[:3]
+    each = ", ".join(f"{layer['name']} {layer['vector_cycles'] / cycles:.1%}" for layer in worst)
+    return f"{total / cycles:.1%} of the cycles{f', most in {each}' if each else ''} (predicted)"
+
+
 def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     """What a build is and what it will do, in a few lines."""
     accuracy = report["accuracy"]
@@ -49,7 +77,10 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
         ("cycles", f"{report['cycles']:,} (predicted)"),
         ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
         ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
+        ("bits", _widths(report["layers"])),
         ("accelerator", _accelerator(report)),
+        ("limits", _limits(report)),
+        ("outside the array", _outside(report)),
         ("resources", ", ".join(_resource(name, report["resources"][name]) for name in _RESOURCES)),
         ("calibration", _calibration(report["calibration"])),
     ]

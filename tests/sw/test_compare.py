@@ -270,3 +270,17 @@ def test_what_cannot_be_compared_is_one_line(builds: tuple[Path, Path], terminal
     assert "is not a folder; create it" in terminal.refused("compare", a, b, "--html", tmp_path / "nowhere" / "c.html")
     assert "too many" in terminal.refused("compare", *[a] * 27)
     assert "missing argument" in terminal.refused("compare")
+
+
+def test_the_summary_names_bits_and_limits(wide: Path, narrow: Path, terminal: Run) -> None:
+    shown = [" ".join(terminal.run("report", folder).out.split()) for folder in (wide, narrow)]
+    for text, folder in zip(shown, (wide, narrow), strict=True):
+        report = edgeflow.open_build(folder).report
+        layers, cycles = report["layers"], report["cycles"]
+        for bits in {layer["weight_bits"] for layer in layers} - {None}:
+            assert f"{bits} ({sum(layer['weight_bits'] == bits for layer in layers)})" in text
+        assert f"arithmetic {report['limits']['mac_cycles'] / cycles:.0%} of the cycles" in text
+        assert f"outside the array {sum(layer['vector_cycles'] for layer in layers) / cycles:.1%} of the cycles" in text
+    assert "bits weights 8 (" in shown[0]
+    assert "bits weights 4 (" in shown[1]
+    assert ("against 8 bits" in shown[0], "against 8 bits" in shown[1]) == (False, True)
