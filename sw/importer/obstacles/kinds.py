@@ -20,11 +20,6 @@ CONVOLUTION_REMEDY = (
     "only convolutions whose stride is their kernel compile; run those before the first transformer layer on the host, or train"
     " with patches that do not overlap"
 )
-ONE_AXIS = Kind(
-    "1-D convolution",
-    "patches are taken from images, of two axes",
-    "write it as a 2-D convolution of a signal of height 1 (unsqueeze the input), whose stride is its kernel",
-)
 CACHE = Kind(
     "key and value cache",
     "the model is a decoder that takes the keys and values of earlier tokens",
@@ -70,12 +65,6 @@ _BY_OPERATOR = {
 }
 
 
-def _axes(problem: Problem) -> int:
-    """Axes of a convolution's kernel that are slid along."""
-    shape = None if problem.node.inputs[1] is None else problem.node.inputs[1].shape
-    return 0 if shape is None else len(shape) - 2
-
-
 def _named(operator: str, *names: str) -> bool:
     """Whether the operator of the file that a refused node comes from is one of these."""
     return operator in names
@@ -87,8 +76,6 @@ def kind_of(problem: Problem) -> Kind:
     known = _BY_OPERATOR.get(operator.rpartition(".")[2])
     if known is not None:
         return known
-    if _named(operator, "Conv") and _axes(problem) == 1:
-        return ONE_AXIS
     if _named(operator, "Conv"):
         return Kind(CONVOLUTION, reason, CONVOLUTION_REMEDY)
     if is_a(problem.node, "Softmax") and problem.refused:

@@ -269,6 +269,24 @@ def test_convolutions_that_are_no_patch_embedding(attributes: dict[str, Any], re
     assert reason in text
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"strides": [1]}, "kernel 2 with stride 1: only stride = kernel is supported"),
+        ({"strides": [2], "pads": [1, 1]}, "it pads the signal"),
+        ({"strides": [2], "dilations": [2]}, "it is dilated or grouped"),
+        ({"strides": [2], "group": 2}, "it is dilated or grouped"),
+    ],
+)
+def test_convolutions_of_a_signal_that_are_no_patch_embedding(attributes: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    g = Graph(17)
+    weight = g.weight(4, 2 // attributes.get("group", 1), 2)
+    g.output(g.node("Conv", g.input("x", ["n", 2, 8]), weight, **attributes))
+    text = message(UnsupportedError, g.save(tmp_path))
+    assert "a convolution that is not a patch embedding is the only obstacle: " in text
+    assert reason in text
+
+
 def test_layer_norm_over_two_axes(tmp_path: Path) -> None:
     g = Graph(17)
     g.output(g.node("LayerNormalization", g.input("x", ["n", 4, 8]), g.weight(4, 8), axis=1))

@@ -317,17 +317,6 @@ def test_names_from_the_file_are_shown_harmlessly() -> None:
     assert "&lt;i&gt;" in diagnosis._repr_html_()
 
 
-def test_the_remedy_for_a_1d_convolution_compiles(tmp_path: Path) -> None:
-    g = Graph(17)
-    g.output(g.node("Conv", g.input("x", ["n", 3, 12]), g.weight(8, 3, 4), strides=[4]))
-    assert [cause.name for cause in edgeflow.check(g.save(tmp_path)).causes] == ["1-D convolution"]
-    g = Graph(17)
-    flat = g.node("Unsqueeze", g.input("x", ["n", 3, 12]), g.constant(np.array([2])))
-    patches = g.node("Conv", flat, g.weight(8, 3, 1, 4), strides=[1, 4])
-    g.output(g.node("Squeeze", patches, g.constant(np.array([2]))))
-    assert edgeflow.check(g.save(tmp_path)).compiles
-
-
 def test_control_flow_is_a_cause(tmp_path: Path) -> None:
     g = Graph(17)
     x = g.input("x", ["n", 8])

@@ -505,6 +505,39 @@ def test_batch_norm_of_an_image_and_between_tokens(tmp_path: Path) -> None:
     assert counts == {"Mul": 1, "Add": 1, "Linear": 1}
 
 
+def _patches_of_a_signal(folder: Path, biased: bool, length: int = 22, **attributes: Any) -> Path:
+    """Patches of 4 samples in 3 channels, as tokens, then a layer and a mean."""
+    g = Graph(17)
+    operands = [g.input("x", ["n", 3, length]), g.weight(8, 3, 4), *([g.weight(8)] if biased else [])]
+    tokens = g.node("Transpose", g.node("Conv", *operands, strides=[4], **attributes), perm=[0, 2, 1])
+    g.output(g.node("ReduceMean", g.node("Relu", g.node("MatMul", tokens, g.weight(8, 12))), axes=[1], keepdims=0))
+    return g.save(folder)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"kernel_shape": [4], "dilations": [1], "group": 1, "pads": [0, 0]}, {"auto_pad": "VALID"}],
+    ids=["defaults", "written", "valid"],
+)
+def test_patches_of_a_signal(biased: bool, attributes: dict[str, Any], tmp_path: Path) -> None:
+    """A convolution over one axis whose stride is its kernel; two samples at the end are left over."""
+    _, counts = check(_patches_of_a_signal(tmp_path, biased, **attributes), {"x": normal((3, 3, 22))})
+    assert counts == {"PatchEmbed": 1, "Reshape": 1, "Linear": 1, "Relu": 1, "MeanPool": 1}
+
+
+def test_patches_of_a_signal_to_the_last_word(tmp_path: Path) -> None:
+    data = {"x": normal((64, 3, 22))}
+    path = _patches_of_a_signal(tmp_path, True)
+    build = edgeflow.compile(path, calibration=data, output=tmp_path / "build")
+    assert edgeflow.verify(build, data, samples=4).passed
+    outputs, expected = edgeflow.simulate(build, data), run(session(path), data)
+    assert all(signal_to_noise(expected[name], outputs[name]) > 30 for name in expected)
+    again = edgeflow.compile(tmp_path / "build" / "model.qdq.onnx", calibration=data, output=tmp_path / "again")
+    for name, same in edgeflow.simulate(again, data).items():
+        np.testing.assert_array_equal(same, outputs[name])
+
+
 @pytest.mark.parametrize("name", ["passthrough_output", "VALID_constant_if"])
 def test_valid_models_compile(name: str, tmp_path: Path) -> None:
     """An input that is an output as well; a branch that is not taken and reads what the other reads."""
