@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeflow.hw.diagnosis import printable
+from edgeflow.hw.progress import STEP
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -44,9 +46,15 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
-        """A progress callback that draws what goes on now on a terminal's standard error; None elsewhere or when quiet."""
-        if self.quiet or not sys.stderr.isatty():
+        """A progress callback that draws what goes on now on a terminal's standard error, and elsewhere writes a line there for
+        every step of a compilation that has ended, with its seconds; None when quiet."""
+        if self.quiet:
             yield None
+            return
+        if not sys.stderr.isatty():
+            lines = StepLines()
+            yield lines
+            lines.end()
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -66,6 +74,24 @@ class Console:
                 bars.update(bar, description=printable(what), completed=done, total=total or None, count=share)
 
             yield report
+
+
+class StepLines:
+    """A progress callback that writes a line for every step of a compilation once it has ended, for logs."""
+
+    def __init__(self) -> None:
+        self._step, self._began = "", 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what.startswith(STEP):
+            self.end()
+            self._step, self._began = what, time.perf_counter()
+
+    def end(self) -> None:
+        """The step that is under way has ended; if none is, nothing happens."""
+        if self._step:
+            print(f"{printable(self._step)}, {time.perf_counter() - self._began:.1f} s", file=sys.stderr, flush=True)
+        self._step = ""
 
 
 def plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import InputError, VerificationError
 from edgeflow.hw.fit import excess
 from edgeflow.hw.program import Program
-from edgeflow.hw.progress import Progress
+from edgeflow.hw.progress import STEP, Progress
 from edgeflow.hw.verify import verify_graph
 from edgeflow.quant.canonical.inputs import encode_inputs
 from edgeflow.quant.convert.conversion import Quantized
@@ -436,7 +436,7 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
         try:
             fingerprints: dict[str, str] = {}
             for i, step in enumerate(STEPS[: last + 1]):
-                progress(f"step {i + 1} of {len(STEPS)}: {step.name}", 0, 0)
+                progress(f"{STEP}{i + 1} of {len(STEPS)}: {step.name}", 0, 0)
                 key = None if key is None else _key(key, step, request, fingerprints)
                 restored = i < first and step.kept and step.wanted(request)
                 if restored:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from edgeflow.hw.diagnosis import LINES, WIDTH
+
+STEP_LINES = re.compile(r"\A(?:step \d+ of \d+: [^\n]+, \d+\.\d s\n)*")
+"""What a compilation writes to standard error that is no terminal while all goes well."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Terminal:
 
     def refused(self, *arguments: object, status: int = 2) -> str:
         """The message of a command that must fail: one line on standard error, or the diagnosis of a model on at most a screen,
-        nothing else."""
+        nothing else but a line for every step of a compilation before."""
         outcome = self.run(*arguments)
+        outcome = replace(outcome, err=STEP_LINES.sub("", outcome.err))
         assert (outcome.status, outcome.out) == (status, "")
         assert outcome.err.startswith("error: ")
         assert outcome.err.endswith("\n")

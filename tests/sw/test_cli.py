@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from command_line import Terminal
+from command_line import STEP_LINES, Terminal
 from header_mutations import with_another_header
 from tiny_transformer import Tiny
 
@@ -164,7 +164,10 @@ def test_errors_are_json_too(terminal: Terminal) -> None:
 
 def test_compile_sums_up_what_it_made(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
     outcome = terminal.run("compile", tiny.model, "--calib", tiny.calibration, "-o", tmp_path / "made")
-    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.status == 0
+    assert STEP_LINES.fullmatch(outcome.err)
+    steps = [line.split(": ")[1].rpartition(", ")[0] for line in outcome.err.splitlines()]
+    assert steps == [step.name for step in STEPS]
     for part in ("tiny.onnx", "kv260", "multiply-adds", "predicted", "16 samples", "not meaningful", "report.html"):
         assert part in outcome.out
     assert "random" not in outcome.out
