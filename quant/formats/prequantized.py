@@ -15,7 +15,7 @@ scales are multiplied into them: such a layer's weight format is that of the pro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,13 @@ def format_and_offset(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, 
 def model_warnings(model: ir.Model) -> tuple[str, ...]:
     """What the user should know of how a canonical model came about, a line each."""
     return tuple(json.loads(model.metadata_props.get(WARNINGS, "[]")))
+
+
+def add_warnings(model: ir.Model, lines: Iterable[str]) -> None:
+    """Add lines to what the user should know of a canonical model, each once."""
+    warnings = list(dict.fromkeys((*model_warnings(model), *lines)))
+    if warnings:
+        model.metadata_props[WARNINGS] = json.dumps(warnings)
 
 
 def read_format(use: Use) -> QType | None:

@@ -9,7 +9,6 @@ computes as one operator: it is dropped, with a warning.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +22,7 @@ from edgeflow.quant.canonical.base import Constants, Role, Training, operator, p
 from edgeflow.quant.canonical.linear import LinearLayer
 from edgeflow.quant.formats.exact_constants import is_rounded, set_exact
 from edgeflow.quant.formats.interpretation import Demand
-from edgeflow.quant.formats.prequantized import GRID, INDEX, PRODUCED, WARNINGS, fixed_format, set_format, words
+from edgeflow.quant.formats.prequantized import GRID, INDEX, PRODUCED, add_warnings, fixed_format, set_format, words
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
@@ -97,8 +96,7 @@ def set_formats(model: ir.Model, shapes: Shapes, quantizers: Quantizers, samples
     warnings += _set_weights(model, quantizers.weights)
     _set_exact(model, quantizers.exact)
     warnings += fold_offsets(model)
-    if warnings:
-        model.metadata_props[WARNINGS] = json.dumps(list(dict.fromkeys(warnings)))
+    add_warnings(model, warnings)
 
 
 class _Attached:

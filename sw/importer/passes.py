@@ -12,6 +12,7 @@ from onnxscript.rewriter.pattern import RewriteRuleSet
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.quant.canonical.inputs import note_unread, unread_inputs
+from edgeflow.quant.formats.prequantized import add_warnings
 from edgeflow.sw.importer.bind import BOUND_BATCH, Shapes, bind_shapes
 from edgeflow.sw.importer.canonical import NotCanonicalError, verify_canonical
 from edgeflow.sw.importer.canonical_files import read_own
@@ -35,6 +36,7 @@ from edgeflow.sw.importer.diagnose import Supposed, diagnosed
 from edgeflow.sw.importer.finalize import finish, note_originals, readable_names, symbolic_batch
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import sample_sources, set_formats
+from edgeflow.sw.importer.host_choices import HOST_CHOICES, leave_choices
 from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
@@ -80,6 +82,7 @@ def canonicalization(shapes: Shapes) -> Passes:
 def preparation(shapes: Shapes) -> Passes:
     """Bring a static model into the form that rules read."""
     return (
+        Step("leave choices to the host", leave_choices, requires=(BATCH_BOUND, *STATIC), ensures=STATIC),
         RemoveUnusedNodesPass(),
         Step("note originals", note_originals, requires=(ORIGINS_KNOWN,), ensures=(ORIGINALS_NOTED,)),
         Step("probe masks", lambda model: probe_masks(model, shapes), requires=(BATCH_BOUND, *STATIC), ensures=STATIC),
@@ -212,6 +215,7 @@ def _import(
         raise UnsupportedError(diagnosed(error.model, count, lambda: _supposed(path, bound))) from error
     if samples is not None:
         set_formats(model, bound, quantizers, samples)
+    add_warnings(model, model.meta.get(HOST_CHOICES, ()))
     note_unread(model, unread)
     model.meta[NODES] = count
     return model

@@ -18,7 +18,8 @@ GATE = Kind(
 )
 CHOSEN_CLASS = Kind(
     "choice at the output",
-    "the model ends in the place of its largest value (ArgMax, TopK), which no unit of the accelerator looks for",
+    "the model ends in the place of its largest value, which no unit of the accelerator looks for, in a form that is not left to"
+    " the host: only ArgMax, ArgMin and TopK of each sample, cast and reshaped at most, are",
     "export the model without it, so that it returns the scores, and choose on the host: scores.argmax(axis=-1)",
 )
 INTEGER_INPUT = Kind(

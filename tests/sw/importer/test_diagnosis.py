@@ -155,8 +155,16 @@ def image_channels_last(g: Graph, x: str) -> str:
     return image(g, str(g.node("Transpose", x, perm=[0, 2, 1])))
 
 
-def argmax(g: Graph, x: str) -> str:
-    return str(g.node("ArgMax", x, axis=-1, keepdims=0))
+def hardmax(g: Graph, x: str) -> str:
+    return str(g.node("Hardmax", x, axis=-1))
+
+
+def over_the_batch(g: Graph, x: str) -> str:
+    return str(g.node("ArgMax", x, axis=0, keepdims=1))
+
+
+def transposed_places(g: Graph, x: str) -> str:
+    return str(g.node("Transpose", g.node("ArgMax", x, axis=-1), perm=[0, 2, 1]))
 
 
 def conv(strides: int) -> Part:
@@ -190,7 +198,9 @@ SMALL: dict[str, tuple[Callable[[], Graph], list[tuple[str, str, int, int]]]] = 
         lambda: network(image_channels_last, kind=TensorProto.UINT8, shape=(8, TOKENS)),
         [("uint8 input", "Cast", 1, 1)],
     ),
-    "place of the largest": (lambda: network(dense, argmax), [("choice at the output", "ArgMax", 1, 0)]),
+    "one at the largest": (lambda: network(dense, hardmax), [("choice at the output", "Hardmax", 1, 0)]),
+    "largest of the batch": (lambda: network(dense, over_the_batch), [("choice at the output", "ArgMax", 1, 0)]),
+    "places that move": (lambda: network(dense, transposed_places), [("choice at the output", "ArgMax", 1, 1)]),
     "convolution": (lambda: network(conv(1), shape=(1, 6, 6)), [("convolution that is not a patch embedding", "Conv", 1, 0)]),
     "recurrent": (lambda: network(dense, recurrent), [("recurrent layer", "LSTM", 1, 0)]),
     "two of a kind, and another": (
