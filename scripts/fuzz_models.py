@@ -1,10 +1,10 @@
 """The structural fuzzer at length: mutants of twelve small models through compile and verify; minutes to hours.
 
-    python scripts/fuzz_models.py [--count 10000] [--first 0] [--workers 2] [--json OUTCOMES.json]
+    python scripts/fuzz_models.py [--count 10000] [--first 0] [--workers 2] [--cache FOLDER] [--json OUTCOMES.json]
 
-Every mutant must compile and verify, or be refused in one line with exit status 2, within 30 seconds and 2 GB, and leave nothing
-behind. Prints what became of each kind of mutation, and the failures by the place of the code that they came from; exit status 1
-where there is one.
+Every mutant must compile and verify, or be refused in one line with exit status 2, within 30 seconds of processor time and 2 GB,
+and leave nothing behind. Prints what became of each kind of mutation, and the failures by the place of the code that they came
+from; exit status 1 where there is one.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cache", type=Path, help="a cache to keep, with the compiled simulation; a temporary one by default")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     began, outcomes = time.monotonic(), []
-    for outcome in fuzz(range(options.first, options.first + options.count), workers=options.workers):
+    numbers = range(options.first, options.first + options.count)
+    for outcome in fuzz(numbers, workers=options.workers, cache=options.cache):
         outcomes.append(outcome)
         if outcome.failed:
             print(

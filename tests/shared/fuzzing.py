@@ -33,7 +33,9 @@ from edgeflow.hw.ops.base import instruction_layouts
 from edgeflow.hw.program import overlay_document
 
 SECONDS = 30.0
-"""After which a mutant counts as hanging."""
+"""Of processor time, after which a mutant counts as hanging: other processes of the machine make none slower."""
+WAIT = 300.0
+"""Seconds after which it counts as hanging, whatever it has computed."""
 MEMORY = 2 << 30
 """Bytes of address space that a worker may take beyond what it has after its first compilation."""
 KINDS = tuple(MUTATIONS)
@@ -166,38 +168,60 @@ class _Worker:
         return Outcome(number, kind, seed, end, place, line[:400], "reached" in self.stages, "loaded" in self.stages)
 
 
-def _serve(connection: Connection, cache: str, quiet: bool) -> None:
+def _serve(connection: Connection, place: _Place) -> None:
     parent = os.getppid()
-    os.environ |= {"EDGEFLOW_CACHE": cache, "EDGEFLOW_DEBUG": "1"}
-    if quiet:
+    os.environ |= {"EDGEFLOW_CACHE": str(place.cache), "EDGEFLOW_DEBUG": "1"}
+    if place.quiet:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
-    with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-") as folder:
-        worker = _Worker(Path(folder))
-        worker.prepare()
-        worker.limit()
-        connection.send("ready")
-        while os.getppid() == parent:  # workers hold each other's ends of the pipes: none sees that the parent is gone
-            if connection.poll(5):
-                connection.send(worker.run(connection.recv()))
+    worker = _Worker(Path(tempfile.mkdtemp(dir=place.folder)))
+    worker.prepare()
+    worker.limit()
+    connection.send("ready")
+    while os.getppid() == parent:  # workers hold each other's ends of the pipes: none sees that the parent is gone
+        if connection.poll(5):
+            connection.send(worker.run(connection.recv()))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where workers work: each in a folder of its own inside ``folder``, all with one ``cache``; ``quiet`` without their stderr."""
+
+    folder: Path
+    cache: Path
+    quiet: bool
 
 
 class _Process:
     """A worker, seen from outside."""
 
-    def __init__(self, cache: str, quiet: bool) -> None:
+    def __init__(self, place: _Place) -> None:
         context = multiprocessing.get_context("fork")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, cache, quiet), daemon=True)
+        self.process = context.Process(target=_serve, args=(other, place), daemon=True)
         self.process.start()
         other.close()
         self.number: int | None = None
-        self.began = time.monotonic()
+        self.began, self.spent = time.monotonic(), 0.0
         self.ready = False
 
     def give(self, number: int | None) -> None:
-        self.number, self.began = number, time.monotonic()
+        self.number, self.began, self.spent = number, time.monotonic(), self.seconds()
         self.connection.send(number)
+
+    def seconds(self) -> float:
+        """Processor time that it and what it has run have taken; as the file of /proc says it, user's and system's."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            return 0.0
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been at its mutant, or at its start, for too long."""
+        computing = self.ready and self.seconds() - self.spent > SECONDS
+        return computing or time.monotonic() - self.began > WAIT
 
     def end(self) -> None:
         self.process.kill()
@@ -205,36 +229,40 @@ class _Process:
         self.connection.close()
 
 
-def fuzz(numbers: range, *, workers: int = 2, quiet: bool = True) -> Iterator[Outcome]:
-    """What became of the mutants with these numbers, as it comes."""
+def fuzz(numbers: range, *, workers: int = 2, quiet: bool = True, cache: Path | None = None) -> Iterator[Outcome]:
+    """What became of the mutants with these numbers, as it comes; ``cache``: kept for other runs, where it is given."""
     waiting = iter(numbers)
-    with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-cache-") as cache:
-        first = _Process(cache, quiet)
-        running = [first]
-        if first.connection.poll(600):  # it builds the library that all of them use
-            first.connection.recv()
-            first.ready = True
-        else:
-            first.end()
-            raise RuntimeError("a worker of the fuzzer does not start")
-        running += [_Process(cache, quiet) for _ in range(workers - 1)]
-        _give(first, waiting)
-        while any(worker.number is not None or not worker.ready for worker in running):
-            busy = [worker for worker in running if worker.number is not None or not worker.ready]
-            wait([worker.connection for worker in busy], timeout=1.0)
-            for worker in busy:
-                outcome = _hear(worker)
-                if outcome is None:
-                    continue
-                if isinstance(outcome, Outcome):
-                    yield outcome
-                if isinstance(outcome, Outcome) and outcome.end in ("hang", "died", "memory"):
-                    worker.end()
-                    running[running.index(worker)] = _Process(cache, quiet)
-                else:
-                    _give(worker, waiting)
-        for worker in running:
-            worker.end()
+    with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-") as folder:
+        place = _Place(Path(folder), cache or Path(folder) / "cache", quiet)
+        running = [_Process(place)]
+        try:
+            if not running[0].connection.poll(600):  # it builds the library that all of them use
+                raise RuntimeError("a worker of the fuzzer does not start")
+            running[0].connection.recv()
+            running[0].ready = True
+            running += [_Process(place) for _ in range(workers - 1)]
+            _give(running[0], waiting)
+            yield from _outcomes(running, waiting, place)
+        finally:
+            for worker in running:
+                worker.end()
+
+
+def _outcomes(running: list[_Process], waiting: Iterator[int], place: _Place) -> Iterator[Outcome]:
+    while any(worker.number is not None or not worker.ready for worker in running):
+        busy = [worker for worker in running if worker.number is not None or not worker.ready]
+        wait([worker.connection for worker in busy], timeout=1.0)
+        for worker in busy:
+            outcome = _hear(worker)
+            if outcome is None:
+                continue
+            if isinstance(outcome, Outcome):
+                yield outcome
+            if isinstance(outcome, Outcome) and outcome.end in ("hang", "died", "memory"):
+                worker.end()
+                running[running.index(worker)] = _Process(place)
+            else:
+                _give(worker, waiting)
 
 
 def _give(worker: _Process, waiting: Iterator[int]) -> None:
@@ -246,7 +274,6 @@ def _give(worker: _Process, waiting: Iterator[int]) -> None:
 
 def _hear(worker: _Process) -> Outcome | str | None:
     """What a worker says; None while it is at work."""
-    limit = SECONDS if worker.ready else 300.0
     if worker.connection.poll():
         try:
             answer: Outcome | str = worker.connection.recv()
@@ -254,7 +281,7 @@ def _hear(worker: _Process) -> Outcome | str | None:
             return _lost(worker, "died")
         worker.ready = True
         return answer
-    if time.monotonic() - worker.began > limit:
+    if worker.hangs:
         return _lost(worker, "hang")
     return None
 

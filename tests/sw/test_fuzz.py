@@ -1,20 +1,28 @@
-"""The mutants of the structural fuzzer (scripts/fuzz_models.py runs them), and budgets of what small files may ask for."""
+"""Mutants of small models through compile and verify (scripts/fuzz_models.py runs more), and budgets of what small files may ask
+for."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from fuzz_mutations import MUTATIONS, SPOILS
+from fuzz_seeds import SEEDS, write
 from fuzzing import KINDS, Outcome, draw, make
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import Graph
 
-from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.hw.errors import InputError, ModelError, UnsupportedError
 from edgeflow.sw.cli.machine import out_of_memory
-from edgeflow.sw.importer import budgets, import_model
+from edgeflow.sw.importer import budgets, import_model, passes
+from edgeflow.sw.importer.load import load
 
 
 def test_a_mutant_is_its_number(tmp_path: Path) -> None:
@@ -33,6 +41,54 @@ def test_what_counts_as_a_failure(end: str) -> None:
     assert Outcome(0, "nodes", "mlp", end).failed
     assert not Outcome(0, "nodes", "mlp", "compiled").failed
     assert not Outcome(0, "nodes", "mlp", "refused").failed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutations_of_every_kind_reach_the_importer(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first mutants of a kind one passes the checks of the file, is read, and is another model than its seed."""
+    loaded: list[str] = []
+
+    def watched(path: str) -> object:
+        model = load(path)
+        loaded.append(path)
+        return model
+
+    monkeypatch.setattr(passes, "load", watched)
+    for number in range(KINDS.index(kind), 60 * len(KINDS), len(KINDS)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        seed = draw(number)[1]
+        make(number, folder / "model.onnx")
+        (folder / "seed").mkdir()
+        write(SEEDS[seed](), folder / "seed" / "model.onnx", external=seed == "external data")
+        if (folder / "model.onnx").read_bytes() == (folder / "seed" / "model.onnx").read_bytes():
+            continue
+        with contextlib.suppress(InputError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_model(folder / "model.onnx")
+        if loaded:
+            return
+    pytest.fail("no mutant of this kind is read as a model")
+
+
+CHUNK = 250
+
+
+@pytest.mark.parametrize("chunk", range(1))
+def test_mutants_compile_or_are_refused(chunk: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """None ends in an internal error, hangs, takes more than 2 GB, differs or leaves half a folder."""
+    file, script = tmp_path / "outcomes.json", Path(__file__).parents[2] / "scripts" / "fuzz_models.py"
+    numbers = range(chunk * CHUNK, (chunk + 1) * CHUNK)
+    cache = tmp_path_factory.getbasetemp().parent / "fuzz-cache"  # holds the compiled simulation, once for all chunks
+    options = ["--first", numbers.start, "--count", CHUNK, "--workers", 1, "--cache", cache, "--json", file]
+    run = subprocess.run([sys.executable, str(script), *map(str, options)], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    outcomes = [Outcome(**entry) for entry in json.loads(file.read_text())]
+    assert sorted(outcome.number for outcome in outcomes) == list(numbers)
+    assert not any(outcome.failed for outcome in outcomes)
+    assert {outcome.kind for outcome in outcomes} == set(KINDS)
+    for end, least in (("compiled", CHUNK // 10), ("refused", CHUNK // 10)):
+        assert sum(outcome.loaded and outcome.end == end for outcome in outcomes) >= least, run.stdout
 
 
 # Budgets
