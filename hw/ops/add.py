@@ -18,6 +18,7 @@ from edgeflow.hw.ops.elementwise import (
     ADD,
     ElementwiseOperator,
     lower_elementwise,
+    operand_registers,
     pair_format,
     pair_kernel,
 )
@@ -80,7 +81,7 @@ class Add(ElementwiseOperator):
         b, low_b, high_b = requantized("b", *operands[1], self.multiplier_b, self.shift_b)
         ends = [end * m for ends, m in zip(operands, (self.multiplier_a, self.multiplier_b), strict=True) for end in ends]
         return (
-            *(Register(name, widths.ELEMENT, low, high) for name, (low, high) in zip("ab", operands, strict=True)),
+            *operand_registers(inputs, constants, self.infer(inputs)),
             *a,
             *b,
             Register("first product", widths.OPERAND_PRODUCT, min(ends), max(ends)),

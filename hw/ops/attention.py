@@ -53,6 +53,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    element_register,
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
@@ -282,23 +283,28 @@ class Attention(Operator):
         return (
             Register("score", widths.SCORE, low, high),
             Register("distance", widths.DISTANCE, 0, high - low),
+            Register("distance as an integer", widths.ACCUMULATOR, 0, high - low),
             Register("multiplier", widths.MULTIPLIER, 0, int(multiplier.max())),
             Register("exponent", widths.PRODUCT, 0, (high - low) * int(multiplier.max()) + ((1 << self.shift) >> 1)),
             Register("exponent shift", widths.EXPONENT_SHIFT, 0, self.probability_bits),
             Register("table entry", widths.EXPONENT, 0, int(entries.max())),
             Register("rounded entry", widths.ROUNDED_EXPONENT, 0, int(entries.max()) + ((1 << self.probability_bits) >> 1)),
             Register("fraction", widths.FRACTION, 0, entries.size - 1),
-            Register("digits", widths.DIGITS, 0, k),
+            # The largest score of a row has the weight of the first entry; the sum is moved up to the bits of its type.
+            Register("digits", widths.DIGITS, 0, max(k, TOTAL_BITS - int(entries[0]).bit_length())),
             Register("shift", widths.SHIFT, 0, max(self.shift, self.output_shift + k)),
             *array_registers(inputs[Q], inputs[K]),
             *array_registers(Format((), MAXIMUM_WEIGHT_BITS, False), v),
             Register("weight", widths.WEIGHT, 0, int(entries.max())),
             Register("sum of weights", widths.WEIGHT_TOTAL, 0, total),
+            Register("running sum of weights", widths.ACCUMULATOR, 0, total),
             Register("weighted values", widths.ACCUMULATOR, total * v.minimum, total * v.maximum),
             Register("numerator", widths.RECIPROCAL_NUMERATOR, 0, largest),
             Register("dividend", widths.RECIPROCAL_DIVIDEND, 0, (largest << TOTAL_BITS) + (1 << (TOTAL_BITS - 1)) - 1),
             Register("reciprocal", widths.MULTIPLIER, 0, 2 * largest),
-            Register("product", widths.PRODUCT, -scaled, scaled + half),
+            Register("reciprocal as a factor", widths.WIDE_MULTIPLIER, 0, 2 * largest),
+            Register("product", widths.WIDE_PRODUCT, -scaled, scaled + half),
+            element_register("output", self.infer(inputs)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
-from edgeflow.hw.cpp_widths import Width
+from edgeflow.hw.cpp_widths import ELEMENT, Width
 from edgeflow.hw.field_widths import WORD
 from edgeflow.hw.graph import Attribute, Format, Graph, Node
 from edgeflow.hw.ops.rows import RowSplit
@@ -71,6 +71,11 @@ class Register:
     def fits(self) -> bool:
         """Whether no value can overflow the register."""
         return self.minimum >= self.width.minimum and self.maximum <= self.width.maximum
+
+
+def element_register(name: str, format: Format) -> Register:
+    """An element as it is read from memory, or as it is saturated before it is written."""
+    return Register(name, ELEMENT, format.minimum, format.maximum)
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,10 @@ class InstructionLayout:
         return {s.name: (int(words[s.word]) >> s.bit) & ((1 << s.bits) - 1) for s in self.slots}
 
 
+class FieldError(ValueError):
+    """A value that a field of an instruction does not hold."""
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One descriptor: a layout, a value for every field, and its segment ``(first line, lines)`` of the weight stream."""
@@ -168,7 +177,9 @@ class Instruction:
             raise ValueError(f"instruction {self.layout.name}: missing or unknown fields {sorted(wrong)}")
         for name, value in self.values.items():
             if value and value not in ranges[name]:  # 0 fits every field, and most are 0
-                raise ValueError(f"instruction {self.layout.name}: {name} = {value} does not fit its field")
+                raise FieldError(
+                    f"{name} = {value} does not fit the {self.layout.bits(name)} bits of its field ({self.layout.name})"
+                )
 
     def encode(self) -> NDArray[np.uint32]:
         """The descriptor's 32 words."""
@@ -294,7 +305,7 @@ class Operator(Unit):
 
     @abstractmethod
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        """Every accumulator and product with its width in the C++ and its exact worst-case range: the overflow proof."""
+        """Every value that the C++ holds in a type of hw/cpp_widths.py, with its worst-case range: the overflow proof."""
 
     @abstractmethod
     def macs(self, inputs: Sequence[Format]) -> int:

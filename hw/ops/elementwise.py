@@ -15,10 +15,20 @@ from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, Kernel, LoweringContext, Operator, of_width
+from edgeflow.hw.ops.base import (
+    Constants,
+    Instruction,
+    InstructionLayout,
+    Kernel,
+    LoweringContext,
+    Operator,
+    Register,
+    element_register,
+    of_width,
+)
 from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
 from edgeflow.hw.ops.rows import RowSplit
-from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, require_rows
+from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, require_rows, value_range
 from edgeflow.hw.primitives import (
     adder_luts,
     lutram_luts,
@@ -129,6 +139,19 @@ def pair_kernel(
         return y.reshape(samples, *out.shape)
 
     return run
+
+
+def operand_registers(inputs: Sequence[Format], constants: Constants, out: Format) -> list[Register]:
+    """What holds the operands and the result; b is the constant one, if there is one."""
+    second = 0 if 0 in constants else 1
+    a, b = (value_range(inputs[i], constants.get(i)) for i in (1 - second, second))
+    elements = [a] if constants and constants[second].size == out.channels else [a, b]
+    return [
+        *(Register(name, widths.ELEMENT, *operand) for name, operand in zip("ab", elements, strict=False)),
+        Register("b as a factor", widths.MULTIPLIER, *b),
+        Register("b as an integer", widths.ACCUMULATOR, *b),
+        element_register("output", out),
+    ]
 
 
 def lower_elementwise(

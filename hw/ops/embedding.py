@@ -27,6 +27,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    element_register,
     of_width,
     register,
 )
@@ -133,7 +134,9 @@ class Embedding(Operator):
         return (
             Register("id", widths.TOKEN_ID, 0, max(inputs[IDS].maximum, table.shape[0])),
             Register("row", widths.TABLE_ROW, 0, table.shape[0] - 1),
+            Register("table entry", widths.ACCUMULATOR, int(table.min()), int(table.max())),
             *requantized("scaled", int(table.min()), int(table.max()), constants[MULTIPLIER], self.shift)[0],
+            element_register("output", self.infer(inputs)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

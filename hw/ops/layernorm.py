@@ -33,6 +33,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -230,7 +231,8 @@ class LayerNorm(Operator):
         affine = z * np.abs(gain) + (np.abs(offset) << self.offset_shift)
         half = (1 << self.shift) >> 1
         return (
-            Register("element", widths.DEVIATION, x.minimum << self.fraction_bits, x.maximum << self.fraction_bits),
+            element_register("element", x),
+            Register("scaled element", widths.DEVIATION, x.minimum << self.fraction_bits, x.maximum << self.fraction_bits),
             Register("sum", widths.ACCUMULATOR, low << self.fraction_bits, high << self.fraction_bits),
             Register("square", widths.SQUARE, 0, square),
             Register("squares", widths.VARIANCE, 0, n * square),
@@ -258,8 +260,10 @@ class LayerNorm(Operator):
             Register("normalized product", widths.PRODUCT, -product, product),
             Register("normalized", widths.NORMALIZED, -z, z),
             Register("gain", widths.MULTIPLIER, int(gain.min()), int(gain.max())),
+            Register("gain as an integer", widths.ACCUMULATOR, int(gain.min()), int(gain.max())),
             Register("offset", widths.ACCUMULATOR, int(offset.min()), int(offset.max())),
             Register("affine", widths.PRODUCT, -int(affine.max()), int(affine.max()) + half),
+            element_register("output", self.infer(inputs)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

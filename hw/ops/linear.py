@@ -35,6 +35,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -214,11 +215,17 @@ class Linear(Operator):
                 int(multiplier.min(initial=0)),
                 int(multiplier.max(initial=0)),
             ),
+            Register(
+                "multiplier as an integer", widths.ACCUMULATOR, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))
+            ),
             _product_register(low, high, multiplier, 1 << max(self.shift - 1, 0)),
+            element_register("output", self.infer(inputs)),
         ]
         if self.has_residual:
             residual = inputs[4]
             ends = np.array([residual.minimum, residual.maximum]) * self.residual_multiplier
+            registers.append(element_register("residual", residual))
+            registers.append(Register("residual as an integer", widths.ACCUMULATOR, residual.minimum, residual.maximum))
             registers.append(Register("residual multiplier", widths.MULTIPLIER, self.residual_multiplier, self.residual_multiplier))
             registers.append(
                 Register(
@@ -230,6 +237,10 @@ class Linear(Operator):
             middle = 1 << (self.index_bits - 1)
             registers.append(Register("table index", widths.ACTIVATION_INDEX, -middle, max(middle, 2 * middle - 1)))
             ends = np.outer([table.min(), table.max()], [scale.min(), scale.max()])
+            registers.append(Register("clipped index", widths.ELEMENT, -middle, middle - 1))
+            registers.append(Register("table entry", widths.ELEMENT, int(table.min()), int(table.max())))
+            registers.append(Register("table entry as an integer", widths.ACCUMULATOR, int(table.min()), int(table.max())))
+            registers.append(Register("output multiplier as an integer", widths.ACCUMULATOR, int(scale.min()), int(scale.max())))
             registers.append(Register("output multiplier", widths.MULTIPLIER, int(scale.min()), int(scale.max())))
             registers.append(
                 Register("output product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0)))

@@ -18,6 +18,7 @@ from edgeflow.hw.ops.elementwise import (
     MULTIPLY,
     ElementwiseOperator,
     lower_elementwise,
+    operand_registers,
     pair_format,
     pair_kernel,
 )
@@ -66,6 +67,7 @@ class Multiply(ElementwiseOperator):
         corners = [x * y for x in a for y in b]
         scaled, _, _ = requantized("scaled", min(corners), max(corners), self.multiplier, self.shift)
         return (
+            *operand_registers(inputs, constants, self.infer(inputs)),
             Register("a x b", widths.OPERAND_PRODUCT, min(corners), max(corners)),
             Register("kept a x b", widths.ACCUMULATOR, min(corners), max(corners)),
             *scaled,

@@ -28,6 +28,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -132,11 +133,14 @@ class Pool(Operator):
         half = 1 << (self.shift - 1) if self.shift else 0
         rows = int(counts.max())
         return (
+            element_register("element", x),
+            Register("counted rows", widths.POOL_NUMBER, 0, x.rows),
             Register("sum", widths.ACCUMULATOR, rows * min(x.minimum, 0), rows * x.maximum),
             Register("reciprocal", widths.ACCUMULATOR, 0, int(r.max())),
             Register("product", widths.PRODUCT, most * min(x.minimum, 0), most * x.maximum + half),
             Register("dividend", widths.POOL_NUMBER, 0, self.numerator + x.rows // 2),
             Register("shift", widths.SHIFT, 0, self.shift),
+            element_register("output", self.infer(inputs)),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

@@ -14,7 +14,7 @@ from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.base import Case, Constants, Instruction, Kernel, LoweringContext, Port, Register, draw, register
-from edgeflow.hw.ops.elementwise import REQUANTIZE, ElementwiseOperator, lower_elementwise
+from edgeflow.hw.ops.elementwise import REQUANTIZE, ElementwiseOperator, lower_elementwise, operand_registers
 from edgeflow.hw.ops.vector import check_row_format, check_shift, requantized
 
 X, MULTIPLIER = range(2)
@@ -73,6 +73,7 @@ class Requantize(ElementwiseOperator):
         scaled, low, high = requantized("scaled", x.minimum, x.maximum, constants[MULTIPLIER], self.shift)
         ends = np.outer([x.minimum, x.maximum], constants[MULTIPLIER])
         return (
+            *operand_registers(inputs, constants, self.infer(inputs)),
             *scaled,
             Register("first product", widths.OPERAND_PRODUCT, int(ends.min()), int(ends.max())),
             Register("zero point", widths.ACCUMULATOR, self.zero_point, self.zero_point),

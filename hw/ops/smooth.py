@@ -39,6 +39,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -160,20 +161,23 @@ class Smooth(Operator):
         return run
 
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
-        x, table = inputs[X], constants[TABLE]
+        x, table, out = inputs[X], constants[TABLE], self.infer(inputs)
         low, high = int(table.min()), int(table.max())
         drop = -np.diff(table)
+        place_drop = np.array([drop.min(), drop.max()]) << self.interpolation_bits
         product = x.magnitude * self.multiplier + ((1 << self.shift) >> 1)
         least, most = (min(low, 0) << self.interpolation_bits, max(high, 0) << self.interpolation_bits)
         half = (1 << self.output_shift) >> 1
         top, bottom = max(x.maximum, 0) * self.slope - least + half, -most + half
         return (
+            element_register("element", x),
             Register("magnitude", widths.MAGNITUDE, 0, x.magnitude),
             Register("multiplier", widths.LONG_MULTIPLIER, 0, self.multiplier),
             Register("place", widths.PRODUCT, 0, product),
             Register("table entry", widths.KNOT, low, high),
             Register("drop", widths.KNOT, int(drop.min()), int(drop.max())),
             Register("delta", widths.INTERPOLATED, least, most),
+            Register("drop by a place", widths.INTERPOLATED, *(int(end) for end in place_drop)),
             Register("slope", widths.LONG_MULTIPLIER, 0, self.slope),
             Register("difference", widths.PRODUCT, bottom, top),
             Register("position", widths.PLACE, 0, (1 << self.interpolation_bits) - 1),
@@ -186,6 +190,7 @@ class Smooth(Operator):
                 (bottom >> self.output_shift) + self.zero_point,
                 (top >> self.output_shift) + self.zero_point,
             ),
+            Register("output", widths.LONG_ELEMENT, out.minimum, out.maximum),
         )
 
     def macs(self, inputs: Sequence[Format]) -> int:

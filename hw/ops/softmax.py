@@ -42,6 +42,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -211,6 +212,7 @@ class Softmax(Operator):
         reciprocal = (self.numerator << (DIVISOR_BITS + 2)) // (1 << (DIVISOR_BITS - 1))
         shift = self.output_shift + total.bit_length()
         return (
+            element_register("element", x),
             Register("distance", widths.MAGNITUDE, 0, distance),
             Register("multiplier", widths.LONG_MULTIPLIER, 0, self.multiplier),
             Register("exponent", widths.PRODUCT, 0, distance * self.multiplier + ((1 << self.shift) >> 1)),
@@ -222,11 +224,13 @@ class Softmax(Operator):
             Register("numerator", widths.SOFTMAX_NUMERATOR, 0, self.numerator),
             Register("divisor", widths.SOFTMAX_DIVISOR, 0, (1 << DIVISOR_BITS) - 1),
             Register("shift", widths.SHIFT, 0, max(self.shift, shift, self.interpolation_bits + self.probability_bits)),
+            Register("shift of the sum", widths.SHIFT, 0, DIVISOR_BITS),
             Register("output", widths.LONG_ELEMENT, 0, (1 << self.bits) - 1),
             Register("weight", widths.LONG_WEIGHT, 0, most),
             Register("sum of weights", widths.WEIGHT_SUM, 0, total),
             Register("quotient", widths.SOFTMAX_DIVISOR, 0, reciprocal + 1),
             Register("reciprocal", widths.RECIPROCAL, 0, (reciprocal + 1) >> 1),
+            Register("reciprocal as a factor", widths.LONG_MULTIPLIER, 0, (reciprocal + 1) >> 1),
             Register("product", widths.PRODUCT, 0, most * ((reciprocal + 1) >> 1) + ((1 << shift) >> 1)),
         )
 

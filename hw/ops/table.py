@@ -26,6 +26,7 @@ from edgeflow.hw.ops.base import (
     Port,
     Register,
     draw,
+    element_register,
     of_width,
     register,
 )
@@ -113,6 +114,8 @@ class Table(Operator):
         return (
             Register("table entry", output, int(entries.min()), int(entries.max())),
             Register("stored entry", widths.ELEMENT, int(entries.min()), int(entries.max())),
+            element_register("element", inputs[X]),
+            Register("smallest element", widths.ELEMENT, self.minimum, self.minimum),
             Register("index", widths.LOOKUP_INDEX, 0, entries.size - 1),
         )
 

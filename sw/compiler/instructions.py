@@ -9,7 +9,7 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Node
-from edgeflow.hw.ops.base import Instruction, Packed
+from edgeflow.hw.ops.base import FieldError, Instruction, Packed
 from edgeflow.hw.program import pack_rows
 from edgeflow.sw.compiler.network import OUTPUT, Operation
 from edgeflow.sw.compiler.weight_image import Image
@@ -79,4 +79,7 @@ def instructions(
     What they take from the weight image is handed to ``image``. UnsupportedError if the accelerator cannot run the operation.
     """
     context = NodeContext(operation, operands, architecture, image)
-    return operation.operator.lower(operation.formats, operation.parameters, context)
+    try:
+        return operation.operator.lower(operation.formats, operation.parameters, context)
+    except FieldError as error:
+        raise UnsupportedError(f"node {operation.node.origin} ({operation.node.op}): {error}") from error

@@ -15,11 +15,12 @@ from operator_harness import ARCHITECTURES, build, case_graph, case_samples, nar
 from edgeflow.hw import field_widths
 from edgeflow.hw.architecture import HALVES, WORDS, Architecture
 from edgeflow.hw.cost import Resources
-from edgeflow.hw.cpp_widths import LONG_ELEMENT, MULTIPLIER, PRODUCT, SHIFT, WIDTHS, Width
+from edgeflow.hw.cpp_widths import ACCUMULATOR, DIGITS, ELEMENT, LONG_ELEMENT, MULTIPLIER, PRODUCT, SHIFT, WIDTHS, Width
 from edgeflow.hw.errors import UnsupportedError, VerificationError
 from edgeflow.hw.ops import Case, InstructionLayout, LoweringContext, Register, instruction_layouts, registry, units
-from edgeflow.hw.ops.base import INCLUDE, Field
+from edgeflow.hw.ops.base import INCLUDE, Field, Instruction
 from edgeflow.hw.ops.elementwise import ELEMENTWISE
+from edgeflow.hw.ops.pool import Pool
 from edgeflow.hw.ops.smooth import MAXIMUM_SEGMENTS, SMOOTH
 from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels, require_rows
 from edgeflow.hw.verify import verify_graph
@@ -104,6 +105,25 @@ def test_a_product_of_44_bits_makes_other_words_and_fails_the_proof(tmp_path: Pa
     assert unproven >= wrong > 0
 
 
+# Cases whose words differ in the C++ where a type has so few bits: what they hold in it, not only what others do, must be proven.
+TOO_NARROW = [
+    *[(ELEMENT, 16, "multiply", "signed by unsigned"), (ELEMENT, 16, "requantize", "every unsigned word")],
+    *[(ELEMENT, 16, "pool", "float64 sums"), (ELEMENT, 16, "layernorm", "unsigned 4x33, 16 to 16 bits")],
+    (ELEMENT, 16, "softmax", "unsigned 2x40, 7.3.14 to 12 bits"),
+    *[(ACCUMULATOR, 24, "linear", "long, half up"), (ACCUMULATOR, 24, "linear", "long, half to even")],
+    (LONG_ELEMENT, 20, "smooth", "gelu to 24 bits, every word"),
+    *[(DIGITS, 4, "attention", case.name) for case in operator_cases("attention")],
+]
+
+
+@pytest.mark.parametrize(("width", "bits", "name", "case"), TOO_NARROW, ids=lambda value: getattr(value, "name", str(value)))
+def test_what_an_operator_holds_is_proven(width: Width, bits: int, name: str, case: str) -> None:
+    graph = case_graph(next(each for each in operator_cases(name) if each.name == case))
+    verify_graph(graph)
+    with narrowed(width, bits), pytest.raises(VerificationError, match=f"more than its {bits} bits"):
+        verify_graph(graph)
+
+
 # Widths whose variables take no logic that a formula counts: why.
 UNCOUNTED = {
     "Chain": "the adders inside DSP slices",
@@ -186,6 +206,18 @@ def test_what_no_field_holds_is_refused() -> None:
     require_rows(context, field_widths.ROWS.maximum)
     with pytest.raises(UnsupportedError, match="1048576 rows exceed the 1048575 of an instruction"):
         require_rows(context, 1 << 20)
+
+
+def test_a_value_that_its_field_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = operator_cases("pool")[0]
+    lowered = Pool.lower
+
+    def shifted(*arguments: object) -> list[Instruction]:
+        return [Instruction(each.layout, {**each.values, "shift": 64}, each.stream) for each in lowered(*arguments)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pool, "lower", shifted)
+    with pytest.raises(UnsupportedError, match=r"node mean \(pool\): shift = 64 does not fit the 6 bits of its field \(pool\)"):
+        lower(Network(case_graph(case)), ARCHITECTURES["16x16 axi128"])
 
 
 # Parameters of the counts of primitives that are widths, by their places.

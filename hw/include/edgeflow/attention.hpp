@@ -65,7 +65,7 @@ void attention_scores(const AttentionInstruction& ins, unsigned key, ArrayState<
         const Score score = state.accumulator[0][o];
         Score maximum = state.maximum[ins.score_set][o];
         if (key == 0 && ins.maximum_reset) {
-            maximum = -8388608;
+            maximum = -(1 << (SCORE_BITS - 1));
         }
         if (attended && score > maximum) {
             maximum = score;
