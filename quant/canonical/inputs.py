@@ -22,16 +22,21 @@ from edgeflow.quant.nodes import sample_shape
 UNREAD = "edgeflow.unread"
 """Metadata key of a canonical model: names of inputs of the file that nothing reads, as JSON."""
 
+INTEGERS = "edgeflow.integers"
+"""Metadata key of a float32 input of a canonical model: the NumPy type of integers that the file's own input has."""
+
 
 @dataclass(frozen=True)
 class InputSpec:
     """One model input: name, shape of one sample (no batch axis), the NumPy type that the model declares, such as
-    ``float32``, and of a key mask what its values stand for."""
+    ``float32``, and of a key mask what its values stand for. ``real``: integers that stand for numbers, images of bytes say;
+    checked arrays hold them as float32."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     mask: MaskValues | None = None
+    real: bool = False
 
     def __str__(self) -> str:
         axes = ", ".join(["samples", *map(str, self.shape)])
@@ -45,8 +50,16 @@ def model_inputs(model: ir.Model) -> tuple[InputSpec, ...]:
     for value in model.graph.inputs:
         assert value.dtype is not None
         name = str(value.name)
-        specs.append(InputSpec(name, sample_shape(value), value.dtype.numpy().name, masks.get(name)))
+        integers = integers_of(value)
+        dtype = value.dtype.numpy().name if integers is None else integers
+        specs.append(InputSpec(name, sample_shape(value), dtype, masks.get(name), integers is not None))
     return tuple(specs)
+
+
+def integers_of(value: ir.Value) -> str | None:
+    """The NumPy type of integers that an input of a canonical model has in the file, where they stand for numbers."""
+    name = value.metadata_props.get(INTEGERS)
+    return name if name in ("uint8", "int8") else None
 
 
 def note_unread(model: ir.Model, names: Sequence[str]) -> None:
@@ -66,7 +79,8 @@ def check_inputs(
     """The arrays in the model's order and types, all with the same number of samples on their first axis; without those in
     ``unread``.
 
-    Floating-point types of any width are taken for floating-point inputs, integers and booleans for integer and boolean inputs.
+    Floating-point types of any width are taken for floating-point inputs, integers and booleans for integer and boolean inputs;
+    whole numbers of any type for integers that stand for numbers.
     Raises CalibrationError naming the input, what is wrong and what the model expects. ``what`` names the data in messages.
     """
     names = [spec.name for spec in specs]
@@ -94,7 +108,7 @@ def model_data(model: ir.Model, arrays: Mapping[str, Array], what: str = "calibr
 
 def _checked(spec: InputSpec, array: Array, what: str) -> Array:
     dtype = np.dtype(spec.dtype)
-    kinds = "f" if dtype.kind == "f" else "biu"
+    kinds = "f" if dtype.kind == "f" else "biuf" if spec.real else "biu"
     if array.dtype.kind not in kinds:
         raise CalibrationError(f"{what}: input {spec.name!r} has type {array.dtype}; the model expects {spec}")
     if array.ndim != len(spec.shape) + 1 or array.shape[1:] != spec.shape:
@@ -109,11 +123,13 @@ def _checked(spec: InputSpec, array: Array, what: str) -> Array:
         if bad.size:
             place = tuple(int(i) for i in np.unravel_index(bad[0], array.shape))
             raise CalibrationError(f"{what}: input {spec.name!r} holds {array[place]} at {place}; every value must be finite")
-    elif dtype.kind in "iu" and array.dtype.kind in "iu":
+    elif dtype.kind in "iu" and array.dtype.kind in "iuf":
         info = np.iinfo(dtype)
-        if int(array.min()) < info.min or int(array.max()) > info.max:
+        if array.dtype.kind == "f" and not (array == np.rint(array)).all():
+            raise CalibrationError(f"{what}: input {spec.name!r} holds values that are no integers; the model expects {spec}")
+        if array.min() < info.min or array.max() > info.max:
             raise CalibrationError(f"{what}: input {spec.name!r} holds values outside {dtype}")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = np.ascontiguousarray(array, dtype=np.float32 if spec.real else dtype)
     if spec.mask is not None:
         _check_mask(spec.name, array, spec.mask, what)
     return array

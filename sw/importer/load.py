@@ -19,6 +19,7 @@ from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, 
 from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
+from edgeflow.quant.canonical.inputs import INTEGERS
 from edgeflow.quant.formats.exact_constants import EXACT
 from edgeflow.sw.files.presence import missing_model
 from edgeflow.sw.importer.budgets import check_functions, check_sizes
@@ -69,6 +70,8 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     drop_unread_inputs(model)
     with reading(*inconsistent):
         ir.passes.Sequential(InlinePass(), TopologicalSortPass())(model)
+    for entry in model.graph.inputs:
+        entry.metadata_props.pop(INTEGERS, None)  # it says what the file's type was, which is the type here
     _name_nodes(model)
     _check_operands(file, model)
     _check_weights(file, model)

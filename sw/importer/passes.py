@@ -37,6 +37,7 @@ from edgeflow.sw.importer.finalize import finish, note_originals, readable_names
 from edgeflow.sw.importer.fold import fill_uniform, fold, inline_branches, register_constants
 from edgeflow.sw.importer.formats import sample_sources, set_formats
 from edgeflow.sw.importer.host_choices import HOST_CHOICES, leave_choices
+from edgeflow.sw.importer.integer_inputs import real_inputs
 from edgeflow.sw.importer.load import QUANTIZERS, UNREAD, load
 from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
@@ -90,6 +91,10 @@ def preparation(shapes: Shapes) -> Passes:
         Step("write axes out", explicit_axes, requires=(SHAPES_KNOWN,), ensures=(AXES_EXPLICIT,)),
         Step("remove what is inert", remove_inert, requires=(SHAPES_KNOWN,), ensures=(NOTHING_INERT,)),
         Step("movement to views", movement_to_views, requires=STATIC, ensures=(SHAPES_KNOWN, MOVEMENT_IS_VIEWS)),
+        Step(
+            "integer inputs to real ones", real_inputs,
+            requires=(SHAPES_KNOWN, MOVEMENT_IS_VIEWS), ensures=(SHAPES_KNOWN, MOVEMENT_IS_VIEWS),
+        ),
     )  # fmt: skip
 
 
@@ -207,13 +212,14 @@ def _import(
         model = load(path)
         run_passes(model, *evaluation(single))
         bound = single
-    quantizers = model.meta.pop(QUANTIZERS, None)
+    quantizers = model.meta.get(QUANTIZERS)
     samples = None if quantizers is None else sample_sources(model, bound, quantizers)
     try:
         run_passes(model, *canonicalization(bound))
     except NotCanonicalError as error:
         raise UnsupportedError(diagnosed(error.model, count, lambda: _supposed(path, bound))) from error
-    if samples is not None:
+    model.meta.pop(QUANTIZERS, None)
+    if quantizers is not None and samples is not None:
         set_formats(model, bound, quantizers, samples)
     add_warnings(model, model.meta.get(HOST_CHOICES, ()))
     note_unread(model, unread)
@@ -224,7 +230,6 @@ def _import(
 def _supposed(path: str | os.PathLike[str], bound: Shapes) -> Supposed:
     """The model at ``path`` as far as it can be imported with the known obstacles supposed away."""
     model = load(path)
-    model.meta.pop(QUANTIZERS, None)
     run_passes(model, *evaluation(bound), *preparation(bound))
     obstacles = suppose_away(model)
     run_passes(model, *rewriting())

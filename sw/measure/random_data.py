@@ -16,7 +16,8 @@ RANDOM_SAMPLES = 16
 
 
 def random_inputs(model: ir.Model, samples: int, seed: int) -> dict[str, NDArray[Any]]:
-    """Inputs ``(samples, *shape)``: standard normal values, ids over the whole vocabulary, masks of random length.
+    """Inputs ``(samples, *shape)``: standard normal values, integers of their whole type, ids over the whole vocabulary, masks
+    of random length.
 
     Accuracy on such data means nothing: it only exercises the arithmetic.
     """
@@ -27,6 +28,9 @@ def random_inputs(model: ir.Model, samples: int, seed: int) -> dict[str, NDArray
 def _draw(model: ir.Model, spec: InputSpec, samples: int, rng: np.random.Generator) -> NDArray[Any]:
     shape = (samples, *spec.shape)
     dtype = np.dtype(spec.dtype)
+    if spec.real:
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max + 1, size=shape).astype(np.float32)
     rows = vocabulary(FloatGraph(model), spec.name)
     if rows is not None:
         return rng.integers(0, rows, size=shape).astype(dtype)

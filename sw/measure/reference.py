@@ -25,6 +25,7 @@ from edgeflow.hw.host import processors
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
+from edgeflow.quant.canonical.inputs import integers_of
 from edgeflow.quant.canonical.masks import key_masks, keyless_samples, token_ids
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.nodes import origin, output_name
@@ -146,6 +147,7 @@ class _Comparison:
         self.original = OriginalSession(proto, names, CHUNK, optimize=False)
         self.canonical = FloatSession(model, list(self.tensors))
         self.masks = key_masks(self.graph)
+        self.integers = {str(value.name) for value in model.graph.inputs if integers_of(value) is not None}
         self.compared = 0  # samples that have a meaning
 
     def run(self, what: str, numbers: Sequence[int], inputs: Mapping[str, Array]) -> None:
@@ -196,7 +198,7 @@ class _Comparison:
         rng = np.random.default_rng(_SEED)
         moved = {
             name: (array * (1 + rng.choice((-1, 1), array.shape) * np.finfo(np.float32).eps)).astype(array.dtype)
-            if array.dtype.kind == "f" and name not in self.masks
+            if array.dtype.kind == "f" and name not in self.masks and name not in self.integers
             else array
             for name, array in inputs.items()
         }

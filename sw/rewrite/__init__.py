@@ -66,6 +66,7 @@ def _rules(fold_scales: bool) -> list[pattern.RewriteRule]:
         positions.CountedPositions.rule(),
         embedding.GatherToEmbedding.rule(),
         patch_embed.ConvToPatchEmbed.rule(),
+        patch_embed.IntegersToPatchEmbed.rule(),
         attention.SoftmaxAttention.rule(),
         attention_fused.OnnxAttention.rule(),
         attention_fused.MultiHeadAttention.rule(),

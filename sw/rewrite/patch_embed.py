@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array
-from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, initializer, shape_of, typed
-from edgeflow.sw.rewrite.view import make_view
+from edgeflow.quant.canonical.inputs import integers_of
+from edgeflow.sw.rewrite.base import DOMAIN, Refused, Rule, constant, either_order, initializer, produced_by, shape_of, typed
+from edgeflow.sw.rewrite.view import make_view, trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,61 @@ class Patches:
     kernel: Array
     bias: Array
     shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaled:
+    """A patch embedding ``node`` of an ``image`` of integers, with the scaling of the image in ``kernel`` and ``bias``."""
+
+    node: ir.Node
+    image: ir.Value
+    kernel: Array
+    bias: Array
+
+
+class IntegersToPatchEmbed(Rule[Rescaled]):
+    """``PatchEmbed(x * a + b)`` of an input of integers -> ``PatchEmbed(x)`` with a and b, of one number or one a channel, in its
+    weights and bias: the layer reads the integers exactly."""
+
+    def pattern(self, op: Any, image: Any, weight: Any, bias: Any) -> Any:
+        return op.PatchEmbed(image, weight, bias, _domain=DOMAIN)
+
+    def check(self, node: ir.Node, image: ir.Value, weight: ir.Value, bias: ir.Value) -> Rescaled | Refused:
+        kernel, offset = constant(weight), constant(bias)
+        if kernel is None or offset is None:
+            return self.refuse("its weights are computed")
+        kernel, offset, x = kernel.astype(np.float64), offset.astype(np.float64), image
+        while (step := _by_channel(x)) is not None:
+            x, number, adds = step
+            if adds:
+                offset = offset + np.einsum("dchw,c->d", kernel, np.broadcast_to(number, kernel.shape[1]))
+            else:
+                kernel = kernel * number[:, None, None]
+        if x is image or integers_of(trace(x).value) is None:
+            return self.refuse("no input of integers is scaled above it")
+        return Rescaled(node, x, kernel.astype(np.float32), offset.astype(np.float32))
+
+    def rewrite(self, op: Any, match: Rescaled) -> ir.Value:
+        value: ir.Value = op.PatchEmbed(
+            match.image,
+            initializer(match.kernel, "weight"),
+            initializer(match.bias, "bias"),
+            kernel=[int(size) for size in match.kernel.shape[2:]],
+            _domain=DOMAIN,
+        )
+        return typed(value, shape_of(match.node.outputs[0]), match.image)
+
+
+def _by_channel(value: ir.Value) -> tuple[ir.Value, Array, bool] | None:
+    """x, c (one number, or one a channel) and whether it is added, of an image ``x * c`` or ``x + c`` of the shape of x."""
+    for x, other in either_order(produced_by(value, "Mul", "Add")):
+        number = constant(other)
+        if number is None or shape_of(x) != shape_of(value):
+            continue
+        channels = shape_of(x)[1]
+        if number.size == 1 or (number.size == channels and number.ndim in (3, 4) and number.shape[-3:] == (channels, 1, 1)):
+            return x, number.reshape(-1).astype(np.float64), produced_by(value, "Add") is not None
+    return None
 
 
 class ConvToPatchEmbed(Rule[Patches]):

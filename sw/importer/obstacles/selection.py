@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from edgeflow.sw.importer.integer_inputs import cast_inputs
 from edgeflow.sw.importer.movement import bypass
 from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, is_a, obstacle, readers, stand_in
 from edgeflow.sw.rewrite.base import operand
@@ -24,7 +25,8 @@ CHOSEN_CLASS = Kind(
 )
 INTEGER_INPUT = Kind(
     "integer input",
-    "an input of integers is cast to real numbers; integers are taken as token ids or as a key mask only",
+    "an input of integers is cast to real numbers; only integers of 8 bits that nothing else reads are taken so, others as token"
+    " ids or as a key mask",
     "export the model with a float32 input, without the cast, and convert on the host: x.astype(numpy.float32)",
 )
 _CHOOSES = ("TopK", "ArgMax", "ArgMin", "Hardmax")
@@ -32,14 +34,7 @@ _CHOOSES = ("TopK", "ArgMax", "ArgMin", "Hardmax")
 
 def integer_inputs(graph: ir.Graph) -> Iterator[Obstacle]:
     """Inputs of integers, a uint8 image say, that are cast to real numbers."""
-    for node in list(graph):
-        if not is_a(node, "Cast") or node.outputs[0].dtype != ir.DataType.FLOAT:
-            continue
-        path = [operand(node, 0)]
-        while (view := view_above(path[-1])) is not None:
-            path.append(operand(view, 0))
-        if not path[-1].is_graph_input() or any(len(readers(value)) > 1 for value in path):
-            continue
+    for node, path in cast_inputs(graph):
         yield obstacle(_of_type(path[-1]), node)
         for value in path:
             value.type = ir.TensorType(ir.DataType.FLOAT)

@@ -193,10 +193,10 @@ SMALL: dict[str, tuple[Callable[[], Graph], list[tuple[str, str, int, int]]]] = 
     "L2": (lambda: network(dense, l2_norm), [("L2 normalization", "Div", 1, 1)]),
     "gate": (lambda: network(top1_gate), [("mixture of experts", "TopK", 1, 4)]),
     "learned query": (lambda: network(learned_query), [("attention pooling with a learned query", "Softmax", 1, 2)]),
-    "image": (lambda: network(image, kind=TensorProto.UINT8), [("uint8 input", "Cast", 1, 0)]),
+    "image": (lambda: network(image, kind=TensorProto.UINT16), [("uint16 input", "Cast", 1, 0)]),
     "image, channels last": (
-        lambda: network(image_channels_last, kind=TensorProto.UINT8, shape=(8, TOKENS)),
-        [("uint8 input", "Cast", 1, 1)],
+        lambda: network(image_channels_last, kind=TensorProto.INT64, shape=(8, TOKENS)),
+        [("int64 input", "Cast", 1, 1)],
     ),
     "one at the largest": (lambda: network(dense, hardmax), [("choice at the output", "Hardmax", 1, 0)]),
     "largest of the batch": (lambda: network(dense, over_the_batch), [("choice at the output", "ArgMax", 1, 0)]),
