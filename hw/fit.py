@@ -15,9 +15,9 @@ from functools import cache
 
 from pydantic import ValidationError
 
+from edgeflow.hw.accelerator_options import SHARE, SIZES
 from edgeflow.hw.architecture import Architecture, round_up, slots_of
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import SHARED

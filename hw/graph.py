@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.format_version import FORMAT, check_format
-from edgeflow.hw.readable import Readable
+from edgeflow.hw.named_contents import Readable
 
 Attribute = int | float | str | bool | tuple[int, ...]
 

@@ -23,8 +23,8 @@ from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Format
+from edgeflow.hw.named_contents import Readable
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
-from edgeflow.hw.readable import Readable
 
 MAGIC = b"EDGEFLOW"
 HEADER_BYTES = 64

@@ -26,9 +26,9 @@ from typing import Any
 
 import onnx
 
+from edgeflow.hw.accelerator_options import SIZES
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
-from edgeflow.hw.choices import SIZES
 from edgeflow.hw.errors import BoardError, EdgeFlowError, UnsupportedError
 from edgeflow.hw.fit import Space, excess
 from edgeflow.hw.graph import Graph

@@ -123,7 +123,8 @@ def run_qonnx(proto: onnx.ModelProto, inputs: Arrays, output: str) -> Array:
 
 
 def round_trips(model: ir.Model, quantized: Quantized, calibration: Arrays) -> int:
-    """How much the integer networks differ that exports of one compile to: QDQ, QONNX, and QDQ of what came back from QONNX."""
+    """Export a network as QDQ, as QONNX, and as QDQ again from the QONNX file; return in how many places the integer networks that
+    these compile to differ from the first."""
     shapes = {name: array.shape for name, array in calibration.items()}
     few = {name: array[:TRIP_SAMPLES] for name, array in calibration.items()}
     count = 0

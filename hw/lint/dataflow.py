@@ -19,7 +19,7 @@ Users = dict[tuple[Storage, tuple[int | None, ...]], dict[bool, list[Process]]]
 
 
 class DataflowChannel(Rule):
-    """Scalars and constant arrays may be read by several processes."""
+    """Finds what several processes of a dataflow region write or read at once, scalars and constant arrays left out."""
 
     id = "dataflow-channel"
     rationale = "A stream, array or AXI port of a dataflow region has one writing and one reading process, or they run in turn."

@@ -48,7 +48,7 @@ class Reshape(MoveOperator):
         return lambda activations: activations[0].reshape(activations[0].shape[0], *self.shape)
 
     def view(self, inputs: Sequence[Format]) -> int | None:
-        """Rows of the same length, or without padding on both sides."""
+        """0, the input that the output shares its memory with, where rows keep their length or have no padding; else None."""
         x, out = inputs[0].channels, self.infer(inputs).channels
         return 0 if x == out or (x % ROW_ELEMENTS == 0 and out % ROW_ELEMENTS == 0) else None
 

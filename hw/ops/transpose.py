@@ -44,7 +44,7 @@ class Transpose(MoveOperator):
         return x.transpose(0, *(axis + 1 for axis in self.permutation))
 
     def view(self, inputs: Sequence[Format]) -> int | None:
-        """Only axes of size 1 move, and the rows stay as long as they are."""
+        """0, the input whose memory the output shares, where only axes of size 1 move and rows keep their length; else None."""
         x = inputs[0]
         order = [axis for axis in self.permutation if x.shape[axis] != 1]
         return 0 if order == sorted(order) and self.infer(inputs).channels == x.channels else None

@@ -248,8 +248,8 @@ class Attends(StreamOperator):
             below = LessOrEqual (column, high)
             inside = And (above, below)
             number = Cast <to = 1> (inside)
-            found = ReduceMax <keepdims = 0> (number, last)
-            y = Cast <to = 9> (found)
+            largest = ReduceMax <keepdims = 0> (number, last)
+            y = Cast <to = 9> (largest)
         }"""
     }
 

@@ -79,7 +79,7 @@ def drop_output() -> None:
 
 
 def fault(error: BaseException) -> str | None:
-    """What to say of an exception that the machine is the reason of; None for any other."""
+    """The message for an exception that the machine caused, such as a full disk; None for any other exception."""
     if (limit := out_of_memory(error)) is not None:
         return limit
     if not isinstance(error, OSError):

@@ -106,9 +106,9 @@ def compile_model(
     began = time.perf_counter()
     if dim:
         asked["dims"] = dimensions(dim)
-    from edgeflow.sw.cli import early
+    from edgeflow.sw.cli import early_checks
 
-    early.check(asked)
+    early_checks.check(asked)
     from edgeflow.sw.cli.run_options import compilation
     from edgeflow.sw.flow import compilation as flow
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph, QType
-from edgeflow.hw.readable import Readable
+from edgeflow.hw.named_contents import Readable
 from edgeflow.quant.formats.interpretation import Correspondence
 
 FILE = "correspondence.json"

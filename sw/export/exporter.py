@@ -325,8 +325,8 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     for name, value in model.graph.initializers.items():
         if name in form.exact:
             set_exact(value, form.exact[name])
-    made_proto: onnx.ModelProto = ir.to_proto(model)
-    return made_proto
+    exported: onnx.ModelProto = ir.to_proto(model)
+    return exported
 
 
 def _name_after_calls(graph: ir.Graph, named: Set[str]) -> None:

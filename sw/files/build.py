@@ -20,7 +20,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
-from edgeflow.sw.files.card import card
+from edgeflow.sw.files.notebook_card import card
 from edgeflow.sw.files.replacement import restore
 from edgeflow.sw.files.snapshot import MANIFEST, Snapshot, SnapshotPath, json_object
 

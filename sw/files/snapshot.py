@@ -100,7 +100,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class SnapshotPath:
-    """A name in a snapshot, which stands for a ``pathlib.Path`` (``hw.readable.Readable``)."""
+    """A name in a snapshot, which stands for a ``pathlib.Path`` (``hw.named_contents.Readable``)."""
 
     snapshot: Snapshot
     name: str = ""

@@ -71,6 +71,9 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def _refusing(file: Path) -> Iterator[None]:
     try:
         yield
+    except NotADirectoryError as error:
+        where = f"{file.parent} is not a folder; create it or choose another"
+        raise OutputError(f"output {file} cannot be written: {where}") from error
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise OutputError(f"output {file} cannot be written: {reason}; choose another place") from error

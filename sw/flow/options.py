@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, field_validator, model_validator
 
+from edgeflow.hw.accelerator_options import SHARE, SIZES, checked_clock, checked_share, checked_size
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
-from edgeflow.hw.choices import SHARE, SIZES, checked_clock, checked_share, checked_size
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.formats.config import SELECTION_WORK, LayerBits, QuantizationConfig
 from edgeflow.sw.compiler.overlay import read_overlay

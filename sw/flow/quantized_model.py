@@ -11,8 +11,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgeflow.hw.accelerator_options import checked_clock
 from edgeflow.hw.boards import load_board
-from edgeflow.hw.choices import checked_clock
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized

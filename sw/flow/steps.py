@@ -20,10 +20,10 @@ import onnx
 import onnx_ir as ir
 
 from edgeflow.hw import cache
+from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import InputError, VerificationError
 from edgeflow.hw.fit import excess
 from edgeflow.hw.program import Program

@@ -16,7 +16,7 @@ from edgeflow.sw.rewrite.view import index_of
 
 
 def per_sample(view: ir.Node, batch: int) -> Array | str:
-    """The index array of one sample, shape of the output without batch; or why the view does not act on samples apart."""
+    """The index array of one sample, shape of the output without batch; or the reason why the view mixes samples."""
     source = view.inputs[0]
     if source is None:
         raise AssertionError("a View without input")

@@ -37,9 +37,12 @@ class Quantizes(enum.Enum):
 
 
 class Pieces(enum.Enum):
-    """The output of an operator as a function of an operand that changes: finitely many pieces; as many as its operands have
-    together; that for a division of real numbers only; that as far as types allow; steps without end; or a curve, whose extremes
-    the constants do not tell."""
+    """How the output of an operator depends on one operand that changes while the others stay.
+
+    ``FEW``: in a finite number of pieces, each linear. ``JOINED``: in as many pieces as its operands have together. ``REAL``: as
+    ``JOINED``, for real numbers; a division of integers rounds. ``CONVERTED``: as its operand, if the conversion between types
+    keeps its values. ``STEPS``: in steps without end. ``CURVED``: along a curve, whose extremes its constants do not tell.
+    """
 
     FEW = enum.auto()
     JOINED = enum.auto()

@@ -65,15 +65,15 @@ def far_samples(arrays: Mapping[str, Array], names: tuple[str, ...]) -> list[Far
     for name in names:
         reach = np.abs(arrays[name].reshape(len(arrays[name]), -1).astype(np.float64)).max(axis=1)
         order = np.argsort(-reach, kind="stable")
-        odd = _odd(reach[order])
-        count = odd or _apart(reach[order])
+        outliers = _outliers(reach[order])
+        count = outliers or _apart(reach[order])
         if count:
             numbers = tuple(sorted(order[:count].tolist()))
-            far.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), bool(odd) and len(reach) >= FEWEST))
+            far.append(Far(name, numbers, float(reach.max()), float(reach[order[count]]), bool(outliers) and len(reach) >= FEWEST))
     return far
 
 
-def _odd(reach: NDArray[np.float64]) -> int:
+def _outliers(reach: NDArray[np.float64]) -> int:
     """How many of the samples, sorted by their largest absolute value, lie far beyond the others."""
     for count in range(1, max(1, len(reach) // PART) + 1):
         if count < len(reach) and reach[count] > TINY and reach[count - 1] > FAR * reach[count]:

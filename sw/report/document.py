@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Literal, Protocol
 
+from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE
 from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
 from edgeflow.hw.fabric import NARROW_BANKS, NARROW_STEP, WIDE_BANKS, WIDE_STEP
 from edgeflow.hw.fit import known_resources, unit_resources

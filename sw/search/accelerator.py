@@ -13,9 +13,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fabric import NARROW_STEP, WIDE_STEP, scratchpad
 from edgeflow.hw.fit import Space, excess, fill, limits

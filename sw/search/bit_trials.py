@@ -117,8 +117,8 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def decision(taken: Trial, trials: Sequence[Trial], asked: str, where: str) -> str:
-    """One line that says which allocation was taken, and how the others did. ``asked``: the name of the user's method. Of those of
-    one name, on several accelerators, the best speaks for all."""
+    """One line that says which allocation was taken, and how the others did. ``asked``: the name of the user's method. Of
+    several allocations with one name, on different accelerators, the line names the best."""
     rivals: dict[str, Trial] = {}
     for trial in sorted(trials, key=lambda trial: -trial.sqnr_db if math.isfinite(trial.sqnr_db) else math.inf):
         if trial.candidate.name != taken.candidate.name:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflow.hw.accelerator_options import SHARE, SIZES
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.errors import BoardError, InputError, OutputError, UnsupportedError
 from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.boards import Board
-from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, InputError
 from edgeflow.hw.fit import excess
 from edgeflow.hw.progress import Progress

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgeflow.hw.accelerator_options import SHARE, SIZES
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import boards, load_board
-from edgeflow.hw.choices import SHARE, SIZES
 from edgeflow.hw.cost import RESOURCE_NAMES, Resources, Unknown
 from edgeflow.hw.errors import BoardError
 from edgeflow.hw.fabric import axi_ports, control, scratchpad, weight_stream

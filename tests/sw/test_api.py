@@ -412,7 +412,7 @@ def test_a_build_shows_itself_in_a_notebook(tiny_build: Path, tmp_path: Path) ->
     card = build._repr_html_()
     for part in ("tiny.onnx", "kv260", f"{build.report['latency_ms']:.3f} ms", "dsp", "not measured", "report.html"):
         assert part in card
-    from edgeflow.sw.files.card import card as draw
+    from edgeflow.sw.files.notebook_card import card as draw
 
     odd = {**build.report, "model": "<script>alert(1)</script>.onnx"}
     assert "<script>" not in draw(tmp_path / "<b>", odd)

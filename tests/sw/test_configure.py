@@ -13,9 +13,9 @@ import pytest
 from array_networks import attending
 from small_network import small_network
 
+from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import Architecture, slots_of
 from edgeflow.hw.boards import Board, boards, load_board
-from edgeflow.hw.choices import SHARE
 from edgeflow.hw.errors import BoardError, UnsupportedError
 from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph

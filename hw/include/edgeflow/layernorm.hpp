@@ -382,13 +382,13 @@ void layernorm_cycle(
             Element y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
             layernorm_normalize<C>(pass, state, y);
-            Line made;
-#pragma HLS ARRAY_PARTITION variable=made.byte complete
-            lay_chunk<C>(pass.ins.y_storage, y, made);
+            Line laid_out;
+#pragma HLS ARRAY_PARTITION variable=laid_out.byte complete
+            lay_chunk<C>(pass.ins.y_storage, y, laid_out);
             const unsigned target = pass.y.line + chunk_line<C>(pass.y.chunk, pass.ins.y_storage);
             const unsigned bytes = chunk_bytes<C>(pass.ins.y_storage);
             const unsigned first = chunk_part<C>(pass.y.chunk, pass.ins.y_storage) * bytes;
-            request_write<C>(writes, target, first, bytes, row_halves(pass.ins.y_storage, pass.y.row), made);
+            request_write<C>(writes, target, first, bytes, row_halves(pass.ins.y_storage, pass.y.row), laid_out);
             --pass.held;
             if (advance<C>(pass, pass.y_stride, pass.ins.y_storage, pass.y)) {
                 --pass.ready;

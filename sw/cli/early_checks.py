@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeflow.hw.choices import SIZES, checked_clock, checked_share, checked_size
+from edgeflow.hw.accelerator_options import SIZES, checked_clock, checked_share, checked_size
 from edgeflow.sw.files.presence import missing_data, missing_model, missing_run
 
 DATA = {"calib": "calibration data", "test": "test data"}
