@@ -48,10 +48,10 @@ def chosen(form: str, folder: Path, scores_too: bool) -> Path:
 
 def left_to_the_host(warnings: tuple[str, ...]) -> dict[str, str]:
     """The expression by the name of the output that it computes."""
-    found = [
+    matches = [
         re.fullmatch(r"output '(\S+)' \(.*\) is left to the host, which computes it from .*?: (.*)", line) for line in warnings
     ]
-    return {match[1]: match[2] for match in found if match is not None}
+    return {match[1]: match[2] for match in matches if match is not None}
 
 
 @pytest.mark.parametrize("scores_too", [True, False])
