@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgeflow.sw.importer.onnx_operators import Choice, Pieces, traits
 from edgeflow.sw.rewrite.base import batch_of, constant, shape_of
 
 HOST_CHOICES = "edgeflow.host_choices"
 """Key in a model's ``meta`` of what is left to the host, a line each; not there if nothing is."""
-_RESHAPES = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
 _CAST_TO = frozenset((
     ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64,
     ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64,
@@ -52,15 +52,16 @@ def leave_choices(model: ir.Model) -> bool:
 
 def _choices(node: ir.Node) -> _Ends | None:
     """The values that a choice makes of computed scores, sample by sample, each with the expression for it."""
-    scores = node.inputs[0] if node.op_type in ("ArgMax", "ArgMin", "TopK") and not node.domain else None
+    choice = traits(node).choice
+    scores = None if choice is None else node.inputs[0]
     if scores is None or scores.producer() is None or scores.dtype != ir.DataType.FLOAT or not isinstance(node.graph, ir.Graph):
         return None
     shape = shape_of(scores)
-    axis = node.attributes.get_int("axis", -1 if node.op_type == "TopK" else 0)
+    axis = node.attributes.get_int("axis", -1 if choice is Choice.BEST else 0)
     if axis % len(shape) == 0 or shape[0] != batch_of(node.graph):
         return None
     taken = f"outputs[{str(scores.name)!r}]"
-    if node.op_type == "TopK":
+    if choice is Choice.BEST:
         k = constant(node.inputs[1])
         if k is None or k.size != 1:
             return None
@@ -98,14 +99,13 @@ def _all_ends(choices: _Ends, graph: ir.Graph) -> _Ends | None:
 
 def _moved(node: ir.Node, expression: str, batch: int) -> str | None:
     """The expression for what a node makes of a choice by casting or reshaping it; None for any other node."""
-    if node.domain:
-        return None
-    if node.op_type == "Identity":
+    operator = traits(node)
+    if operator.inert(node):
         return expression
-    if node.op_type == "Cast":
+    if operator.pieces is Pieces.CONVERTED:
         kind = node.outputs[0].dtype
         return f"{expression}.astype(numpy.{kind.numpy().name})" if kind is not None and kind in _CAST_TO else None
-    if node.op_type in _RESHAPES:
+    if operator.keeps_order:
         shape = shape_of(node.outputs[0])
         return f"{expression}.reshape({', '.join(map(str, (-1, *shape[1:])))})" if shape[:1] == (batch,) else None
     return None

@@ -52,6 +52,13 @@ class Pieces(enum.Enum):
     CURVED = enum.auto()
 
 
+class Choice(enum.Enum):
+    """How an operator chooses among the numbers along an axis: by the place of the best one, or the best ones and their places."""
+
+    PLACE = enum.auto()
+    BEST = enum.auto()
+
+
 def _never(_: ir.Node) -> bool:
     return False
 
@@ -94,8 +101,14 @@ class OnnxOperator:
     last_axis_since: int | None = None
     """Operator set from which its axis is the last one by default; before, axis 1."""
     quantizes: Quantizes | None = None
+    choice: Choice | None = None
     pieces: Pieces | None = None
     """How often its output may turn while one number of its operands grows; None: as often as it likes, if it does not move."""
+
+    @property
+    def keeps_order(self) -> bool:
+        """Its output has the elements of operand 0 in their order, in another shape."""
+        return self.view is _same_order
 
 
 def _same_order(_: ir.Node, __: Array) -> list[Array | None]:
@@ -193,7 +206,9 @@ _TABLE = {
         OnnxOperator("Pad", sized_from=1, pieces=Pieces.JOINED),
         OnnxOperator("Resize", sized_from=1),
         OnnxOperator("OneHot", sized_from=1),
-        OnnxOperator("TopK", sized_from=1),
+        OnnxOperator("TopK", sized_from=1, choice=Choice.BEST),
+        OnnxOperator("ArgMax", choice=Choice.PLACE),
+        OnnxOperator("ArgMin", choice=Choice.PLACE),
         OnnxOperator("NonZero", sized_from=0),
         OnnxOperator("Unique", sized_from=0),
         OnnxOperator("Compress", sized_from=0),
