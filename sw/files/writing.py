@@ -88,7 +88,7 @@ def _written_through(file: Path) -> bool:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     name = os.path.abspath(file)
     for _ in range(_LINKS):
