@@ -29,7 +29,8 @@ def verify(
 
     console: Console = context.obj
     opened = edgeflow.open_build(build)
-    data = None if inputs is None else read_npz(inputs, "inputs")
+    also = () if labels is None else (labels,)
+    data = None if inputs is None else read_npz(inputs, "inputs", lambda: opened.graph.inputs, also)
     if labels is not None:
         if data is None:
             raise InputError("option --labels names an array of the inputs file: add --inputs FILE.npz")
@@ -79,7 +80,8 @@ def simulate(
     opened = edgeflow.open_build(build)
     if outputs is not None:
         check_writable(outputs)
-    data = read_npz(inputs, "inputs")
+    also = () if labels is None else (labels,)
+    data = read_npz(inputs, "inputs", lambda: opened.graph.inputs, also)
     truth = None if labels is None else take_labels(data, labels, f"inputs {inputs}")
     start = time.perf_counter()
     with console.progress() as progress, warnings.catch_warnings(record=True) as noted:

@@ -1,11 +1,16 @@
-"""Arrays on disk: ``.npz`` files keyed by the model's own tensor names."""
+"""Arrays on disk: ``.npz`` files keyed by the model's own tensor names.
+
+Of an archive's members only those that are asked for are unpacked, and only after their headers have said how large they are.
+"""
 
 from __future__ import annotations
 
+import lzma
+import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +21,20 @@ from edgeflow.hw.errors import CalibrationError
 from edgeflow.sw.files.presence import DATA_ADVICE, missing_data
 from edgeflow.sw.files.writing import write_file
 
+LARGEST_UNPACKED = 1 << 30
+"""Bytes that arrays of a small file may take."""
+TIMES_PACKED = 100
+"""How many bytes more they may take for each byte of the file."""
+_ENCRYPTED = 1  # of a member's flags
+
 
 class Archive(dict[str, Array]):
-    """The arrays of an ``.npz`` file, which know where they come from."""
+    """Arrays of an ``.npz`` file, which know where they come from; ``members`` are all that are in it, also those not read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.members: tuple[str, ...] = ()
 
 
 def described(arrays: Mapping[str, Array], what: str) -> str:
@@ -30,54 +42,103 @@ def described(arrays: Mapping[str, Array], what: str) -> str:
     return f"{what} {arrays.path}" if isinstance(arrays, Archive) else what
 
 
-def read_npz(path: str | os.PathLike[str], what: str = "data") -> Archive:
-    """The arrays of an ``.npz`` file by name; ``what`` says in messages what they are for.
+def read_npz(
+    path: str | os.PathLike[str],
+    what: str = "data",
+    wanted: Callable[[], Collection[str]] | None = None,
+    also: Collection[str] = (),
+) -> Archive:
+    """Arrays of an ``.npz`` file by name; ``what`` says in messages what they are for.
 
-    Python objects are never unpickled. CalibrationError if the file is missing, is not an ``.npz``, is truncated or damaged, holds
-    arrays of Python objects, or holds nothing.
+    Where the file holds all that are ``wanted``, those are read and those of ``also`` that are there, and nothing else is looked
+    at; otherwise all are, and whoever wants them says what is missing. Python objects are never unpickled. CalibrationError if the
+    file is missing, is not an ``.npz``, is truncated, damaged or protected by a password, holds nothing, or if what is read are no
+    numbers or would take more than :data:`LARGEST_UNPACKED` bytes and :data:`TIMES_PACKED` times the file.
     """
     file = Path(path)
     name = f"{what} {file}"
-    advice = DATA_ADVICE
     if file.is_dir():
-        raise CalibrationError(f"{name} is a folder: give an .npz file; {advice}")
+        raise CalibrationError(f"{name} is a folder: give an .npz file; {DATA_ADVICE}")
     arrays = Archive(file)
-    key = ""
     try:
         with file.open("rb") as stream:
             if not zipfile.is_zipfile(stream):
                 stream.seek(0)
                 reason = "is truncated or damaged" if stream.read(4) == b"PK\x03\x04" else "is not an .npz file"
-                raise CalibrationError(f"{name} {reason}: {advice}")
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as archive:
-                for key in archive.files:
-                    arrays[key] = np.asarray(archive[key])
+                raise CalibrationError(f"{name} {reason}: {DATA_ADVICE}")
+            with zipfile.ZipFile(stream) as archive:
+                members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+                arrays.members = tuple(members)
+                needed = () if wanted is None or len(members) == 1 else wanted()
+                if needed and members.keys() >= set(needed):
+                    members = {key: entry for key, entry in members.items() if key in needed or key in also}
+                _check_size(archive, members, os.fstat(stream.fileno()).st_size, name)
+                for key, entry in members.items():
+                    arrays[key] = _read(archive, entry, f"{name}: {key!r}")
     except FileNotFoundError as error:
         raise missing_data(file, what) from error
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CalibrationError(f"{name} is truncated or damaged: write it again") from error
-    except ValueError as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            raise CalibrationError(
-                f"{name}: {key!r} holds Python objects, which are never unpickled; store it as numbers"
-            ) from error
-        raise CalibrationError(f"{name}: {key!r} cannot be read ({_one_line(error)}): write it again") from error
     except OSError as error:
         raise CalibrationError(f"{name} cannot be read: {error.strerror or _one_line(error)}") from error
     if not arrays:
-        raise CalibrationError(f"{name} holds no arrays: {advice}")
-    for key, array in arrays.items():
-        if array.dtype.kind not in "biuf":
-            raise CalibrationError(f"{name}: {key!r} has type {array.dtype}; only numbers and booleans can be used")
+        raise CalibrationError(f"{name} holds no arrays: {DATA_ADVICE}")
     return arrays
+
+
+def _check_size(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], packed: int, name: str) -> None:
+    """CalibrationError for arrays that are no numbers, or more bytes than a file of this size may hold, before one is unpacked."""
+    limit = LARGEST_UNPACKED + TIMES_PACKED * packed
+    total = 0
+    for key, entry in members.items():
+        where = f"{name}: {key!r}"
+        if entry.flag_bits & _ENCRYPTED:
+            raise CalibrationError(f"{where} is protected by a password: write it without one")
+        shape, dtype, header = _header(archive, entry, where)
+        if dtype.hasobject:
+            raise CalibrationError(f"{where} holds Python objects, which are never unpickled; store it as numbers")
+        if dtype.kind not in "biuf":
+            raise CalibrationError(f"{where} has type {dtype}; only numbers and booleans can be used")
+        if header + math.prod(shape) * dtype.itemsize != entry.file_size:
+            raise CalibrationError(f"{where} does not have as many bytes as its shape {shape} says: write it again")
+        total += entry.file_size
+        if total > limit:
+            raise CalibrationError(
+                f"{name}: its arrays take {total:,} bytes or more; at most {limit:,} are supported ({LARGEST_UNPACKED >> 20:,} MiB"
+                f" and {TIMES_PACKED} times the file): give fewer samples, or save them uncompressed (numpy.savez)"
+            )
+
+
+def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
+    """Shape and type of an array, and the bytes of its header."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with archive.open(entry) as stream:
+            version = np.lib.format.read_magic(stream)
+            if version not in readers:
+                raise CalibrationError(f"{where} is written in a newer format than numbers need: {DATA_ADVICE}")
+            shape, _, dtype = readers[version](stream)
+            return shape, dtype, stream.tell()
+    except NotImplementedError as error:
+        raise CalibrationError(f"{where} is compressed in an unknown way ({_one_line(error)}): {DATA_ADVICE}") from error
+    except ValueError as error:
+        raise CalibrationError(f"{where} cannot be read ({_one_line(error)}): write it again") from error
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> Array:
+    try:
+        with archive.open(entry) as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except ValueError as error:
+        raise CalibrationError(f"{where} cannot be read ({_one_line(error)}): write it again") from error
 
 
 def take_labels(arrays: dict[str, Array], key: str, what: str) -> Array:
     """Remove the class labels ``(samples,)`` from the arrays and return them; CalibrationError if there is no such array or it
     holds no labels."""
     if key not in arrays:
-        raise CalibrationError(f"{what}: option --labels names {key!r}, but the arrays are {', '.join(sorted(arrays))}")
+        there = arrays.members if isinstance(arrays, Archive) else arrays
+        raise CalibrationError(f"{what}: option --labels names {key!r}, but the arrays are {', '.join(sorted(there))}")
     labels = arrays.pop(key)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise CalibrationError(

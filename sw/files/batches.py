@@ -30,14 +30,15 @@ Names = Callable[[], Sequence[str]]
 FORMS = "give an .npz file, arrays by input name, or batches of them"
 
 
-def read_data(data: Data, names: Names, what: str = "calibration data") -> Arrays:
-    """The arrays of ``data`` by input name, samples first; ``what`` names it in messages.
+def read_data(data: Data, names: Names, what: str = "calibration data", labels: str | None = None) -> Arrays:
+    """The arrays of ``data`` by input name, samples first; ``what`` names it in messages. Of a file the arrays of the inputs and of
+    ``labels`` are read, where it has all inputs.
 
     A batch with more arrays than the model has inputs, such as the pairs (inputs, labels) of a DataLoader: the first ones are the
     inputs, and a UserWarning says that the others are not used. CalibrationError where the data has none of these forms.
     """
     if isinstance(data, str | os.PathLike):
-        return read_npz(Path(data), what)
+        return read_npz(Path(data), what, names, () if labels is None else (labels,))
     if isinstance(data, Archive):
         return data
     if isinstance(data, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from edgeflow.hw.arrays import Array
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
-from edgeflow.sw.files.arrays import described, take_labels
+from edgeflow.sw.files.arrays import Archive, described, take_labels
 from edgeflow.sw.files.batches import Data, Names, read_data
 from edgeflow.sw.files.build import Build
 from edgeflow.sw.files.replacement import check_target
@@ -103,12 +104,12 @@ def _data(options: CompileOptions, names: Names) -> tuple[UserData | None, UserD
 
 
 def _user_data(data: Data, what: str, labels: Any, names: Names, *, optional: bool = False) -> UserData:
-    arrays: Mapping[str, Array] = read_data(data, names, what)
+    arrays: Mapping[str, Array] = read_data(data, names, what, labels if isinstance(labels, str) else None)
     what = described(arrays, what)
     if isinstance(labels, str):
         if optional and labels not in arrays:
             return UserData(arrays, None, what)
-        rest = dict(arrays)
+        rest = copy(arrays) if isinstance(arrays, Archive) else dict(arrays)
         labels = take_labels(rest, labels, what)
         return UserData(rest, labels, what)
     return UserData(arrays, labels, what)

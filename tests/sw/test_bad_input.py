@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -21,10 +22,12 @@ from command_line import Terminal
 from onnx import TensorProto, helper, numpy_helper
 from tiny_transformer import Tiny
 
+import edgeflow
 from edgeflow.hw import boards
 from edgeflow.hw.errors import CalibrationError, OutputError
+from edgeflow.sw.files import arrays as arrays_module
 from edgeflow.sw.files import replacement
-from edgeflow.sw.files.arrays import read_npz, write_npz
+from edgeflow.sw.files.arrays import read_npz, take_labels, write_npz
 from edgeflow.sw.flow import steps
 
 
@@ -236,6 +239,93 @@ def test_pickled_data_is_never_unpickled(attempt: Compile) -> None:
 
     says(attempt.refused(calib=attempt.data(tokens=np.array([Trap()], dtype=object))), "'tokens'", "Python objects")
     assert not (attempt.workplace / "sprung").exists()
+
+
+def zeros(shape: tuple[int, ...], stored: int) -> bytes:
+    """A ``.npy`` whose header has a shape, with so many zero bytes behind it."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue() + bytes(stored)
+
+
+@pytest.fixture
+def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays may take 64 KiB and 100 times the file."""
+    monkeypatch.setattr(arrays_module, "LARGEST_UNPACKED", 1 << 16)
+
+
+@pytest.mark.usefixtures("small_archives")
+def test_an_archive_that_unpacks_to_far_more_than_it_is(tmp_path: Path) -> None:
+    """Whatever takes part in the sum is refused before it is unpacked; the limit stands in the message."""
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, tokens=np.zeros((1 << 14, 5, 16), np.float32))
+    limit = (1 << 16) + 100 * file.stat().st_size
+    assert limit < 4 * 80 << 14
+    with pytest.raises(CalibrationError, match=rf"its arrays take 5,243,008 bytes or more; at most {limit:,} are supported"):
+        read_npz(file)
+    write_npz(file, {f"a{number}": np.zeros((8, 8192), np.float32) for number in range(8)})
+    with pytest.raises(CalibrationError, match="its arrays take"):
+        read_npz(file)
+    np.savez(file, tokens=np.zeros((1 << 14, 5, 16), np.float32))
+    assert read_npz(file)["tokens"].shape == (1 << 14, 5, 16)
+
+
+@pytest.mark.usefixtures("small_archives")
+def test_members_that_are_no_inputs_are_not_unpacked(tmp_path: Path) -> None:
+    """Neither bombs, nor what cannot be read, nor Python objects; labels are read where their name is given."""
+    file, tokens = tmp_path / "data.npz", np.ones((3, 5, 16), np.float32)
+    contents = {"bomb.npy": zeros((1 << 20,), 4 << 20), "text.npy": b"none", "liar.npy": zeros((1 << 40,), 8), "README": b"read me"}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+        for name, array in (("tokens", tokens), ("label", np.arange(3))):
+            with archive.open(f"{name}.npy", "w") as stream:
+                np.lib.format.write_array(stream, array)
+    assert set(read_npz(file, wanted=lambda: ["tokens"])) == {"tokens"}
+    both = read_npz(file, wanted=lambda: ["tokens"], also=["label"])
+    assert both.keys() == {"tokens", "label"}
+    assert np.array_equal(both["tokens"], tokens)
+    with pytest.raises(CalibrationError, match=r"names 'labl', but the arrays are README, bomb, label, liar, text, tokens"):
+        take_labels(both, "labl", "data")
+    with pytest.raises(CalibrationError, match="its arrays take"):  # an input is missing: all are looked at
+        read_npz(file, wanted=lambda: ["image"])
+
+
+def test_other_arrays_beside_the_inputs(attempt: Compile) -> None:
+    """A file may hold more than the model takes."""
+    data = attempt.data(tokens=attempt.tokens(), label=np.arange(8), names=np.array(["a"]))
+    edgeflow.compile(attempt.tiny.model, calibration=data, output=attempt.workplace / "other", until_step="calibrate")
+
+
+def test_a_header_that_promises_more_than_there_is(attempt: Compile) -> None:
+    """Nothing of its size is asked for."""
+    file = attempt.workplace / "data.npz"
+    for shape in ((1 << 40, 5, 16), (1 << 62, 1 << 62), (-1, -1), (2, 5, 16)):
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("tokens.npy", zeros(shape, 320))
+        says(attempt.refused(calib=file), "'tokens'", "does not have as many bytes as its shape")
+
+
+def test_data_with_a_password(attempt: Compile) -> None:
+    whole = bytearray(attempt.tiny.calibration.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = -1
+        while (place := whole.find(signature, place + 1)) >= 0:
+            whole[place + offset] |= 1
+    file = attempt.workplace / "data.npz"
+    file.write_bytes(whole)
+    says(attempt.refused(calib=file), "is protected by a password")
+
+
+def test_data_compressed_in_an_unknown_way(attempt: Compile) -> None:
+    whole = bytearray(attempt.tiny.calibration.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        place = -1
+        while (place := whole.find(signature, place + 1)) >= 0:
+            whole[place + offset : place + offset + 2] = (98).to_bytes(2, "little")
+    file = attempt.workplace / "data.npz"
+    file.write_bytes(whole)
+    says(attempt.refused(calib=file), "is compressed in an unknown way")
 
 
 def test_data_that_is_text(attempt: Compile) -> None:
