@@ -109,7 +109,9 @@ class LinearLayer(FloatOperator):
             return
         chosen, padding, use = context.chosen(self.output), None, context.reader(self.output)
         if use is not None and operator(use.node).demand(use.index) is Demand.ATTENTION:
-            padding = context.head_padding(use.node, use.index)
+            formats = context.attention(use.node)
+            if (formats.query, formats.key, formats.value)[use.index] is chosen:  # or attention makes a copy, and pads that
+                padding = context.head_padding(use.node, use.index)
         inputs, attributes = self.integer_layer(context, self.output, chosen, padding=padding)
         out = chosen.qtype if padding is None else pad_qtype(chosen.qtype, padding)
         positions = None if padding is None else padding.positions

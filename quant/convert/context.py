@@ -207,6 +207,11 @@ class Context:
             if np.ptp(shifts):
                 raise UnsupportedError(f"{where}: a tensor with a zero point cannot get a scale per channel")
             zero_point -= int(shifts[0])
+            if not -(1 << 31) <= zero_point < 1 << 31:
+                raise UnsupportedError(
+                    f"{where}: the zero point of what it reads, in steps of its own format, is {-zero_point:,}, more than 32 bits:"
+                    f" the scale {float(source.qtype.scales.max()):g} of the quantizer before it is too large; calibrate it again"
+                )
         constant = self.builder.constant(f"{name}/multiplier", multiplier, 32)
         half_even = qtype.rounding is Rounding.HALF_EVEN
         attributes: dict[str, Attribute] = {"shift": shift, "zero_point": zero_point, "half_even": half_even}

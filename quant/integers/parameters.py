@@ -209,7 +209,7 @@ def clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
     squares = np.empty_like(weight)
     for fraction in WEIGHT_RATIOS if bits == FULL else NARROW_WEIGHT_RATIOS:
         candidate = step * fraction
-        square_errors(weight, candidate.astype(np.float32), low, high, squares)
+        square_errors(weight, np.maximum(candidate.astype(np.float32), np.finfo(np.float32).tiny), low, high, squares)
         error = squares @ power
         better = error < best_error
         best[better], best_error[better] = candidate[better], error[better]

@@ -18,6 +18,7 @@ from edgeflow.quant.canonical.base import registry
 from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.integers.heads import numerators
+from edgeflow.quant.integers.parameters import clipped_steps
 from edgeflow.quant.ptq import Quantized, quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise, tensor_sqnr
 from edgeflow.sim.executor import Executor
@@ -550,3 +551,10 @@ def test_copies_of_samples_count_once() -> None:
     x = normal(7, 8, 24)
     once, often = quantize(network, {"x": x}), quantize(network, {"x": np.tile(x, (16, 1))})
     assert list(differences(once.graph, often.graph)) == []
+
+
+def test_weights_that_single_precision_cannot_divide_by() -> None:
+    """Steps of the least numbers that there are: none of them becomes a zero."""
+    steps = clipped_steps(np.full((2, 4), 1e-45), np.full(2, 1e-47), np.ones(4), 8)
+    assert np.all(np.isfinite(steps))
+    assert np.all(steps > 0)

@@ -74,7 +74,7 @@ def test_mutations_of_every_kind_reach_the_importer(kind: str, tmp_path: Path, m
 CHUNK = 250
 
 
-@pytest.mark.parametrize("chunk", range(1))
+@pytest.mark.parametrize("chunk", range(4))
 def test_mutants_compile_or_are_refused(chunk: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """None ends in an internal error, hangs, takes more than 2 GB, differs or leaves half a folder."""
     file, script = tmp_path / "outcomes.json", Path(__file__).parents[2] / "scripts" / "fuzz_models.py"

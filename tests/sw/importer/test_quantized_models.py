@@ -12,6 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tiny_transformer import tiny_transformer
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, InputError, UnsupportedError
@@ -586,3 +587,45 @@ def test_integer_operators_and_inputs_are_refused(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match=r"its scale or zero point is not that of quantize \(QuantizeLinear\)"):
         import_model(tmp_path / "model.onnx")
+
+
+# Quantizers inside attention
+
+
+def queries_quantized(scale: float, zero_point: np.generic) -> onnx.ModelProto:
+    """The tiny transformer, whose heads are padded, with a pair of quantizers on the queries of its heads."""
+    proto = tiny_transformer()
+    scores = next(node for node in proto.graph.node if node.name == "node_scores")
+    operands = ["pair_scale", "pair_zero"]
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in zip(operands, (np.float32(scale), zero_point), strict=True)
+    )
+    pair = [
+        helper.make_node("QuantizeLinear", [scores.input[0], *operands], ["pair_q"], name="pair_q"),
+        helper.make_node("DequantizeLinear", ["pair_q", *operands], ["pair_d"], name="pair_d"),
+    ]
+    scores.input[0] = "pair_d"
+    place = list(proto.graph.node).index(scores)
+    for node in reversed(pair):
+        proto.graph.node.insert(place, node)
+    return proto
+
+
+@pytest.mark.parametrize("zero_point", [np.int8(0), np.int8(-20)])
+def test_a_quantizer_on_the_queries_of_padded_heads(tmp_path: Path, zero_point: np.generic) -> None:
+    """The layer makes the words of the quantizer; what attention reads is a copy, and that is padded."""
+    onnx.save(queries_quantized(0.03, zero_point), tmp_path / "model.onnx")
+    model = import_model(tmp_path / "model.onnx")
+    x = np.random.default_rng(0).normal(size=(16, 5, 16)).astype(np.float32)
+    quantized = quantize(model, {"tokens": x})
+    outputs = decode_outputs(quantized.graph, integers(quantized.graph, x))
+    expected = run(session(model), {"tokens": x})
+    for name, value in outputs.items():
+        assert sqnr(expected[name], value) > 25
+
+
+def test_a_zero_point_beyond_32_bits(tmp_path: Path) -> None:
+    onnx.save(queries_quantized(1e6, np.int8(-128)), tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedError, match=r"more than 32 bits: the scale 1e\+06 of the quantizer before it is too large"):
+        quantize(import_model(tmp_path / "model.onnx"), {"tokens": np.ones((4, 5, 16), np.float32)})
