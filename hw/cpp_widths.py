@@ -3,6 +3,7 @@
 ``edgeflow_types.hpp`` is generated from :data:`WIDTHS`: a type and a constant ``..._BITS`` for each, which the headers use. A
 register of the overflow proof (``Operator.registers``) names the width of the C++ variable that it describes, so a width that is
 narrowed here narrows both; the proof then fails for every network whose stated registers need more.
+That every operator states what its C++ holds, ``scripts/check_widths.py`` tries: it narrows, compiles and compares words.
 
 Multipliers are sized for the DSP slice: 27 x 18 bits signed.
 """

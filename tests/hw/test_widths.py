@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from header_types import types_held
 from operator_harness import ARCHITECTURES, build, case_graph, case_samples, narrowed, operator_cases, reference
 
 from edgeflow.hw import field_widths
@@ -122,6 +123,23 @@ def test_what_an_operator_holds_is_proven(width: Width, bits: int, name: str, ca
     verify_graph(graph)
     with narrowed(width, bits), pytest.raises(VerificationError, match=f"more than its {bits} bits"):
         verify_graph(graph)
+
+
+# Types that an operator's C++ names and holds nothing of its own in: why.
+HOLDS_NOTHING = {
+    ("linear", "Exponent"): "the array's state for attention",
+    ("linear", "Score"): "the array's state for attention",
+    ("attention", "ActivationIndex"): "attention has no table",
+    ("attention", "QuadSum"): "attention never runs the 4-bit mode",
+    ("extreme", "PoolNumber"): "how many rows count is not used",
+}
+
+
+@pytest.mark.parametrize("name", registry())
+def test_an_operator_states_what_its_cpp_holds(name: str, registers: dict[Width, list[tuple[Case, Register]]]) -> None:
+    stated = {width.name for width, entries in registers.items() if any(case.operator.name == name for case, _ in entries)}
+    exempt = {width for operator, width in HOLDS_NOTHING if operator == name}
+    assert types_held(registry()[name]) - stated == exempt
 
 
 # Widths whose variables take no logic that a formula counts: why.
