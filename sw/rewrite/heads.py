@@ -19,12 +19,15 @@ from edgeflow.sw.rewrite.view import linear, make_view, trace
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
-    """Queries, keys or values: ``factor * source[batch, tokens, columns]``, columns in head-major order."""
+    """Queries, keys or values: ``factor * source[batch, tokens, columns]``, columns in head-major order.
+
+    ``constant`` (tokens, columns): of queries that do not depend on the input, these instead; of the source they have the batch."""
 
     source: ir.Value
     tokens: Array
     columns: Array
     factor: float
+    constant: Array | None = None
 
 
 def resolve(value: ir.Value, index: Array, batch: int) -> Operand | str:
@@ -58,14 +61,33 @@ Operands = tuple[Operand, Operand, Operand]
 
 
 def resolve_all(values: Sequence[tuple[ir.Value, Array]], batch: int) -> Operands | str:
-    """Queries, keys and values, each a value and the indices of its head tensors, as :func:`resolve` finds them."""
-    operands = []
-    for value, index in values:
-        operand = resolve(value, index, batch)
+    """Queries, keys and values, each a value and the indices of its head tensors, as :func:`resolve` finds them; queries may be
+    constant."""
+    operands: list[Operand] = []
+    for value, index in reversed(values):
+        array = constant(trace(value).value)
+        if array is None or len(operands) < 2:
+            operand = resolve(value, index, batch)
+        else:
+            operand = _constant_queries(value, index, array, operands[1])
         if isinstance(operand, str):
             return operand
         operands.append(operand)
-    return operands[0], operands[1], operands[2]
+    return operands[2], operands[1], operands[0]
+
+
+def _constant_queries(value: ir.Value, index: Array, array: Array, keys: Operand) -> Operand | str:
+    """Queries out of a constant, beside keys that are computed."""
+    source = trace(value)
+    heads = array.reshape(-1)[source.index.reshape(-1)[index]]
+    if np.any(heads != heads[:1]):
+        return "its queries are constant and differ between samples"
+    rows = heads[0].transpose(1, 0, 2).reshape(heads.shape[2], -1)
+    if len(rows) > len(keys.tokens):
+        return f"its queries are constant, and {len(rows)} of them more than its {len(keys.tokens)} keys"
+    layer = produced_by(keys.source, "Linear", domain=DOMAIN)
+    read = keys.source if layer is None or layer.inputs[0] is None else layer.inputs[0]
+    return Operand(read, keys.tokens[: len(rows)], np.arange(rows.shape[1]), source.factor, rows)
 
 
 def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0) -> ir.Value:
@@ -74,6 +96,8 @@ def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0)
     With ``places``, the features stand there among ``width`` ones, the others of which are 0.
     """
     value, columns = operand.source, operand.columns
+    if operand.constant is not None:
+        return _emit_constant(op, operand, operand.constant if places is None else _at(places, width, operand.constant))
     shape = shape_of(value)
     if places is not None or not np.array_equal(columns, np.arange(shape[-1])):
         node = produced_by(value, "Linear", domain=DOMAIN)
@@ -92,6 +116,20 @@ def emit(op: Any, operand: Operand, places: Array | None = None, width: int = 0)
     tokens = operand.tokens
     index = (np.arange(batch)[:, None, None] * rows + tokens[None, :, None]) * width + columns
     return make_view(op, value, index, (batch, len(tokens), len(columns)), origin_of(value))
+
+
+def _emit_constant(op: Any, operand: Operand, rows: Array) -> ir.Value:
+    """Constant ``rows`` (tokens, channels) for every sample: a layer of no weights, whose bias they are, and an addition of what
+    differs between them."""
+    batch, *_, width = shape_of(operand.source)
+    tokens = math.prod(shape_of(operand.source)[1:-1])
+    index = (np.arange(batch)[:, None, None] * tokens + operand.tokens[None, :, None]) * width + np.arange(width)
+    origin = origin_of(operand.source)
+    read = make_view(op, operand.source, index, (batch, len(rows), width), origin)
+    one = bool(np.all(rows == rows[:1]))
+    bias = rows[0] if one else np.zeros(rows.shape[1])
+    value = linear(op, read, np.zeros((width, rows.shape[1])), bias, origin)
+    return value if one else typed(op.Add(value, initializer(rows.astype(np.float32))), shape_of(value), value, origin)
 
 
 def _at(places: Array, width: int, array: Array) -> Array:

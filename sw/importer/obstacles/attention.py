@@ -37,9 +37,9 @@ ROTARY = Kind(
     "use learned or sinusoidal positions, which are added to the tokens, and train the model with them",
 )
 LEARNED_QUERY = Kind(
-    "attention pooling with a learned query",
-    "the queries of attention are constant; its unit takes queries, keys and values that are computed from the input",
-    "pool with the mean over the tokens, or with a class token, and train the model so",
+    "more learned queries than keys",
+    "the queries of attention are constant, and there are more of them than keys; at most as many are taken",
+    "learn at most as many queries as there are tokens, or pool with the mean over the tokens, and train the model so",
 )
 FUSED = ("Attention", "MultiHeadAttention")
 _MOST = 64  # values between scores and softmax, or between a layer and the product, that are looked at
@@ -198,12 +198,15 @@ def _unrotated(value: ir.Value) -> ir.Value | None:
 
 
 def learned_queries(graph: ir.Graph) -> Iterator[Obstacle]:
-    """Attention whose queries do not depend on the input."""
+    """Attention with more queries than keys, which do not depend on the input."""
     for node in list(graph):
         if not is_a(node, "Softmax"):
             continue
         product = _product_above(operand(node, 0))
         if product is None or len(activations(product)) != 1:
+            continue
+        queries, keys = shape_of(node.outputs[0])[-2:]
+        if queries <= keys:
             continue
         context = _product_below(node.outputs[0])
         if context is not None:

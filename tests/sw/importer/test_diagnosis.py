@@ -140,9 +140,9 @@ def top1_gate(g: Graph, x: str) -> str:
     return dense(g, str(g.node("Mul", taken, best)))
 
 
-def learned_query(g: Graph, x: str) -> str:
-    """Pooling by one learned query."""
-    scores = g.node("MatMul", g.weight(1, 8), g.node("Transpose", dense(g, x), perm=[0, 2, 1]))
+def learned_queries(g: Graph, x: str) -> str:
+    """Pooling by more learned queries than there are tokens."""
+    scores = g.node("MatMul", g.weight(TOKENS + 1, 8), g.node("Transpose", dense(g, x), perm=[0, 2, 1]))
     return dense(g, str(g.node("MatMul", g.node("Softmax", scores, axis=-1), dense(g, x))))
 
 
@@ -192,7 +192,7 @@ SMALL: dict[str, tuple[Callable[[], Graph], list[tuple[str, str, int, int]]]] = 
     "RMSNorm, power": (partial(rms_network, "power"), [("RMSNorm", "Mul", 1, 3)]),
     "L2": (lambda: network(dense, l2_norm), [("L2 normalization", "Div", 1, 1)]),
     "gate": (lambda: network(top1_gate), [("mixture of experts", "TopK", 1, 4)]),
-    "learned query": (lambda: network(learned_query), [("attention pooling with a learned query", "Softmax", 1, 2)]),
+    "learned queries": (lambda: network(learned_queries), [("more learned queries than keys", "Softmax", 1, 2)]),
     "image": (lambda: network(image, kind=TensorProto.UINT16), [("uint16 input", "Cast", 1, 0)]),
     "image, channels last": (
         lambda: network(image_channels_last, kind=TensorProto.INT64, shape=(8, TOKENS)),
@@ -239,7 +239,6 @@ def test_the_cause_is_named(what: str, tmp_path: Path) -> None:
 CASES_EXPECTED = {
     "rotary_ts": ("rotary embedding", ["/Add_1", "/Add_3"]),
     "rmsnorm_hand_ts": ("RMSNorm", ["/b.0/n1/Mul", "/b.0/n2/Mul"]),
-    "attention_pool_learned_query_ts": ("attention pooling with a learned query", ["/a/Softmax"]),
     "edge_moe_top1_ts": ("mixture of experts", ["/TopK"]),
     "seq_first_input": ("batch on another axis", []),
     "training_mode_batchnorm": ("training mode", []),
