@@ -7,20 +7,22 @@ reports. What is computed is defined by the integers and by the attributes of th
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgeflow.hw.arrays import IntArray
+from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.named_contents import Readable
+from edgeflow.hw.reading import COMPILE_AGAIN, read_arrays, reading
 
 Attribute = int | float | str | bool | tuple[int, ...]
 
@@ -220,27 +222,25 @@ class Graph:
 
     @staticmethod
     def load(stem: Readable) -> Graph:
-        """Read what :meth:`save` wrote; InputError where another version did."""
-        document = json.loads(stem.with_suffix(".json").read_text())
-        check_format(document.get("format"), stem.with_suffix(".json"))
-        with np.load(io.BytesIO(stem.with_suffix(".npz").read_bytes())) as archive:
-            constants = {str(n): archive[f"c{i}"].astype(np.int64) for i, n in enumerate(archive["names"])}
+        """Read what :meth:`save` wrote; InputError where another version did, or where it is damaged.
+
+        What the documents say is of the right types; whether the graph is one, :func:`edgeflow.hw.verify.verify_graph` proves."""
+        structure, arrays = stem.with_suffix(".json"), stem.with_suffix(".npz")
+        text = structure.read_text()
+        with reading(structure, COMPILE_AGAIN):
+            document = json.loads(text)
+            version = document.get("format")
+        check_format(version, structure)
+        with reading(structure, COMPILE_AGAIN):
+            stored = _StoredGraph.model_validate_json(text)
+            tensors = {name: tensor.tensor() for name, tensor in stored.tensors.items()}
         return Graph(
-            name=document["name"],
-            inputs=tuple(document["inputs"]),
-            outputs=tuple(document["outputs"]),
-            tensors={name: _tensor_from_json(tensor) for name, tensor in document["tensors"].items()},
-            constants=constants,
-            nodes=tuple(
-                Node(
-                    n["op"],
-                    tuple(n["inputs"]),
-                    n["output"],
-                    {k: tuple(v) if isinstance(v, list) else v for k, v in n["attributes"].items()},
-                    n["origin"],
-                )
-                for n in document["nodes"]
-            ),
+            name=stored.name,
+            inputs=stored.inputs,
+            outputs=stored.outputs,
+            tensors=tensors,
+            constants=_stored_constants(arrays),
+            nodes=tuple(Node(n.op, n.inputs, n.output, n.attributes, n.origin) for n in stored.nodes),
         )
 
 
@@ -269,8 +269,56 @@ def _tensor_to_json(tensor: TensorType) -> dict[str, Any]:
     }
 
 
-def _tensor_from_json(d: dict[str, Any]) -> TensorType:
-    scale = tuple(d["scale"]) if isinstance(d["scale"], list) else d["scale"]
-    qtype = QType(d["bits"], d["signed"], scale, d["zero_point"], Rounding(d["rounding"]), Overflow(d["overflow"]))
-    attend = None if d.get("attend") is None else tuple((float(low), float(high)) for low, high in d["attend"])
-    return TensorType(tuple(d["shape"]), qtype, Layout(d["layout"]), d["limit"], attend)
+_Word = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+_Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Stored(BaseModel):
+    """A part of a graph's file: no unknown keys, no conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _StoredTensor(_Stored):
+    shape: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...]
+    bits: Annotated[int, Field(ge=1, le=32)]
+    signed: bool
+    scale: _Scale | tuple[_Scale, ...]
+    zero_point: _Word
+    rounding: Rounding
+    overflow: Overflow
+    layout: Layout
+    limit: Annotated[int, Field(ge=0, lt=1 << 32)] | None
+    attend: tuple[tuple[float, float], ...] | None = None
+
+    def tensor(self) -> TensorType:
+        qtype = QType(self.bits, self.signed, self.scale, self.zero_point, self.rounding, self.overflow)
+        return TensorType(self.shape, qtype, self.layout, self.limit, self.attend)
+
+
+class _StoredNode(_Stored):
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, bool | _Word | float | str | tuple[_Word, ...]]
+    origin: str
+
+
+class _StoredGraph(_Stored):
+    format: int
+    name: str
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    tensors: dict[str, _StoredTensor]
+    nodes: tuple[_StoredNode, ...]
+
+
+def _stored_constants(file: Readable) -> dict[str, IntArray]:
+    arrays, values = read_arrays(file.read_bytes(), file), {}
+    with reading(file, COMPILE_AGAIN):
+        for i, name in enumerate(arrays["names"].tolist()):
+            values[str(name)] = arrays[f"c{i}"]
+    for name, value in values.items():
+        if value.dtype.kind not in "iu":
+            raise InputError(f"{file}: constant {name} is {value.dtype}, not integers; {COMPILE_AGAIN}")
+    return {name: value.astype(np.int64) for name, value in values.items()}

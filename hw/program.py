@@ -13,10 +13,11 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, WORDS, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import IntArray
@@ -25,6 +26,7 @@ from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Format
 from edgeflow.hw.named_contents import Readable
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS, STREAM_WORD, Instruction, instruction_layouts
+from edgeflow.hw.reading import COMPILE_AGAIN, reading
 
 MAGIC = b"EDGEFLOW"
 HEADER_BYTES = 64
@@ -138,40 +140,73 @@ class Program:
 
     @staticmethod
     def load(folder: Readable) -> Program:
-        """Read the four files back; InputError if they do not belong together."""
-        raw = (folder / "program.bin").read_bytes()
-        if raw[:8] != MAGIC:
-            raise InputError(f"{folder / 'program.bin'} is not an EdgeFlow program: compile the model again")
-        version, count, _, _ = struct.unpack("<4I", raw[8:24])
-        check_format(version, folder / "program.bin")
-        overlay = json.loads((folder / "overlay.json").read_text())
-        architecture = Architecture(**overlay["architecture"])
+        """Read the four files back; InputError if they do not belong together, or one is damaged.
+
+        Whether the instructions compute what they should, and touch no memory but their own, is not known of a program from
+        anywhere: ``sw.flow.own_program`` compares it with what the compiler makes."""
+        binary = folder / "program.bin"
+        raw = binary.read_bytes()
+        if raw[:8] != MAGIC or len(raw) < HEADER_BYTES:
+            raise InputError(f"{binary} is not an EdgeFlow program: compile the model again")
+        version, count, external_lines, weight_lines = struct.unpack("<4I", raw[8:24])
+        check_format(version, binary)
+        overlay, text = folder / "overlay.json", (folder / "overlay.json").read_text()
+        with reading(overlay, COMPILE_AGAIN):
+            architecture = Architecture.model_validate(json.loads(text)["architecture"])
         if raw[24:32] != overlay_digest(architecture):
             raise InputError(
                 f"{folder / 'program.bin'} was compiled for another overlay than overlay.json: compile the model again"
             )
+        map_file, text = folder / "memory_map.json", (folder / "memory_map.json").read_text()
+        with reading(map_file, COMPILE_AGAIN):
+            memory = _MemoryMap.model_validate_json(text)
+        weights = (folder / "weights.bin").read_bytes()
+        if len(raw) != HEADER_BYTES + count * DESCRIPTOR_BYTES or len(memory.steps) != count:
+            raise InputError(f"{binary} and memory_map.json do not agree on the number of instructions: compile the model again")
+        if len(weights) != weight_lines * LINE_BYTES:
+            raise InputError(f"{folder / 'weights.bin'} is not as long as program.bin says: compile the model again")
         layouts = {layout.opcode: layout for layout in instruction_layouts()}
         words = np.frombuffer(raw, dtype="<u4", offset=HEADER_BYTES).reshape(count, INSTRUCTION_WORDS)
-        memory = json.loads((folder / "memory_map.json").read_text())
         steps = []
-        for row, info in zip(words, memory["steps"], strict=True):
-            layout = layouts[int(row[0])]
-            stream = (int(row[STREAM_WORD]), int(row[STREAM_WORD + 1]))
-            steps.append(Step(Instruction(layout, layout.decode(row.tolist()), stream), info["node"], info["completes"]))
-        return Program(
-            architecture,
-            tuple(steps),
-            (folder / "weights.bin").read_bytes(),
-            tuple(_allocation(a) for a in memory["activations"]),
-            tuple(Parameter(**p) for p in memory["weights"]),
-            tuple(memory["inputs"]),
-            tuple(memory["outputs"]),
-        )
+        for i, (row, info) in enumerate(zip(words, memory.steps, strict=True)):
+            layout = layouts.get(int(row[0]))
+            first, lines = int(row[STREAM_WORD]), int(row[STREAM_WORD + 1])
+            if layout is None or layout.name not in architecture.units:
+                raise InputError(f"{binary}: instruction {i} is none of the overlay's: compile the model again")
+            if first + lines > weight_lines:
+                raise InputError(
+                    f"{binary}: instruction {i} takes weights from behind the end of weights.bin: compile the model again"
+                )
+            steps.append(Step(Instruction(layout, layout.decode(row.tolist()), (first, lines)), info.node, info.completes))
+        program = Program(architecture, tuple(steps), weights, memory.activations, memory.weights, memory.inputs, memory.outputs)
+        if program.external_lines != external_lines:
+            raise InputError(f"{binary} and memory_map.json do not agree on the size of the memory: compile the model again")
+        return program
 
 
-def _allocation(document: dict[str, Any]) -> Allocation:
-    stays = tuple(Stay(**stay) for stay in document["stays"])
-    return Allocation(**{**document, "shape": tuple(document["shape"]), "stays": stays})
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+class _StoredStep(BaseModel):
+    model_config = _STRICT
+
+    node: str
+    completes: str | None
+
+
+class _MemoryMap(BaseModel):
+    """``memory_map.json``."""
+
+    model_config = _STRICT
+
+    line_bytes: Literal[64]
+    narrow_lines: int
+    external_lines: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    activations: tuple[Allocation, ...]
+    weights: tuple[Parameter, ...]
+    steps: tuple[_StoredStep, ...]
 
 
 def overlay_document(architecture: Architecture) -> dict[str, Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+import numpy as np
+
+from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, InputError
 
 _OWN = "edgeflow"
+COMPILE_AGAIN = "compile the model again"
+"""What to do about a file of a build that is damaged."""
 
 
 @contextmanager
@@ -30,6 +36,15 @@ def reading(place: object, advice: str, error: type[InputError] = InputError) ->
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise error(f"{place}: {first_line(cause)}; {advice}") from problem
+
+
+def read_arrays(content: bytes, place: object) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file of a build by name; InputError where it is damaged. Python objects are never unpickled."""
+    arrays = {}
+    with reading(place, COMPILE_AGAIN), np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        for name in archive.files:
+            arrays[name] = np.asarray(archive[name])
+    return arrays
 
 
 def _is_ours(block: TracebackType | None) -> bool:

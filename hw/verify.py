@@ -13,6 +13,12 @@ from edgeflow.hw.ops import operator
 Rule = Callable[[Graph], Iterator[str]]
 
 
+def _scales_fit(graph: Graph) -> Iterator[str]:
+    for name, tensor in graph.tensors.items():
+        if isinstance(tensor.qtype.scale, tuple) and tensor.shape[-1:] != (len(tensor.qtype.scale),):
+            yield f"tensor {name} of shape {tensor.shape} has {len(tensor.qtype.scale)} scales"
+
+
 def _defined_once_in_order(graph: Graph) -> Iterator[str]:
     known = set(graph.inputs) | set(graph.constants)
     for node in graph.nodes:
@@ -81,6 +87,7 @@ def _registers_fit(graph: Graph) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     _types_declared,
+    _scales_fit,
     _defined_once_in_order,
     _constants_in_range,
     _ports_filled,

@@ -183,7 +183,7 @@ def _encode(name: str, tensor: TensorType, array: Array, what: str) -> IntArray:
         return np.asarray(array != 0 if tensor.attend is None else within(array, tensor.attend), dtype=np.int64)
     if tensor.qtype.overflow is Overflow.SATURATE:
         return tensor.qtype.quantize(array)
-    check_ids(name, array, tensor.qtype.maximum if tensor.limit is None else tensor.limit, what)
+    check_ids(name, array, tensor.qtype.maximum if tensor.limit is None else min(tensor.limit, tensor.qtype.maximum), what)
     return array.astype(np.int64)
 
 

@@ -72,10 +72,12 @@ def report(
 ) -> None:
     """Show a build's report; with --json the whole of report.json."""
     import edgeflow
+    from edgeflow.sw.report import parse_report
 
     console: Console = context.obj
     opened = edgeflow.open_build(build)
     document = opened.report
+    parse_report((opened.files / "report.json").read_bytes(), opened.folder / "report.json")
 
     def render(out: RichConsole) -> None:
         summary(out, opened.folder, document)

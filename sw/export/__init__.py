@@ -16,11 +16,11 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.sw.export.correspondence import Described, read_correspondence, write_correspondence
+from edgeflow.sw.export.correspondence import FILE, Described, read_correspondence, write_correspondence
 from edgeflow.sw.export.exporter import Exporter
 from edgeflow.sw.export.forms import Form, Qdq, Qonnx
 from edgeflow.sw.export.tensor_matching import Readings
-from edgeflow.sw.files.build import Build
+from edgeflow.sw.files.build import Build, contents
 from edgeflow.sw.files.writing import check_writable, write_bytes
 
 __all__ = [
@@ -70,7 +70,9 @@ FORMATS: Mapping[str, Export] = {"qdq": export_qdq, "qonnx": export_qonnx}
 def export_build(build: Build, output: Path, format: str) -> Path:
     """Write the quantized model of a build in a format of :data:`FORMATS`; InputError for another, OutputError if that fails."""
     facts = {"model": build.manifest["model"]["file"], "board": build.board.name}
-    return export_model(build.float_model(), read_correspondence(build.files, build.graph), output, format, facts)
+    model, quantized = build.float_model(), read_correspondence(build.files, build.graph)
+    with contents(build.folder / FILE):
+        return export_model(model, quantized, output, format, facts)
 
 
 def export_model(model: ir.Model, quantized: Described, output: Path, format: str, facts: Mapping[str, str] = NOTHING) -> Path:

@@ -6,16 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph, QType
 from edgeflow.hw.named_contents import Readable
+from edgeflow.hw.reading import COMPILE_AGAIN, reading
 from edgeflow.quant.formats.interpretation import Correspondence
 
 FILE = "correspondence.json"
+_Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Described(Protocol):
@@ -63,15 +66,43 @@ def write_correspondence(folder: Path, quantized: Described) -> None:
 def read_correspondence(files: Readable, graph: Graph) -> Stored:
     """The integer graph of a build, whose ``files`` say what its tensors stand for; InputError where they do not."""
     file = files / FILE
-    document: dict[str, Any] = json.loads(file.read_text())
-    check_format(document.get("format"), file)
+    text = file.read_text()
+    with reading(file, COMPILE_AGAIN):
+        document: dict[str, Any] = json.loads(text)
+        version = document.get("format")
+    check_format(version, file)
+    with reading(file, COMPILE_AGAIN):
+        stored = _Document.model_validate_json(text)
     correspondence = {
         tensor: Correspondence(
-            known["value"],
-            None if known["channels"] is None else np.asarray(known["channels"], np.int64),
-            None if known["offset"] is None else np.asarray(known["offset"], np.float64),
+            known.value,
+            None if known.channels is None else np.asarray(known.channels, np.int64),
+            None if known.offset is None else np.asarray(known.offset, np.float64),
         )
-        for tensor, known in document["tensors"].items()
+        for tensor, known in stored.tensors.items()
     }
-    indices = {value: QType(**fields) for value, fields in document["indices"].items()}
+    indices = {value: QType(index.bits, index.signed, index.scale, index.zero_point) for value, index in stored.indices.items()}
     return Stored(graph, correspondence, indices)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Tensor(_Part):
+    value: str
+    channels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None
+    offset: tuple[FiniteFloat, ...] | None
+
+
+class _Index(_Part):
+    bits: Annotated[int, Field(ge=1, le=32)]
+    signed: bool
+    scale: _Scale | tuple[_Scale, ...]
+    zero_point: Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+
+
+class _Document(_Part):
+    format: int
+    tensors: dict[str, _Tensor]
+    indices: dict[str, _Index]

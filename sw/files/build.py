@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import InputError
+from edgeflow.hw.errors import InputError, VerificationError
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.program import Program
+from edgeflow.hw.reading import COMPILE_AGAIN, first_line, read_arrays, reading
+from edgeflow.hw.verify import verify_graph
+from edgeflow.sw.files.manifest import check_manifest
 from edgeflow.sw.files.notebook_card import card
 from edgeflow.sw.files.replacement import restore
 from edgeflow.sw.files.snapshot import MANIFEST, Snapshot, SnapshotPath, json_object
@@ -56,8 +58,11 @@ class Build:
 
     @cached_property
     def graph(self) -> Graph:
-        """The integer graph."""
-        return Graph.load(self.files / "integer_graph")
+        """The integer graph, proven to be one (:func:`~edgeflow.hw.verify.verify_graph`)."""
+        graph = Graph.load(self.files / "integer_graph")
+        with contents(self.folder / "integer_graph.json"):
+            verify_graph(graph)
+        return graph
 
     @cached_property
     def program(self) -> Program:
@@ -72,13 +77,18 @@ class Build:
     @property
     def board(self) -> Board:
         """The board that the model was compiled for, as it was then."""
-        return Board.model_validate_json((self.files / "board.json").read_text())
+        file = self.files / "board.json"
+        text = file.read_text()
+        with reading(file, COMPILE_AGAIN):
+            return Board.model_validate_json(text)
 
     def float_model(self) -> ir.Model:
         """The canonical float model; InputError where it is damaged."""
         import onnx_ir as ir
 
-        return ir.from_proto(self.onnx_model(CANONICAL_MODEL))
+        proto = self.onnx_model(CANONICAL_MODEL)
+        with reading(self.folder / CANONICAL_MODEL, COMPILE_AGAIN):
+            return ir.from_proto(proto)
 
     def onnx_model(self, name: str) -> onnx.ModelProto:
         """An ONNX file of the build, which holds all of its data; InputError where it is damaged."""
@@ -109,8 +119,8 @@ class Build:
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """The sample inputs that the build keeps for verification, by the model's input names."""
-        with np.load(io.BytesIO((self.files / "golden.npz").read_bytes())) as archive:
-            return {name: archive[name] for name in archive.files}
+        file = self.files / "golden.npz"
+        return read_arrays(file.read_bytes(), file)
 
     def _repr_html_(self) -> str:
         """A short card for notebooks."""
@@ -126,8 +136,21 @@ def open_build(folder: str | os.PathLike[str]) -> Build:
     build = Build(path)
     check_format(build.manifest.get("format"), f"build {build.folder}")
     build.require_complete()
+    check_manifest(build.manifest, path / MANIFEST)
     build.snapshot.check()
     return build
+
+
+@contextmanager
+def contents(file: Path) -> Iterator[None]:
+    """InputError that names a file of a build where its contents, whose types are right, make no sense.
+
+    The block proves that they do. It is given sizes and numbers that nothing in EdgeFlow makes, so what it raises is their fault.
+    """
+    try:
+        yield
+    except (VerificationError, ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({first_line(error)}): compile the model again") from error
 
 
 def _reads_files(message: Message) -> bool:

@@ -23,6 +23,7 @@ from edgeflow.sw.export import export_build, export_model
 from edgeflow.sw.files.build import Build, open_build
 from edgeflow.sw.flow.compilation import compile_model
 from edgeflow.sw.flow.options import CompileOptions, validated
+from edgeflow.sw.flow.own_program import own_program
 from edgeflow.sw.search.accelerator import configure
 
 Subject = Build | Quantized
@@ -65,7 +66,7 @@ def predicted_cycles(
         _check_board(board)
         usual = subject.manifest["clock_mhz"]
         clock = usual if clock_mhz is None else checked_clock(clock_mhz, f"{usual:g}")
-        return estimate(subject.program, subject.graph, subject.board, clock)
+        return estimate(own_program(subject), subject.graph, subject.board, clock)
     chosen = load_board(os.fspath(_needed(board, "a prediction of cycles")))
     clock = chosen.clock_mhz if clock_mhz is None else checked_clock(clock_mhz, f"{chosen.clock_mhz:g}")
     network = Network(subject.graph)

@@ -21,8 +21,9 @@ from edgeflow.sim import csim
 from edgeflow.sim.compare import TensorComparison, compare
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.files.arrays import described
-from edgeflow.sw.files.build import Build
+from edgeflow.sw.files.build import CANONICAL_MODEL, Build
 from edgeflow.sw.flow.own_cpp import own_cpp
+from edgeflow.sw.flow.own_program import own_program
 from edgeflow.sw.measure.accuracy import Agreement, agreement
 from edgeflow.sw.measure.reference import Reference, reference_of
 
@@ -67,6 +68,16 @@ def checked(model: ir.Model, inputs: Mapping[str, Array], what: str = "input dat
     return model_data(model, inputs, described(inputs, what))
 
 
+def _same_ends(build: Build, model: ir.Model, inputs: Mapping[str, Array]) -> None:
+    """InputError unless the integer graph of a build has the inputs and outputs of its float model, whose inputs these are."""
+    graph, shapes = build.graph, {name: array.shape[1:] for name, array in inputs.items()}
+    outputs = {str(value.name) for value in model.graph.outputs}
+    if {name: graph.tensors[name].shape for name in graph.inputs} != shapes or set(graph.outputs) != outputs:
+        raise InputError(
+            f"build {build.folder}: integer_graph.json has other inputs or outputs than {CANONICAL_MODEL}: compile the model again"
+        )
+
+
 def keyless(model: ir.Model, inputs: Mapping[str, Array]) -> NDArray[np.bool_]:
     """Which samples of checked inputs leave no key that takes part, ``(samples,)``."""
     return keyless_samples(key_masks(FloatGraph(model)), inputs)
@@ -91,13 +102,15 @@ def verify(build: Build, inputs: Mapping[str, Array] | None, samples: int, exact
     except InputError as error:  # words are compared all the same
         reference = Reference("canonical", str(error), model)
     arrays = {name: value[:samples] for name, value in checked(model, build.golden() if inputs is None else inputs).items()}
+    _same_ends(build, model, arrays)
     empty = keyless(model, arrays)
     words = encode_inputs(build.graph, arrays)
     if progress is not None:
         progress("compiling the C simulation", 0, 1)
+    program = own_program(build)
     sources, notes = own_cpp(build)
     library = csim.build(sources, exact=exact)
-    tensors = compare(build.graph, build.program, library, words, progress)
+    tensors = compare(build.graph, program, library, words, progress)
     expected = reference.outputs(arrays)
     actual = decode_outputs(build.graph, Executor(build.graph).run(words))
     arrays, expected, actual = ({name: value[~empty] for name, value in part.items()} for part in (arrays, expected, actual))
@@ -128,13 +141,16 @@ def simulate(
     if engine == "float":
         reference = Reference("canonical", None, model) if isinstance(build, Quantized) else reference_of(build)
         return reference.outputs(arrays, progress)
+    if isinstance(build, Build):
+        _same_ends(build, model, arrays)
     words = encode_inputs(build.graph, arrays)
     if engine == "numpy":
         return dict(decode_outputs(build.graph, Executor(build.graph).run(words, progress)))
     if isinstance(build, Quantized):
         raise InputError("the C simulation runs the C++ of a build: compile the quantized model, and simulate that")
+    program = own_program(build)
     sources, notes = own_cpp(build)
     for line in notes:
         warnings.warn(line, stacklevel=3)
-    results = csim.run_samples(build.program, csim.build(sources, exact=exact), words, progress)
+    results = csim.run_samples(program, csim.build(sources, exact=exact), words, progress)
     return dict(decode_outputs(build.graph, results))

@@ -12,7 +12,7 @@ from edgeflow.sw.report.document import TRACE_FILE, ReportInputs, build
 from edgeflow.sw.report.html import render
 from edgeflow.sw.report.schema import Report
 
-__all__ = ["TRACE_FILE", "Report", "ReportInputs", "build", "read_report", "render", "write_report"]
+__all__ = ["TRACE_FILE", "Report", "ReportInputs", "build", "parse_report", "read_report", "render", "write_report"]
 
 
 def write_report(folder: Path, inputs: ReportInputs) -> Report:
@@ -28,8 +28,14 @@ def read_report(folder: Path) -> Report:
     """The report of a build folder; InputError if it is missing or of another version."""
     path = folder / "report.json"
     try:
-        return Report.model_validate_json(path.read_text())
+        return parse_report(path.read_text(), path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): compile the model again") from error
+
+
+def parse_report(text: str | bytes, path: object) -> Report:
+    """The report that lies at ``path`` as ``text``; InputError if it is of another version, or damaged."""
+    try:
+        return Report.model_validate_json(text)
     except ValueError as error:
         raise InputError(f"{path} is not a report of this EdgeFlow version: compile the model again") from error

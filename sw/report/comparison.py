@@ -16,6 +16,7 @@ from typing import Any
 from edgeflow.hw.cost import RESOURCE_NAMES
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.files.build import CANONICAL_MODEL, Build, open_build
+from edgeflow.sw.report import parse_report
 from edgeflow.sw.report.schema import Layer, Report, Setting
 
 MOST = len(ascii_uppercase)  # builds: each has a letter
@@ -154,11 +155,7 @@ def _opened(builds: Sequence[Build | str | os.PathLike[str]]) -> Iterator[Compar
     for label, build in zip(ascii_uppercase, builds, strict=False):
         one = build if isinstance(build, Build) else open_build(build)
         one.require_complete()
-        try:
-            report = Report.model_validate_json((one.files / "report.json").read_bytes())
-        except ValueError as error:
-            where = one.folder / "report.json"
-            raise InputError(f"{where} is not a report of this EdgeFlow version: compile the model again") from error
+        report = parse_report((one.files / "report.json").read_bytes(), one.folder / "report.json")
         yield ComparedBuild(label, one.folder, report, one.snapshot.digests.get(CANONICAL_MODEL, ""))
 
 

@@ -18,6 +18,7 @@ import resource
 import shutil
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -58,7 +59,7 @@ class Outcome:
     @property
     def failed(self) -> bool:
         """Whether this must not happen."""
-        return self.end not in ("compiled", "refused")
+        return self.end not in ("compiled", "refused", "equal", "harmless")
 
 
 def draw(number: int) -> tuple[str, str, np.random.Generator]:
@@ -89,12 +90,43 @@ def make(number: int, file: Path) -> None:
         SPOILS[kind](random, file)
 
 
-class _Worker:
-    """Runs mutants in a process of its own."""
+class Worker(ABC):
+    """Runs mutants in a process of its own, with its files in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.overlay = folder, folder / "overlay.json"
+        self.folder = folder
+
+    @staticmethod
+    @abstractmethod
+    def describe(number: int) -> tuple[str, str]:
+        """Kind and seed of a mutant."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Everything that mutants share, before the limit of memory is taken."""
+
+    @abstractmethod
+    def run(self, number: int) -> Outcome:
+        """What becomes of a mutant."""
+
+    def limit(self) -> None:
+        """Take the limit of memory from here on."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+class ModelWorker(Worker):
+    """Compiles mutants of models, and verifies them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.overlay = folder / "overlay.json"
         self.stages: set[str] = set()
+
+    @staticmethod
+    def describe(number: int) -> tuple[str, str]:
+        return draw(number)[:2]
 
     def prepare(self) -> None:
         """Everything that the first compilation loads; the C simulation's library, which all mutants share, is built here."""
@@ -109,12 +141,6 @@ class _Worker:
             if status:
                 raise RuntimeError(f"the seed model {seed} does not compile: {text}")
         self._watch()
-
-    def limit(self) -> None:
-        """Take the limit of memory from here on."""
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     def _watch(self) -> None:
         """Note how far an import gets."""
@@ -174,7 +200,7 @@ def _serve(connection: Connection, place: _Place) -> None:
     if place.quiet:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
-    worker = _Worker(Path(tempfile.mkdtemp(dir=place.folder)))
+    worker = place.kind(Path(tempfile.mkdtemp(dir=place.folder)))
     worker.prepare()
     worker.limit()
     connection.send("ready")
@@ -185,8 +211,10 @@ def _serve(connection: Connection, place: _Place) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where workers work: each in a folder of its own inside ``folder``, all with one ``cache``; ``quiet`` without their stderr."""
+    """What workers do, and where: each in a folder of its own inside ``folder``, all with one ``cache``; ``quiet`` without their
+    stderr."""
 
+    kind: type[Worker]
     folder: Path
     cache: Path
     quiet: bool
@@ -196,6 +224,7 @@ class _Process:
     """A worker, seen from outside."""
 
     def __init__(self, place: _Place) -> None:
+        self.kind = place.kind
         context = multiprocessing.get_context("fork")
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, place), daemon=True)
@@ -229,11 +258,13 @@ class _Process:
         self.connection.close()
 
 
-def fuzz(numbers: range, *, workers: int = 2, quiet: bool = True, cache: Path | None = None) -> Iterator[Outcome]:
+def fuzz(
+    numbers: range, kind: type[Worker] = ModelWorker, *, workers: int = 2, quiet: bool = True, cache: Path | None = None
+) -> Iterator[Outcome]:
     """What became of the mutants with these numbers, as it comes; ``cache``: kept for other runs, where it is given."""
     waiting = iter(numbers)
     with tempfile.TemporaryDirectory(prefix="edgeflow-fuzz-") as folder:
-        place = _Place(Path(folder), cache or Path(folder) / "cache", quiet)
+        place = _Place(kind, Path(folder), cache or Path(folder) / "cache", quiet)
         running = [_Process(place)]
         try:
             if not running[0].connection.poll(600):  # it builds the library that all of them use
@@ -290,5 +321,5 @@ def _lost(worker: _Process, end: str) -> Outcome:
     if worker.number is None:
         raise RuntimeError(f"a worker of the fuzzer ended before its first mutant ({end})")
     worker.process.join(1)
-    kind, seed, _ = draw(worker.number)
+    kind, seed = worker.kind.describe(worker.number)
     return Outcome(worker.number, kind, seed, end, message=f"exit code {worker.process.exitcode}", reached=True)
