@@ -205,6 +205,7 @@ class Linear(Operator):
     def registers(self, inputs: Sequence[Format], constants: Constants) -> tuple[Register, ...]:
         multiplier = constants[MULTIPLIER]
         low, high = accumulator_range(inputs[X], constants)
+        product = _product_register(low, high, multiplier, 1 << max(self.shift - 1, 0))
         registers = [
             *array_registers(inputs[WEIGHT], inputs[X], quad=inputs[X].bits <= 4 and inputs[WEIGHT].bits <= 4),
             Register("shift", widths.SHIFT, 0, max(self.shift, self.residual_shift, self.output_shift)),
@@ -218,7 +219,7 @@ class Linear(Operator):
             Register(
                 "multiplier as an integer", widths.ACCUMULATOR, int(multiplier.min(initial=0)), int(multiplier.max(initial=0))
             ),
-            _product_register(low, high, multiplier, 1 << max(self.shift - 1, 0)),
+            product,
             element_register("output", self.infer(inputs)),
         ]
         if self.has_residual:
@@ -227,11 +228,12 @@ class Linear(Operator):
             registers.append(element_register("residual", residual))
             registers.append(Register("residual as an integer", widths.ACCUMULATOR, residual.minimum, residual.maximum))
             registers.append(Register("residual multiplier", widths.MULTIPLIER, self.residual_multiplier, self.residual_multiplier))
-            registers.append(
-                Register(
-                    "residual product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0))
-                )
+            added = Register(
+                "residual product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.residual_shift - 1, 0))
             )
+            least = (product.minimum >> self.shift) + (added.minimum >> self.residual_shift)
+            most = (product.maximum >> self.shift) + (added.maximum >> self.residual_shift)
+            registers += [added, Register("sum with the residual", widths.WIDE_PRODUCT, least, most)]
         if self.has_table:
             table, scale = constants[EXTRA], constants[OUTPUT_MULTIPLIER]
             middle = 1 << (self.index_bits - 1)
@@ -242,9 +244,11 @@ class Linear(Operator):
             registers.append(Register("table entry as an integer", widths.ACCUMULATOR, int(table.min()), int(table.max())))
             registers.append(Register("output multiplier as an integer", widths.ACCUMULATOR, int(scale.min()), int(scale.max())))
             registers.append(Register("output multiplier", widths.MULTIPLIER, int(scale.min()), int(scale.max())))
-            registers.append(
-                Register("output product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0)))
+            scaled = Register(
+                "output product", widths.PRODUCT, int(ends.min()), int(ends.max()) + (1 << max(self.output_shift - 1, 0))
             )
+            least, most = scaled.minimum >> self.output_shift, scaled.maximum >> self.output_shift
+            registers += [scaled, Register("scaled table entry", widths.WIDE_PRODUCT, least, most)]
         return tuple(registers)
 
     def macs(self, inputs: Sequence[Format]) -> int:
