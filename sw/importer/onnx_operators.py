@@ -102,6 +102,8 @@ class OnnxOperator:
     """Operator set from which its axis is the last one by default; before, axis 1."""
     quantizes: Quantizes | None = None
     choice: Choice | None = None
+    refusal: str | None = None
+    """What keeps a network with it from compiling, by name of the kind of obstacle (sw/importer/obstacles/kinds.py)."""
     pieces: Pieces | None = None
     """How often its output may turn while one number of its operands grows; None: as often as it likes, if it does not move."""
 
@@ -204,7 +206,7 @@ _TABLE = {
         OnnxOperator("Range", sized_from=0, pieces=Pieces.FEW),
         OnnxOperator("ConstantOfShape", sized_from=0, pieces=Pieces.FEW),
         OnnxOperator("Pad", sized_from=1, pieces=Pieces.JOINED),
-        OnnxOperator("Resize", sized_from=1),
+        OnnxOperator("Resize", sized_from=1, refusal="resizing"),
         OnnxOperator("OneHot", sized_from=1),
         OnnxOperator("TopK", sized_from=1, choice=Choice.BEST),
         OnnxOperator("ArgMax", choice=Choice.PLACE),
@@ -268,6 +270,22 @@ _TABLE = {
         OnnxOperator("BatchNormalization", trains=True),
         OnnxOperator("Softmax", last_axis_since=13, pieces=Pieces.FEW),
         OnnxOperator("Attention", mask=3),
+        # Known, and not compiled
+        OnnxOperator("RMSNormalization", refusal="RMS norm"),
+        OnnxOperator("SimplifiedLayerNormalization", (*STANDARD, "com.microsoft"), refusal="RMS norm"),
+        OnnxOperator("SkipSimplifiedLayerNormalization", (*STANDARD, "com.microsoft"), refusal="RMS norm"),
+        OnnxOperator("LpNormalization", refusal="L2 norm"),
+        OnnxOperator("RotaryEmbedding", (*STANDARD, "com.microsoft"), refusal="rotation"),
+        OnnxOperator("GroupQueryAttention", (*STANDARD, "com.microsoft"), refusal="cache"),
+        OnnxOperator("DecoderMaskedMultiHeadAttention", (*STANDARD, "com.microsoft"), refusal="cache"),
+        OnnxOperator("LSTM", refusal="recurrence"),
+        OnnxOperator("GRU", refusal="recurrence"),
+        OnnxOperator("RNN", refusal="recurrence"),
+        OnnxOperator("ConvTranspose", refusal="upsampling"),
+        OnnxOperator("MaxPool", refusal="pooling"),
+        OnnxOperator("AveragePool", refusal="pooling"),
+        OnnxOperator("GroupNormalization", refusal="group norm"),
+        OnnxOperator("InstanceNormalization", refusal="instance norm"),
         # Quantizers
         OnnxOperator("QuantizeLinear", (*STANDARD, "com.microsoft"), quantizes=Quantizes.TO_INTEGERS),
         OnnxOperator("DequantizeLinear", (*STANDARD, "com.microsoft"), quantizes=Quantizes.TO_REAL),
@@ -283,6 +301,11 @@ def traits(node: ir.Node | onnx.NodeProto) -> OnnxOperator:
     """What is known of a node's operator."""
     entry = _TABLE.get(node.op_type, _OTHER)
     return entry if node.domain in entry.domains else _OTHER
+
+
+def refusal(operator: str) -> str | None:
+    """What keeps a network with an operator, ``name`` or ``domain.name``, from compiling; None where nothing is known."""
+    return _TABLE.get(operator.rpartition(".")[2], _OTHER).refusal
 
 
 def moved_indices(node: ir.Node) -> list[Array | None] | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edgeflow.sw.importer.canonical import NO_OPERATOR, Problem
 from edgeflow.sw.importer.obstacles.attention import CAUSAL, FUSED, ROTARY
-from edgeflow.sw.importer.obstacles.base import Kind, is_a
+from edgeflow.sw.importer.obstacles.base import Kind
 from edgeflow.sw.importer.obstacles.normalization import L2_NORM, RMS_NORM
+from edgeflow.sw.importer.onnx_operators import refusal
 
 __all__ = ["NO_OPERATOR", "kind_of"]
 
@@ -28,63 +27,37 @@ CACHE = Kind(
 IMAGE = "is made for images that are convolved; after the patches there are tokens"
 
 
-@dataclass(frozen=True)
-class Refused:
-    """What to call an operator that nothing compiles, in any domain."""
-
-    operator: str
-    kind: Kind
-
-
-_BY_OPERATOR = {
-    refused.operator: refused.kind
-    for refused in (
-        Refused("RMSNormalization", RMS_NORM),
-        Refused("SimplifiedLayerNormalization", RMS_NORM),
-        Refused("SkipSimplifiedLayerNormalization", RMS_NORM),
-        Refused("LpNormalization", L2_NORM),
-        Refused("RotaryEmbedding", ROTARY),
-        Refused("GroupQueryAttention", CACHE),
-        Refused("DecoderMaskedMultiHeadAttention", CACHE),
-        Refused("LSTM", RECURRENT),
-        Refused("GRU", RECURRENT),
-        Refused("RNN", RECURRENT),
-        Refused("ConvTranspose", Kind("transposed convolution", IMAGE, HOST)),
-        Refused("MaxPool", Kind("pooling of images", IMAGE, HOST)),
-        Refused("AveragePool", Kind("pooling of images", IMAGE, HOST)),
-        Refused("Resize", Kind("resized image", IMAGE, HOST)),
-        Refused(
-            "GroupNormalization",
-            Kind("group normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
-        ),
-        Refused(
-            "InstanceNormalization",
-            Kind("instance normalization", IMAGE, "replace it by LayerNorm over the channels and fine-tune the model"),
-        ),
-    )
+LAYER_NORM = "replace it by LayerNorm over the channels and fine-tune the model"
+_REFUSALS = {
+    "RMS norm": RMS_NORM,
+    "L2 norm": L2_NORM,
+    "rotation": ROTARY,
+    "cache": CACHE,
+    "recurrence": RECURRENT,
+    "upsampling": Kind("transposed convolution", IMAGE, HOST),
+    "pooling": Kind("pooling of images", IMAGE, HOST),
+    "resizing": Kind("resized image", IMAGE, HOST),
+    "group norm": Kind("group normalization", IMAGE, LAYER_NORM),
+    "instance norm": Kind("instance normalization", IMAGE, LAYER_NORM),
 }
-
-
-def _named(operator: str, *names: str) -> bool:
-    """Whether the operator of the file that a refused node comes from is one of these."""
-    return operator in names
+"""By what :func:`edgeflow.sw.importer.onnx_operators.refusal` says of an operator."""
 
 
 def kind_of(problem: Problem) -> Kind:
     """The kind of obstacle that a refused node is."""
     operator, reason = problem.operator, problem.reason
-    known = _BY_OPERATOR.get(operator.rpartition(".")[2])
+    known = refusal(operator)
     if known is not None:
-        return known
-    if _named(operator, "Conv"):
+        return _REFUSALS[known]
+    if operator == "Conv":
         return Kind(CONVOLUTION, reason, CONVOLUTION_REMEDY)
-    if is_a(problem.node, "Softmax") and problem.refused:
-        return Kind("attention in another form", reason, "write attention as softmax(scale * Q K^T + mask of the keys) V")
-    if is_a(problem.node, "Softmax"):
+    if problem.node.op_type == "Softmax":
+        if problem.refused:
+            return Kind("attention in another form", reason, "write attention as softmax(scale * Q K^T + mask of the keys) V")
         return Kind("softmax inside the network", reason, HOST)
-    if _named(operator, *FUSED):
+    if operator in FUSED:
         return CAUSAL if "causal" in reason and "bias" not in reason else Kind("attention in another form", reason, HOST)
-    if _named(operator, "MatMul", "Gemm", "Einsum") and reason == NO_OPERATOR:
+    if operator in ("MatMul", "Gemm", "Einsum") and reason == NO_OPERATOR:
         return Kind(
             "product of two activations", "both factors depend on the input, and the product is not part of an attention", HOST
         )
