@@ -14,6 +14,7 @@ from edgeflow.quant.canonical.inputs import INTEGERS
 from edgeflow.quant.formats.prequantized import PRODUCED, set_format
 from edgeflow.sw.importer.load import QUANTIZERS
 from edgeflow.sw.importer.movement import bypass
+from edgeflow.sw.importer.onnx_operators import Pieces, traits
 from edgeflow.sw.rewrite.base import consumers, operand
 from edgeflow.sw.rewrite.view import view_above
 
@@ -24,7 +25,7 @@ def cast_inputs(graph: ir.Graph) -> Iterator[tuple[ir.Node, list[ir.Value]]]:
     """Casts to float32 of an input, whatever its type, and the values from their operand up to the input, of which each has that
     one reader."""
     for node in list(graph):
-        if node.op_type != "Cast" or node.domain or node.outputs[0].dtype != ir.DataType.FLOAT:
+        if traits(node).pieces is not Pieces.CONVERTED or node.outputs[0].dtype != ir.DataType.FLOAT:
             continue
         path = [operand(node, 0)]
         while (view := view_above(path[-1])) is not None:

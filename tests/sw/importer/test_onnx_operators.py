@@ -50,8 +50,8 @@ def test_every_movement_into_a_view_is_tested() -> None:
 
 def test_operators_exist_and_have_the_operands_that_the_table_says() -> None:
     for name, operator in _TABLE.items():
-        if operator.domains == QONNX:
-            continue
+        if operator.domains == QONNX or (not onnx.defs.has(name) and "com.microsoft" in operator.domains):
+            continue  # onnx knows nothing of these domains
         schema = onnx.defs.get_schema(name)
         last = max((p for p in (operator.training, operator.mask, operator.sized_from) if p is not None), default=0)
         assert schema.max_input >= last, name
