@@ -5,6 +5,7 @@ Of an archive's members only those that are asked for are unpacked, and only aft
 
 from __future__ import annotations
 
+import io
 import lzma
 import math
 import os
@@ -26,6 +27,7 @@ LARGEST_UNPACKED = 1 << 30
 TIMES_PACKED = 100
 """How many bytes more they may take for each byte of the file."""
 _ENCRYPTED = 1  # of a member's flags
+_LONGEST_HEADER = 1 << 14  # bytes; NumPy itself takes 10,000
 
 
 class Archive(dict[str, Array]):
@@ -114,11 +116,12 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> tup
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with archive.open(entry) as stream:
-            version = np.lib.format.read_magic(stream)
-            if version not in readers:
-                raise CalibrationError(f"{where} is written in a newer format than numbers need: {DATA_ADVICE}")
-            shape, _, dtype = readers[version](stream)
-            return shape, dtype, stream.tell()
+            beginning = io.BytesIO(stream.read(_LONGEST_HEADER))  # NumPy reads as much as a header says that it has
+        version = np.lib.format.read_magic(beginning)
+        if version not in readers:
+            raise CalibrationError(f"{where} is written in a newer format than numbers need: {DATA_ADVICE}")
+        shape, _, dtype = readers[version](beginning)
+        return shape, dtype, beginning.tell()
     except NotImplementedError as error:
         raise CalibrationError(f"{where} is compressed in an unknown way ({_one_line(error)}): {DATA_ADVICE}") from error
     except ValueError as error:

@@ -306,6 +306,13 @@ def test_a_header_that_promises_more_than_there_is(attempt: Compile) -> None:
         says(attempt.refused(calib=file), "'tokens'", "does not have as many bytes as its shape")
 
 
+def test_a_header_of_gigabytes(attempt: Compile) -> None:
+    """Its first bytes are all that is unpacked."""
+    with zipfile.ZipFile(attempt.workplace / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tokens.npy", b"\x93NUMPY\x02\x00" + (1 << 31).to_bytes(4, "little") + bytes(1 << 20))
+    says(attempt.refused(calib=attempt.workplace / "data.npz"), "'tokens' cannot be read", f"expected {1 << 31} bytes got 16372")
+
+
 def test_data_with_a_password(attempt: Compile) -> None:
     whole = bytearray(attempt.tiny.calibration.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
