@@ -5,7 +5,7 @@
 For every width of hw/cpp_widths.py, of the operators whose C++ holds values in it: the bits that their cases' registers say they
 need, the most and the fewest of those below today's. With so few bits the units are compiled, and each case must fail the proof, be
 refused in one line, or compute the words of its definition. A case that states less than it holds is proven and computes other
-words. A line for each width and number of bits; exit status 1 where a case is proven and wrong. Minutes; ``--width`` checks one.
+words. A line for each width and number of bits; exit status 1 where a case is proven and wrong. Half an hour.
 """
 
 from __future__ import annotations
