@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, snapshot
+from command_line import STEP_LINES, Terminal, snapshot
 from tiny_transformer import Tiny
 
 import edgeflow
@@ -30,10 +30,11 @@ def shell(script: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 def one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    message = STEP_LINES.sub("", done.stderr)
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
     for part in parts:
-        assert part in done.stderr
+        assert part in message
 
 
 # Streams
