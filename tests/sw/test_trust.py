@@ -181,6 +181,16 @@ def test_nothing_but_plain_words_gets_into_emitted_code(tiny_build: Path, tmp_pa
 
 def test_a_name_is_no_formula(tmp_path: Path) -> None:
     resources = {"dsp": 1, "lut": 1, "bram36": 1}
-    point = {"key": "k", "bits": 8, "activation_bits": 8, "precision": "W8A8", "latency_ms": 1.0, "resources": resources}
+    point = {
+        "key": "k",
+        "bits": 8,
+        "activation_bits": 8,
+        "precision": "W8A8",
+        "runs": True,
+        "pi": 16,
+        "po": 16,
+        "latency_ms": 1.0,
+        "resources": resources,
+    }
     pareto._draw(tmp_path, {"model": r"$\frac$.onnx", "board": "kv260"}, [point])
     assert r"$\frac$.onnx" in (tmp_path / "pareto.svg").read_text()
