@@ -103,9 +103,12 @@ COMMANDS = {
     "compile": ("compile", "MODEL", "--calib", "DATA", "-o", "OUT/build"),
     "compile with chosen bits": ("compile", "MODEL", "--calib", "DATA", "-o", "OUT/b", "--bits", "fit", "--budget", "size=0.8x"),
     "compile, refused": ("compile", "DATA", "-o", "OUT/build"),
+    "check": ("check", "MODEL"),
     "verify": ("verify", "BUILD"),
     "simulate": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz"),
     "simulate in C++": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz", "--engine", "csim"),
+    "simulate the original": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz", "--engine", "float"),
+    "compare": ("compare", "BUILD", "OTHER", "--html", "OUT/comparison.html"),
     "export": ("export", "BUILD", "-o", "OUT/model.onnx", "--format", "qonnx"),
     "cycles": ("cycles", "BUILD", "--trace", "OUT/trace.json"),
     "explore": ("explore", "MODEL", "-o", "OUT/exploration", *EXPLORATION),
@@ -133,7 +136,7 @@ def test_a_command_writes_only_where_it_should(
     output.mkdir()
     build = tmp_path / "kept" / "build"
     shutil.copytree(tiny_build, build)
-    places = {"MODEL": tiny.model, "DATA": tiny.calibration, "BUILD": build}
+    places = {"MODEL": tiny.model, "DATA": tiny.calibration, "BUILD": build, "OTHER": tiny_build}
     arguments = [str(places.get(word, word)).replace("OUT/", f"{output}/") for word in COMMANDS[name]]
     calls = watch("-m", "edgeflow.sw.cli.main", *arguments, status=2 if name.endswith("refused") else 0)
     assert [call for call in calls if call.name in ("connect", "lookup")] == []

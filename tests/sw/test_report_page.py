@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from small_report import report_inputs
+from tiny_transformer import Tiny
 
 from edgeflow.sw.report import build, render
 
@@ -93,6 +94,31 @@ def test_axe_finds_no_serious_fault(page: Page, scheme: Scheme) -> None:
     page.emulate_media(color_scheme=scheme)
     open_all(page)
     assert serious(page) == []
+
+
+@pytest.fixture(scope="module")
+def comparison(tiny_build: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that ``edgeflow compare`` writes of two builds."""
+    from edgeflow.sw.cli.main import main
+
+    folder = tmp_path_factory.mktemp("comparison")
+    options = ["--calib", str(tiny.calibration), "--weight-bits", "4", "-o", str(folder / "narrow")]
+    assert main(["--quiet", "compile", str(tiny.model), *options]) == 0
+    assert main(["--quiet", "compare", str(tiny_build), str(folder / "narrow"), "--html", str(folder / "c.html")]) == 0
+    return folder / "c.html"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_comparison_fits_and_has_no_serious_fault(
+    browser: Browser, comparison: Path, scheme: Scheme, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(comparison.as_uri())
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert serious(page) == []
+    page.close()
 
 
 def test_axe_would_find_one(page: Page) -> None:
