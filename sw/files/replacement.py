@@ -36,6 +36,13 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
+def not_writable(folder: Path, error: OSError) -> OutputError:
+    """What to raise where an output folder cannot be made or written: the system's reason, or the file that stands in the way."""
+    file = next((above for above in folder.parents if above.exists() and not above.is_dir()), None)
+    reason = error.strerror if file is None else f"{file} is not a folder"
+    return OutputError(f"output folder {folder} cannot be written: {reason}; choose another with -o")
+
+
 @contextmanager
 def new_build(target: Path) -> Iterator[Path]:
     """A working folder beside ``target`` that takes its place when the block ends without an error; else it vanishes.
@@ -52,7 +59,7 @@ def new_build(target: Path) -> Iterator[Path]:
             remove_leftovers(target)
             work, lock = _working_folder(target)
         except OSError as error:
-            raise OutputError(f"output folder {target} cannot be written: {error.strerror}; choose another with -o") from error
+            raise not_writable(target, error) from error
         try:
             yield work
             check_target(target)
@@ -116,7 +123,7 @@ def locked_folder(folder: Path, doing: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise OutputError(f"output folder {folder} cannot be written: {error.strerror}; choose another with -o") from error
+        raise not_writable(folder, error) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

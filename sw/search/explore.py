@@ -35,7 +35,7 @@ from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.files.arrays import described
 from edgeflow.sw.files.build import hash_file
-from edgeflow.sw.files.replacement import locked_folder
+from edgeflow.sw.files.replacement import locked_folder, not_writable
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.search.accelerator import spaces
@@ -119,7 +119,7 @@ def _explore(request: Request, progress: Progress | None) -> Exploration:
             (folder / POINTS).write_text(json.dumps(header) + "\n", encoding="utf-8")
         file = (folder / POINTS).open("a", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"output folder {folder} cannot be written: {error.strerror}; choose another with -o") from error
+        raise not_writable(folder, error) from error
     with file:
         for bits, network in networks.items():
             missing = [a for key, a in wanted[bits].items() if key not in done]

@@ -431,7 +431,7 @@ def test_an_output_folder_that_is_not_ours(terminal: Terminal, tiny: Tiny, tmp_p
 def test_an_output_that_is_a_file(terminal: Terminal, tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("keep")
     says(compile_into(terminal, tiny, tmp_path / "notes"), "notes", "not a folder")
-    says(compile_into(terminal, tiny, tmp_path / "notes" / "build"), "notes", "cannot be written")
+    says(compile_into(terminal, tiny, tmp_path / "notes" / "build"), "notes is not a folder", "cannot be written")
     assert (tmp_path / "notes").read_text() == "keep"
 
 
