@@ -6,8 +6,9 @@ limit is derived from it (:func:`holding`), so that a field and the check of wha
 
 from __future__ import annotations
 
-from edgeflow.hw.architecture import HALVES, LINE_BYTES, WORDS
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, WORDS, Architecture
 from edgeflow.hw.cpp_widths import ELEMENT, LONG_ELEMENT, Width
+from edgeflow.hw.errors import InputError
 
 
 def holding(largest: int, holds: str) -> Width:
@@ -38,3 +39,22 @@ LINE_BYTE = holding(LINE_BYTES - 1, "a byte of a line")
 LINE_LENGTH = holding(LINE_BYTES, "bytes of a line")
 LINE_ADDRESS = _unsigned(16, "a line of the scratchpad, as the array counts them")
 BYTE_ADDRESS = _unsigned(20, "a byte of a scratchpad of up to 16384 lines")
+
+SIZES = {
+    "slots": COUNT,
+    "narrow_lines": LINE_ADDRESS,
+    "wide_lines": LINE_ADDRESS,
+    "stream_lines": COUNT,
+    "max_channels": CHANNELS,
+    "max_tokens": COUNT,
+    "max_head": _unsigned(9, "channels of a head"),
+}
+"""By size of an accelerator that nothing else bounds: what counts or addresses it."""
+
+
+def check_addressable(architecture: Architecture, what: object) -> None:
+    """InputError where an accelerator from a file has more of something than its instructions can count."""
+    for name, width in SIZES.items():
+        size, most = getattr(architecture, name), width.maximum + 1
+        if size > most:
+            raise InputError(f"{what}: no accelerator has {name} = {size}, instructions count up to {most}: compile again")

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, WORDS, Architecture, ceil_div, round_up
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.field_widths import check_addressable
 from edgeflow.hw.format_version import FORMAT, check_format
 from edgeflow.hw.graph import Format
 from edgeflow.hw.named_contents import Readable
@@ -153,6 +154,7 @@ class Program:
         overlay, text = folder / "overlay.json", (folder / "overlay.json").read_text()
         with reading(overlay, COMPILE_AGAIN):
             architecture = Architecture.model_validate(json.loads(text)["architecture"])
+        check_addressable(architecture, overlay)
         if raw[24:32] != overlay_digest(architecture):
             raise InputError(
                 f"{folder / 'program.bin'} was compiled for another overlay than overlay.json: compile the model again"

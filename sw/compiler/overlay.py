@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.field_widths import check_addressable
 from edgeflow.hw.format_version import check_format
 from edgeflow.hw.program import overlay_document
 
@@ -27,6 +28,7 @@ def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not an EdgeFlow overlay: give the overlay.json of a build") from error
     check_format(version, f"overlay {path}")
+    check_addressable(architecture, f"overlay {path}")
     if json.loads(json.dumps(overlay_document(architecture))) != document:
         raise InputError(f"overlay {path} has instructions of another EdgeFlow version: compile it again")
     return architecture

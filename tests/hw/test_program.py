@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, WORDS, Architecture
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.field_widths import SIZES, check_addressable
 from edgeflow.hw.graph import Format
 from edgeflow.hw.program import Program, format_lines, natural_storage, pack_rows, unpack_rows
 from edgeflow.sw.compiler.lowering import lower
@@ -70,6 +72,18 @@ def test_files_of_another_format_are_refused(program: Program, tmp_path: Path) -
         Program.load(tmp_path)
     path.write_bytes(raw[:24] + bytes(8) + raw[32:])
     with pytest.raises(InputError, match="another overlay"):
+        Program.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_an_accelerator_beyond_what_instructions_count_is_refused(program: Program, tmp_path: Path, name: str) -> None:
+    most = SIZES[name].maximum + 1
+    check_addressable(program.architecture.model_copy(update={name: most}), "overlay")
+    huge = {"slots": 1 << 28, name: 1 << 28}
+    dataclasses.replace(program, architecture=Architecture.model_validate({**program.architecture.model_dump(), **huge})).save(
+        tmp_path
+    )
+    with pytest.raises(InputError, match=r"overlay\.json: no accelerator has .* = 268435456, instructions count up to"):
         Program.load(tmp_path)
 
 
