@@ -80,8 +80,9 @@ class _WithLayers:
 def test_the_front_of_an_exploration() -> None:
     resources = {"dsp": 1_248, "lut": 117_120, "ff": 1, "bram36": 1_144.5, "uram": 0}
     point = {"pi": 128, "po": 128, "epilogue": 16, "vector": 16, "weight_ports": 4, "clock_mhz": 250.0, "resources": resources}
-    point |= {"runs": True, "latency_ms": 1234.567, "mac_utilization": 0.987}
+    point |= {"runs": True, "latency_ms": 1234.567, "mac_utilization": 0.987, "key": "k"}
+    point |= {"precision": "W8A8", "bits": 8, "activation_bits": 8}
     exploration = SimpleNamespace(document={"points": [point]}, points=[point], resumed=0, folder=Path("explore"))
     text = drawn(explored, exploration)
-    assert cells(text, "128 x 128") == ["128 x 128", "16", "16", "250", "1,248", "117,120", "1,144.5", "1234.567", "98.7"]
-    assert "not shown in 80 columns: ports" in text
+    assert cells(text, "98.7") == ["W8A8 128 x 128", "16", "16", "250", "1,248", "117,120", "1234.567", "98.7"]
+    assert "not shown in 80 columns: ports, BRAM36" in text
