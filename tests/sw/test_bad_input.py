@@ -579,7 +579,8 @@ def test_ctrl_c_in_the_middle_of_the_real_command(tiny: Tiny, workplace: Path, d
     time.sleep(delay)
     child.send_signal(signal.SIGINT)
     assert STEP_LINES.sub("", child.communicate(timeout=60)[1]) == "error: interrupted\n"
-    assert child.returncode == 130
+    # Where the signal falls into an exec(), CPython ends by the signal itself once all is cleaned up: 130 to a shell, too.
+    assert child.returncode in (130, -signal.SIGINT)
     assert sorted(p.name for p in workplace.iterdir()) == ["build", "data.npz"]
 
 
