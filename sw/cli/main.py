@@ -150,21 +150,30 @@ class _Terminated(BaseException):
     """SIGTERM arrived: unwinds like Ctrl-C, so that unfinished output is removed."""
 
 
+class _KeyboardInterrupt(KeyboardInterrupt):
+    """SIGINT arrived. A class of its own: where the interpreter's own exception falls into an ``exec()``, it ends by the signal
+    even after the exception was handled, and the exit status that was returned is lost."""
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception while the block runs (in the main thread; signals reach no other)."""
+    """Turn SIGTERM and, where nobody else handles it, SIGINT into exceptions while the block runs (in the main thread; signals
+    reach no other)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: object) -> None:
-        raise _Terminated
+    def stop(number: int, _: object) -> None:
+        raise _KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

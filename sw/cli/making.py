@@ -172,13 +172,11 @@ def finetune(
     from edgeflow.sw.files.arrays import read_npz, take_labels
     from edgeflow.sw.files.writing import check_writable
     from edgeflow.sw.importer import import_model
-    from edgeflow.sw.importer.model_sources import ModelFile
     from edgeflow.sw.measure.reference import hold_to_original
 
     console: Console = context.obj
     check_writable(output)
-    file = ModelFile(model, model.name, users_own=True)
-    arrays = read_npz(data, "training data", file.input_names, () if labels is None else (labels,))
+    arrays = read_npz(data, "training data")  # whole: labels that no option names are an error, not left out in silence
     truth = None if labels is None else take_labels(arrays, labels, f"training data {data}")
     layers_bits: Mapping[str, LayerBits] = {}
     if bits is not None:

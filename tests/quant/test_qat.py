@@ -406,6 +406,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.Capt
     call = ["finetune", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "train.npz"), "-o", str(tmp_path / "out.onnx")]
     for extra, message in (
         (["--labels", "labels"], "option --labels names 'labels', but the arrays are image, label"),
+        ([], "the model has no input 'label'"),
         (["--labels", "label", "--bits", str(tmp_path / "bits.json")], "bits.json does not hold the bits of layers"),
         (["--labels", "label", "--weight-bits", "9"], "'--weight-bits'"),
         (["--labels", "label", "--lr", "0"], "fine-tuning option learning_rate: "),
