@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "shared"))
 
 from damage import READ, BuildWorker
-from fuzzing import Outcome, fuzz
+from fuzzing import Outcome, failures, fuzz
 
 ENDS = ("refused", "equal", "harmless", "internal", "died", "hang", "wrong", "other")
 
@@ -44,16 +44,12 @@ def main() -> int:
     for outcome in fuzz(range(options.seed, options.seed + options.count), BuildWorker, workers=options.workers):
         outcomes.append(outcome)
         if outcome.failed or options.all:
-            print(
-                f"{outcome.number} {outcome.kind}, {outcome.seed}: {outcome.end} {outcome.place} {outcome.message[:200]}",
-                flush=True,
-            )
+            print(outcome.line, flush=True)
     print(table(outcomes))
     print(f"{len(outcomes)} damaged builds in {time.monotonic() - began:.0f} s")
-    failures = Counter(f"{o.end} {o.place}" for o in outcomes if o.failed)
-    for label, count in failures.most_common():
-        print(f"{count:6} {label}")
-    return 1 if failures else 0
+    failed = failures(outcomes)
+    print(*failed, sep="\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "shared"))
 
-from fuzzing import KINDS, Outcome, fuzz
+from fuzzing import KINDS, Outcome, failures, fuzz
 
 ENDS = ("compiled", "refused", "internal", "hang", "memory", "died", "differs", "folder", "other")
 
@@ -49,18 +49,14 @@ def main() -> int:
     for outcome in fuzz(numbers, workers=options.workers, cache=options.cache):
         outcomes.append(outcome)
         if outcome.failed:
-            print(
-                f"{outcome.number} {outcome.kind}, {outcome.seed}: {outcome.end} {outcome.place} {outcome.message[:200]}",
-                flush=True,
-            )
+            print(outcome.line, flush=True)
     print(table(outcomes))
     print(f"{len(outcomes)} mutants in {time.monotonic() - began:.0f} s")
-    failures = Counter(f"{entry.end} {entry.place}" for entry in outcomes if entry.failed)
-    for label, count in failures.most_common():
-        print(f"{count:6} {label}")
+    failed = failures(outcomes)
+    print(*failed, sep="\n")
     if options.json is not None:
         options.json.write_text(json.dumps([dataclasses.asdict(entry) for entry in outcomes], indent=1) + "\n")
-    return 1 if failures else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -57,9 +58,20 @@ class Outcome:
     loaded: bool = False
 
     @property
+    def line(self) -> str:
+        """All of it on one line."""
+        return f"{self.number} {self.kind}, {self.seed}: {self.end} {self.place} {self.message[:200]}"
+
+    @property
     def failed(self) -> bool:
         """Whether this must not happen."""
         return self.end not in ("compiled", "refused", "equal", "harmless")
+
+
+def failures(outcomes: Iterable[Outcome]) -> list[str]:
+    """What must not have happened: a line for each end and place, the most frequent first."""
+    counted = Counter(f"{outcome.end} {outcome.place}" for outcome in outcomes if outcome.failed)
+    return [f"{count:6} {label}" for label, count in counted.most_common()]
 
 
 def draw(number: int) -> tuple[str, str, np.random.Generator]:
