@@ -6,6 +6,7 @@ Narrow activations have exact tables (hw/ops/table.py).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -96,6 +97,14 @@ SMOOTH = InstructionLayout(
 X, TABLE = range(2)
 
 
+@functools.lru_cache(maxsize=64)
+def _evaluated(operator: Smooth, minimum: int, maximum: int, table: bytes) -> Array:
+    """The function of all its operands, at most 2^16, evaluated once for all nodes that agree."""
+    values = operator.reference([np.arange(minimum, maximum + 1), np.frombuffer(table, np.int64)]).astype(np.float32)
+    values.flags.writeable = False
+    return values
+
+
 @register
 @dataclass(frozen=True)
 class Smooth(Operator):
@@ -147,8 +156,7 @@ class Smooth(Operator):
 
     def kernel(self, inputs: Sequence[Format], constants: Constants) -> Kernel:
         x = inputs[X]
-        # The function of at most 2^16 values, evaluated once.
-        table = self.reference([np.arange(x.minimum, x.maximum + 1), constants[TABLE]]).astype(np.float32)
+        table = _evaluated(self, x.minimum, x.maximum, np.asarray(constants[TABLE], np.int64).tobytes())
         least = float(x.minimum)
 
         def run(activations: Sequence[Array]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,10 +17,6 @@ class Lifetime:
     lines: int
     first: int
     last: int
-
-    def overlaps(self, other: Lifetime) -> bool:
-        """Whether some node runs during both."""
-        return self.first <= other.last and other.first <= self.last
 
 
 # Orders in which things are placed, best first: which packs tightest depends on the network.
@@ -43,13 +40,20 @@ def place(lives: Mapping[Name, Lifetime]) -> dict[Name, int]:
 
 def _place(lives: Mapping[Name, Lifetime], order: Callable[[Lifetime], tuple[int, int, int]]) -> dict[Name, int]:
     placed: dict[Name, int] = {}
+    # Lines of what is placed, by the nodes during which it lives, and by the node with which its life begins.
+    alive, begun = defaultdict[int, list[tuple[int, int]]](list), defaultdict[int, list[tuple[int, int]]](list)
     for name in sorted(lives, key=lambda n: (*order(lives[n]), str(n))):
         life = lives[name]
-        rivals = sorted((placed[n], placed[n] + lives[n].lines) for n in placed if lives[n].overlaps(life))
+        rivals = list(alive.get(life.first, ()))
+        for node in range(life.first + 1, life.last + 1):
+            rivals += begun.get(node, ())
         line = 0
-        for start, stop in rivals:
+        for start, stop in sorted(rivals):
             if start - line >= life.lines:
                 break
             line = max(line, stop)
         placed[name] = line
+        begun[life.first].append((line, line + life.lines))
+        for node in range(life.first, life.last + 1):
+            alive[node].append((line, line + life.lines))
     return placed
