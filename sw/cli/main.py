@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from edgeflow.hw.diagnosis import printable
 from edgeflow.hw.errors import EdgeFlowError, UnsupportedError
+from edgeflow.sw.cli.interrupts import Terminated, terminable
 from edgeflow.sw.cli.machine import (
     CLOSED_PIPE,
     FAULT,
@@ -57,7 +56,7 @@ def _guarded(words: list[str], run: Callable[[list[str]], int], *, supervised: b
     debug = os.environ.get("EDGEFLOW_DEBUG", "0") not in ("", "0")
     as_json = "--json" in words
     try:
-        with _terminable(), warnings.catch_warnings():
+        with terminable(), warnings.catch_warnings():
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
             status = run(_global_first(words) or ["--help"])
@@ -69,7 +68,7 @@ def _guarded(words: list[str], run: Callable[[list[str]], int], *, supervised: b
         if supervised:
             raise
         return _fail(error, "interrupted", INTERRUPTED, as_json, debug)
-    except _Terminated as error:
+    except Terminated as error:
         return _fail(error, "terminated", TERMINATED, as_json, debug)
     except BrokenPipeError:
         drop_output()
@@ -144,36 +143,6 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool, debug:
             print(json.dumps({"error": document}, indent=1), flush=True)
     drop_output()
     return status
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived: unwinds like Ctrl-C, so that unfinished output is removed."""
-
-
-class _KeyboardInterrupt(KeyboardInterrupt):
-    """SIGINT arrived. A class of its own: where the interpreter's own exception falls into an ``exec()``, it ends by the signal
-    even after the exception was handled, and the exit status that was returned is lost."""
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM and, where nobody else handles it, SIGINT into exceptions while the block runs (in the main thread; signals
-    reach no other)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: object) -> None:
-        raise _KeyboardInterrupt if number == signal.SIGINT else _Terminated
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

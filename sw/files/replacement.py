@@ -195,7 +195,8 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     waiting: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # the last is one of the others, put off
+    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in ending}
     try:
         yield
     finally:

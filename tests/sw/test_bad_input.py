@@ -583,15 +583,27 @@ def test_ctrl_c_in_the_middle_of_the_real_command(tiny: Tiny, workplace: Path, d
     assert sorted(p.name for p in workplace.iterdir()) == ["build", "data.npz"]
 
 
-def test_ctrl_c_in_code_that_is_executed_from_text(tmp_path: Path) -> None:
-    """Imports do that, and the interpreter, left to itself, would end by the signal."""
+KILL = "os.kill(os.getpid(), signal.SIGINT); signal.sigtimedwait([], 10)"
+WRONG_MOMENTS = {
+    "code executed from text": f"exec({KILL!r})",  # imports do that; the interpreter, left to itself, would end by the signal
+    "a finalizer": f"exec('class A:\\n def __del__(self): {KILL}\\nA()'); time.sleep(30)",
+    "a callback from C": f"call = ctypes.CFUNCTYPE(None)(lambda: exec(compile({KILL!r}, 'llvmlite/x.py', 'exec')))\n"
+    "    call(); time.sleep(30)",
+}
+
+
+@pytest.mark.parametrize("moment", WRONG_MOMENTS)
+def test_ctrl_c_at_a_wrong_moment(moment: str, tmp_path: Path) -> None:
+    """Where an exception would be printed and forgotten, it is raised later; the exit status says that it came."""
     (tmp_path / "interrupted.py").write_text(
-        "import os, signal, sys\n"
+        "import ctypes, os, signal, sys, time\n"
         "from edgeflow.sw.cli import main as cli\n"
-        "cli._run = lambda words: exec('os.kill(os.getpid(), signal.SIGINT); signal.sigtimedwait([], 10)')\n"
+        f"def run(words):\n    {WRONG_MOMENTS[moment]}\n"
+        "cli._run = run\n"
         "sys.exit(cli.main())\n"
     )
-    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20)
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
