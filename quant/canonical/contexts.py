@@ -166,8 +166,8 @@ class Conversion(Protocol):
     def copy(self, value: str, qtype: QType, name: str, node: ir.Node) -> str:
         """A value in another format, made once for all readers."""
 
-    def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str) -> str:
-        """A stream operand that may be a constant."""
+    def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str, *, whole: bool = False) -> str:
+        """A stream operand that may be a constant, which has ``shape`` where it is wanted ``whole``."""
 
     def mask(self, value: str, name: str) -> str:
         """A key mask: an input of the model, or a constant of zeros and ones."""

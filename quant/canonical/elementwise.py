@@ -96,13 +96,11 @@ class Add(Pair):
             # The same for every row: part of the bias.
             inputs, attributes = layer.integer_layer(context, value, Interpretation(out), array)
         else:
-            residual = context.operand(other, shape, self.node, f"{value}/residual")
+            residual = context.operand(other, shape, self.node, f"{value}/residual", whole=True)
             fixed = context.words(residual) is not None
             name, out = context.sum_format(value)
             pair = None if fixed else (residual, other)
             inputs, attributes = layer.integer_layer(context, value, Interpretation(out), residual=pair)
-            if fixed and context.type(residual).shape != shape:
-                raise AssertionError("a constant residual has the output's shape")
             multiplier, shift = ratio(context.qtype(residual), out, context.config.short_multiplier_bits)
             inputs.append(residual)
             attributes |= {"has_residual": True, "residual_multiplier": multiplier, "residual_shift": shift}

@@ -217,12 +217,17 @@ class Context:
         attributes: dict[str, Attribute] = {"shift": shift, "zero_point": zero_point, "half_even": half_even}
         return self.builder.node("requantize", [tensor, constant], name, qtype, where, attributes)
 
-    def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str) -> str:
-        """A stream operand that may be a constant, which is quantized on its own wide scale, or in the format that it has."""
+    def operand(self, value: str, shape: tuple[int, ...], node: ir.Node, name: str, *, whole: bool = False) -> str:
+        """A stream operand that may be a constant, which is quantized on its own wide scale, or in the format that it has.
+
+        A constant has ``shape`` afterwards where it is wanted ``whole``, else at least its last axis.
+        """
         array = self.constant(value, shape)
         if array is None:
             return self.stream(value, node)
-        if array.ndim == 0 or array.shape[-1] != shape[-1]:
+        if whole:
+            array = np.broadcast_to(array, shape)
+        elif array.ndim == 0 or array.shape[-1] != shape[-1]:
             array = np.broadcast_to(array, shape if array.ndim > 1 else shape[-1:])
         bits = self.config.residual_bits
         scale = max(float(np.abs(array).max(initial=0.0)), 1e-12) / ((1 << (bits - 1)) - 1)

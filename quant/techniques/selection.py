@@ -207,7 +207,7 @@ class _Search:
         for i, name in enumerate(weak):
             self._by_site(name, sites[name], (trials.allowed - trials.done) // (len(weak) - i))
         missing = active[len(alone) :]
-        notes = [f"the work did not suffice to leave out {', '.join(missing)}"] if missing else []
+        notes = [f"selection_work was used up before leaving out {', '.join(missing)} was tried"] if missing else []
         if trials.compensated and not trials.replays_all:
             notes.append(f"{' and '.join(COMPENSATION)} are kept: what they bring depends on more samples than a trial takes")
         decisions = tuple(

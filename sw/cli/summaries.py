@@ -55,7 +55,8 @@ def _limits(report: Mapping[str, Any]) -> str:
     limits, cycles = report["limits"], max(report["cycles"], 1)
     mac, ddr = limits["mac_cycles"], limits["ddr_cycles"]
     nearer = "arithmetic" if mac >= ddr else "memory"
-    return f"arithmetic {mac / cycles:.0%} of the cycles, memory {ddr / cycles:.0%}: {nearer} is the nearer limit (predicted)"
+    shares = f"arithmetic {100 * mac / cycles:.0f} % of the cycles, memory {100 * ddr / cycles:.0f} %"
+    return f"{shares}: {nearer} is the nearer limit (predicted)"
 
 
 def _outside(report: Mapping[str, Any]) -> str:
@@ -63,8 +64,8 @@ def _outside(report: Mapping[str, Any]) -> str:
     cycles, layers = max(report["cycles"], 1), report["layers"]
     total = sum(layer["vector_cycles"] for layer in layers)
     worst = sorted((layer for layer in layers if layer["vector_cycles"]), key=lambda layer: -layer["vector_cycles"])[:3]
-    each = ", ".join(f"{layer['name']} {layer['vector_cycles'] / cycles:.1%}" for layer in worst)
-    return f"{total / cycles:.1%} of the cycles{f', most in {each}' if each else ''} (predicted)"
+    each = ", ".join(f"{layer['name']} {100 * layer['vector_cycles'] / cycles:.1f} %" for layer in worst)
+    return f"{100 * total / cycles:.1f} % of the cycles{f', most in {each}' if each else ''} (predicted)"
 
 
 def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
@@ -106,7 +107,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
 def time_taken(seconds: float, steps: Mapping[str, float]) -> str:
     """How long a compilation took, with the seconds and the share of each step; what these leave is starting and reporting."""
     parts = {**steps, "start and report": seconds - sum(steps.values())}
-    shares = (f"{name} {part:.1f} s ({part / seconds:.0%})" for name, part in parts.items() if part >= 0.05)
+    shares = (f"{name} {part:.1f} s ({100 * part / seconds:.0f} %)" for name, part in parts.items() if part >= 0.05)
     return f"{seconds:.1f} s: {', '.join(shares)}"
 
 

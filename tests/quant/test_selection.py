@@ -153,7 +153,7 @@ def test_the_same_is_found_again_within_the_work() -> None:
     assert first == second
     assert first is not None
     assert 3 <= first.trials <= first.allowed
-    assert "the work did not suffice" in first.note
+    assert "selection_work was used up before" in first.note
     more = quantize(network, data, QuantizationConfig(selection_work=8.0)).selection
     assert more is not None
     assert 7 <= more.trials <= more.allowed <= 2 * first.allowed + 1

@@ -98,7 +98,7 @@ def test_a_mistyped_option_is_answered_before_anything_heavy_is_loaded(options: 
 
 def test_time_is_told_by_step() -> None:
     text = time_taken(20.0, {"import": 1.0, "bits": 0.0, "quantize": 15.0})
-    assert text == "20.0 s: import 1.0 s (5%), quantize 15.0 s (75%), start and report 4.0 s (20%)"
+    assert text == "20.0 s: import 1.0 s (5 %), quantize 15.0 s (75 %), start and report 4.0 s (20 %)"
 
 
 def test_importing_edgeflow_loads_no_torch() -> None:

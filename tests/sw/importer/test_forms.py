@@ -109,6 +109,21 @@ def test_attention_with_einsum(tmp_path: Path) -> None:
     assert counts == {"Linear": 3, "Attention": 1}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_positions_beside_more_axes(channels: int, tmp_path: Path) -> None:
+    """Hugging Face's PatchTST adds a constant of tokens to what a linear layer makes of channels and tokens."""
+    g = Graph(17)
+    x = g.input("x", ["n", channels, 5, 8])
+    g.output(g.node("Relu", g.node("Add", g.node("MatMul", x, g.weight(8, 12)), g.weight(5, 12))))
+    path = g.save(tmp_path)
+    data = {"x": normal((96, channels, 5, 8))}
+    _, counts = check(path, data)
+    assert counts == {"Linear": 1, "Add": 1, "Relu": 1}
+    build = edgeflow.compile(path, calibration=data, output=tmp_path / "build")
+    assert edgeflow.verify(build, data, samples=4).passed
+    assert build.report["accuracy"]["sqnr_db"] > 30
+
+
 @pytest.mark.parametrize(("queries", "keys", "rank"), [(6, 6, 6), (5, 7, 5), (9, 4, 4), (20, 20, 2)])
 def test_constant_bias_of_the_scores(queries: int, keys: int, rank: int, tmp_path: Path) -> None:
     """Relative positions: MPNet's in front of the scale's division, and another behind it."""
