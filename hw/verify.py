@@ -40,14 +40,19 @@ def _types_declared(graph: Graph) -> Iterator[str]:
             yield f"tensor {name} has no type"
 
 
-def _constants_in_range(graph: Graph) -> Iterator[str]:
+def _constants_shaped(graph: Graph) -> Iterator[str]:
     for name, value in graph.constants.items():
         format = graph.tensors[name].format
         if value.shape != format.shape:
             yield f"constant {name} has shape {value.shape}, its type says {format.shape}"
         elif value.dtype != np.int64:
             yield f"constant {name} is {value.dtype}, it must be int64"
-        elif value.size and (value.min() < format.minimum or value.max() > format.maximum):
+
+
+def _constants_in_range(graph: Graph) -> Iterator[str]:
+    for name, value in graph.constants.items():
+        format = graph.tensors[name].format
+        if value.size and (value.min() < format.minimum or value.max() > format.maximum):
             kind = "signed" if format.signed else "unsigned"
             yield f"constant {name} leaves its {kind} {format.bits}-bit format: [{value.min()}, {value.max()}]"
 
@@ -85,24 +90,33 @@ def _registers_fit(graph: Graph) -> Iterator[str]:
                 )
 
 
-RULES: tuple[Rule, ...] = (
+STRUCTURE: tuple[Rule, ...] = (
     _types_declared,
     _scales_fit,
     _defined_once_in_order,
-    _constants_in_range,
+    _constants_shaped,
     _ports_filled,
     _types_agree,
-    _registers_fit,
 )
+"""What every integer graph is, whatever its numbers are."""
+NUMBERS: tuple[Rule, ...] = (_constants_in_range, _registers_fit)
+"""Whether the bits of the accelerator are enough for the numbers of a graph that is sound otherwise."""
+
+
+def violations(graph: Graph, rules: tuple[Rule, ...]) -> str:
+    """What the first failing one of some rules has to say, at most five lines of it as one; empty where all hold."""
+    for rule in rules:
+        lines = list(rule(graph))
+        if lines:
+            return "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+    return ""
 
 
 def verify_graph(graph: Graph) -> None:
-    """Check every rule; VerificationError lists what the first failing rule found.
+    """Check every rule; VerificationError lists what the first failing rule has to say.
 
     The last rule is the proof that no accumulator, product or table entry can overflow its width in the C++, for any input.
     """
-    for rule in RULES:
-        violations = list(rule(graph))
-        if violations:
-            shown = "; ".join(violations[:5]) + (f"; and {len(violations) - 5} more" if len(violations) > 5 else "")
-            raise VerificationError(f"integer graph {graph.name}: {shown}")
+    wrong = violations(graph, (*STRUCTURE, *NUMBERS))
+    if wrong:
+        raise VerificationError(f"integer graph {graph.name}: {wrong}")

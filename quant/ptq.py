@@ -43,7 +43,7 @@ def quantize(
 
     Copies of a sample count once.
     ``progress(what, done, total)`` is called from time to time. Raises CalibrationError where the data does not fit the model,
-    UnsupportedError where the accelerator has no form of a node, VerificationError where a register of it could overflow, and
+    UnsupportedError where the accelerator has no form of a node or too few bits for the model's numbers, and
     InputError where the configuration asks for other bits than those that a quantized model brings along.
     """
     config = config or QuantizationConfig()

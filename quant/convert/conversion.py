@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from edgeflow.hw.errors import InputError, UnsupportedError
 from edgeflow.hw.graph import Graph, Overflow, QType
 from edgeflow.hw.progress import Progress
-from edgeflow.hw.verify import verify_graph
+from edgeflow.hw.verify import NUMBERS, STRUCTURE, violations
 from edgeflow.quant.canonical.base import operator
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.masks import mask_values, reads_mask, vocabulary
 from edgeflow.quant.convert.context import Context
 from edgeflow.quant.convert.decisions import Selection
+from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.layer_inputs import Replay
 from edgeflow.quant.convert.plan import Plan
 from edgeflow.quant.formats.config import QuantizationConfig
@@ -78,7 +79,8 @@ def convert(
 ) -> Quantized:
     """The integer graph of a canonical float graph whose activations have been observed on the checked ``arrays``.
 
-    It is verified: VerificationError where a register could overflow its width in the C++, for any input.
+    It is verified. UnsupportedError where the accelerator has no form of a node, or where the model's numbers ask for more bits
+    than it has: a constant, or a register that could overflow its width in the C++ for some input.
     """
     _check_sites(graph, config)
     plan = Plan(graph, statistics, config)
@@ -100,7 +102,7 @@ def convert(
     ranges = {name: line for name, line in plan.ranges.items() if name in used}
     warnings = (*model_warnings(graph.model), *plan.warnings, *_warnings(ranges))
     integer_graph = builder.graph(outputs)
-    verify_graph(integer_graph)
+    _verify(integer_graph, has_fixed_formats(graph))
     return Quantized(
         graph=integer_graph,
         ranges=ranges,
@@ -112,6 +114,18 @@ def convert(
         config=config,
         samples={name: array[:SAMPLES].copy() for name, array in arrays.items()},
     )
+
+
+def _verify(graph: Graph, fixed: bool) -> None:
+    """Every rule of integer graphs. What breaks those on numbers comes from the model, most of all from formats that it brings
+    along (``fixed``), which nothing here may change; what breaks the others would be this converter's fault."""
+    wrong = violations(graph, STRUCTURE)
+    if wrong:
+        raise AssertionError(f"integer graph {graph.name}: {wrong}")
+    wrong = violations(graph, NUMBERS)
+    if wrong:
+        hint = "; it counts steps that the model's own quantizers fix" if fixed else ""
+        raise UnsupportedError(f"integer graph {graph.name}: {wrong}{hint}")
 
 
 def _check_sites(graph: FloatGraph, config: QuantizationConfig) -> None:

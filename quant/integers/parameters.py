@@ -18,6 +18,7 @@ from edgeflow.quant.integers.compensate import InputMoments, LayerErrors, Moment
 
 FULL = 8  # bits of weights that are not asked to have fewer
 BIAS_LIMIT = 1 << 29
+BEYOND = 2.0**60  # no register has so many bits; sums of a few such numbers stay within 64
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
 ENERGY = 1e-30  # errors below are none
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
@@ -223,8 +224,8 @@ def ratio(source: QType, target: QType, bits: int) -> tuple[int, int]:
 
 
 def as_words(values: NDArray[np.float64]) -> IntArray:
-    """Real numbers rounded half up to integers."""
-    return np.floor(values + 0.5).astype(np.int64)
+    """Real numbers rounded half up to integers; those beyond any register to one that is too."""
+    return np.floor(np.clip(values, -BEYOND, BEYOND) + 0.5).astype(np.int64)
 
 
 def plain_attributes(shift: int, rounding: Rounding = Rounding.HALF_UP) -> dict[str, Attribute]:

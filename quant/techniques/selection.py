@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgeflow.hw.arrays import Arrays, Real
-from edgeflow.hw.errors import UnsupportedError, VerificationError
+from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.ops import operator
 from edgeflow.hw.progress import Progress
 from edgeflow.quant.canonical.graph import FloatGraph
@@ -159,7 +159,7 @@ class _Trials:
                     few = {name: array[:REPLAYED] for name, array in arrays.items()}
                     quantized = convert(self.graph, self._statistics[i], few, config)
                     errors.append(self._compare(quantized, i))
-        except (UnsupportedError, VerificationError):
+        except UnsupportedError:
             return None, np.full(self.samples, np.inf)
         return quantized, np.concatenate(errors)
 
@@ -328,7 +328,7 @@ def _macs(graph: FloatGraph, statistics: dict[str, Statistics], config: Quantiza
     """Multiply-accumulates of one sample, by a network whose numbers do not matter."""
     try:
         integer_graph = convert(graph, statistics, {}, config.model_copy(update=PLAIN)).graph
-    except (UnsupportedError, VerificationError):  # a register that the techniques keep from overflowing
+    except UnsupportedError:  # a register that the techniques keep from overflowing
         integer_graph = convert(graph, statistics, {}, config.model_copy(update={"rounding": "nearest"})).graph
     return sum(operator(node).macs(integer_graph.formats(node)) for node in integer_graph.nodes)
 

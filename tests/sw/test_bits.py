@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 import edgeflow
 from edgeflow.hw.cpp_widths import WIDE_PRODUCT
-from edgeflow.hw.errors import VerificationError
+from edgeflow.hw.errors import UnsupportedError
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits
@@ -266,9 +266,9 @@ def test_tables_and_trials_of_bits_prove_their_registers(tmp_path: Path) -> None
     config = edgeflow.quantization()
     forms = Forms(model, data, find_layers(FloatGraph(model)), config)
     with narrowed(WIDE_PRODUCT, 20):
-        with pytest.raises(VerificationError, match=r"product needs .* more than its 20 bits"):
+        with pytest.raises(UnsupportedError, match=r"product needs .* more than its 20 bits"):
             forms.network(forms.equal(8, 8))
-        with pytest.raises(VerificationError, match=r"product needs .* more than its 20 bits"):
+        with pytest.raises(UnsupportedError, match=r"product needs .* more than its 20 bits"):
             edgeflow.quantize(model, data)
     forms.network(forms.equal(8, 8))
 

@@ -463,3 +463,19 @@ def test_a_zero_point_beyond_32_bits(tmp_path: Path) -> None:
     onnx.save(queries_quantized(1e6, np.int8(-128)), tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match=r"more than 32 bits: the scale 1e\+06 of the quantizer before it is too large"):
         quantize(import_model(tmp_path / "model.onnx"), {"tokens": np.ones((4, 5, 16), np.float32)})
+
+
+@pytest.mark.parametrize("scale", [1e8, 1e20, 1e38])
+def test_a_bias_beyond_32_bits(tmp_path: Path, scale: float) -> None:
+    """A layer whose weights and output are quantized by the model: its output's zero point is in its bias, in the accumulator's
+    steps. Even where that is more than 64 bits, it is what the model asks for that is refused."""
+    proto = layer()
+    proto.graph.node[-1].output[0] = "sum"
+    operands = [_tensor("ys", scale, TensorProto.FLOAT), _tensor("yz", -128, TensorProto.INT8)]
+    proto.graph.initializer.extend(operands)
+    proto.graph.node.append(helper.make_node("QuantizeLinear", ["sum", "ys", "yz"], ["yq"], "quantize_y"))
+    proto.graph.node.append(helper.make_node("DequantizeLinear", ["yq", "ys", "yz"], ["y"], "dequantize_y"))
+    onnx.save(proto, tmp_path / "model.onnx")
+    message = r"constant y/bias leaves its signed 32-bit format: .*; it counts steps that the model's own quantizers fix"
+    with pytest.raises(UnsupportedError, match=message):
+        quantize(import_model(tmp_path / "model.onnx"), {"x": np.ones((4, 4), np.float32)})
