@@ -57,14 +57,15 @@ class Requantize(ElementwiseOperator):
         after = self.zero_point if self.half_even else 0
         offset = np.full(out.channels, 0.0 if self.half_even else self.zero_point + 0.5)
         low, high = float(out.minimum - after), float(out.maximum - after)
+        exact = np.float32 if max(abs(low), abs(high)) <= 1 << np.finfo(np.float32).nmant else np.float64
 
         def run(activations: Sequence[Array]) -> Array:
             rows = np.ascontiguousarray(activations[0]).reshape(-1, out.channels)
-            y = np.empty(rows.shape, dtype=np.float32)
+            y = np.empty(rows.shape, dtype=exact)
             compiled.requantize(rows, factor, offset, self.half_even, low, high, y)
             if after:
                 y += after
-            return y.reshape(activations[0].shape)
+            return y.reshape(activations[0].shape).astype(np.float32, copy=False)
 
         return run
 
@@ -97,6 +98,8 @@ class Requantize(ElementwiseOperator):
             ("shift zero to even", (1, 5), 6, True, cls(0, 1, 16, True, True)),
             ("every signed word to even", (1024, 64), 16, True, cls(24, 0, 8, True, True)),
             ("every tie to even", (1024, 64), 16, True, cls(12, 7, 16, True, True)),
+            ("every signed word far away", (1024, 64), 16, True, cls(6, (1 << 25) + 1, 16, True, False)),
+            ("every signed word far away to even", (1024, 64), 16, True, cls(6, (1 << 25) + 1, 16, True, True)),
         ]:
             x = Format(shape, x_bits, x_signed)
             data = draw(rng, x, 2)

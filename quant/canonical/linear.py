@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeflow.hw.arrays import Array, Real
+from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Attribute, Node, QType
 from edgeflow.quant.canonical.base import (
     Commutes,
@@ -141,6 +142,11 @@ class LinearLayer(FloatOperator):
             parameters = fixed_parameters(
                 words(folded, weight_format, 1, self.origin), weight_format, bias, operand, out, options, table
             )
+            if not parameters.multiplier.all():
+                raise UnsupportedError(
+                    f"{self.origin}: the scales of its weights reach from {weight_format.scales.min():g} to"
+                    f" {weight_format.scales.max():g}, too far apart for multipliers with one shift"
+                )
         else:
             columns, statistics = len(weight), context.statistics
             power = self.input_mean(statistics, columns), self.input_power(statistics, columns)

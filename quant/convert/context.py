@@ -202,6 +202,8 @@ class Context:
         ratio = np.broadcast_to(source.qtype.scales * factor / qtype.scales, (source.format.channels,)).astype(np.float64)
         multiplier, shift = dyadic(ratio, self.config.short_multiplier_bits)
         zero_point = qtype.zero_point
+        if shift == 0:  # the multiplier may be smaller than the ratio; what is 0 stays 0
+            ratio = multiplier.astype(np.float64)
         if source.qtype.zero_point:
             shifts = np.floor(source.qtype.zero_point * ratio + 0.5)
             if np.ptp(shifts):

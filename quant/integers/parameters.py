@@ -19,6 +19,7 @@ from edgeflow.quant.integers.compensate import InputMoments, LayerErrors, Moment
 FULL = 8  # bits of weights that are not asked to have fewer
 BIAS_LIMIT = 1 << 29
 BEYOND = 2.0**60  # no register has so many bits; sums of a few such numbers stay within 64
+NEGLIGIBLE = 2.0**-8  # of a step of an output
 RATIO_SPREAD = 256  # multipliers share a shift: none may be this many times below the largest
 ENERGY = 1e-30  # errors below are none
 WEIGHT_RATIOS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.75)
@@ -89,17 +90,33 @@ def fixed_parameters(
 ) -> LinearParameters:
     """Parameters of a layer whose weights ``(K, N)`` are given as integers, with their format: they stay as they are, and so does
     the bias where it is a multiple of a unit of the accumulator. The scales of an input that has them by channel are in the weights
-    already. ``table``: the outputs are a table's indices."""
+    already. ``table``: the outputs are a table's indices.
+
+    An output that its weights cannot move by ``NEGLIGIBLE`` of a step, most of all because they are 0, is a constant: where it has
+    no multiplier, or its bias no register, in the steps of these weights, it gets other steps, and weights that are 0.
+    """
     folded = isinstance(x.qtype.scale, tuple)
     step = np.broadcast_to(qtype.scales * (1.0 if folded else float(x.qtype.scales)), bias.shape)
     if x.offset is not None:
         bias = bias + x.offset @ (weight * qtype.scales / (x.qtype.scales[:, None] if folded else 1.0))
     if y.offset is not None:
         bias = bias - y.offset
-    scale = np.broadcast_to(y.qtype.scales, bias.shape)
-    offsets = as_words(bias / step + y.qtype.zero_point * scale / step) - x.qtype.zero_point * weight.sum(axis=0)
-    multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
-    return LinearParameters(np.ascontiguousarray(weight.T), offsets, multiplier, shift)
+    scale, zero_point = np.broadcast_to(y.qtype.scales, bias.shape), y.qtype.zero_point
+
+    def parameters(step: Real, weight: IntArray) -> LinearParameters:
+        offsets = as_words(bias / step + zero_point * scale / step) - x.qtype.zero_point * weight.sum(axis=0)
+        multiplier, shift = dyadic(step / scale, config.short_multiplier_bits if table else config.multiplier_bits)
+        return LinearParameters(np.ascontiguousarray(weight.T), offsets, multiplier, shift)
+
+    plain = parameters(step, weight)
+    outgrown = (plain.multiplier == 0) | (np.abs(plain.bias) > BIAS_LIMIT)
+    if not outgrown.any():
+        return plain
+    span = max(abs(x.qtype.minimum - x.qtype.zero_point), abs(x.qtype.maximum - x.qtype.zero_point))
+    constant = outgrown & (np.abs(weight).sum(axis=0) * span * step / scale < NEGLIGIBLE)
+    ratio = float((step / scale)[~constant].max(initial=0.0)) or NEGLIGIBLE
+    other = np.maximum(ratio * scale, np.abs(bias + zero_point * scale) / BIAS_LIMIT)
+    return parameters(np.where(constant, other, step), np.where(constant, 0, weight))
 
 
 def rounded_layer(
@@ -204,17 +221,24 @@ def weight_ends(bits: int) -> tuple[int, int]:
 
 def clipped_steps(folded: Real, step: Real, square: Real, bits: int) -> Real:
     """For each output channel the step, among fractions of ``step``, with the least squared error weighted by the input's power."""
-    weight, power = folded.astype(np.float32), square.astype(np.float32)
+    weight_unit, power_unit = _unit(step), _unit(square)
+    weight, power = (folded / weight_unit).astype(np.float32), (square / power_unit).astype(np.float32)
     best, best_error = step.copy(), np.full(len(step), np.inf)
     low, high = weight_ends(bits)
     squares = np.empty_like(weight)
     for fraction in WEIGHT_RATIOS if bits == FULL else NARROW_WEIGHT_RATIOS:
         candidate = step * fraction
-        square_errors(weight, np.maximum(candidate.astype(np.float32), np.finfo(np.float32).tiny), low, high, squares)
+        single = np.maximum((candidate / weight_unit).astype(np.float32), np.finfo(np.float32).tiny)
+        square_errors(weight, single, low, high, squares)
         error = squares @ power
         better = error < best_error
         best[better], best_error[better] = candidate[better], error[better]
     return best
+
+
+def _unit(values: Real) -> float:
+    """The power of two next to the largest of some values: counted in it they do not leave single precision."""
+    return float(np.ldexp(1.0, np.frexp(values.max(initial=0.0))[1]))
 
 
 def ratio(source: QType, target: QType, bits: int) -> tuple[int, int]:

@@ -120,6 +120,12 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
         if flag.size != 1 or flag.dtype != np.bool_:
             raise ModelError(f"{node.name} ({node.op_type}): its condition is {flag.dtype} {flag.shape}, not one boolean")
         taken = bool(flag.reshape(()))
+        for name, attribute in node.attributes.items():
+            if attribute.type == ir.AttributeType.GRAPH and len(attribute.as_graph().outputs) != len(node.outputs):
+                raise ModelError(
+                    f"{node.name} ({node.op_type}): its {name} has {len(attribute.as_graph().outputs)} outputs, the node"
+                    f" {len(node.outputs)}; export the model again"
+                )
         _inline(graph, node, node.attributes["then_branch" if taken else "else_branch"].as_graph())
 
 

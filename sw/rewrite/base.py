@@ -225,6 +225,12 @@ def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
     return None if array is None else tuple(int(entry) for entry in array.reshape(-1))
 
 
+def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
+    """Axes that a reduction is over, counted from 0, each once, as onnxruntime reads them; None where they are not constant."""
+    axes, rank = integers(node, "axes"), len(shape_of(operand(node, 0)))
+    return None if axes is None else tuple(sorted({axis % rank for axis in axes}))
+
+
 def initializer(array: Array, hint: str = "constant") -> ir.Value:
     """A new constant value; the importer registers it in the graph and names it at the end."""
     name = f"{hint}.{next(_numbers)}"

@@ -18,11 +18,11 @@ from edgeflow.sw.rewrite.base import (
     consumers,
     either_order,
     initializer,
-    integers,
     operands,
     origin_of,
     plus_number,
     produced_by,
+    reduced_axes,
     scalar,
     shape_of,
     typed,
@@ -49,9 +49,7 @@ def _mean_over_last(value: ir.Value | None) -> ir.Value | None:
     node = produced_by(value, "ReduceMean")
     if node is None or node.inputs[0] is None or not node.attributes.get_int("keepdims", 1):
         return None
-    rank = len(shape_of(node.inputs[0]))
-    axes = integers(node, "axes")
-    return node.inputs[0] if axes in ((-1,), (rank - 1,)) else None
+    return node.inputs[0] if reduced_axes(node) == (len(shape_of(node.inputs[0])) - 1,) else None
 
 
 def _centred(value: ir.Value | None) -> ir.Value | None:

@@ -21,8 +21,8 @@ from edgeflow.sw.rewrite.base import (
     bound_batch,
     constant,
     either_order,
-    integers,
     produced_by,
+    reduced_axes,
     shape_of,
     typed,
 )
@@ -32,7 +32,7 @@ from edgeflow.sw.rewrite.view import make_view, view_above
 def _reduced_tokens(node: ir.Node) -> bool:
     """Whether a reduction of a (batch, tokens, features) tensor is over the tokens alone."""
     source = node.inputs[0]
-    return source is not None and len(shape_of(source)) == 3 and integers(node, "axes") in ((1,), (-2,))
+    return source is not None and len(shape_of(source)) == 3 and reduced_axes(node) == (1,)
 
 
 def _pool(op: Any, name: str, x: ir.Value, mask: ir.Value | None, shape: tuple[int, ...]) -> ir.Value:
@@ -50,7 +50,7 @@ class Reduced:
     """A reduction of x over the axes ``reduced``; ``rest``: the others, the batch first; ``shape``: of the result."""
 
     x: ir.Value
-    reduced: list[int]
+    reduced: tuple[int, ...]
     rest: list[int]
     shape: tuple[int, ...]
 
@@ -67,14 +67,13 @@ class ReductionToPool(Rule[Reduced]):
 
     def check(self, node: ir.Node, x: ir.Value) -> Reduced | Refused:
         shape = shape_of(x)
-        axes = tuple(range(2, len(shape))) if self.reduction.whole_map else integers(node, "axes")
-        if axes is None or len(shape) < 3:
+        reduced = tuple(range(2, len(shape))) if self.reduction.whole_map else reduced_axes(node)
+        if reduced is None or len(shape) < 3:
             return self.refuse("it is not over the tokens of (batch, tokens, features)", node)
-        reduced = sorted(axis % len(shape) for axis in axes)
         rest = [axis for axis in range(len(shape)) if axis not in reduced]
         if not reduced or len(rest) < 2 or shape[rest[0]] != bound_batch(node):
             return self.refuse("it is not over the tokens of (batch, tokens, features)", node)
-        if self.reduction.normalizes and reduced == [len(shape) - 1] and view_above(x) is None:
+        if self.reduction.normalizes and reduced == (len(shape) - 1,) and view_above(x) is None:
             return self.refuse("it is over the last axis, as in a LayerNormalization", node)
         return Reduced(x, reduced, rest, shape_of(node.outputs[0]))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from edgeflow.sw.importer.obstacles.base import Kind, Obstacle, activations, is_a, obstacle, readers, stand_in
-from edgeflow.sw.rewrite.base import integers, operands, produced_by, scalar, shape_of
+from edgeflow.sw.rewrite.base import operands, produced_by, reduced_axes, scalar, shape_of
 
 RMS_NORM = Kind(
     "RMSNorm",
@@ -39,7 +39,7 @@ def normalizations(graph: ir.Graph) -> Iterator[Obstacle]:
 def _squares(node: ir.Node) -> tuple[Kind, ir.Value] | None:
     """The kind of norm, and x, of a mean or sum of squares over the last axis."""
     source = node.inputs[0] if is_a(node, "ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare") else None
-    if source is None or integers(node, "axes") not in ((-1,), (len(shape_of(source)) - 1,)):
+    if source is None or reduced_axes(node) != (len(shape_of(source)) - 1,):
         return None
     if is_a(node, "ReduceL2", "ReduceSumSquare"):
         return L2_NORM, source

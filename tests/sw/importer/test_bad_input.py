@@ -328,6 +328,20 @@ def test_control_flow_on_data(tmp_path: Path) -> None:
     assert "at If_" in text
 
 
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("count", [0, 2])
+def test_branches_with_another_number_of_outputs(tmp_path: Path, taken: bool, count: int) -> None:
+    """Whichever of them is taken."""
+    g = Graph(17)
+    x = g.node("Relu", g.input("x", ["n", 8]))
+    nodes = [helper.make_node(op, [x], [op]) for op in ("Relu", "Neg")]
+    ends = [helper.make_tensor_value_info(op, TensorProto.FLOAT, None) for op in ("Relu", "Neg")]
+    then = helper.make_graph(nodes[:1], "then", [], ends[:1])
+    other = helper.make_graph(nodes[:count], "else", [], ends[:count])
+    g.output(g.node("If", g.constant(np.bool_(taken)), then_branch=then, else_branch=other))
+    assert f"its else_branch has {count} outputs, the node 1" in message(ModelError, g.save(tmp_path))
+
+
 def test_constant_output(tmp_path: Path) -> None:
     g = small()
     g.output(g.node("Relu", g.weight(3)))

@@ -16,12 +16,14 @@ from tiny_transformer import tiny_transformer
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, UnsupportedError
 from edgeflow.hw.graph import QType
+from edgeflow.hw.graph_equality import differences
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import decode_outputs, encode_inputs
 from edgeflow.quant.convert.fixed_formats import produced_format
 from edgeflow.quant.formats.prequantized import fixed_format, model_warnings
 from edgeflow.quant.ptq import quantize
 from edgeflow.sim.executor import Executor
+from edgeflow.sw.export import export_qdq
 from edgeflow.sw.importer import import_model, run, session
 
 VIT = Path(__file__).resolve().parents[3] / "examples" / "fashion_mnist_vit"
@@ -460,22 +462,93 @@ def test_a_quantizer_on_the_queries_of_padded_heads(tmp_path: Path, zero_point: 
 
 
 def test_a_zero_point_beyond_32_bits(tmp_path: Path) -> None:
-    onnx.save(queries_quantized(1e6, np.int8(-128)), tmp_path / "model.onnx")
+    onnx.save(queries_quantized(1e6, np.int16(-32768)), tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match=r"more than 32 bits: the scale 1e\+06 of the quantizer before it is too large"):
         quantize(import_model(tmp_path / "model.onnx"), {"tokens": np.ones((4, 5, 16), np.float32)})
 
 
-@pytest.mark.parametrize("scale", [1e8, 1e20, 1e38])
-def test_a_bias_beyond_32_bits(tmp_path: Path, scale: float) -> None:
-    """A layer whose weights and output are quantized by the model: its output's zero point is in its bias, in the accumulator's
-    steps. Even where that is more than 64 bits, it is what the model asks for that is refused."""
-    proto = layer()
-    proto.graph.node[-1].output[0] = "sum"
-    operands = [_tensor("ys", scale, TensorProto.FLOAT), _tensor("yz", -128, TensorProto.INT8)]
+# Steps that lie far apart
+
+
+def quantized_output(proto: onnx.ModelProto, scale: float, zero_point: int = 0, bias: Any = 0.0) -> onnx.ModelProto:
+    """:func:`layer`, with a bias and a quantizer behind it."""
+    proto.graph.node[-1].output[0] = "product"
+    operands = ["ys", "yz"]
+    proto.graph.initializer.extend(
+        (
+            _tensor("ys", scale, TensorProto.FLOAT),
+            _tensor("yz", zero_point, TensorProto.INT8),
+            _tensor("b", bias, TensorProto.FLOAT),
+        )
+    )
+    proto.graph.node.append(helper.make_node("Add", ["product", "b"], ["sum"], "add"))
+    proto.graph.node.append(helper.make_node("QuantizeLinear", ["sum", *operands], ["yq"], "quantize_y"))
+    proto.graph.node.append(helper.make_node("DequantizeLinear", ["yq", *operands], ["y"], "dequantize_y"))
+    return proto
+
+
+def test_a_grid_far_coarser_than_the_next(tmp_path: Path) -> None:
+    """What the first quantizer takes for 0 is 0 in the second one's format, and all else its largest value, as in onnxruntime."""
+    proto = layer(activation_scale=1e6, activation_zero=-128)
+    operands = [_tensor("s", 0.1, TensorProto.FLOAT), _tensor("z", 3, TensorProto.INT8)]
     proto.graph.initializer.extend(operands)
-    proto.graph.node.append(helper.make_node("QuantizeLinear", ["sum", "ys", "yz"], ["yq"], "quantize_y"))
-    proto.graph.node.append(helper.make_node("DequantizeLinear", ["yq", "ys", "yz"], ["y"], "dequantize_y"))
+    proto.graph.node.insert(2, helper.make_node("QuantizeLinear", ["d", "s", "z"], ["fine"], "fine"))
+    proto.graph.node.insert(3, helper.make_node("DequantizeLinear", ["fine", "s", "z"], ["read"], "read"))
+    next(node for node in proto.graph.node if node.name == "product").input[0] = "read"
     onnx.save(proto, tmp_path / "model.onnx")
-    message = r"constant y/bias leaves its signed 32-bit format: .*; it counts steps that the model's own quantizers fix"
+    model = import_model(tmp_path / "model.onnx")
+    x = np.random.default_rng(3).choice([-1e6, 0, 1, 1e6, 3e6], (64, 4)).astype(np.float32)
+    graph = quantize(model, {"x": x}).graph
+    words = integers(graph, x)
+    (linear,) = (node for node in graph.nodes if node.op == "linear")
+    np.testing.assert_array_equal(words[linear.inputs[0]], np.where(x > 1, 127, 3))
+
+
+CONSTANT = {
+    "a zero point beyond 32 bits": quantized_output(layer(), 1e8, -128),
+    "a zero point beyond 64 bits": quantized_output(layer(), 1e20, -128),
+    "no multiplier": quantized_output(layer(weight_scale=1e-6), 1e13, bias=1e15 / 2),
+    "weights that are 0, with a scale that is next to it": quantized_output(
+        layer(weight=np.arange(-6, 6).reshape(4, 3) * [1, 0, 1], weight_scale=[0.25, 1e-12, 0.25]), 0.25, 8, [0.5, 9.75, 0.0]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONSTANT)
+def test_outputs_that_weights_do_not_move(tmp_path: Path, case: str) -> None:
+    """They are what onnxruntime computes, and the exported model compiles to the same network."""
+    onnx.save(CONSTANT[case], tmp_path / "model.onnx")
+    x = (np.random.default_rng(3).normal(size=(64, 4)) * 3).astype(np.float32)
+    model = import_model(tmp_path / "model.onnx")
+    quantized = quantize(model, {"x": x})
+    original = session(tmp_path / "model.onnx", optimize=False)  # its own integer layers have no such biases
+    expected = np.concatenate([run(original, {"x": x[i : i + 2]})["y"] for i in range(0, 64, 2)])
+    actual = decode_outputs(quantized.graph, integers(quantized.graph, x))["y"]
+    np.testing.assert_array_equal(actual.astype(np.float32), expected)
+    (tmp_path / "exported.onnx").write_bytes(export_qdq(model, quantized, {}).SerializeToString())
+    again = quantize(import_model(tmp_path / "exported.onnx"), {"x": x}).graph
+    assert list(differences(quantized.graph, again)) == []
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (
+            quantized_output(layer(weight_scale=1e-6), 1e-6, bias=1e4),
+            "constant y/bias leaves its signed 32-bit format: .*; it counts steps that the model's own quantizers fix",
+        ),
+        (
+            quantized_output(layer(weight_scale=[1e-6, 1.0, 1.0]), 1e-6, bias=[1e14, 0, 0]),
+            "constant y/bias leaves its signed 32-bit format: .*; it counts steps that the model's own quantizers fix",
+        ),
+        (
+            quantized_output(layer(weight_scale=[1e3, 1e-5, 1e3]), 1e-3),
+            "product: the scales of its weights reach from 1e-05 to 1000, too far apart for multipliers with one shift",
+        ),
+    ],
+)
+def test_steps_too_far_apart_are_refused(tmp_path: Path, proto: onnx.ModelProto, message: str) -> None:
+    onnx.save(proto, tmp_path / "model.onnx")
+    model = import_model(tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match=message):
-        quantize(import_model(tmp_path / "model.onnx"), {"x": np.ones((4, 4), np.float32)})
+        quantize(model, {"x": np.ones((4, 4), np.float32)})

@@ -94,6 +94,31 @@ def test_constant_branch_is_taken(tmp_path: Path) -> None:
     assert counts == {"Linear": 1, "Relu": 1}
 
 
+@pytest.mark.parametrize("axes", [[1, 1], [1, -2], [-2, 1, 1]])
+def test_an_axis_named_twice_is_reduced_once(tmp_path: Path, axes: list[int]) -> None:
+    """As onnxruntime does."""
+    for opset in (17, 18):
+        g = Graph(opset)
+        x = g.node("MatMul", g.input("x", ["n", 5, 8]), g.weight(8, 4))
+        if opset < 18:
+            g.output(g.node("ReduceMean", x, axes=axes, keepdims=0))
+        else:
+            g.output(g.node("ReduceMean", x, g.constant(np.array(axes)), keepdims=0))
+        _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+        assert counts == {"Linear": 1, "MeanPool": 1}
+
+
+def test_the_last_axis_named_twice_in_a_layer_normalization(tmp_path: Path) -> None:
+    g = Graph(17)
+    x = g.input("x", ["n", 5, 8])
+    centred = g.node("Sub", x, g.node("ReduceMean", x, axes=[2, -1]))
+    variance = g.node("ReduceMean", g.node("Mul", centred, centred), axes=[-1, -1])
+    root = g.node("Sqrt", g.node("Add", variance, g.constant(np.float32(1e-5))))
+    g.output(g.node("Div", centred, root))
+    _, counts = check(g.save(tmp_path), {"x": normal((3, 5, 8))})
+    assert counts == {"LayerNormalization": 1}
+
+
 def test_canonical_models_are_valid_onnx(tmp_path: Path) -> None:
     g = Graph(11)
     g.output(layer_norm_11(g, g.input("x", ["n", 5, 8]), 8))
