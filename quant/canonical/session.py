@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +18,49 @@ from edgeflow.hw.errors import ModelError
 from edgeflow.hw.reading import first_line
 from edgeflow.quant.canonical.contexts import Function
 
+Weights = Mapping[str, NDArray[Any]]
+"""Large float32 constants by name, beside a message that only names them."""
+
 MAXIMUM_IR_VERSION = 13  # of the file format, the newest that the supported onnxruntime reads
+LARGE = 1024
+"""Elements above which a float32 constant is shared with onnxruntime instead of copied through messages; sizes of tensors, which
+inference of shapes reads, are smaller."""
+_BESIDE = "weights in memory"  # a file that nobody opens
 _SILENT = 4  # severity from which onnxruntime logs: errors are raised
+
+
+def beside(model: ir.Model) -> tuple[onnx.ModelProto, Weights]:
+    """The message of a model without its large constants, and these, which are not copied."""
+    kept: list[tuple[ir.Value, ir.TensorProtocol]] = []
+    weights: dict[str, NDArray[Any]] = {}
+    try:
+        for name, value in model.graph.initializers.items():
+            tensor = value.const_value
+            if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size <= LARGE:
+                continue
+            weights[name] = np.ascontiguousarray(tensor.numpy())
+            kept.append((value, tensor))
+            shape = ir.Shape(tensor.shape.numpy())
+            value.const_value = ir.ExternalTensor(_BESIDE, None, None, tensor.dtype, shape=shape, name=name)
+        return ir.to_proto(model), weights
+    finally:
+        for value, tensor in kept:
+            value.const_value = tensor
+
+
+def set_beside(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
+    """A message without its large constants, and these; ``proto`` loses them."""
+    weights: dict[str, NDArray[Any]] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) > LARGE:
+            weights[tensor.name] = onnx.numpy_helper.to_array(tensor)
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=_BESIDE)
+    light = onnx.ModelProto()  # a message keeps the memory of what was taken out of it
+    light.CopyFrom(proto)
+    return light, weights
 
 
 def open_session(
@@ -27,6 +69,7 @@ def open_session(
     *,
     optimize: bool = True,
     threads: int | None = None,
+    weights: Weights | None = None,
 ) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU of a model, or of a file as it is; ModelError where onnxruntime refuses it.
 
@@ -38,6 +81,8 @@ def open_session(
         If off, every node runs as written.
     threads
         Of one operator; as many as there are processors if None.
+    weights
+        Constants that a model in memory only names (:func:`beside`), and maybe others; they must not change.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
@@ -45,6 +90,9 @@ def open_session(
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
+    if weights and isinstance(model, onnx.ModelProto):
+        names = [tensor.name for tensor in model.graph.initializer if tensor.name in weights]
+        options.add_external_initializers(names, [onnxruntime.OrtValue.ortvalue_from_numpy(weights[name]) for name in names])
     source = _serialized(model, outputs) if isinstance(model, onnx.ModelProto) else os.fspath(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -89,7 +137,8 @@ class FloatSession:
 
     def __init__(self, model: ir.Model, tensors: Sequence[str]) -> None:
         self.tensors = tuple(tensors)
-        self._session = open_session(ir.to_proto(model), tensors)
+        message, weights = beside(model)
+        self._session = open_session(message, tensors, weights=weights)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The named tensors ``(N, ...)`` for a batch of inputs ``(N, ...)``; ModelError where onnxruntime fails on them."""

@@ -12,7 +12,7 @@ import hashlib
 import os
 import platform
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -146,7 +146,7 @@ class Recipe:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "format": FORMAT,
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
-            "sha256": {name: _digest(name, folder / options[name]) for name in files},
+            "sha256": {name: self._digest(name, folder / options[name]) for name in files},
         }
         if lost:
             origin["not_kept"] = lost
@@ -154,6 +154,9 @@ class Recipe:
         document = {**options, **tables, "made": origin}
         (folder / RUN_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
         return document
+
+    def _digest(self, name: str, file: Path) -> str:
+        return _joined(self.model.digests) if file == self.model.path.resolve() else _digest(name, file)
 
     def _data(self, folder: Path, name: str, data: UserData, options: dict[str, Any]) -> list[str]:
         """Enter into ``options`` where the data of an option lies; data from memory is written into the folder. Returns the
@@ -217,5 +220,8 @@ def _is_file(folder: Path, value: Any) -> bool:
 def _digest(name: str, file: Path) -> str:
     """SHA-256 of a file, and of a model's external data with it."""
     files = files_of(file) if name == "model" else [file]
-    digests = [hash_file(part) for part in files]
+    return _joined([hash_file(part) for part in files])
+
+
+def _joined(digests: Sequence[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -26,9 +26,7 @@ from edgeflow.hw import cache
 from edgeflow.hw.host import instruction_set
 from edgeflow.hw.ops import instruction_layouts
 from edgeflow.hw.ops.base import InstructionLayout
-from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.importer.model_sources import ModelFile
-from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.measure.samples import UserData
 
 SUFFIX = ".pickle"
@@ -55,7 +53,7 @@ def next_key(before: str, name: str, read: Mapping[str, str]) -> str:
 def fingerprint(value: Any) -> str:
     """A text that is the same for equal parts of a request, whatever files or arrays they come from."""
     if isinstance(value, ModelFile):
-        return " ".join(hash_file(file) for file in files_of(value.path))
+        return " ".join(value.digests)
     if isinstance(value, UserData):
         digest = hashlib.sha256()
         labels = {} if value.labels is None else {"labels of the samples": value.labels}

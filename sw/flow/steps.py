@@ -42,7 +42,7 @@ from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_qdq, write_correspondence
 from edgeflow.sw.files.arrays import write_npz
-from edgeflow.sw.files.build import QDQ_MODEL, Build, hash_file, write_manifest
+from edgeflow.sw.files.build import QDQ_MODEL, Build, write_manifest
 from edgeflow.sw.files.replacement import new_build
 from edgeflow.sw.flow import step_cache
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
@@ -112,7 +112,7 @@ class State:
         """What the manifest says of the original model, and the report of the run. The first reading puts the model and the run
         file into the build folder."""
         request = self.request
-        original = keep_original(self.folder, request.model.path, always=not request.model.users_own)
+        original = keep_original(self.folder, request.model.files, always=not request.model.users_own)
         return original, None if request.recipe is None else run_section(request.recipe.write(self.folder))
 
     @cached_property
@@ -533,7 +533,7 @@ def _write_manifest(state: State, incomplete: str | None) -> None:
     (state.folder / "board.json").write_text(request.board.model_dump_json(indent=1) + "\n")
     facts = {
         "edgeflow": metadata.version("edgeflow"),
-        "model": {"file": request.model.name, "sha256": hash_file(request.model.path)},
+        "model": {"file": request.model.name, "sha256": request.model.digests[0]},
         "board": request.board.name,
         "clock_mhz": request.clock_mhz,
         "dims": dict(request.dims),

@@ -16,10 +16,11 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.quant.canonical.session import Weights
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.budgets import check_sizes
 from edgeflow.sw.importer.onnx_operators import traits
-from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
+from edgeflow.sw.importer.runtime import cut_to, light_proto, run, session
 from edgeflow.sw.rewrite.base import initializer
 
 Dependence = Mapping[ir.Value, frozenset[str]]
@@ -83,11 +84,14 @@ def sample_inputs(model: ir.Model, shapes: Shapes, integer: int = 1) -> dict[str
     return inputs
 
 
-def run_sample(model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: list[str]) -> dict[str, Array]:
-    """Values of ``wanted`` on sample inputs; integers are ones, or zeros where a table has but one row."""
+def run_sample(
+    model: ir.Model, proto: onnx.ModelProto, shapes: Shapes, wanted: list[str], weights: Weights | None = None
+) -> dict[str, Array]:
+    """Values of ``wanted`` on sample inputs; integers are ones, or zeros where a table has but one row. ``weights`` are those that
+    the message only names."""
     part = cut_to(proto, wanted)
     check_sizes(part, shapes)
-    runner = session(part, optimize=False)
+    runner = session(part, optimize=False, weights=weights)
     try:
         return run(runner, sample_inputs(model, shapes), wanted)
     except ModelError:
@@ -116,7 +120,8 @@ def inline_branches(model: ir.Model, shapes: Shapes) -> None:
         if condition.const_value is not None:
             flag = condition.const_value.numpy()
         else:
-            flag = run_sample(model, to_proto(model), shapes, [str(condition.name)])[str(condition.name)]
+            proto, weights = light_proto(model)
+            flag = run_sample(model, proto, shapes, [str(condition.name)], weights)[str(condition.name)]
         if flag.size != 1 or flag.dtype != np.bool_:
             raise ModelError(f"{node.name} ({node.op_type}): its condition is {flag.dtype} {flag.shape}, not one boolean")
         taken = bool(flag.reshape(()))
@@ -216,9 +221,9 @@ def _shape_name(name: str) -> str:
 
 
 def _shapes_and_constants(model: ir.Model, shapes: Shapes, moving: list[str], needed: list[str]) -> dict[str, Array]:
-    proto = to_proto(model)
+    proto, weights = light_proto(model)
     proto.graph.node.extend(onnx.helper.make_node("Shape", [name], [_shape_name(name)], name=_shape_name(name)) for name in moving)
-    return run_sample(model, proto, shapes, [*needed, *(_shape_name(name) for name in moving)])
+    return run_sample(model, proto, shapes, [*needed, *(_shape_name(name) for name in moving)], weights)
 
 
 def constants_read(graph: ir.Graph) -> set[ir.Value]:
@@ -242,7 +247,7 @@ def register_constants(model: ir.Model) -> None:
 
 def _set_types(model: ir.Model) -> None:
     """Take element types from ONNX type inference; operators it does not know yield float."""
-    proto = to_proto(model)
+    proto, _ = light_proto(model)
     del proto.graph.value_info[:]
     for entry in proto.graph.output:
         entry.type.tensor_type.ClearField("shape")

@@ -27,7 +27,7 @@ from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import run_sample
 from edgeflow.sw.importer.offsets import OFFSET, fold_offsets
 from edgeflow.sw.importer.quantizer_readers import Quantizer, Quantizers, Reading, Weights
-from edgeflow.sw.importer.runtime import to_proto
+from edgeflow.sw.importer.runtime import light_proto
 from edgeflow.sw.rewrite.base import ORIGIN
 
 _TOLERANCE = 1e-4  # of the largest element, that two evaluation orders may differ by
@@ -65,7 +65,7 @@ def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
     """Values by name, those of inputs included."""
     graph = model.graph
     inputs = [str(value.name) for value in graph.inputs if str(value.name) in names]
-    proto = to_proto(model)
+    proto, weights = light_proto(model)
     aliases = {f"{name}//read": name for name in inputs}
     for alias, name in aliases.items():
         node = proto.graph.node.add()
@@ -73,7 +73,7 @@ def _run(model: ir.Model, shapes: Shapes, names: list[str]) -> dict[str, Array]:
         node.input.append(name)
         node.output.append(alias)
     wanted = [name for name in names if name not in inputs] + list(aliases)
-    values = run_sample(model, proto, shapes, wanted) if wanted else {}
+    values = run_sample(model, proto, shapes, wanted, weights) if wanted else {}
     # A logarithm of the drawn sample may be no number: both graphs have it at the same elements.
     return {aliases.get(name, name): np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) for name, array in values.items()}
 

@@ -20,6 +20,7 @@ from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
 from edgeflow.quant.canonical.inputs import INTEGERS
+from edgeflow.quant.canonical.session import LARGE, beside
 from edgeflow.quant.formats.exact_constants import EXACT
 from edgeflow.sw.files.presence import missing_model
 from edgeflow.sw.importer.budgets import check_functions, check_sizes
@@ -75,9 +76,10 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _name_nodes(model)
     _check_operands(file, model)
     _check_weights(file, model)
+    _hold_arrays(model)
     _check_operators(file, model)
     if any(is_known(node) for node in model.graph):  # constants are evaluated
-        check_sizes(ir.to_proto(model))
+        check_sizes(beside(model)[0])
     quantizers = take_out(model)
     if quantizers is not None:
         model.meta[QUANTIZERS] = quantizers
@@ -261,6 +263,14 @@ def _check_weights(file: Path, model: ir.Model) -> None:
         finite = np.isfinite(array)
         if np.isnan(array).any() or (array.size > 1 and not finite.all() and np.any(array[finite] != 0)):
             raise ModelError(f"{file}: initializer {name!r} holds NaN or infinity; train or export the model again")
+
+
+def _hold_arrays(model: ir.Model) -> None:
+    """Hold large constants as arrays, which everyone shares: a message copies them whenever it is asked."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype == ir.DataType.FLOAT and tensor.size > LARGE:
+            value.const_value = ir.tensor(tensor.numpy(), tensor.dtype, name=tensor.name)
 
 
 def _check_operands(file: Path, model: ir.Model) -> None:

@@ -26,7 +26,7 @@ from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.fold import influence, sample_inputs
 from edgeflow.sw.importer.mask_numbers import State, between, constants_beside, first_numbers, intervals, more_numbers, piecewise
 from edgeflow.sw.importer.onnx_operators import traits
-from edgeflow.sw.importer.runtime import cut_to, run, session, to_proto
+from edgeflow.sw.importer.runtime import cut_to, light_proto, run, session
 from edgeflow.sw.rewrite.attention import MASKED
 from edgeflow.sw.rewrite.base import DOMAIN, constant, initializer, shape_of
 
@@ -154,7 +154,8 @@ class _Probe:
         """A session of the cut values that may still be masks."""
         self.cut = {value: cut for value, cut in self.cut.items() if cut.open}
         self.names = [str(value.name) for value in self.cut]
-        self.runner = session(cut_to(to_proto(self.model), self.names), optimize=False) if self.names else None
+        proto, weights = light_proto(self.model)
+        self.runner = session(cut_to(proto, self.names), optimize=False, weights=weights) if self.names else None
 
     def roles(self) -> tuple[dict[ir.Value, Role], dict[float, State]]:
         """The role of every cut value that has one, and the state of every probed number."""

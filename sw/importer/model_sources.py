@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,8 +15,10 @@ import onnx
 import onnx_ir as ir
 
 from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError
+from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.importer.canonical_files import model_bytes
 from edgeflow.sw.importer.load import parse
+from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.importer.torch_export import export_module, is_module
 
 if TYPE_CHECKING:
@@ -36,9 +39,25 @@ class ModelFile:
 
     def input_names(self) -> tuple[str, ...]:
         """The names of its inputs, in its order."""
-        graph = parse(self.path).graph
-        constants = {tensor.name for tensor in graph.initializer}
-        return tuple(value.name for value in graph.input if value.name not in constants)
+        return self._outline[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file and those of its external data."""
+        return self._outline[1]
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """The SHA-256 of each of them, as it was when it was first asked for."""
+        return tuple(hash_file(file) for file in self.files)
+
+    @cached_property
+    def _outline(self) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """Inputs and files, of one reading of the file, which may be large."""
+        proto = parse(self.path)
+        constants = {tensor.name for tensor in proto.graph.initializer}
+        names = tuple(value.name for value in proto.graph.input if value.name not in constants)
+        return names, tuple(files_of(self.path, proto))
 
 
 @contextmanager

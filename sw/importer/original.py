@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.quant.canonical.session import open_session
+from edgeflow.quant.canonical.session import Weights, open_session, set_beside
 from edgeflow.sw.importer.load import check_external, fetch_external, forget_impossible_sizes, graphs, nodes, parse, tensors
 from edgeflow.sw.importer.onnx_operators import Quantizes, stored_tensors, traits
 from edgeflow.sw.importer.opset import raised
@@ -28,11 +28,13 @@ from edgeflow.sw.importer.runtime import names_read, run
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """A model file in memory, whole and in float32; ``quantized``: it has quantizers; ``widened``: it was not all float32."""
+    """A model file in memory, in float32; ``quantized``: it has quantizers; ``widened``: it was not all float32. Where it has none,
+    its large constants lie in ``weights``, and the message only names them."""
 
     proto: onnx.ModelProto
     quantized: bool
     widened: bool
+    weights: Weights = dataclasses.field(default_factory=dict)
 
     def as_written(self) -> onnx.ModelProto:
         """The model with its quantizers, in operators that onnxruntime knows."""
@@ -54,11 +56,11 @@ def whole(path: str | os.PathLike[str]) -> onnx.ModelProto:
     return proto
 
 
-def files_of(path: str | os.PathLike[str]) -> list[Path]:
-    """A model file and the files of its external data."""
+def files_of(path: str | os.PathLike[str], proto: onnx.ModelProto | None = None) -> list[Path]:
+    """A model file and the files of its external data; ``proto`` is the message in it, if that was read already."""
     file = Path(path)
     files = {file: None}
-    for tensor in tensors(parse(file)):
+    for tensor in tensors(parse(file) if proto is None else proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             check_external(file, tensor)
             files[file.parent / next(entry.value for entry in tensor.external_data if entry.key == "location")] = None
@@ -79,19 +81,24 @@ def in_memory(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> Original:
         proto = onnx.inliner.inline_local_functions(proto)
     if quantized:  # what stands for a quantizer needs operators of today
         proto = raised(Path(path), proto, list(nodes(proto)))
-    return Original(proto, quantized, widened)
+        return Original(proto, quantized, widened)
+    light, weights = set_beside(proto)
+    return Original(light, quantized, widened, weights)
 
 
 class OriginalSession:
     """A model in onnxruntime that returns the named tensors ``(N, ...)``, computed values or outputs, for N samples of any number.
 
     A batch that the file fixes is kept: samples run in groups of that size, the last one filled up. A file that declares a batch of
-    any size and holds reshapes to a batch of one runs sample by sample. Raises ModelError where onnxruntime refuses the model.
+    any size and holds reshapes to a batch of one runs sample by sample. ``weights`` are constants that the message only names.
+    Raises ModelError where onnxruntime refuses the model.
     """
 
-    def __init__(self, proto: onnx.ModelProto, tensors: Sequence[str], batch: int, optimize: bool = True) -> None:
+    def __init__(
+        self, proto: onnx.ModelProto, tensors: Sequence[str], batch: int, optimize: bool = True, weights: Weights | None = None
+    ) -> None:
         self.tensors = tuple(tensors)
-        self._session = open_session(proto, tensors, optimize=optimize)
+        self._session = open_session(proto, tensors, optimize=optimize, weights=weights)
         constant = {tensor.name for tensor in proto.graph.initializer}
         self._inputs = {entry.name: entry.type.tensor_type for entry in proto.graph.input if entry.name not in constant}
         self._batch = batch

@@ -11,27 +11,41 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgeflow.hw.arrays import Array
-from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, open_session, run_session
+from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION, Weights, beside, open_session, run_session
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
     """The model as a protobuf message that onnxruntime can read (file format version at most :data:`MAXIMUM_IR_VERSION`)."""
-    proto = ir.to_proto(model)
-    proto.ir_version = min(max(proto.ir_version, 10), MAXIMUM_IR_VERSION)
+    proto: onnx.ModelProto = ir.to_proto(model)
+    _readable(proto)
     return proto
 
 
+def light_proto(model: ir.Model) -> tuple[onnx.ModelProto, Weights]:
+    """The same without the model's large constants, and these."""
+    proto, weights = beside(model)
+    _readable(proto)
+    return proto, weights
+
+
+def _readable(proto: onnx.ModelProto) -> None:
+    proto.ir_version = min(max(proto.ir_version, 10), MAXIMUM_IR_VERSION)
+
+
 def session(
-    model: ir.Model | onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None, optimize: bool = True
+    model: ir.Model | onnx.ModelProto | str | os.PathLike[str],
+    outputs: Sequence[str] | None = None,
+    optimize: bool = True,
+    weights: Weights | None = None,
 ) -> onnxruntime.InferenceSession:
-    """An onnxruntime session of ``model`` on the CPU.
+    """An onnxruntime session of ``model`` on the CPU; ``weights`` are those that a message only names.
 
     ``outputs`` names values to return after the model's own outputs (for calibration); with ``optimize`` off every node runs as
     written. Raises :class:`ModelError` if onnxruntime refuses the model.
     """
     if isinstance(model, ir.Model):
-        model = to_proto(model)
-    return open_session(model, outputs or (), optimize=optimize)
+        model, weights = light_proto(model)
+    return open_session(model, outputs or (), optimize=optimize, weights=weights)
 
 
 def names_read(node: onnx.NodeProto) -> set[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -30,7 +30,7 @@ from edgeflow.quant.canonical.masks import key_masks, keyless_samples, token_ids
 from edgeflow.quant.canonical.session import FloatSession
 from edgeflow.quant.nodes import origin, output_name
 from edgeflow.sw.files.build import Build, hash_file
-from edgeflow.sw.importer.original import Original, OriginalSession, files_of, in_memory, read_original, whole
+from edgeflow.sw.importer.original import Original, OriginalSession, in_memory, read_original, whole
 from edgeflow.sw.rewrite.base import ORIGIN_TYPE, ORIGINAL, RULES
 
 TOLERANCE = 1e-4
@@ -71,7 +71,8 @@ class Reference:
             session = FloatSession(self.model, names)
         else:
             # Fusion would replace quantizers by integer kernels that round otherwise.
-            session = OriginalSession(self.original.as_written(), names, BATCH, optimize=not self.original.quantized)
+            original = self.original
+            session = OriginalSession(original.as_written(), names, BATCH, not original.quantized, original.weights)
         count = len(next(iter(inputs.values())))
         parts = []
         for i in range(0, count, BATCH):
@@ -94,7 +95,7 @@ def hold_to_original(
     first = {name: array[:1] for name, array in inputs.items()}
     try:
         original = read_original(path)
-        check = _Comparison(path, original.float_copy(), model)
+        check = _Comparison(path, original, model)
         check.original.run(first)
         if original.quantized:
             OriginalSession(original.as_written(), check.outputs, 1, optimize=False).run(first)
@@ -130,8 +131,9 @@ def _short(error: Exception, path: str | os.PathLike[str]) -> str:
 class _Comparison:
     """The canonical model beside the original one, every tensor that both have."""
 
-    def __init__(self, path: str | os.PathLike[str], proto: onnx.ModelProto, model: ir.Model) -> None:
-        self.path, self.proto, self.model = os.fspath(path), proto, model
+    def __init__(self, path: str | os.PathLike[str], original: Original, model: ir.Model) -> None:
+        proto = original.float_copy()
+        self.path, self.model = os.fspath(path), model
         self.graph = FloatGraph(model)
         self.outputs = [str(value.name) for value in model.graph.outputs]
         file_values = {name for node in proto.graph.node for name in node.output}
@@ -144,7 +146,7 @@ class _Comparison:
         self.tensors = dict((*computed, *rest))  # canonical name to original name, in the order of computation
         names = list(dict.fromkeys(self.tensors.values()))
         # Weights of a quantized file leave dequantizers, which fusion would turn into integer kernels that round.
-        self.original = OriginalSession(proto, names, CHUNK, optimize=False)
+        self.original = OriginalSession(proto, names, CHUNK, optimize=False, weights=original.weights)
         self.canonical = FloatSession(model, list(self.tensors))
         self.masks = key_masks(self.graph)
         self.integers = {str(value.name) for value in model.graph.inputs if integers_of(value) is not None}
@@ -300,16 +302,18 @@ def corner_values(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Arr
 # In the build folder
 
 
-def keep_original(folder: Path, path: str | os.PathLike[str], *, always: bool = False) -> dict[str, Any]:
-    """Put the model file, external data inside, into a build folder; returns what the manifest says of it.
+def keep_original(folder: Path, files: Sequence[Path], *, always: bool = False) -> dict[str, Any]:
+    """Put a model file, the first of ``files``, into a build folder, the external data in the others inside; returns what the
+    manifest says of it.
 
     Above :data:`LARGEST` bytes, the manifest has paths and digests only, unless it is to be kept ``always``.
     """
-    files = files_of(path)
     if not always and sum(file.stat().st_size for file in files) > LARGEST:
         return {"file": None, "files": [{"path": str(file.resolve()), "sha256": hash_file(file)} for file in files]}
-    content = files[0].read_bytes() if len(files) == 1 else whole(path).SerializeToString()
-    (folder / MODEL).write_bytes(content)
+    if len(files) == 1:
+        shutil.copyfile(files[0], folder / MODEL)
+    else:
+        (folder / MODEL).write_bytes(whole(files[0]).SerializeToString())
     return {"file": MODEL, "files": []}
 
 

@@ -26,6 +26,7 @@ from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.quant.canonical.inputs import check_inputs, model_inputs
 from edgeflow.sw.files.arrays import write_npz
 from edgeflow.sw.importer import import_model, masks
+from edgeflow.sw.importer.original import files_of
 from edgeflow.sw.measure import reference
 from edgeflow.sw.measure.reference import Reference, hold_to_original, keep_original, reference_of
 from edgeflow.sw.measure.samples import UserData, choose_samples
@@ -234,7 +235,7 @@ def test_external_data_goes_into_the_build(tiny: Tiny, tmp_path: Path) -> None:
     inputs = {"tokens": tokens(tiny, 4)}
     expected = by_onnxruntime(path, inputs)
     assert check(path, inputs).kind == "original"
-    assert keep_original(tmp_path / "build", path) == {"file": reference.MODEL, "files": []}
+    assert keep_original(tmp_path / "build", files_of(path)) == {"file": reference.MODEL, "files": []}
     shutil.rmtree(tmp_path / "model")
     np.testing.assert_array_equal(by_onnxruntime(tmp_path / "build" / reference.MODEL, inputs)["logits"], expected["logits"])
 
@@ -246,7 +247,7 @@ def test_a_model_too_large_to_copy(tiny: Tiny, workplace: Path, monkeypatch: pyt
     (build / reference.MODEL).unlink()
     model = other / "large.onnx"
     shutil.copy(tiny.model, model)
-    facts = keep_original(build, model)
+    facts = keep_original(build, [model])
     assert not (build / reference.MODEL).exists()
     manifest = json.loads((build / "manifest.json").read_text())
     del manifest["files"][reference.MODEL]
