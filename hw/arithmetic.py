@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflow.hw.arrays import IntArray
-from edgeflow.hw.cpp_widths import MULTIPLIER, WIDE_MULTIPLIER
+from edgeflow.hw.cpp_widths import MULTIPLIER_BITS
 from edgeflow.hw.graph import Format
 
-MULTIPLIER_BITS = MULTIPLIER.bits - 1  # magnitude: with a 27-bit operand the product is one DSP48E2 (27 x 18 signed)
-ACCUMULATOR_MULTIPLIER_BITS = WIDE_MULTIPLIER.bits - 1  # of a linear layer's accumulator: two slices
 MAXIMUM_SHIFT = 46
 
 

@@ -45,7 +45,8 @@ from edgeflow.sim.executor import Executor
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
 from edgeflow.sw.measure.samples import UserData, choose_samples
-from edgeflow.sw.search.bit_allocation import BitRequest, choose_bits, draw
+from edgeflow.sw.search.bit_allocation import choose_bits, draw
+from edgeflow.sw.search.bit_requests import BitRequest
 from edgeflow.sw.search.latency_tables import Target
 
 VIT = Path(__file__).resolve().parent.parent / "examples" / "fashion_mnist_vit"

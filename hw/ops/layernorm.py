@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from edgeflow.hw import compiled, field_widths
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
-from edgeflow.hw.arithmetic import MULTIPLIER_BITS, dyadic, requantize, round_shift, saturate
+from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cpp_widths import MULTIPLIER_BITS
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Attribute, Format
 from edgeflow.hw.ops.base import (

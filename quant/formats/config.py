@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS
+from edgeflow.hw.cpp_widths import ACCUMULATOR_MULTIPLIER_BITS, MULTIPLIER_BITS
 
 ObserverName = Literal["auto", "minmax", "percentile", "mse"]
 RoundingName = Literal["auto", "nearest", "compensated"]

@@ -106,14 +106,14 @@ def compile_model(
     began = time.perf_counter()
     if dim:
         asked["dims"] = dimensions(dim)
-    from edgeflow.sw.cli import early_checks
-
-    early_checks.check(asked)
     from edgeflow.sw.cli.run_options import compilation
-    from edgeflow.sw.flow import compilation as flow
+    from edgeflow.sw.flow.step_range import step_range
+
+    step_range(start, until)
+    file, folder, options = compilation(config, {name: getattr(value, "value", value) for name, value in asked.items()})
+    from edgeflow.sw.flow import compilation as flow  # heavy: what can be wrong with the options has been told
 
     console: Console = context.obj
-    file, folder, options = compilation(config, {name: getattr(value, "value", value) for name, value in asked.items()})
     with console.progress() as progress:
         build = flow.compile_model(file, folder, options, progress=progress, command=console.command, start=start, until=until)
     if build.incomplete is not None:
@@ -180,7 +180,7 @@ def finetune(
     truth = None if labels is None else take_labels(arrays, labels, f"training data {data}")
     layers_bits: Mapping[str, LayerBits] = {}
     if bits is not None:
-        from edgeflow.sw.search.bit_allocation import read_bits
+        from edgeflow.sw.search.bit_requests import read_bits
 
         layers_bits = read_bits(bits)
     config = edgeflow.quantization(weight_bits=weight_bits, activation_bits=activation_bits, layers=layers_bits, seed=seed)

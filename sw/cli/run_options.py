@@ -1,15 +1,19 @@
-"""Options of a compilation from the command line, laid over those of a run file."""
+"""Options of a compilation from the command line, laid over those of a run file.
+
+Nothing heavy is imported here: what is wrong with them is told in tenths of a second."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeflow.hw.errors import InputError
+from edgeflow.sw.files.presence import missing_data, missing_model, missing_overlay
 from edgeflow.sw.flow.options import CompileOptions, validated
-from edgeflow.sw.flow.run_file import RunFile, read_run
-from edgeflow.sw.search.bit_allocation import method_or_layers
+from edgeflow.sw.flow.run_reading import RunFile, read_run
+from edgeflow.sw.search.bit_requests import method_or_layers
 
 # Where an option of the command line has its place among the options of a compilation.
 PLACES: Mapping[str, tuple[str, ...]] = {
@@ -37,7 +41,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 
 def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Path, Path, CompileOptions]:
     """Model, output folder and options of a compilation; ``parameters`` are those given on the command line, by their names, which
-    override those of the run file ``config``. InputError for a wrong option or a missing model."""
+    override those of the run file ``config``. An EdgeFlowError for a wrong option, and for a board or a file that there is not."""
     method_or_layers(parameters.get("bits"))
     run = RunFile(Path("run.toml"), None, None, {}) if config is None else read_run(config)
     options = _merged(run.options, parameters)
@@ -52,8 +56,21 @@ def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Pat
         options |= {key: labels for key, data in (("labels", "calibration"), ("test_labels", "test")) if data in options}
     checked = validated("option" if config is None else f"run file {config}:", CompileOptions, options)
     replaced = {PLACES[name][0] for name in parameters if name in PLACES} | ({"model"} if "model" in parameters else set())
+    checked.loaded_board()
     run.check({name: value for name, value in {**options, "model": model}.items() if name not in replaced})
+    check_files(model, checked)
     return model, output, checked
+
+
+def check_files(model: Path, options: CompileOptions) -> None:
+    """The error of the first file among the options that there is not."""
+    if not model.exists():
+        raise missing_model(model)
+    for data, what in ((options.calibration, "calibration data"), (options.test, "test data")):
+        if isinstance(data, str | os.PathLike) and not Path(data).exists():
+            raise missing_data(Path(data), what)
+    if isinstance(options.overlay, Path) and not options.overlay.exists():
+        raise missing_overlay(options.overlay)
 
 
 def _merged(base: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.field_widths import check_addressable
 from edgeflow.hw.format_version import check_format
 from edgeflow.hw.program import overlay_document
+from edgeflow.sw.files.presence import missing_overlay
 
 
 def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture:
@@ -23,6 +24,8 @@ def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture
     try:
         document = json.loads(path.read_text())
         version, architecture = document["version"], Architecture(**document["architecture"])
+    except FileNotFoundError as error:
+        raise missing_overlay(path) from error
     except OSError as error:
         raise InputError(f"overlay {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, ValidationError) as error:

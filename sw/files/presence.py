@@ -19,6 +19,11 @@ def missing_data(file: Path, what: str) -> CalibrationError:
     return CalibrationError(f"{what} {file} does not exist: {DATA_ADVICE}")
 
 
+def missing_overlay(file: Path) -> InputError:
+    """What is said of an overlay that is not there."""
+    return InputError(f"overlay {file} does not exist: give the overlay.json of a build")
+
+
 def missing_run(file: Path) -> InputError:
     """What is said of a run file that is not there."""
     return InputError(f"run file {file} does not exist: give the run.toml of a build, or one of your own")

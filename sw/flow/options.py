@@ -1,6 +1,6 @@
 """Every option of a compilation, and how they go together: what the command line, Python and a run file all build.
 
-InputError, in one line that names the option and what it takes, for a wrong one.
+InputError, in one line that names the option and what it takes, for a wrong one. Nothing heavy is imported before all are checked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, field_validator, model_validator
 
@@ -18,9 +18,12 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
 from edgeflow.hw.errors import InputError
 from edgeflow.quant.formats.config import SELECTION_WORK, LayerBits, QuantizationConfig
-from edgeflow.sw.compiler.overlay import read_overlay
-from edgeflow.sw.files.batches import Data
-from edgeflow.sw.search.bit_allocation import METHODS, BitRequest, bit_request, method_or_layers
+from edgeflow.sw.search.bit_requests import METHODS, BitRequest, bit_request, method_or_layers
+
+if TYPE_CHECKING:
+    from edgeflow.sw.files.batches import Data
+else:
+    Data = Any  # whatever it is, reading it says what is wrong with it
 
 EngineName = Literal["numpy", "csim", "float"]
 Options = TypeVar("Options", bound=BaseModel)
@@ -195,6 +198,8 @@ class CompileOptions(_Shared):
 
     def architecture(self) -> Architecture | None:
         """The accelerator to compile for, None to choose one; InputError if the file holds none."""
+        from edgeflow.sw.compiler.overlay import read_overlay
+
         return None if self.overlay is None else read_overlay(self.overlay)
 
 

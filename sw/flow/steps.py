@@ -47,6 +47,7 @@ from edgeflow.sw.files.replacement import new_build
 from edgeflow.sw.flow import step_cache
 from edgeflow.sw.flow.plain_build import bits_section, small_gain, worst_sqnr
 from edgeflow.sw.flow.run_file import DATA_FILES, RUN_FILE, Recipe, run_section
+from edgeflow.sw.flow.step_range import step_range
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.importer.model_sources import ModelFile
 from edgeflow.sw.measure.accuracy import Accuracy, evaluate
@@ -56,7 +57,8 @@ from edgeflow.sw.measure.samples import Samples, UserData, choose_samples
 from edgeflow.sw.report import TRACE_FILE, ReportInputs, write_report
 from edgeflow.sw.report.schema import Bits, BuildFigures, Run, Search
 from edgeflow.sw.search.accelerator import choose, extended
-from edgeflow.sw.search.bit_allocation import BitChoice, BitRequest, as_built, choose_bits, exceeded, write_bits
+from edgeflow.sw.search.bit_allocation import BitChoice, as_built, choose_bits, exceeded, write_bits
+from edgeflow.sw.search.bit_requests import BitRequest
 from edgeflow.sw.search.latency_tables import Target
 
 GOLDEN_SAMPLES = 8  # kept in the build for `verify`
@@ -429,7 +431,7 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
     the manifest of what it leaves says so.
     """
     level = _check_level(os.environ.get("EDGEFLOW_CHECK") or "0")
-    first, last = _range(start, until)
+    first, last = step_range(start, until)
     with new_build(request.output) as folder:
         state = State(request, folder, progress)
         key = None if request.quantized is not None else ""
@@ -448,18 +450,6 @@ def run(request: Request, progress: Progress, start: str | None = None, until: s
             cache.trim()
         _write_manifest(state, None if last == len(STEPS) - 1 else STEPS[last].name)
     return Build(request.output)
-
-
-def _range(start: str | None, until: str | None) -> tuple[int, int]:
-    """The first and the last step to run."""
-    names = [step.name for step in STEPS]
-    for option, name in (("--from", start), ("--until", until)):
-        if name is not None and name not in names:
-            raise InputError(f"option {option}: there is no step {name!r}; steps are {', '.join(names)}")
-    first, last = 0 if start is None else names.index(start), len(names) - 1 if until is None else names.index(until)
-    if first > last:
-        raise InputError(f"option --from {start} comes after --until {until}: steps are {', '.join(names)}")
-    return first, last
 
 
 def _key(before: str, step: Step, request: Request, known: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import onnx_ir as ir
 
@@ -20,7 +20,6 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
-from edgeflow.hw.renamed import current_names
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.observe import observe
@@ -39,7 +38,7 @@ from edgeflow.quant.techniques.hawq.allocate import (
     solve,
     task,
 )
-from edgeflow.quant.techniques.hawq.budget import UNIT, Budget, parse_budgets
+from edgeflow.quant.techniques.hawq.budget import UNIT, Budget
 from edgeflow.quant.techniques.hawq.layers import (
     ACTIVATION_BITS,
     FULL,
@@ -51,6 +50,7 @@ from edgeflow.quant.techniques.hawq.layers import (
 )
 from edgeflow.quant.techniques.hawq.objective import Objective
 from edgeflow.quant.techniques.hawq.sensitivity import Metric, Sensitivity, measure
+from edgeflow.sw.search.bit_requests import METHODS, BitRequest
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision, tried
 from edgeflow.sw.search.figures import new_figure
 from edgeflow.sw.search.latency_tables import (
@@ -65,38 +65,8 @@ from edgeflow.sw.search.latency_tables import (
 )
 
 FRONT_POINTS = 17
-MethodName = Literal["hawq", "fit"]
-METHODS: Mapping[str, Metric] = {"hawq": "hessian", "fit": "fisher"}
 TRIED: Mapping[Metric, tuple[Metric, ...]] = {"hessian": ("hessian", "fisher"), "fisher": ("fisher",)}  # FIT costs HAWQ nothing
 REFERENCE = {"size": "all linear layers at 8 bits", "bops": "all linear layers at 8 bits"}
-
-
-@dataclass(frozen=True)
-class BitRequest:
-    """How bits are to be chosen: ``budgets``; ``labels (samples,)`` of the calibration data, if there are any; the ``metric``;
-    ``samples`` and ``probes`` of the Hessian at most; ``ends``: the first and the last layer, too."""
-
-    budgets: tuple[Budget, ...]
-    labels: Array | None = None
-    metric: Metric = "hessian"
-    samples: int = 64
-    probes: int = 32
-    tolerance: float = 0.1
-    ends: bool = False
-
-
-def bit_request(method: str | None, budget: str | Sequence[str]) -> BitRequest | None:
-    """What a user asks for: ``method`` is hawq or fit, or None to leave the bits as configured. InputError for half a request."""
-    budgets = parse_budgets([budget] if isinstance(budget, str) else budget)
-    if method is None:
-        if budgets:
-            raise InputError("a budget says how bits are to be chosen: add --bits hawq (in Python bits='hawq')")
-        return None
-    if method not in METHODS:
-        raise InputError(f"bits are chosen by {' or '.join(METHODS)}, not by {method!r}")
-    if not budgets:
-        raise InputError("option --bits needs a limit to choose bits under: add --budget latency=0.8x, size=0.5x or bops=0.5x")
-    return BitRequest(budgets, metric=METHODS[method])
 
 
 @dataclass(frozen=True)
@@ -318,27 +288,6 @@ def write_bits(folder: Path, choice: BitChoice) -> None:
     """Write ``bits.json`` and the drawn Pareto fronts, ``bits.png``, into a build folder."""
     (folder / "bits.json").write_text(json.dumps(choice.document, indent=1) + "\n")
     draw(folder / "bits.png", choice.document)
-
-
-def method_or_layers(text: str | None) -> tuple[MethodName | None, dict[str, LayerBits]]:
-    """What ``--bits`` says: a method by which to choose, or the bits of the layers in a file; InputError for neither."""
-    if text is None or text in METHODS:
-        return cast("MethodName | None", text), {}
-    if not Path(text).is_file():
-        raise InputError(f"option --bits takes {' or '.join(METHODS)}, or the bits.json of a build, and {text!r} is no such file")
-    return None, read_bits(Path(text))
-
-
-def read_bits(file: Path) -> dict[str, LayerBits]:
-    """Bits of every layer from a ``bits.json``; InputError where the file is none."""
-    advice = "give the bits.json of a build that compile --bits made"
-    try:
-        layers = current_names("JSON key", json.loads(file.read_text()))["layers"]
-        return {layer["name"]: LayerBits(weight=layer["weight_bits"], activation=layer["activation_bits"]) for layer in layers}
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}): {advice}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} does not hold the bits of layers: {advice}") from error
 
 
 def draw(file: Path, document: Mapping[str, Any]) -> None:

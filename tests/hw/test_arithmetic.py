@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgeflow.hw import compiled
-from edgeflow.hw.arithmetic import ACCUMULATOR_MULTIPLIER_BITS, dyadic, requantize, round_shift
+from edgeflow.hw.arithmetic import dyadic, requantize, round_shift
+from edgeflow.hw.cpp_widths import ACCUMULATOR_MULTIPLIER_BITS
 from edgeflow.hw.graph import QType, Rounding
 
 HALVES = pytest.mark.parametrize("half_even", [False, True])

@@ -31,7 +31,8 @@ from edgeflow.sw.cli.main import main
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.search.accelerator import configure, extended
-from edgeflow.sw.search.bit_allocation import BitRequest, as_built, choose_bits, exceeded
+from edgeflow.sw.search.bit_allocation import as_built, choose_bits, exceeded
+from edgeflow.sw.search.bit_requests import BitRequest
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision
 from edgeflow.sw.search.latency_tables import Forms, LatencyTable, Target, accelerators, plain_build, within_latency
 

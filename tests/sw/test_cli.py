@@ -59,6 +59,14 @@ def document(terminal: Terminal, *arguments: object, status: int = 0) -> dict[st
     return content
 
 
+RUN_FILES = {
+    "broken.toml": "board = kv260",
+    "bord.toml": "bord = 'kv260'",
+    "bits.toml": "[quantization]\nweight_bits = 9",
+    "data.toml": "calibration = 'none.npz'",
+}
+
+
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys; from edgeflow.sw.cli.main import main; status = main(['--help']);"
@@ -80,12 +88,28 @@ def test_help_loads_nothing_heavy() -> None:
         (("--pi", "7"), "no accelerator has pi = 7: choose from 4, 8, 16, 32, 64"),
         (("--share", "80"), "share 80 of the board's resources is not possible"),
         (("--clock", "0"), "clock 0 MHz is not possible"),
+        (("--overlay", "none.json"), "overlay none.json does not exist: give the overlay.json of a build"),
+        (("--from", "quantise"), "option --from: there is no step 'quantise'; steps are import, calibrate"),
+        (("--until", "quantise"), "option --until: there is no step 'quantise'; steps are import, calibrate"),
+        (("--from", "fit", "--until", "export"), "option --from fit comes after --until export"),
+        (("--bits", "hauk"), "option --bits takes hawq or fit, or the bits.json of a build, and 'hauk' is no such file"),
+        (("--bits", "hawq"), "option --bits needs a limit to choose bits under"),
+        (("--bits", "hawq", "--budget", "latency=0.5y"), "option --budget: 'latency=0.5y' is no limit"),
+        (("--budget", "size=0.5x"), "a budget says how bits are to be chosen: add --bits hawq"),
+        (("--labels", "y"), "option --labels names an array of the calibration or test file"),
+        (("--overlay", "there.onnx", "--pi", "8"), "option overlay (--overlay) fixes the accelerator and its clock"),
+        (("--config", "broken.toml"), "run file broken.toml is not valid TOML"),
+        (("--config", "bord.toml"), "run file bord.toml: bord: there is no 'bord'; did you mean 'board'?"),
+        (("--config", "bits.toml"), "run file bits.toml: quantization.weight_bits: Input should be less than or equal to 8"),
+        (("--config", "data.toml"), "calibration data none.npz does not exist: write it with numpy.savez"),
         (("-o", "build"), "nowhere.onnx: no such file; give the path of an ONNX model"),
     ],
 )
 def test_a_mistyped_option_is_answered_before_anything_heavy_is_loaded(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
     model = "nowhere.onnx" if options[0] == "-o" else "there.onnx"
     (tmp_path / "there.onnx").touch()
+    for name, text in RUN_FILES.items():
+        (tmp_path / name).write_text(text)
     heavy = tuple(name for name in HEAVY if name != "pydantic")  # boards are checked with it
     program = (
         f"import sys; from edgeflow.sw.cli.main import main; status = main(['compile', {model!r}, *{options!r}]);"

@@ -20,7 +20,7 @@ from edgeflow.hw import renamed
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.renamed import RENAMED, RenamedWarning, Renaming, accepts_old_names, current_arguments, current_names
-from edgeflow.sw.flow import run_file
+from edgeflow.sw.flow import run_file, run_reading
 from edgeflow.sw.flow.options import CompileOptions
 
 
@@ -305,7 +305,7 @@ def test_old_keys_and_python_options_are_understood(tmp_path: Path, monkeypatch:
     with pytest.warns(
         RenamedWarning, match=r"run file key (calib is now calibration|sizes.ports is now sizes.weight_ports); version 9.9"
     ):
-        options = run_file.read_run(tmp_path / "run.toml").options
+        options = run_reading.read_run(tmp_path / "run.toml").options
     assert options == {"calibration": str(tmp_path / "x.npz"), "sizes": {"weight_ports": 2, "pi": 8}}
     with pytest.warns(RenamedWarning, match="JSON key sha is now sha256"):
         assert current_names("JSON key", {"sha": 1, "b": 2}) == {"sha256": 1, "b": 2}

@@ -16,6 +16,7 @@ from tiny_transformer import Tiny
 import edgeflow
 from edgeflow.hw import cache
 from edgeflow.sw.flow import step_cache, steps
+from edgeflow.sw.flow.step_range import NAMES
 from edgeflow.sw.flow.steps import STEPS, Request, State, Step
 
 PRODUCTS = {name for step in STEPS for name in step.writes}
@@ -89,6 +90,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Watched]:
 
     monkeypatch.setattr(steps, "STEPS", tuple(watch(step) for step in STEPS))
     return by_step
+
+
+def test_the_names_that_options_are_checked_against_are_those_of_the_steps() -> None:
+    assert tuple(step.name for step in STEPS) == NAMES
 
 
 def test_steps_touch_what_they_declare(watched: dict[str, Watched], tiny: Tiny, overlay: Path, tmp_path: Path) -> None:
