@@ -41,8 +41,6 @@ STORAGE = {
     "ap_uint<1>",  # one bit of something
 }
 EXCEPTIONS = {
-    ("move.hpp", "ap_uint<6>"): "a place in a line, whose 64 bytes the memory's structure fixes",
-    ("move.hpp", "ap_uint<2>"): "a base-4 digit of that place: a stage of the rotation",
     ("row_mask.hpp", "ap_uint<7>"): "how many of a line's 64 bytes are set",
 }
 

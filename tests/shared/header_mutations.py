@@ -11,7 +11,10 @@ from edgeflow.sw.flow import own_cpp
 
 # Wrong lines: the header, the text that stands there and what it is changed to.
 MUTATIONS = (
-    ("requantize.hpp", "const Shift position = shift - 1;", "const Shift position = shift;"),
+    ("requantize.hpp", "return (kept + 1) >> 1;", "return kept >> 1;"),
+    ("requantize.hpp", "(last == 1 && below != 0)", "last == 1"),
+    ("requantize.hpp", "= ~above;", "= ~above - 1;"),
+    ("rotate.hpp", "value[(i + 2 * hop) % N]", "value[(i + hop) % N]"),
     ("memory.hpp", "value.byte[b] >> 4);", "value.byte[b] >> 3);"),
     ("array.hpp", "const CascadeSum high = (chain - low) >>", "const CascadeSum high = chain >>"),
     ("epilogue.hpp", "[index + middle];", "[index + middle - 1];"),

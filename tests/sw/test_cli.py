@@ -263,7 +263,7 @@ def test_verify_fails_with_status_1_when_the_hardware_computes_something_else(
     terminal: Terminal, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = tmp_path / "build"
-    with_another_header(monkeypatch, "requantize.hpp", "- 1)", "- 2)")  # rounds at a quarter instead of a half
+    with_another_header(monkeypatch, "requantize.hpp", "(kept + 1) >> 1", "kept >> 1")  # rounds down
     assert terminal.run("compile", tiny.model, "--calib", tiny.calibration, "-o", build).status == 0
     outcome = terminal.run("verify", build)
     assert outcome.status == 1

@@ -14,6 +14,7 @@
 
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
+#include "edgeflow/rotate.hpp"
 
 namespace edgeflow {
 
@@ -82,10 +83,16 @@ void attention_value_operands(const AttentionInstruction& ins, const PassState& 
     const unsigned channel = ins.column + pass.row;
     const unsigned key = pass.step * C::PI;
     const unsigned place = (ins.value_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + key / LINE_BYTES;
+    Line line;
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+    for (int bank = 0; bank < LINE_BYTES; ++bank) {
+#pragma HLS UNROLL
+        line.byte[bank] = state.value[bank][place];
+    }
+    rotate(line.byte, key + channel);
     for (int i = 0; i < C::PI; ++i) {
 #pragma HLS UNROLL
-        const ap_uint<8> byte = state.value[(key + i + channel) % LINE_BYTES][place];
-        const ap_int<8> value = byte;
+        const ap_int<8> value = line.byte[i];
         operand[i] = value;
     }
 }
@@ -228,13 +235,16 @@ void attention_values(const AttentionInstruction& ins, const Line& line, Attenti
             }
         }
     } else {
+        Line turned = line;
+#pragma HLS ARRAY_PARTITION variable=turned.byte complete
+        rotate(turned.byte, 0u - jobs.value_key);
         for (int bank = 0; bank < LINE_BYTES; ++bank) {
 #pragma HLS UNROLL
             const unsigned d = (bank - jobs.value_key) % LINE_BYTES;
             const unsigned channel = jobs.value_line * LINE_BYTES + d;
             const unsigned place =
                 (ins.v_set * C::ATTENTION_HEAD + channel) * (C::ATTENTION_KEYS / LINE_BYTES) + jobs.value_key / LINE_BYTES;
-            state.value[bank][place] = line.byte[d];
+            state.value[bank][place] = turned.byte[bank];
         }
     }
     ++jobs.value_line;
@@ -259,16 +269,17 @@ void attention_store(const AttentionInstruction& ins, AttentionPass& jobs, const
         for (int bank = 0; bank < C::EPILOGUE; ++bank) {
 #pragma HLS UNROLL
             const unsigned i = (bank - lane) % C::EPILOGUE;
-            outputs[i] = state.output[bank][ins.o_set][group][first + i];
+            outputs[bank] = state.output[bank][ins.o_set][group][first + i];
         }
         const unsigned channel = ins.o_channel + first;
+        rotate(outputs, lane - channel);  // from the place by query to the place in the line
         const bool halves = ins.o_storage == HALVES;
         Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete
         for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
             if (!halves || b < LINE_BYTES / 2) {
-                set_line_element(line, b, ins.o_storage, outputs[(b - channel) % C::EPILOGUE]);
+                set_line_element(line, b, ins.o_storage, outputs[b % C::EPILOGUE]);
             }
         }
         const unsigned target = jobs.output_row + (halves ? channel >> 5 : channel >> 6);

@@ -7,6 +7,7 @@
 
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
+#include "edgeflow/rotate.hpp"
 
 namespace edgeflow {
 
@@ -66,10 +67,11 @@ bool array_epilogue(EpilogueRow& epilogue, ArrayState<C>& state, ScratchWrites& 
             outputs[lane] = saturate(value, ins.y_bits, ins.y_signed);
         }
         if (C::HAS_ATTENTION && epilogue.attention) {
+            // The bank is the sum of query and channel: rows and columns both take one element of every bank.
+            rotate(outputs, 0u - epilogue.channel);
             for (int bank = 0; bank < C::EPILOGUE; ++bank) {
 #pragma HLS UNROLL
-                // The bank is the sum of query and channel: rows and columns both take one element of every bank.
-                state.output[bank][epilogue.output_set][group][epilogue.channel] = outputs[(bank - epilogue.channel) % C::EPILOGUE];
+                state.output[bank][epilogue.output_set][group][epilogue.channel] = outputs[bank];
             }
         } else if (channel < ins.y_limit && row < epilogue.rows) {
             const bool halves = ins.y_storage == HALVES;

@@ -91,16 +91,7 @@ void write_elements(Scratch<C>& scratch, unsigned line, unsigned element, unsign
 // Clips to `bits` (1 to 24) signed or unsigned bits.
 inline LongElement saturate_long(const Product& value, unsigned bits, bool is_signed) {
 #pragma HLS INLINE
-    const LongElement high = is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
-    const LongElement low = is_signed ? -(1 << (bits - 1)) : 0;
-    LongElement clipped = LongElement(value);
-    if (value > high) {
-        clipped = high;
-    }
-    if (value < low) {
-        clipped = low;
-    }
-    return clipped;
+    return clip<LONG_ELEMENT_BITS, PRODUCT_BITS>(value, bits, is_signed);
 }
 
 }  // namespace edgeflow

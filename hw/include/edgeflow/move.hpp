@@ -12,36 +12,9 @@
 #define EDGEFLOW_MOVE_HPP
 
 #include "edgeflow/memory.hpp"
+#include "edgeflow/rotate.hpp"
 
 namespace edgeflow {
-
-// The line whose byte b is byte (b + distance) % 64 of the given one: three stages of 4:1 multiplexers.
-inline Line rotate_line(const Line& line, const ap_uint<6>& distance) {
-#pragma HLS INLINE
-    Line value = line;
-#pragma HLS ARRAY_PARTITION variable=value.byte complete
-    for (int stage = 0; stage < 3; ++stage) {
-#pragma HLS UNROLL
-        const ap_uint<2> digit = distance >> (2 * stage);
-        const int hop = 1 << (2 * stage);
-        Line turned;
-#pragma HLS ARRAY_PARTITION variable=turned.byte complete
-        for (int b = 0; b < LINE_BYTES; ++b) {
-#pragma HLS UNROLL
-            if (digit == 0) {
-                turned.byte[b] = value.byte[b];
-            } else if (digit == 1) {
-                turned.byte[b] = value.byte[(b + hop) % LINE_BYTES];
-            } else if (digit == 2) {
-                turned.byte[b] = value.byte[(b + 2 * hop) % LINE_BYTES];
-            } else {
-                turned.byte[b] = value.byte[(b + 3 * hop) % LINE_BYTES];
-            }
-        }
-        value = turned;
-    }
-    return value;
-}
 
 // The start of the run after the one that starts at `address`.
 inline unsigned next_run(unsigned address, const ap_uint<MOVE_COUNT_BITS> count[4], const unsigned step[4], ap_uint<MOVE_COUNT_BITS> index[4]) {
@@ -123,9 +96,10 @@ move_pieces:
         const unsigned room = LINE_BYTES - (from > to ? from : to);
         const unsigned left = source_left < target_left ? source_left : target_left;
         const unsigned bytes = left < room ? left : room;
-        const Line line = read_line<C>(scratch, source / LINE_BYTES);
-        const Line turned = rotate_line(line, ap_uint<6>(from - to));
-        write_line<C>(scratch, target / LINE_BYTES, to, bytes, 3, turned);
+        Line line = read_line<C>(scratch, source / LINE_BYTES);
+#pragma HLS ARRAY_PARTITION variable=line.byte complete
+        rotate(line.byte, from - to);
+        write_line<C>(scratch, target / LINE_BYTES, to, bytes, 3, line);
         if (bytes == source_left) {
             source = source_next;
             source_next = next_run(source_next, count, step, index);

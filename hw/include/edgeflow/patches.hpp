@@ -11,6 +11,7 @@
 #define EDGEFLOW_PATCHES_HPP
 
 #include "edgeflow/memory.hpp"
+#include "edgeflow/rotate.hpp"
 
 namespace edgeflow {
 
@@ -67,13 +68,18 @@ scatter_pieces:
             // The word, turned so that its first byte left meets the target's first, at every place of the line.
             Line value;
 #pragma HLS ARRAY_PARTITION variable=value.byte complete
+            ap_uint<8> byte[WORD_BYTES];
+#pragma HLS ARRAY_PARTITION variable=byte complete
             for (int b = 0; b < WORD_BYTES; ++b) {
 #pragma HLS UNROLL
-                const unsigned from = (b + position - to) % WORD_BYTES;
-                const ap_uint<8> byte = word.range(8 * from + 7, 8 * from);
+                byte[b] = word.range(8 * b + 7, 8 * b);
+            }
+            rotate(byte, position - to);
+            for (int b = 0; b < WORD_BYTES; ++b) {
+#pragma HLS UNROLL
                 for (int copy = 0; copy < LINE_BYTES / WORD_BYTES; ++copy) {
 #pragma HLS UNROLL
-                    value.byte[copy * WORD_BYTES + b] = byte;
+                    value.byte[copy * WORD_BYTES + b] = byte[b];
                 }
             }
             write_line<C>(scratch, target / LINE_BYTES, to, bytes, 3, value);
