@@ -558,3 +558,15 @@ def test_weights_that_single_precision_cannot_divide_by() -> None:
     steps = clipped_steps(np.full((2, 4), 1e-45), np.full(2, 1e-47), np.ones(4), 8)
     assert np.all(np.isfinite(steps))
     assert np.all(steps > 0)
+
+
+@pytest.mark.parametrize("exponent", [-140, 60, 130])
+def test_clipping_does_not_depend_on_the_unit(exponent: int) -> None:
+    """Weights, and inputs, of any magnitude, beyond single precision too, are clipped at the same fraction."""
+    random = np.random.default_rng(4)
+    weight, square = random.standard_t(2, size=(16, 64)), random.random(64)
+    step = np.abs(weight).max(axis=1) / 7
+    chosen = clipped_steps(weight, step, square, 4)
+    assert (chosen < step).any()
+    far = clipped_steps(np.ldexp(weight, exponent), np.ldexp(step, exponent), np.ldexp(square, 2 * exponent), 4)
+    np.testing.assert_array_equal(far, np.ldexp(chosen, exponent))
