@@ -39,23 +39,24 @@ _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 @dataclass(frozen=True)
 class _Schema:
     """What an operator takes: types of its attributes and those that it must have, numbers of its operands and outputs, and which
-    of its first operands it cannot do without."""
+    of these must have a name; the last one stands for all that follow."""
 
     attributes: Mapping[str, int]
     needed: frozenset[str]
     inputs: tuple[int, int]
     outputs: tuple[int, int]
-    required: tuple[bool, ...]
+    named_inputs: tuple[bool, ...]
+    named_outputs: tuple[bool, ...]
 
 
 _QUANT = _Schema(
     {"signed": AttributeProto.INT, "narrow": AttributeProto.INT, "rounding_mode": AttributeProto.STRING},
-    frozenset(), (4, 4), (1, 1), (True,) * 4,
+    frozenset(), (4, 4), (1, 1), (True,), (True,),
 )  # fmt: skip
 _QONNX = {
     "Quant": _QUANT,
-    "BipolarQuant": _Schema({}, frozenset(), (2, 2), (1, 1), (True, True)),
-    "Trunc": _Schema({"rounding_mode": AttributeProto.STRING}, frozenset(), (5, 5), (1, 1), (True,) * 5),
+    "BipolarQuant": _Schema({}, frozenset(), (2, 2), (1, 1), (True,), (True,)),
+    "Trunc": _Schema({"rounding_mode": AttributeProto.STRING}, frozenset(), (5, 5), (1, 1), (True,), (True,)),
 }
 
 
@@ -172,9 +173,10 @@ def _misfits(node: onnx.NodeProto, schema: _Schema, place: str) -> Iterator[str]
     for what, count, (least, most) in (("inputs", len(node.input), schema.inputs), ("outputs", len(node.output), schema.outputs)):
         if not least <= count <= most:
             yield f"{place} has {count} {what}; {node.op_type} has " + (f"{least}" if least == most else f"{least} to {most}")
-    for position, is_required in enumerate(schema.required[: len(node.input)]):
-        if is_required and not node.input[position]:
-            yield f"{place}: its operand {position} is missing"
+    for what, values, named in (("operand", node.input, schema.named_inputs), ("output", node.output, schema.named_outputs)):
+        for position, value in enumerate(values if named else ()):
+            if named[min(position, len(named) - 1)] and not value:
+                yield f"{place}: its {what} {position} is missing"
 
 
 # Schemas of operators
@@ -206,7 +208,7 @@ def _read_schema(schema: Any) -> _Schema:
         frozenset(name for name, entry in schema.attributes.items() if entry.required),
         (schema.min_input, schema.max_input),
         (schema.min_output, schema.max_output),
-        tuple(entry.option.name == "Single" for entry in schema.inputs),
+        *(tuple(entry.option.name != "Optional" for entry in entries) for entries in (schema.inputs, schema.outputs)),
     )
 
 

@@ -133,6 +133,34 @@ def test_a_model_that_is_not_as_onnx_says(kind: str, tmp_path: Path) -> None:
     assert expected in refusal(proto, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (helper.make_node("Sum", ["x", "", "x"], ["y"], "node"), "node 'node' (Sum): its operand 1 is missing"),
+        (helper.make_node("Concat", ["x", ""], ["y"], "node", axis=-1), "node 'node' (Concat): its operand 1 is missing"),
+        (helper.make_node("Split", ["x", "sizes"], ["", "y"], "node", axis=-1), "node 'node' (Split): its output 0 is missing"),
+        (helper.make_node("Split", ["x", "sizes"], ["y", ""], "node", axis=-1), "node 'node' (Split): its output 1 is missing"),
+        (helper.make_node("TopK", ["x", "best"], ["y", ""], "node"), "node 'node' (TopK): its output 1 is missing"),
+    ],
+)
+def test_what_onnx_names_has_a_name(node: onnx.NodeProto, expected: str, tmp_path: Path) -> None:
+    """The first and every further one of a list: onnxruntime ends the process where one of these is missing."""
+    g = Graph(18)
+    g.input("x", ["n", 4, 8])
+    g.constant(np.array([3, 5]), "sizes")
+    g.constant(np.array([2]), "best")
+    g.nodes.append(node)
+    g.output(g.node("Relu", "y"))
+    assert expected in refusal(g.model(), tmp_path)
+
+
+def test_operands_that_an_operator_can_do_without_have_no_name(tmp_path: Path) -> None:
+    g = Graph(18)
+    x = g.node("MatMul", g.input("x", ["n", 4, 8]), g.weight(8, 3))
+    g.output(g.node("Clip", x, "", g.constant(np.float32(6))))
+    import_model(g.save(tmp_path))
+
+
 def test_the_attributes_of_onnxruntimes_operators(tmp_path: Path) -> None:
     """Their schemas are those that onnxruntime itself has."""
     g = Graph(17)
