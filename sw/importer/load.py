@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -28,7 +29,7 @@ from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stor
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
-from edgeflow.sw.importer.schema import check_schema, wrong_tensor
+from edgeflow.sw.importer.schema import check_named, check_schema, wrong_tensor
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 _FOREIGN = ("com.microsoft",)
@@ -69,12 +70,14 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     with reading(*inconsistent):
         RemoveInitializersFromInputsPass()(model)
     drop_unread_inputs(model)
+    _name_results(model)
     with reading(*inconsistent):
         ir.passes.Sequential(InlinePass(), TopologicalSortPass())(model)
     for entry in model.graph.inputs:
         entry.metadata_props.pop(INTEGERS, None)  # it says what the file's type was, which is the type here
     _name_nodes(model)
     _check_operands(file, model)
+    check_named(file, model)
     _check_weights(file, model)
     _hold_arrays(model)
     _check_operators(file, model)
@@ -278,6 +281,17 @@ def _check_operands(file: Path, model: ir.Model) -> None:
         for value in node.inputs:
             if value is not None and value.producer() is None and value.const_value is None and not value.is_graph_input():
                 raise ModelError(f"{file}: node {node.name!r} reads {value.name!r}, which nothing computes; export the model again")
+
+
+def _name_results(model: ir.Model) -> None:
+    """Give what a function returns and its call does not name a name of its own: its nodes keep it once they are written out."""
+    computed = {value.name for node in model.graph.all_nodes() for value in node.outputs}
+    taken = computed | {value.name for value in model.graph.inputs} | set(model.graph.initializers)
+    numbers = itertools.count()
+    for node in model.graph.all_nodes():
+        for value in node.outputs if node.op_identifier() in model.functions else ():
+            if not value.name:
+                value.name = next(name for number in numbers if (name := f"{node.op_type}.unnamed.{number}") not in taken)
 
 
 def _name_nodes(model: ir.Model) -> None:

@@ -67,6 +67,18 @@ def check_schema(file: Path, proto: onnx.ModelProto) -> None:
         raise ModelError(f"{file}: {problem}; export the model again")
 
 
+def check_named(file: Path, model: ir.Model) -> None:
+    """ModelError naming the first node without an operand or an output that its operator demands, where functions are written out:
+    what a call leaves out may be missing inside."""
+    versions = _Model({"" if domain in STANDARD else domain: v for domain, v in model.opset_imports.items()}, frozenset())
+    for node in model.graph.all_nodes():
+        schema = versions.schema(node)
+        if schema is None:
+            continue
+        for line in _unnamed([entry is not None for entry in node.inputs], [entry.name for entry in node.outputs], schema):
+            raise ModelError(f"{file}: node {node.name!r} ({node.op_type}): {line}; export the model again")
+
+
 def _problems(proto: onnx.ModelProto) -> Iterator[str]:
     yield from _not_text(proto, "the model")
     local = frozenset((function.domain, function.name) for function in proto.functions)
@@ -120,7 +132,7 @@ class _Model:
             yield from _twice([attribute.name for attribute in node.attribute], place, "has two attributes")
             for attribute in node.attribute:
                 yield from self._attribute(attribute, f"{place}: attribute {attribute.name!r}")
-            schema = self._schema(node)
+            schema = self.schema(node)
             if schema is not None:
                 yield from _misfits(node, schema, place)
 
@@ -148,7 +160,8 @@ class _Model:
         for graph in attribute.graphs:
             yield from self.graph(graph, place)
 
-    def _schema(self, node: onnx.NodeProto) -> _Schema | None:
+    def schema(self, node: onnx.NodeProto | ir.Node) -> _Schema | None:
+        """The schema of a node's operator; None for a function of the file, and for what nobody defines."""
         domain = "" if node.domain in STANDARD else node.domain
         if (node.domain, node.op_type) in self.local:
             return None
@@ -173,10 +186,16 @@ def _misfits(node: onnx.NodeProto, schema: _Schema, place: str) -> Iterator[str]
     for what, count, (least, most) in (("inputs", len(node.input), schema.inputs), ("outputs", len(node.output), schema.outputs)):
         if not least <= count <= most:
             yield f"{place} has {count} {what}; {node.op_type} has " + (f"{least}" if least == most else f"{least} to {most}")
-    for what, values, named in (("operand", node.input, schema.named_inputs), ("output", node.output, schema.named_outputs)):
+    for line in _unnamed(node.input, node.output, schema):
+        yield f"{place}: {line}"
+
+
+def _unnamed(inputs: Sequence[object], outputs: Sequence[object], schema: _Schema) -> Iterator[str]:
+    """Operands and outputs that are not there, an empty name or None, though an operator demands them."""
+    for what, values, named in (("operand", inputs, schema.named_inputs), ("output", outputs, schema.named_outputs)):
         for position, value in enumerate(values if named else ()):
             if named[min(position, len(named) - 1)] and not value:
-                yield f"{place}: its {what} {position} is missing"
+                yield f"its {what} {position} is missing"
 
 
 # Schemas of operators

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from onnx_graphs import Graph
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
-from edgeflow.sw.importer import import_model
+from edgeflow.sw.importer import import_model, run, session
 
 Change = Callable[[onnx.ModelProto], object]
 QONNX = "qonnx.custom_op.general"
@@ -152,6 +153,43 @@ def test_what_onnx_names_has_a_name(node: onnx.NodeProto, expected: str, tmp_pat
     g.nodes.append(node)
     g.output(g.node("Relu", "y"))
     assert expected in refusal(g.model(), tmp_path)
+
+
+def calling(operands: list[str], results: list[str], body: list[onnx.NodeProto], names: tuple[str, ...]) -> onnx.ModelProto:
+    """A call of a function ``(a, b) => names`` whose last result leaves the model."""
+    g = Graph(18)
+    g.input("x", ["n", 4, 8])
+    g.constant(np.array([3, 5]), "sizes")
+    g.nodes.append(helper.make_node("Function", operands, results, "call", domain="own"))
+    g.output(g.node("MatMul", results[-1], g.weight(8 if len(names) == 1 else 5, 3)))
+    proto = g.model()
+    proto.functions.append(helper.make_function("own", "Function", ["a", "b"], names, body, [helper.make_opsetid("", 18)]))
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    return proto
+
+
+@pytest.mark.parametrize("operands", [["x", ""], ["x"]])
+@pytest.mark.parametrize("op", ["Sum", "Max", "Add"])
+def test_what_a_call_leaves_out_and_its_function_needs(op: str, operands: list[str], tmp_path: Path) -> None:
+    """onnxruntime ends the process here, too."""
+    proto = calling(operands, ["y"], [helper.make_node(op, ["a", "b"], ["r"], "inner")], ("r",))
+    assert f"({op}): its operand 1 is missing" in refusal(proto, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        calling(["x", ""], ["y"], [helper.make_node("Clip", ["a", "b"], ["r"], "inner")], ("r",)),
+        calling(["x", "sizes"], ["", "y"], [helper.make_node("Split", ["a", "b"], ["r", "s"], "inner", axis=-1)], ("r", "s")),
+    ],
+)
+def test_what_a_call_may_leave_out(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    """An operand without which the operator inside can do, and a result that nobody reads: as onnxruntime computes them."""
+    onnx.save(proto, tmp_path / "model.onnx")
+    x = np.random.default_rng(5).normal(size=(3, 4, 8)).astype(np.float32)
+    (expected,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
+    (actual,) = run(session(import_model(tmp_path / "model.onnx")), {"x": x}).values()
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_operands_that_an_operator_can_do_without_have_no_name(tmp_path: Path) -> None:
