@@ -16,6 +16,7 @@ import onnx_ir as ir
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.diagnosis import Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import ModelError, UnsupportedError
+from edgeflow.hw.reading import reading
 from edgeflow.quant.canonical.session import Weights
 from edgeflow.sw.importer.bind import Shapes
 from edgeflow.sw.importer.budgets import check_sizes
@@ -187,7 +188,7 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
         ir.convenience.replace_all_uses_with(value, replacement)
     graph.remove(fixed, safe=True)
     register_constants(model)
-    _set_types(model)
+    set_types(model)
     for value in moving:
         value.shape = ir.Shape([int(size) for size in arrays[_shape_name(str(value.name))]])
     for value in graph.inputs:
@@ -245,13 +246,14 @@ def register_constants(model: ir.Model) -> None:
             graph.register_initializer(value)
 
 
-def _set_types(model: ir.Model) -> None:
+def set_types(model: ir.Model) -> None:
     """Take element types from ONNX type inference; operators it does not know yield float."""
     proto, _ = light_proto(model)
     del proto.graph.value_info[:]
     for entry in proto.graph.output:
         entry.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(proto)
+    with reading("the model is inconsistent", "export it again", ModelError):
+        inferred = onnx.shape_inference.infer_shapes(proto)
     kinds = {entry.name: entry.type.tensor_type.elem_type for entry in (*inferred.graph.value_info, *inferred.graph.output)}
     for node in model.graph:
         for output in node.outputs:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
@@ -15,6 +16,7 @@ from onnx_graphs import Graph
 
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.sw.importer import import_model, run, session
+from edgeflow.sw.importer.fold import set_types
 
 Change = Callable[[onnx.ModelProto], object]
 QONNX = "qonnx.custom_op.general"
@@ -267,3 +269,11 @@ def test_weights_listed_among_the_inputs_are_as_onnx_says(tmp_path: Path) -> Non
     model = import_model(g.save(tmp_path))
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert numpy_helper.to_array(packed).shape == (3,)
+
+
+def test_types_that_inference_does_not_find() -> None:
+    """What onnx raises there is a line of the importer's."""
+    g = network()
+    g.nodes.append(helper.make_node("Neg", ["x"], [""], "unnamed"))
+    with pytest.raises(ModelError, match=r"^the model is inconsistent: .*Output 0 is out of bounds.*; export it again$"):
+        set_types(ir.from_proto(g.model()))
