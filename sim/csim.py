@@ -13,6 +13,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 
@@ -21,14 +23,14 @@ import numpy as np
 from edgeflow.hw import cache
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.arrays import IntArray
-from edgeflow.hw.errors import ToolchainError
+from edgeflow.hw.errors import ToolchainError, VerificationError
 from edgeflow.hw.host import instruction_set
 from edgeflow.hw.program import HEADER_BYTES, Allocation, Program, Step, pack_rows, unpack_rows
 from edgeflow.hw.progress import Progress
 from edgeflow.hw.tools import run_tool
 from edgeflow.sim.headers import exact_include, native_include
 
-FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w", "-fno-gnu-unique")  # each library has processes of its own
 _REMEDY = "install g++, or set CXX to a C++ compiler"
 _HANDLE = [ctypes.c_void_p]
 SOURCES = ("csim.cpp",)  # includes edgeflow_top.cpp
@@ -115,10 +117,27 @@ def _version(command: str) -> str:
     return done.stdout.splitlines()[0]
 
 
+class Depths(IntEnum):
+    """How many items the streams between processes hold."""
+
+    DEEP = 0  # any number: the fastest simulation
+    DECLARED = 1  # as many as the C++ declares
+    DRAWN = 2  # as many, and up to as many more, drawn for each stream
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the processes of the simulated accelerator take turns: in order for seed 0, else at random, with rests. The words that
+    come out must not depend on it."""
+
+    seed: int = 0
+    depths: Depths = Depths.DEEP
+
+
 class CSimulation:
     """A loaded program, ready to run samples. A context manager: it owns memory outside Python."""
 
-    def __init__(self, program: Program, library: Path) -> None:
+    def __init__(self, program: Program, library: Path, schedule: Schedule | None = None) -> None:
         self._program = program
         self._library = _loaded(library)
         self._library.edgeflow_csim_create.restype = ctypes.c_void_p
@@ -128,6 +147,10 @@ class CSimulation:
         for name in ("write", "read", "read_scratch"):
             getattr(self._library, f"edgeflow_csim_{name}").argtypes = [*_HANDLE, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
         self._library.edgeflow_csim_run.argtypes = [*_HANDLE, ctypes.c_uint, ctypes.c_uint]
+        self._library.edgeflow_csim_run.restype = ctypes.c_char_p
+        self._library.edgeflow_csim_schedule.argtypes = [ctypes.c_uint64, ctypes.c_uint]
+        schedule = schedule or Schedule()
+        self._library.edgeflow_csim_schedule(schedule.seed, int(schedule.depths))
         self._library.edgeflow_csim_destroy.argtypes = _HANDLE
         code = program.encode()[HEADER_BYTES:]
         size = max(program.external_lines, 1) * LINE_BYTES
@@ -156,12 +179,13 @@ class CSimulation:
         """Run one sample (per-sample shapes); returns the outputs.
 
         ``observe`` is called with every tensor as soon as it is complete, views included: the program then runs instruction by
-        instruction, save that a layer normalization runs with the pass of the array that it runs beside.
+        instruction, save that a layer normalization runs with the pass of the array that it runs beside. VerificationError, naming
+        the streams, where every process of the accelerator waits for another.
         """
         for name in self._program.inputs:
             self._write(self._places[name], inputs[name])
         if observe is None:
-            self._library.edgeflow_csim_run(self._handle, 0, len(self._program.steps))
+            self._run(0, len(self._program.steps))
         else:
             for base in self._program.inputs:
                 for name in self._completed(base):
@@ -194,9 +218,14 @@ class CSimulation:
         steps, first = self._program.steps, 0
         while first < len(steps):
             count = 2 if steps[first].instruction.values.get("norm") else 1
-            self._library.edgeflow_csim_run(self._handle, first, count)
+            self._run(first, count)
             yield steps[first : first + count]
             first += count
+
+    def _run(self, first: int, count: int) -> None:
+        stuck = self._library.edgeflow_csim_run(self._handle, first, count)
+        if stuck is not None:
+            raise VerificationError(f"the simulated accelerator cannot go on: {stuck.decode()}")
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         text = ctypes.create_string_buffer(1 << 16)

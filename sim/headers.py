@@ -1,7 +1,8 @@
 """Where the C simulation finds ``ap_int.h``: the fast native header or the vendor's exact one.
 
-The emitted C++ says ``#include "ap_int.h"``; the include path decides which header that is.  Both lists end with
-``hw/include``, so that ``#include "edgeflow/NAME.hpp"`` works with either.
+The emitted C++ says ``#include "ap_int.h"``; the include path decides which header that is.  Both lists have the streams and
+processes of the simulation (``hls_stream.h``) and end with ``hw/include``, so that ``#include "edgeflow/NAME.hpp"`` works with
+either.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def hw_include() -> Path:
 def native_include() -> list[Path]:
     """Return the include folders of the fast simulation: ``ap_int`` on native integers."""
     include = hw_include()
-    return [include / "edgeflow" / "native", include]
+    return [include / "edgeflow" / "native", include / "edgeflow" / "simulation", include]
 
 
 def exact_include() -> list[Path]:
@@ -45,4 +46,5 @@ def exact_include() -> list[Path]:
             f"{folder} has no ap_int.h: this release of hls4ml keeps it elsewhere; "
             "run pip install 'hls4ml==1.3.0', or simulate without --exact"
         )
-    return [folder, hw_include()]
+    include = hw_include()
+    return [include / "edgeflow" / "simulation", folder, include]

@@ -49,4 +49,4 @@ def lint_project(folder: Path) -> list[Finding]:
     if not top.is_file():
         raise InputError(f"{folder} has no {top.name}: give a build that edgeflow compile wrote, or its hls folder")
     own = Path(edgeflow.hw.__file__).resolve().parent / "include"
-    return lint([top], [folder, folder / "include", own / "edgeflow" / "native", own])
+    return lint([top], [folder, folder / "include", own / "edgeflow" / "native", own / "edgeflow" / "simulation", own])

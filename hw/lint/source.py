@@ -121,14 +121,14 @@ class Source:
     """A translation unit, restricted to the files that are ours.
 
     A file is ours when it stands in the folder of a linted file or below an include folder, except for the folders
-    that hold an ``ap_int.h`` of their own: those headers are the tool vendor's part.
+    that hold an ``ap_int.h`` or ``hls_stream.h`` of their own: those headers are the tool vendor's part.
     """
 
     def __init__(self, file: Path, include: Sequence[Path], defines: Sequence[str], top: str) -> None:
         self.file = file.resolve()
         self.top = top
         folders = [folder.resolve() for folder in include]
-        self._vendor = [folder for folder in folders if (folder / "ap_int.h").is_file()]
+        self._vendor = [folder for folder in folders if any((folder / name).is_file() for name in ("ap_int.h", "hls_stream.h"))]
         self._ours = [self.file.parent, *(folder for folder in folders if folder not in self._vendor)]
         arguments = [*(f"-D{define}" for define in defines), *(f"-I{folder}" for folder in folders)]
         self.unit = parse(self.file, arguments, self._vendor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,38 @@ def codes() -> dict[str, int]:
     return numbers
 
 
+@dataclass(frozen=True)
+class Stream:
+    """A queue from one process to another: the C++ type of its items, and how many it holds."""
+
+    name: str
+    item: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """A function of the top's dataflow region, with what it is called with."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+def streams(architecture: Architecture) -> list[Stream]:
+    """The queues between the processes of an accelerator."""
+    words = architecture.stream_lines * LINE_BYTES // architecture.stream_bytes
+    return [Stream("program", "Descriptor", 4), Stream("stream", "StreamWord", words)]
+
+
+def processes(architecture: Architecture) -> list[Process]:
+    """The processes of an accelerator, those that write a stream before those that read it."""
+    weights = (f"weights_{port}" for port in range(architecture.weight_ports))
+    return [
+        Process("fetch", ("descriptors", "first", "count", *weights, "program", "stream")),
+        Process("execute", ("count", "program", "stream", "constants", "memory")),
+    ]
+
+
 def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
     chosen = set(architecture.units)
@@ -99,7 +132,8 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         "stream_word": STREAM_WORD,
         "instruction_count": count,
         "ports": architecture.weight_ports,
-        "stream_depth": architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
+        "streams": streams(architecture),
+        "processes": processes(architecture),
         "depth": depth,
     }
     environment = _environment()

@@ -35,7 +35,7 @@ def test_emitted_code_is_synthesizable_with_the_vendor_headers(tmp_path: Path) -
 
 FAULTS = [
     ("edgeflow_top.cpp", "#pragma HLS PIPELINE II=1", "#pragma HLS PIPLINE II=1", "unknown-pragma"),
-    ("edgeflow_top.cpp", "STREAM variable=program", "STREAM variable=programm", "pragma-variable"),
+    ("edgeflow_top.cpp", "PARTITION variable=descriptor.word", "PARTITION variable=descriptr.word", "pragma-variable"),
     ("edgeflow_top.cpp", "bundle=gmem_constants", "bundle=gmem_program", "dataflow-channel"),
     ("edgeflow_top.cpp", "#pragma HLS INTERFACE s_axilite port=count", "", "interface-missing"),
     ("include/edgeflow/dma.hpp", "#pragma HLS LOOP_TRIPCOUNT", "#pragma HLS LATENCY", "loop-bound"),
