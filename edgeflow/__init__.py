@@ -169,7 +169,8 @@ def check(model: ModelSource, *, dims: Mapping[str, int] | None = None, example_
     """Whether a model can be compiled, and what stands in its way: causes first, with what follows from each.
 
     ``model``, ``dims`` and ``example_inputs`` are those of :func:`compile`; no data is needed. ModelError where the model cannot be
-    read, or where the size of a dimension is not known. Whether an accelerator for it fits a board is not looked at.
+    read, or where the size of a dimension is not known. Import and conversion to integers are tried, the latter on random data;
+    whether an accelerator for it fits a board is not looked at.
     """
     from edgeflow.sw.flow.check import check_model
 

@@ -36,6 +36,7 @@ from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.files.arrays import described
 from edgeflow.sw.files.build import hash_file
 from edgeflow.sw.files.replacement import locked_folder, not_writable
+from edgeflow.sw.files.writing import write_bytes
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.search.accelerator import spaces
@@ -220,18 +221,24 @@ def _loaded(stem: Path) -> Network:
 
 
 def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
-    """The points of an earlier run, after which ``file`` can be appended to: a line that was cut short is removed. InputError if it
-    belongs to something else."""
+    """The points of an earlier run, after which ``file`` can be appended to: a line that was cut short is removed, and precisions
+    that ``header`` adds are in its first line. InputError if it belongs to something else."""
     *lines, rest = file.read_text(encoding="utf-8").split("\n")
     try:
         entries = [json.loads(line) for line in lines]
     except ValueError as error:
         raise InputError(f"{file} is damaged: remove it, or choose another folder with -o") from error
-    if not entries or entries[0] != header:
-        changed = sorted(k for k in header if not entries or entries[0].get(k) != header[k])
-        what = ", ".join(changed) or "more"
+    kept = entries[0] if entries and isinstance(entries[0], dict) else {}
+    precisions = kept.get("quantization", {})
+    same = {bits: options for bits, options in header["quantization"].items() if bits not in precisions} | precisions
+    changed = sorted(k for k in header if kept.get(k) != header[k] and k != "quantization")
+    if not kept or changed or any(same[bits] != options for bits, options in header["quantization"].items()):
+        what = ", ".join(changed) or "quantization"
         raise InputError(f"{file} holds another exploration ({what} changed): choose another folder with -o, or remove it")
-    if rest:
+    if same != precisions:
+        text = "\n".join([json.dumps({**header, "quantization": same}), *lines[1:], ""])
+        write_bytes(file, text.encode())
+    elif rest:
         with file.open("r+", encoding="utf-8") as stream:
             stream.truncate(len("\n".join(lines).encode()) + 1)
     return entries[1:]

@@ -7,9 +7,12 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeflow.sw.search.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Point = Mapping[str, Any]
 
@@ -81,7 +84,7 @@ def write_front(folder: Path, header: Mapping[str, Any], points: Sequence[Point]
     _whole(folder / "pareto.json", lambda file: file.write_text(json.dumps(document, indent=1) + "\n"))
     _whole(folder / "pareto.csv", lambda file: _write_csv(file, running, fronts))
     if running:
-        _draw(folder, header, running)
+        _draw(folder, drawing(header, running))
     return document
 
 
@@ -97,7 +100,7 @@ def _write_csv(file: Path, points: Sequence[Point], fronts: Mapping[str, Sequenc
             writer.writerow([*values, *(p["resources"][name] for name in names), *marks])
 
 
-def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> None:
+def drawing(header: Mapping[str, Any], points: Sequence[Point]) -> Figure:
     """A panel for each cost that differs between points: latency against it, every point and the front."""
     panels = {name: c for name, c in COSTS.items() if len({c[1](p) for p in points}) > 1} or {"dsp": COSTS["dsp"]}
     precisions = dict.fromkeys(p["precision"] for p in sorted(points, key=lambda p: (-p["bits"], -p["activation_bits"])))
@@ -112,9 +115,11 @@ def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> N
         x, y = [cost(p) for p in best], [p["latency_ms"] for p in best]
         axes.step(x, y, where="post", color="#4a545f", linewidth=1.0, zorder=2)
         axes.scatter(x, y, s=26, color=[colours[p["precision"]] for p in best], edgecolors="black", zorder=3, label="front")
+        middle = (min(map(cost, points)) + max(map(cost, points))) / 2
         for p in best[:: -(-len(best) // LABELS)]:
-            place = (cost(p), p["latency_ms"])
-            axes.annotate(point_name(p), place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+            place, right = (cost(p), p["latency_ms"]), cost(p) > middle
+            side = {"ha": "right" if right else "left", "xytext": (-4 if right else 4, 4)}  # away from the nearer edge
+            axes.annotate(point_name(p), place, textcoords="offset points", fontsize=7, **side)
         if plain is not None:
             at = {"s": 110, "marker": "*", "zorder": 4, "color": colours[PLAIN], "edgecolors": "black"}
             axes.scatter([cost(plain)], [plain["latency_ms"]], label="fastest of 8 bits", **at)
@@ -124,6 +129,10 @@ def _draw(folder: Path, header: Mapping[str, Any], points: Sequence[Point]) -> N
         axes.grid(True, which="both", linewidth=0.3)
         axes.legend(frameon=False)
     figure.suptitle(f"{header['model']} on {header['board']}: predicted, not measured", parse_math=False)
+    return figure
+
+
+def _draw(folder: Path, figure: Figure) -> None:
     for suffix in ("png", "svg"):
         _whole(folder / f"pareto.{suffix}", lambda file: figure.savefig(file, dpi=150, format=file.suffix[1:]))
 

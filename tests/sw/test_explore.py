@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from edgeflow.hw.boards import load_board
 from edgeflow.hw.errors import ClusterError
 from edgeflow.hw.fit import limits
 from edgeflow.sw.search import explore as exploration
-from edgeflow.sw.search.pareto import COSTS, front
+from edgeflow.sw.search.pareto import COSTS, drawing, front
 
 Run = Any  # the fixture ``terminal``
 SIZES = ("--pi", "8,16", "--po", "16,24,32", "--epilogue", "4,8", "--vector", "4", "--weight-ports", "1")
@@ -224,6 +225,31 @@ def test_several_precisions_are_explored_together(tiny: Any, done: Path, precisi
     config = edgeflow.quantization(weight_bits=4, activation_bits=4, selection_work=0.0)
     options = {"board": "zcu102", "calibration": tiny.calibration, "config": config, "sizes": sizes}
     assert edgeflow.compile(tiny.model, output=tmp_path / "b", **options).report["cycles"] == p["cycles"]
+
+
+def test_a_precision_is_added_to_an_exploration(terminal: Run, tiny: Any, done: Path, precisions: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "out")
+    document = json.loads(terminal.run(*command(tiny, tmp_path / "out", "--weight-bits", "4,8"), "--json").out)
+    assert (document["resumed"], len(document["points"])) == (12, 24)
+    assert sorted(points(tmp_path / "out"), key=lambda p: str(p["key"])) == sorted(points(precisions), key=lambda p: str(p["key"]))
+    again = json.loads(terminal.run(*command(tiny, tmp_path / "out", "--weight-bits", "8"), "--json").out)
+    assert (again["resumed"], {p["precision"] for p in again["points"]}) == (12, {"W8A8"})
+    kept = (tmp_path / "out" / "points.jsonl").read_text()
+    assert kept.count('"weight_bits": 4') == 1
+    (tmp_path / "out" / "points.jsonl").write_text(kept.replace('"weight_bits": 4', '"weight_bits": 3'))
+    refused = terminal.refused(*command(tiny, tmp_path / "out", "--weight-bits", "4"))
+    assert "another exploration (quantization changed)" in refused
+
+
+def test_labels_stay_within_their_panels(precisions: Path) -> None:
+    document = json.loads((precisions / "pareto.json").read_text())
+    figure = drawing(document, [p for p in document["points"] if p["runs"]])
+    figure.canvas.draw()
+    for axes in figure.axes:
+        panel = axes.get_window_extent()
+        labels = [text.get_window_extent() for text in axes.texts]
+        assert labels
+        assert all(panel.x0 <= label.x0 and label.x1 <= panel.x1 for label in labels)
 
 
 def test_the_fastest_point_of_8_bits_is_marked(terminal: Run, tiny: Any, precisions: Path, tmp_path: Path) -> None:

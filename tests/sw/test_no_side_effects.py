@@ -113,6 +113,7 @@ COMMANDS = {
     "compile, refused": ("compile", "DATA", "-o", "OUT/build"),
     "check": ("check", "MODEL"),
     "verify": ("verify", "BUILD"),
+    "verify with the exact headers": ("verify", "BUILD", "--exact", "--samples", "1"),
     "simulate": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz"),
     "simulate in C++": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz", "--engine", "csim"),
     "simulate the original": ("simulate", "BUILD", "--inputs", "DATA", "--outputs", "OUT/y.npz", "--engine", "float"),
@@ -131,6 +132,7 @@ NEEDS = {
     "compile with chosen bits": "torch",
     "finetune": "brevitas",
     "lint": "clang",
+    "verify with the exact headers": "hls4ml",
 }
 
 

@@ -192,5 +192,5 @@ def test_a_name_is_no_formula(tmp_path: Path) -> None:
         "latency_ms": 1.0,
         "resources": resources,
     }
-    pareto._draw(tmp_path, {"model": r"$\frac$.onnx", "board": "kv260"}, [point])
+    pareto.drawing({"model": r"$\frac$.onnx", "board": "kv260"}, [point]).savefig(tmp_path / "pareto.svg")
     assert r"$\frac$.onnx" in (tmp_path / "pareto.svg").read_text()

@@ -18,6 +18,7 @@ from onnx_graphs import Graph
 import edgeflow
 from edgeflow.hw.diagnosis import LINES, WIDTH, Cause, Diagnosis, RefusedNode
 from edgeflow.hw.errors import UnsupportedError
+from edgeflow.hw.ops.attention import MAXIMUM_HEAD
 
 CASES = Path(__file__).parents[2] / "cases"
 TOKENS, WIDTH_OF_TOKEN = 4, 8
@@ -263,6 +264,22 @@ def test_a_model_that_compiles(tmp_path: Path, terminal: Terminal) -> None:
     assert outcome.status == 0
     assert json.loads(outcome.out) == diagnosis.document()
     assert "all 17 nodes map, to 5 Linear, 1 Attention" in terminal.run("check", path).out
+
+
+def test_what_has_no_integer_form_is_told_without_data(tmp_path: Path, terminal: Terminal) -> None:
+    """A form that the importer knows, with a head wider than attention takes."""
+    g = Graph(17)
+    x = g.input("x", ["n", 5, 8])
+    q, k, v = (g.node("MatMul", x, g.weight(8, MAXIMUM_HEAD + 8)) for _ in range(3))
+    scores = g.node("MatMul", q, g.node("Transpose", k, perm=[0, 2, 1]))
+    g.output(g.node("MatMul", g.node("Softmax", scores, axis=-1), v))
+    path = g.save(tmp_path)
+    diagnosis = edgeflow.check(path)
+    assert not diagnosis.compiles
+    assert f"heads of at most {MAXIMUM_HEAD} channels, not {MAXIMUM_HEAD + 8}" in on_a_screen(diagnosis)
+    outcome = terminal.run("check", path)
+    assert outcome.status == 2
+    assert f"heads of at most {MAXIMUM_HEAD} channels" in terminal.refused("compile", path, "-o", tmp_path / "build")
 
 
 def test_the_command_ends_with_2_and_the_causes(tmp_path: Path, terminal: Terminal) -> None:
