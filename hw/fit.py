@@ -56,6 +56,11 @@ def known_resources(architecture: Architecture) -> dict[str, int]:
     return {name: sum(n for r in counts if not isinstance(n := getattr(r, name), Unknown)) for name in RESOURCE_NAMES}
 
 
+def multiplier_width(board: Board) -> int:
+    """Bits of the wide operand of a board's multipliers."""
+    return DSP_A_7_SERIES if board.family == "zynq-7000" else DSP_A
+
+
 def limits(board: Board, share: float = SHARE) -> dict[str, int]:
     """What an accelerator may take of every resource of a board."""
     return {name: int(share * count) for name, count in board.resources.items()}
@@ -183,7 +188,7 @@ class Space:
             "stream_lines": STREAM_WORDS * word // 64,
             "clock_mhz": self.clock_mhz,
             "precisions": self.precisions,
-            "dsp_bits": DSP_A_7_SERIES if self.board.family == "zynq-7000" else DSP_A,
+            "dsp_bits": multiplier_width(self.board),
             "units": tuple(self.units),
         }
         try:

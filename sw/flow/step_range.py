@@ -6,6 +6,7 @@ from edgeflow.hw.errors import InputError
 
 NAMES = (
     "import",
+    "budgets",
     "calibrate",
     "reference",
     "bits",

@@ -59,6 +59,7 @@ from edgeflow.sw.report.schema import Bits, BuildFigures, Run, Search
 from edgeflow.sw.search.accelerator import choose, extended
 from edgeflow.sw.search.bit_allocation import BitChoice, as_built, choose_bits, exceeded, write_bits
 from edgeflow.sw.search.bit_requests import BitRequest
+from edgeflow.sw.search.early_budgets import check_budgets
 from edgeflow.sw.search.latency_tables import Target
 
 GOLDEN_SAMPLES = 8  # kept in the build for `verify`
@@ -185,6 +186,12 @@ def import_step(state: State) -> None:
     else:
         state.float_model = import_model(request.model.path, dims=request.dims, shapes=shapes, data=data)
     (state.folder / "model.canonical.onnx").write_bytes(_proto(state.float_model).SerializeToString())
+
+
+def budgets_step(state: State) -> None:
+    """Refuse budgets that cannot be kept, as far as that is known before anything runs."""
+    assert state.request.bits is not None
+    check_budgets(state.float_model, state.request.config, state.request.bits, state.target)
 
 
 def calibrate_step(state: State) -> None:
@@ -352,6 +359,14 @@ STEPS: tuple[Step, ...] = (
         writes=("float_model",),
         files=("model.canonical.onnx",),
         kept=False,
+    ),
+    Step(
+        "budgets",
+        budgets_step,
+        reads=("float_model", "request.bits", "request.config", *_TARGET),
+        writes=(),
+        kept=False,
+        wanted=lambda request: request.bits is not None,
     ),
     Step(
         "calibrate",

@@ -105,8 +105,6 @@ class _AtAnchor(RewriteRule):
         self._anchor = self._target_pattern.output_node.op_type
 
     def match(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
-        if node.op_type != self._anchor:
-            return None
         match = super().match(model, graph_or_function, node, **options)
         if not match:
             return match
@@ -117,7 +115,9 @@ class _AtAnchor(RewriteRule):
         return match
 
     def try_rewrite(self, model: ir.Model, graph_or_function: Any, node: ir.Node, **options: Any) -> Any:
-        before = _rules_behind(node) if node.op_type == self._anchor else []
+        if node.op_type != self._anchor:
+            return None
+        before = _rules_behind(node)
         rewritten = super().try_rewrite(model, graph_or_function, node, **options)
         for new in () if rewritten is None else rewritten.new_nodes:
             new.metadata_props[RULES] = ", ".join(dict.fromkeys((*before, str(self.name))))

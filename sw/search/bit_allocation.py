@@ -20,8 +20,6 @@ from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.progress import Progress
-from edgeflow.quant.canonical.graph import FloatGraph
-from edgeflow.quant.convert.fixed_formats import has_fixed_formats
 from edgeflow.quant.convert.observe import observe
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.quant.techniques.hawq.allocate import (
@@ -30,28 +28,24 @@ from edgeflow.quant.techniques.hawq.allocate import (
     Cost,
     Task,
     allocation,
-    bops_cost,
     cheapest,
     front,
     limits_of,
-    size_cost,
     solve,
     task,
 )
 from edgeflow.quant.techniques.hawq.budget import UNIT, Budget
 from edgeflow.quant.techniques.hawq.layers import (
-    ACTIVATION_BITS,
     FULL,
     WEIGHT_BITS,
     Layer,
-    attention_bops,
-    find_layers,
     layers_config,
 )
 from edgeflow.quant.techniques.hawq.objective import Objective
 from edgeflow.quant.techniques.hawq.sensitivity import Metric, Sensitivity, measure
 from edgeflow.sw.search.bit_requests import METHODS, BitRequest
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision, tried
+from edgeflow.sw.search.early_budgets import asked_layers
 from edgeflow.sw.search.figures import new_figure
 from edgeflow.sw.search.latency_tables import (
     Forms,
@@ -108,20 +102,13 @@ def choose_bits(
     InputError where a budget cannot be kept (it names the smallest that can) or the model has no layers; CalibrationError where the
     labels do not fit.
     """
-    if config.layers:
-        raise InputError("bits are to be allocated, but the quantization option layers gives them: leave one of the two out")
-    graph = FloatGraph(model)
-    if has_fixed_formats(graph):
-        raise InputError("bits are to be allocated, but the model is quantized already and keeps its own; give the float model")
-    # Narrow activations take no fewer bytes of weights.
-    widths = ACTIVATION_BITS if any(budget.name != "size" for budget in request.budgets) else (FULL.activation,)
-    layers = find_layers(graph, request.ends, widths)
+    asked = asked_layers(model, config, request)
+    graph, layers, costs, nothing = asked.graph, asked.layers, asked.costs, asked.indifferent
     few = {name: array[: request.samples] for name, array in data.items()}
     labels = request.labels
     if labels is not None and labels.ndim == 1 and len(labels) == len(next(iter(data.values()))):
         labels = labels[: request.samples]
     objective = Objective(graph, few, labels)
-    costs = {"size": size_cost(layers), "bops": bops_cost(layers, attention_bops(graph, config))}
     places, references, plain = [_Place(costs)], {}, None
     if any(budget.name == "latency" for budget in request.budgets):
         plain = plain_build(model, data, config, target, progress)
@@ -130,7 +117,6 @@ def choose_bits(
         tables = [LatencyTable(forms, target, one, progress) for one in accelerators(forms, target, plain, progress)]
         places = [_Place({**costs, "latency": table.cost}, table) for table in tables]
     # Whether the budgets can be kept at all is known before the sensitivities are: these take longest.
-    nothing = {layer.name: dict.fromkeys(layer.choices(), 0.0) for layer in layers}
     limits, places = _possible([(place, Task(layers, nothing, place.costs, references)) for place in places], request.budgets)
     statistics = observe(graph, dict(data), config, progress)
     sensitivities = measure(

@@ -16,6 +16,8 @@ from perceptrons import CLASSES, SAMPLES, perceptron
 from scipy.stats import spearmanr
 
 import edgeflow
+from edgeflow.hw.architecture import Architecture
+from edgeflow.hw.boards import load_board
 from edgeflow.hw.cpp_widths import WIDE_PRODUCT
 from edgeflow.hw.errors import UnsupportedError
 from edgeflow.quant.canonical.graph import FloatGraph
@@ -30,10 +32,12 @@ from edgeflow.quant.techniques.hawq.sensitivity import METRICS, measure
 from edgeflow.sw.cli.main import main
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
+from edgeflow.sw.flow import steps
 from edgeflow.sw.search.accelerator import configure, extended
 from edgeflow.sw.search.bit_allocation import as_built, choose_bits, exceeded
 from edgeflow.sw.search.bit_requests import BitRequest
 from edgeflow.sw.search.bit_trials import Candidate, Measurement, Trial, best, decision
+from edgeflow.sw.search.early_budgets import least_latency
 from edgeflow.sw.search.latency_tables import Forms, LatencyTable, Target, accelerators, plain_build, within_latency
 
 pytest.importorskip("torch")
@@ -203,6 +207,45 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("size=0.01x", "budget size=0.01x .* is impossible: the smallest feasible one is size="),
+        ("latency=0.9x,size=10B", "budget size=.* is impossible: the smallest feasible one is size="),
+        ("bops=1", "is impossible: the smallest feasible one is bops="),
+        ("latency=1e-9s", "products of the linear layers alone take .* ms on the largest array for kv260"),
+    ],
+)
+def test_budgets_that_no_prediction_is_needed_for_are_refused_before_the_model_runs(
+    model_file: Path, data: dict[str, Any], tmp_path: Path, budget: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs(*_: object) -> None:
+        raise AssertionError("the model runs")
+
+    monkeypatch.setattr(steps, "hold_to_original", runs)
+    with pytest.raises(edgeflow.InputError, match=message):
+        edgeflow.compile(model_file, calibration=data, output=tmp_path / "build", bits="hawq", budget=budget)
+    with pytest.raises(AssertionError, match="the model runs"):
+        edgeflow.compile(model_file, calibration=data, output=tmp_path / "build", bits="hawq", budget="size=0.9x,latency=0.9x")
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("board", ["kv260", "pynq-z2"])
+def test_no_build_is_faster_than_the_least_latency(
+    model_file: Path, data: dict[str, Any], tmp_path: Path, bits: int, board: str
+) -> None:
+    config = edgeflow.quantization(weight_bits=bits, activation_bits=bits, selection_work=0)
+    build = edgeflow.compile(model_file, calibration=data, output=tmp_path / "build", board=board, config=config)
+    layers = find_layers(FloatGraph(edgeflow.load(model_file)))
+    predicted = build.report["latency_ms"]
+    chosen = Architecture.model_validate(json.loads((tmp_path / "build" / "overlay.json").read_text())["architecture"])
+    clock = load_board(board).clock_mhz
+    any_array, own_array = (least_latency(layers, Target(load_board(board), clock, array)) for array in (None, chosen))
+    assert any_array is not None
+    assert own_array is not None
+    assert 0 < any_array <= own_array < predicted
 
 
 def test_layers_that_are_given_are_not_allocated_again(model_file: Path, data: dict[str, Any], tmp_path: Path) -> None:
