@@ -254,21 +254,31 @@ class _Difference:
             if usable.any():
                 self.worst, self.sample = np.inf, int(numbers[int(np.argmax(usable))])
             return
-        f, q = expected.reshape(len(expected), -1)[usable].astype(np.float64), actual.reshape(len(actual), -1)[usable]
-        if not f.size:
-            return
-        with np.errstate(invalid="ignore", over="ignore"):
-            by_sample, squares = np.abs(f - q).max(axis=1), float(np.sum(f**2))
-        if not (np.isfinite(by_sample).all() and math.isfinite(squares)):
-            finite = np.isfinite(f)
-            difference = np.abs(np.where(finite, f, 0.0) - np.where(finite, q, 0.0))
-            difference[np.isnan(difference) | ((~finite) & ~((f == q) | (np.isnan(f) & np.isnan(q))))] = np.inf
-            by_sample, squares = difference.max(axis=1), float(np.sum(np.where(finite, f, 0.0) ** 2))
-        self.squares += squares
-        self.count += f.size
-        at = int(by_sample.argmax())
-        if by_sample[at] > self.worst:
-            self.worst, self.sample = float(by_sample[at]), int(np.asarray(numbers)[usable][at])
+        for row, number in zip(np.flatnonzero(usable), np.asarray(numbers)[usable], strict=True):
+            worst, squares = _compared(expected[row].reshape(-1), actual[row].reshape(-1))
+            self.squares += squares
+            self.count += expected[row].size
+            if worst > self.worst:
+                self.worst, self.sample = worst, int(number)
+
+
+def _compared(expected: Array, actual: Array) -> tuple[float, float]:
+    """The largest difference between the elements of one sample, and the sum of squares of those expected; infinities and NaN at
+    the same places in both are no difference, and count as 0."""
+    if not expected.size:
+        return 0.0, 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.subtract(expected, actual, dtype=np.float64)
+        worst = float(np.abs(difference, out=difference).max())
+        squares = float(np.square(expected, dtype=np.float64).sum())
+        if math.isfinite(worst) and math.isfinite(squares):
+            return worst, squares
+        finite = np.isfinite(expected)
+        known = np.where(finite, expected, 0.0).astype(np.float64)
+        difference = np.abs(known - np.where(finite, actual, 0.0))
+        same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+        difference[np.isnan(difference) | (~finite & ~same)] = np.inf
+        return float(difference.max()), float(np.sum(known**2))
 
 
 def corner_values(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array] | None:
