@@ -61,7 +61,7 @@ ATTENTION = InstructionLayout(
         *of_width(
             field_widths.FLAG, "score_set", "maximum_reset", "e_set", "total_reset", "r_set", "n_set", "w_set", "o_set", "v_set"
         ),
-        *of_width(field_widths.FLAG, "value_set", "accumulate", "partial"),
+        *of_width(field_widths.FLAG, "value_set", "accumulate", "partial", "keep"),
     ),
     ("program", "stream", "scratch", "array_state"),
 )
@@ -138,7 +138,7 @@ class _Scheduler:
         for i in range(count + 3):
             first = self.base()
             if i < count:
-                first |= self.scores(i, i % 2, 0, op.keys) | {"maximum_reset": 1}
+                first |= self.scores(i, i % 2, 0, op.keys) | {"maximum_reset": 1, "keep": 1}
             if 0 <= i - 1 < count:
                 first |= self.exponents(i - 1, (i - 1) % 2, op.keys) | {"total_reset": 1}
                 if self.items[i - 1][1] == 0:
@@ -167,7 +167,8 @@ class _Scheduler:
                 for n, (start, size) in enumerate(blocks):
                     if op.mask is not None:
                         yield self.base() | self.mask(start, size)
-                    yield self.base() | self.scores(i, 0, start, size) | {"maximum_reset": int(sweep == 0 and n == 0)}
+                    kept = {"maximum_reset": int(sweep == 0 and n == 0), "keep": sweep}
+                    yield self.base() | self.scores(i, 0, start, size) | kept
                     if sweep == 0:
                         continue
                     weigh = self.exponents(i, 0, size) | {"total_reset": int(n == 0)}

@@ -100,8 +100,9 @@ def processes(architecture: Architecture) -> list[Process]:
     ]
 
 
-def overlay_sources(architecture: Architecture, program: Program | None = None) -> dict[str, str]:
-    """Generated C++ by file name. A program only sets the depths that co-simulation needs."""
+def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
+    """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: C simulation with the array
+    as processes of its own (hw/include/edgeflow/network), for the tests that compare them with the array in one loop."""
     chosen = set(architecture.units)
     array = bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
@@ -125,6 +126,7 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
         "constants": constants(architecture),
         "layouts": layouts,
         "array": array,
+        "network": network and array,
         "array_units": array_units,
         "buffers": "bram" if architecture.block_buffers else "lutram",
         "headers": sorted({unit(layout).header for layout in layouts}),
@@ -140,11 +142,12 @@ def overlay_sources(architecture: Architecture, program: Program | None = None) 
     return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
 
 
-def overlay_files(architecture: Architecture, program: Program | None = None) -> dict[str, bytes]:
+def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:
     """The accelerator's C++ sources and the header library (without the native ``ap_int.h``), by their paths in the HLS project."""
-    sources = {name: text.encode() for name, text in overlay_sources(architecture, program).items()}
-    headers = sorted((INCLUDE / "edgeflow").glob("*.hpp"))
-    return sources | {f"include/edgeflow/{header.name}": header.read_bytes() for header in headers}
+    sources = {name: text.encode() for name, text in overlay_sources(architecture, program, network).items()}
+    folder = INCLUDE / "edgeflow"
+    headers = [*sorted(folder.glob("*.hpp")), *(sorted((folder / "network").glob("*.hpp")) if network else ())]
+    return sources | {f"include/{header.relative_to(INCLUDE).as_posix()}": header.read_bytes() for header in headers}
 
 
 def write_overlay(folder: Path, architecture: Architecture, program: Program | None = None) -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_networks import Builder
+from array_networks import NormBuilder, stream
 from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import HALVES, Architecture
 from edgeflow.hw.boards import load_board
-from edgeflow.hw.graph import Graph, QType
-from edgeflow.hw.ops import make_node, unit
-from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters
+from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops import unit
 from edgeflow.hw.ops.layernorm_schedule import alone_trips
 from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
@@ -38,40 +37,6 @@ SIZES = {
         pi=4, po=8, epilogue=8, vector=4, axi_bits=32, weight_ports=4, slots=512, max_tokens=64, units=UNITS
     ),
 }
-
-
-class NormBuilder(Builder):
-    """With layer normalization."""
-
-    def norm(self, x: str, bits: int) -> str:
-        name, n = f"norm{len(self.nodes)}", self.tensors[x].shape[-1]
-        gamma, beta = self.rng.normal(1.0, 0.3, n), self.rng.normal(0.0, 0.3, n)
-        scales = np.full(n, 6.0 / 2 ** (bits - 1))
-        attributes, gain, offset, seed = layernorm_parameters(gamma, beta, 1e-5, n, 1.0, scales, 16, bits)
-        op = LayerNorm(**attributes)  # type: ignore[arg-type]
-        inputs = [
-            x,
-            self.constant(f"{name}.gain", gain, 18),
-            self.constant(f"{name}.offset", offset, 32),
-            self.constant(f"{name}.seed", seed, 32),
-        ]
-        output = f"{name}.out"
-        self.tensors[output] = dataclasses.replace(self.tensors[x], qtype=QType(bits, True, 1.0))
-        self.nodes.append(make_node(op, inputs, output, f"/{output}"))
-        return output
-
-
-def stream(rows: int, channels: int, hidden: int, bits: int = 8, weight_bits: int = 8, last: int = 16) -> Graph:
-    """A residual stream: layers that add to it, each followed by a layer normalization of ``bits``, the last one by one of ``last``
-    bits, whose result is an output too."""
-    b = NormBuilder(f"stream {rows} {channels} {hidden} {bits} {weight_bits}", rows, channels)
-    s = b.linear("x", channels, bits=16)
-    for _ in range(2):
-        n = b.norm(s, bits)
-        h = b.linear(n, hidden, weight_bits=weight_bits, bits=bits, table=True)
-        s = b.linear(h, channels, weight_bits=weight_bits, bits=16, residual=s)
-    n = b.norm(s, last)
-    return b.graph(n, b.linear(b.norm(s, bits), 24, weight_bits=weight_bits, bits=16))
 
 
 GRAPHS = {

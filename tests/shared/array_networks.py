@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from edgeflow.hw.arrays import IntArray
@@ -9,6 +11,7 @@ from edgeflow.hw.exponent import exponent_table
 from edgeflow.hw.graph import Graph, Node, QType, TensorType
 from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.attention import Attention
+from edgeflow.hw.ops.layernorm import LayerNorm, layernorm_parameters
 from edgeflow.hw.ops.linear import Linear
 
 
@@ -90,6 +93,40 @@ class Builder:
 
     def graph(self, *outputs: str) -> Graph:
         return Graph(self.name, ("x",), outputs, self.tensors, self.constants, tuple(self.nodes))
+
+
+class NormBuilder(Builder):
+    """With layer normalization."""
+
+    def norm(self, x: str, bits: int) -> str:
+        name, n = f"norm{len(self.nodes)}", self.tensors[x].shape[-1]
+        gamma, beta = self.rng.normal(1.0, 0.3, n), self.rng.normal(0.0, 0.3, n)
+        scales = np.full(n, 6.0 / 2 ** (bits - 1))
+        attributes, gain, offset, seed = layernorm_parameters(gamma, beta, 1e-5, n, 1.0, scales, 16, bits)
+        op = LayerNorm(**attributes)  # type: ignore[arg-type]
+        inputs = [
+            x,
+            self.constant(f"{name}.gain", gain, 18),
+            self.constant(f"{name}.offset", offset, 32),
+            self.constant(f"{name}.seed", seed, 32),
+        ]
+        output = f"{name}.out"
+        self.tensors[output] = dataclasses.replace(self.tensors[x], qtype=QType(bits, True, 1.0))
+        self.nodes.append(make_node(op, inputs, output, f"/{output}"))
+        return output
+
+
+def stream(rows: int, channels: int, hidden: int, bits: int = 8, weight_bits: int = 8, last: int = 16) -> Graph:
+    """A residual stream: layers that add to it, each followed by a layer normalization of ``bits``, the last one by one of ``last``
+    bits, whose result is an output too."""
+    b = NormBuilder(f"stream {rows} {channels} {hidden} {bits} {weight_bits}", rows, channels)
+    s = b.linear("x", channels, bits=16)
+    for _ in range(2):
+        n = b.norm(s, bits)
+        h = b.linear(n, hidden, weight_bits=weight_bits, bits=bits, table=True)
+        s = b.linear(h, channels, weight_bits=weight_bits, bits=16, residual=s)
+    n = b.norm(s, last)
+    return b.graph(n, b.linear(b.norm(s, bits), 24, weight_bits=weight_bits, bits=16))
 
 
 def mlp(rows: int, channels: int, hidden: int, activation_bits: int, weight_bits: int) -> Graph:

@@ -95,10 +95,10 @@ class Built:
     architecture: Architecture
     library: Path
 
-    def run(self, case: Case) -> IntArray:
+    def run(self, case: Case, schedule: csim.Schedule | None = None) -> IntArray:
         """What the emitted C++ computes for every sample of a case."""
         program = self._program(case)
-        with csim.CSimulation(program, self.library) as simulation:
+        with csim.CSimulation(program, self.library, schedule) as simulation:
             return np.stack([simulation.run(sample)["out"] for sample in case_samples(case)])
 
     def counted_run(self, case: Case) -> tuple[IntArray, list[str]]:

@@ -88,10 +88,15 @@ struct Fiber {
     Stack stack;
     ucontext_t context;
     bool done;
+    bool serves;             // endlessly: the network ends without it
     const Channel* channel;  // that it waits for, or null
     bool for_room;
+    std::function<bool()> condition;  // that it waits for, if any
 
-    bool runnable() const { return !done && (channel == nullptr || !(for_room ? channel->full() : channel->empty())); }
+    bool runnable() const {
+        const bool ready = channel == nullptr || !(for_room ? channel->full() : channel->empty());
+        return !done && ready && (!condition || condition());
+    }
 };
 
 class Network {
@@ -104,11 +109,22 @@ class Network {
         fiber.name = name;
         fiber.body = body;
         fiber.done = false;
+        fiber.serves = false;
         fiber.channel = nullptr;
         fiber.for_room = false;
     }
 
-    // Runs all processes to their ends; false if they cannot get there.
+    // A process without an end: `body` is called again and again.
+    void serve(const std::string& name, const std::function<void()>& body) {
+        add(name, [body] {
+            while (true) {
+                body();
+            }
+        });
+        fibers_.back()->serves = true;
+    }
+
+    // Runs all processes to their ends, those that serve as long; false if they cannot get there.
     bool run() {
         stuck_ = false;
         for (const std::unique_ptr<Fiber>& fiber : fibers_) {
@@ -141,14 +157,17 @@ class Network {
                 break;
             }
             next->channel = nullptr;
+            next->condition = nullptr;
             current_ = next;
             swapcontext(&main_, &next->context);
             current_ = nullptr;
         }
         report_.clear();
         for (const std::unique_ptr<Fiber>& fiber : fibers_) {
-            if (!fiber->done) {
-                stuck_ = true;
+            stuck_ = stuck_ || (!fiber->done && !fiber->serves);
+        }
+        for (const std::unique_ptr<Fiber>& fiber : fibers_) {
+            if (stuck_ && !fiber->done && fiber->channel != nullptr) {
                 report_ += (report_.empty() ? "" : "; ") + std::string("process '") + fiber->name +
                            (fiber->for_room ? "' waits for room in " : "' waits for an item of ") + fiber->channel->label();
             }
@@ -166,6 +185,14 @@ class Network {
         current_->channel = &channel;
         current_->for_room = for_room;
         leave();
+    }
+
+    // Lets others run until something holds.
+    void wait_until(const std::function<bool()>& condition) {
+        if (!condition()) {
+            current_->condition = condition;
+            leave();
+        }
     }
 
     // A stall now and then.

@@ -1,0 +1,267 @@
+// Values and outputs of attention, which come one way round and are wanted the other: memories whose banks rotate.
+//
+// Byte (key j, channel d) lies in bank (j + d) mod 64, so that a key writes 64 banks and a channel reads 64 banks, one element of each.
+// The same holds for the outputs, in EPILOGUE banks: element (query q, channel d) lies in bank (q + d) mod EPILOGUE.
+#ifndef EDGEFLOW_NETWORK_VALUES_HPP
+#define EDGEFLOW_NETWORK_VALUES_HPP
+
+#include "edgeflow/network/feed.hpp"
+
+namespace edgeflow {
+
+// Lines of the scratchpad, row by row; of a head's queries, values or mask.
+struct LinesCommand {
+    LineAddress line;
+    Count stride;
+    Count rows;
+    Count lines;
+    Flag pairs;  // queries: for each line of a pair of rows the first row's, then the second's
+    Count part;  // queries: the first step, of which a line holds several
+    Count parts;
+};
+
+template <class C>
+void value_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& requests) {
+    const LinesCommand command = commands.read();
+    const ap_uint<32> trips = ap_uint<32>(command.rows) * command.lines;
+    LineAddress row = command.line;
+    LineAddress line = command.line;
+    Count left = command.lines;
+value_lines:
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_VALUES
+#pragma HLS PIPELINE II=1
+        requests.write(line);
+        if (left == 1) {
+            row += command.stride;
+            line = row;
+            left = command.lines;
+        } else {
+            line += 1;
+            left -= 1;
+        }
+    }
+}
+
+// For each pair of rows and each step the first row's line, then the second's; rows beyond the last are left out.
+template <class C>
+void query_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& requests) {
+    const LinesCommand command = commands.read();
+    const unsigned PARTS = LINE_BYTES / C::PI;
+    const Count lanes = (command.rows + 1) >> 1 << 1;
+    const ap_uint<32> trips = ap_uint<32>(lanes) * command.parts;
+    LineAddress row = command.line;
+    Count lane = 0;
+    Count step = 0;
+query_lines:
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD/C::PI
+#pragma HLS PIPELINE II=1
+        const bool odd = (lane & 1) != 0;
+        const LineAddress line = (odd ? LineAddress(row + command.stride) : row) + unsigned(command.part + step) / PARTS;
+        if (lane < command.rows) {
+            requests.write(line);
+        }
+        if (odd) {
+            lane -= 1;
+            step += 1;
+            if (step == command.parts) {
+                step = 0;
+                lane += 2;
+                row += command.stride << 1;
+            }
+        } else {
+            lane += 1;
+        }
+    }
+}
+
+struct ValuesCommand {
+    // Lines of the next head, or of a mask.
+    Count keys;
+    Count lines;
+    Flag mask;
+    Flag load_set;
+    // Channels of the present head stream by.
+    Count rows;
+    Count steps;
+    Count column;
+    Flag set;
+};
+
+template <class C>
+struct ValuesState {
+    ap_uint<8> value[LINE_BYTES][C::ATTENTION_VALUES];
+};
+
+template <class C>
+void values(
+    hls::stream<ValuesCommand>& commands, hls::stream<Line>& lines, hls::stream<Line>& masks, hls::stream<Step<C> >& steps,
+    ValuesState<C>& state) {
+#pragma HLS ARRAY_PARTITION variable=state.value complete dim=1
+    const ValuesCommand command = commands.read();
+    const ap_uint<32> loads = ap_uint<32>(command.keys) * command.lines;
+    const ap_uint<32> makes = ap_uint<32>(command.rows) * command.steps;
+    const ap_uint<32> trips = loads > makes ? loads : makes;
+    const unsigned KEY_LINES = C::ATTENTION_KEYS / LINE_BYTES;
+    Count key = 0;
+    Count key_line = 0;
+    Count channel = command.column;
+    Count step = 0;
+values:
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_VALUES
+#pragma HLS PIPELINE II=1
+// The set that is loaded is not the one that is read.
+#pragma HLS DEPENDENCE variable=state.value inter false
+        if (n < makes) {
+            const unsigned first = unsigned(step) * C::PI;
+            const unsigned place = (unsigned(command.set) * C::ATTENTION_HEAD + channel) * KEY_LINES + first / LINE_BYTES;
+            ap_uint<8> bank[LINE_BYTES];
+#pragma HLS ARRAY_PARTITION variable=bank complete
+            for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+                bank[b] = state.value[b][place];
+            }
+            Step<C> made;
+#pragma HLS ARRAY_PARTITION variable=made.operand complete
+            for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+                const ap_int<8> value = bank[(first + i + channel) % LINE_BYTES];
+                made.operand[i] = value;
+            }
+            steps.write(made);
+            step += 1;
+            if (step == command.steps) {
+                step = 0;
+                channel += 1;
+            }
+        }
+        if (n < loads) {
+            EDGEFLOW_TRIP("values");
+            const Line line = lines.read();
+            if (command.mask != 0) {
+                masks.write(line);
+            } else {
+                for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+                    const unsigned d = (b - unsigned(key)) % LINE_BYTES;
+                    const unsigned at = unsigned(key_line) * LINE_BYTES + d;
+                    const unsigned place = (unsigned(command.load_set) * C::ATTENTION_HEAD + at) * KEY_LINES + key / LINE_BYTES;
+                    state.value[b][place] = line.byte[d];
+                }
+            }
+            key_line += 1;
+            if (key_line == command.lines) {
+                key_line = 0;
+                key += 1;
+            }
+        }
+    }
+}
+
+// EPILOGUE outputs of one channel: of the queries `group * EPILOGUE` and on.
+template <class C>
+struct QueryOutputs {
+    Element output[C::EPILOGUE];
+};
+
+struct OutputsCommand {
+    // What comes from the epilogue.
+    Count rows;
+    Flag set;
+    // What goes to the scratchpad.
+    LineAddress line;
+    Count stride;
+    Count lanes;
+    Count channel;
+    Count channels;
+    ap_uint<2> storage;
+    Flag store_set;
+    Flag notice;
+};
+
+template <class C>
+struct OutputsState {
+    Element output[C::EPILOGUE][2][C::PO / C::EPILOGUE][C::ATTENTION_HEAD];
+};
+
+template <class C>
+void outputs(
+    hls::stream<OutputsCommand>& commands, hls::stream<QueryOutputs<C> >& made, hls::stream<WriteRequest>& writes,
+    OutputsState<C>& state) {
+#pragma HLS ARRAY_PARTITION variable=state.output complete dim=1
+#pragma HLS ARRAY_PARTITION variable=state.output complete dim=3
+#pragma HLS BIND_STORAGE variable=state.output type=ram_s2p impl=lutram
+    const OutputsCommand command = commands.read();
+    const unsigned GROUPS = C::PO / C::EPILOGUE;
+    const unsigned beats = (unsigned(command.channels) + C::EPILOGUE - 1) / C::EPILOGUE;
+    const ap_uint<32> takes = ap_uint<32>(command.rows) * GROUPS;
+    const ap_uint<32> stores = ap_uint<32>(command.lanes) * beats;
+    const ap_uint<32> trips = takes > stores ? takes : stores;
+    Count channel = 0;
+    Count group = 0;
+    Count lane = 0;
+    Count step = 0;
+    LineAddress row = command.line;
+outputs:
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD
+#pragma HLS PIPELINE II=1
+// The set that is taken is not the one that is stored.
+#pragma HLS DEPENDENCE variable=state.output inter false
+        if (n < takes) {
+            const QueryOutputs<C> taken = made.read();
+            for (int bank = 0; bank < C::EPILOGUE; ++bank) {
+#pragma HLS UNROLL
+                state.output[bank][command.set][group][channel] = taken.output[(bank - unsigned(channel)) % C::EPILOGUE];
+            }
+            group += 1;
+            if (group == GROUPS) {
+                group = 0;
+                channel += 1;
+            }
+        }
+        if (n < stores) {
+            EDGEFLOW_TRIP("outputs");
+            const unsigned from = unsigned(lane) % C::EPILOGUE;
+            const unsigned first = unsigned(step) * C::EPILOGUE;
+            Element bank[C::EPILOGUE];
+#pragma HLS ARRAY_PARTITION variable=bank complete
+            for (int b = 0; b < C::EPILOGUE; ++b) {
+#pragma HLS UNROLL
+                const unsigned i = (b - from) % C::EPILOGUE;
+                bank[i] = state.output[b][command.store_set][lane / C::EPILOGUE][first + i];
+            }
+            const unsigned at = unsigned(command.channel) + first;
+            const bool halves = command.storage == HALVES;
+            WriteRequest request = no_write(NOTICE_NONE);
+            for (int b = 0; b < LINE_BYTES; ++b) {
+#pragma HLS UNROLL
+                if (!halves || b < LINE_BYTES / 2) {
+                    set_line_element(request.value, b, command.storage, bank[(b - at) % C::EPILOGUE]);
+                }
+            }
+            const unsigned left = unsigned(command.channels) - first;
+            const unsigned count = left < unsigned(C::EPILOGUE) ? left : unsigned(C::EPILOGUE);
+            request.line = row + (halves ? at >> 5 : at >> 6);
+            request.first = halves ? (at % 32) * 2 : at % 64;
+            request.count = halves ? count * 2 : count;
+            request.halves = 3;
+            writes.write(request);
+            step += 1;
+            if (step == beats) {
+                step = 0;
+                lane += 1;
+                row += command.stride;
+            }
+        }
+    }
+    if (command.notice != 0) {
+        writes.write(no_write(NOTICE_DONE));
+    }
+}
+
+}  // namespace edgeflow
+
+#endif
