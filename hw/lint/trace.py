@@ -561,6 +561,8 @@ class _Walker:
         type_text, name, dims, _ = self.scopes.declarator(parameter)
         ref = self.scopes.ref(argument, frame)
         by_place = "&" in type_text or bool(dims) or self._kind(type_text, dims) in ("pointer", "stream")
+        if ref is not None and ref.storage.kind == "pointer" and not ref.indices:  # of whatever type the template calls it
+            by_place = True
         record = template_name(bare(self.scopes.resolve_type(type_text, inner)))[0] in self.scopes.classes
         if ref is not None and (by_place or record):
             self._indices(argument, frame, out)

@@ -81,6 +81,7 @@ class Embedding(Operator):
 
     name: ClassVar[str] = "embedding"
     header: ClassVar[str] = "embedding.hpp"
+    reads_lines: ClassVar[bool] = False
     instruction: ClassVar[InstructionLayout] = EMBEDDING
     counters: ClassVar[tuple[str, ...]] = ("embedding ids", "embedding row")
     codes: ClassVar[Mapping[str, int]] = {"EMBEDDING_ROW_WORDS_BITS": ROW_BITS}

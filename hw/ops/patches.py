@@ -59,6 +59,7 @@ class Patches(Operator):
 
     name: ClassVar[str] = "patches"
     header: ClassVar[str] = "patches.hpp"
+    reads_lines: ClassVar[bool] = False
     instruction: ClassVar[InstructionLayout] = PATCHES
     counters: ClassVar[tuple[str, ...]] = ("patches", "patches words")
     ports: ClassVar[tuple[Port, ...]] = (Port("image", external=True),)

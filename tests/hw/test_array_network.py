@@ -1,4 +1,4 @@
-"""The array as processes joined by streams makes the words of the array in one loop, in any order of its processes."""
+"""The accelerator as processes joined by streams makes the words of the one in a single loop, in any order of its processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from array_networks import attending, mlp, stream
 from operator_harness import ARCHITECTURES, Built, operator_cases, reference
 
+from edgeflow.hw.ops import registry
 from edgeflow.sim import csim
 from edgeflow.sim.csim import CSimulation, Depths, Schedule
 from edgeflow.sim.executor import Executor
@@ -23,7 +24,7 @@ def overlays() -> dict[str, Built]:
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-@pytest.mark.parametrize("name", ["linear", "attention", "layernorm", "add"])
+@pytest.mark.parametrize("name", sorted(registry()))
 def test_cases_of_operators(name: str, architecture: str, overlays: dict[str, Built]) -> None:
     for case in operator_cases(name):
         expected = reference(case)

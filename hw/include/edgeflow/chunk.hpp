@@ -69,8 +69,8 @@ void lay_chunk(unsigned storage, const Element (&value)[C::VECTOR], Line& line) 
 }
 
 // Writes a chunk of a row that starts at line `start`.
-template <class C>
-void write_chunk(Scratch<C>& scratch, unsigned start, unsigned chunk, unsigned storage, unsigned row, const Element (&value)[C::VECTOR]) {
+template <class C, class S>
+void write_chunk(S& scratch, unsigned start, unsigned chunk, unsigned storage, unsigned row, const Element (&value)[C::VECTOR]) {
 #pragma HLS INLINE
     Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete

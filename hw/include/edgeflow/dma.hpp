@@ -11,8 +11,8 @@
 namespace edgeflow {
 
 // Writes an AXI word into its part of a line of the scratchpad.
-template <class C>
-void write_word(Scratch<C>& scratch, unsigned line, unsigned part, const typename Memory<C>::Word& word) {
+template <class C, class S>
+void write_word(S& scratch, unsigned line, unsigned part, const typename Memory<C>::Word& word) {
 #pragma HLS INLINE
     Line value;
 #pragma HLS ARRAY_PARTITION variable=value.byte complete
@@ -25,12 +25,12 @@ void write_word(Scratch<C>& scratch, unsigned line, unsigned part, const typenam
     write_line<C>(scratch, line, part * Memory<C>::WORD_BYTES, Memory<C>::WORD_BYTES, 3, value);
 }
 
-template <class C>
+template <class C, class S, class K, class M>
 void dma(
     const DmaInstruction& ins,
-    const typename Memory<C>::Word* constants,
-    typename Memory<C>::Word* memory,
-    Scratch<C>& scratch) {
+    K constants,
+    M memory,
+    S& scratch) {
 #pragma HLS INLINE off
     const int PARTS = Memory<C>::LINE_WORDS;
     const unsigned base = ins.memory_line * PARTS;

@@ -26,8 +26,8 @@ struct Elementwise {
     static const int KEPT = C::VECTOR > WORD_ELEMENTS ? C::VECTOR : WORD_ELEMENTS;
 };
 
-template <class C>
-void elementwise(const ElementwiseInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void elementwise(const ElementwiseInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
 #pragma HLS DEPENDENCE variable=scratch.narrow inter false
 #pragma HLS DEPENDENCE variable=scratch.wide inter false

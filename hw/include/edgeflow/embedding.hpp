@@ -15,9 +15,9 @@
 
 namespace edgeflow {
 
-template <class C>
+template <class C, class S, class K, class M>
 void embedding(
-    const EmbeddingInstruction& ins, const typename Memory<C>::Word* constants, typename Memory<C>::Word* memory, Scratch<C>& scratch) {
+    const EmbeddingInstruction& ins, K constants, M memory, S& scratch) {
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
     const int WORD_BYTES = Memory<C>::WORD_BYTES;

@@ -10,8 +10,8 @@
 
 namespace edgeflow {
 
-template <class C>
-void extreme(const ExtremeInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void extreme(const ExtremeInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     ap_uint<LINE_BYTES> mask[C::ROW_MASK_LINES];
 #pragma HLS BIND_STORAGE variable=mask type=ram_2p impl=lutram

@@ -9,9 +9,9 @@ namespace edgeflow {
 
 // Takes `knots` 32-bit integers that fill whole lines from the weight stream, a stream word a cycle, into COPIES memories: segment n
 // lies between knots n and n + 1. A word's last segment ends in the next word, so every word is stored one cycle after it came.
-template <class C, int COPIES, int SEGMENTS>
+template <class C, int COPIES, int SEGMENTS, class W>
 void load_segments(
-    hls::stream<StreamWord<C> >& stream, unsigned knots, Knot (&start)[COPIES][SEGMENTS], Knot (&drop)[COPIES][SEGMENTS]) {
+    W& stream, unsigned knots, Knot (&start)[COPIES][SEGMENTS], Knot (&drop)[COPIES][SEGMENTS]) {
 #pragma HLS INLINE
     const int LANES = Memory<C>::STREAM_BYTES / 4;
     const unsigned words = ((knots + 15) >> 4) * Memory<C>::LINE_STREAM_WORDS;

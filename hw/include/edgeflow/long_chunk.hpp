@@ -39,9 +39,9 @@ inline unsigned long_row_lines(unsigned channels, unsigned storage) {
 }
 
 // Reads the chunk that starts at `element` of the row at `line`; BYTES or HALVES.
-template <class C, int LANES>
+template <class C, int LANES, class S>
 void read_elements(
-    const Scratch<C>& scratch, unsigned line, unsigned element, unsigned storage, bool is_signed, Element (&chunk)[LANES]) {
+    const S& scratch, unsigned line, unsigned element, unsigned storage, bool is_signed, Element (&chunk)[LANES]) {
 #pragma HLS INLINE
     const Line value = read_line<C>(scratch, line + element_line(element, storage));
     const unsigned place = storage == HALVES ? element & 31u : element & 63u;
@@ -58,8 +58,8 @@ void read_elements(
 }
 
 // Writes the chunk that starts at `element` of the row at `line`: BYTES, HALVES, or WORDS.
-template <class C, int LANES>
-void write_elements(Scratch<C>& scratch, unsigned line, unsigned element, unsigned storage, const LongElement (&chunk)[LANES]) {
+template <class C, int LANES, class S>
+void write_elements(S& scratch, unsigned line, unsigned element, unsigned storage, const LongElement (&chunk)[LANES]) {
 #pragma HLS INLINE
     Line value;
 #pragma HLS ARRAY_PARTITION variable=value.byte complete

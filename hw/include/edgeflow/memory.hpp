@@ -248,8 +248,8 @@ inline unsigned row_halves(unsigned storage, unsigned row) {
 }
 
 // Reads a whole line from the weight stream.
-template <class C>
-Line pop_line(hls::stream<StreamWord<C> >& stream) {
+template <class C, class W>
+Line pop_line(W& stream) {
 #pragma HLS INLINE
     Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete

@@ -36,8 +36,8 @@ inline unsigned next_run(unsigned address, const ap_uint<MOVE_COUNT_BITS> count[
     return address;
 }
 
-template <class C>
-void move_constant(const MoveInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void move_constant(const MoveInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     unsigned row = ins.y * LINE_BYTES + ins.column;
     unsigned target = row;
@@ -64,8 +64,8 @@ move_constant_lines:
     }
 }
 
-template <class C>
-void move_rows(const MoveInstruction& ins, Scratch<C>& scratch) {
+template <class C, class S>
+void move_rows(const MoveInstruction& ins, S& scratch) {
 #pragma HLS INLINE off
     const ap_uint<MOVE_COUNT_BITS> count[4] = {ap_uint<MOVE_COUNT_BITS>(ins.n0), ap_uint<MOVE_COUNT_BITS>(ins.n1), ap_uint<MOVE_COUNT_BITS>(ins.n2), ap_uint<MOVE_COUNT_BITS>(ins.n3)};
 #pragma HLS ARRAY_PARTITION variable=count complete
@@ -119,8 +119,8 @@ move_pieces:
     }
 }
 
-template <class C>
-void move(const MoveInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void move(const MoveInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     if (ins.constant != 0) {
         move_constant<C>(ins, stream, scratch);

@@ -29,8 +29,8 @@ read_image_words:
     }
 }
 
-template <class C>
-void scatter_patches(const PatchesInstruction& ins, hls::stream<typename Memory<C>::Word>& words, Scratch<C>& scratch) {
+template <class C, class S>
+void scatter_patches(const PatchesInstruction& ins, hls::stream<typename Memory<C>::Word>& words, S& scratch) {
 #pragma HLS INLINE off
     typedef typename Memory<C>::Word Word;
     const int WORD_BYTES = Memory<C>::WORD_BYTES;
@@ -123,8 +123,8 @@ scatter_pieces:
     }
 }
 
-template <class C>
-void patches(const PatchesInstruction& ins, typename Memory<C>::Word* memory, Scratch<C>& scratch) {
+template <class C, class S, class M>
+void patches(const PatchesInstruction& ins, M memory, S& scratch) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
     hls::stream<typename Memory<C>::Word> words;

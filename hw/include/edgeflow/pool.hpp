@@ -11,8 +11,8 @@
 
 namespace edgeflow {
 
-template <class C>
-void pool(const PoolInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void pool(const PoolInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     Accumulator sum[C::MAX_CHANNELS];
 #pragma HLS ARRAY_PARTITION variable=sum cyclic factor=C::VECTOR

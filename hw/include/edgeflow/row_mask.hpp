@@ -7,9 +7,9 @@
 namespace edgeflow {
 
 // Reads the mask of `rows` rows from the scratchpad or, a constant, from the weight stream. Returns how many count.
-template <class C>
+template <class C, class S, class W>
 PoolNumber load_row_mask(
-    hls::stream<StreamWord<C> >& stream, const Scratch<C>& scratch, unsigned start, unsigned lines, unsigned rows, bool constant,
+    W& stream, const S& scratch, unsigned start, unsigned lines, unsigned rows, bool constant,
     ap_uint<LINE_BYTES> (&mask)[C::ROW_MASK_LINES]) {
 #pragma HLS INLINE
     PoolNumber counted = 0;

@@ -8,8 +8,8 @@
 
 namespace edgeflow {
 
-template <class C>
-void smooth(const SmoothInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void smooth(const SmoothInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     const int LANES = C::VECTOR;
     const int NARROWEST = LongChunk<LANES>::COMMON;  // lanes at work where results take four bytes

@@ -66,8 +66,8 @@ inline unsigned next_place(unsigned place, unsigned size) {
     return place + 1 == size ? 0u : place + 1;
 }
 
-template <class C>
-void softmax(const SoftmaxInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void softmax(const SoftmaxInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     const int LANES = C::VECTOR;
     const int NARROWEST = LongChunk<LANES>::COMMON;  // lanes at work where results take four bytes

@@ -8,8 +8,8 @@
 
 namespace edgeflow {
 
-template <class C>
-void table(const TableInstruction& ins, hls::stream<StreamWord<C> >& stream, Scratch<C>& scratch) {
+template <class C, class S, class W>
+void table(const TableInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
     const int LANES = C::VECTOR;
     const int COPIES = (LANES + 1) / 2;

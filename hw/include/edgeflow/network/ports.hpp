@@ -44,17 +44,101 @@ inline WriteRequest no_write(unsigned notice) {
     return request;
 }
 
-// Clients of the array's processes.
-static const int READ_FEED = 0;
-static const int READ_QUERIES = 1;
-static const int READ_VALUES = 2;
-static const int READ_RESIDUAL = 3;
-static const int READ_NORM = 4;
-static const int READERS = 5;
-static const int WRITE_EPILOGUE = 0;
-static const int WRITE_OUTPUTS = 1;
-static const int WRITE_NORM = 2;
-static const int WRITERS = 3;
+// What a vector unit's loop reads and writes in the scratchpad's place. The loop stands twice: with AskedLines it asks for the lines that
+// the other, with GivenLines, computes with. Everything but the addresses falls away in the first.
+template <class C>
+struct AskedLines {
+    hls::stream<LineAddress>& narrow;
+    hls::stream<LineAddress>& wide;
+};
+
+template <class C>
+struct GivenLines {
+    hls::stream<Line>& narrow;
+    hls::stream<Line>& wide;
+    hls::stream<WriteRequest>& writes;
+};
+
+template <class C>
+Line read_narrow(const AskedLines<C>& port, unsigned line) {
+#pragma HLS INLINE
+    port.narrow.write(line);
+    return no_write(NOTICE_NONE).value;
+}
+
+template <class C>
+Line read_wide(const AskedLines<C>& port, unsigned line) {
+#pragma HLS INLINE
+    port.wide.write(line);
+    return no_write(NOTICE_NONE).value;
+}
+
+template <class C>
+Line read_narrow(const GivenLines<C>& port, unsigned) {
+#pragma HLS INLINE
+    return port.narrow.read();
+}
+
+template <class C>
+Line read_wide(const GivenLines<C>& port, unsigned) {
+#pragma HLS INLINE
+    return port.wide.read();
+}
+
+template <class C>
+Line read_line(const AskedLines<C>& port, unsigned line) {
+#pragma HLS INLINE
+    return line < unsigned(C::NARROW_LINES) ? read_narrow<C>(port, line) : read_wide<C>(port, line);
+}
+
+template <class C>
+Line read_line(const GivenLines<C>& port, unsigned line) {
+#pragma HLS INLINE
+    return line < unsigned(C::NARROW_LINES) ? read_narrow<C>(port, line) : read_wide<C>(port, line);
+}
+
+template <class C>
+void write_line(const AskedLines<C>&, unsigned, unsigned, unsigned, unsigned, const Line&) {
+#pragma HLS INLINE
+}
+
+template <class C>
+void write_line(const GivenLines<C>& port, unsigned line, unsigned first, unsigned count, unsigned halves, const Line& value) {
+#pragma HLS INLINE
+    if (count != 0) {
+        WriteRequest request;
+        request.line = line;
+        request.first = first;
+        request.count = count;
+        request.halves = halves;
+        request.notice = NOTICE_NONE;
+        request.value = value;
+        port.writes.write(request);
+    }
+}
+
+// In the place of the weight stream and of external memory where a loop only asks.
+template <class C>
+struct NoWords {
+    StreamWord<C> read() const {
+#pragma HLS INLINE
+        StreamWord<C> word;
+        for (int b = 0; b < Memory<C>::STREAM_BYTES; ++b) {
+#pragma HLS UNROLL
+            word.byte[b] = 0;
+        }
+        return word;
+    }
+};
+
+template <class C>
+struct NoMemory {
+    typename Memory<C>::Word nothing;
+    typename Memory<C>::Word& operator[](unsigned) {
+#pragma HLS INLINE
+        return nothing;
+    }
+};
 
 }  // namespace edgeflow
 

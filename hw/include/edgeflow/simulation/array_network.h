@@ -73,6 +73,12 @@ class ArrayNetwork {
     }
 
     ArrayCommands commands;
+    hls::stream<Descriptor, 2> vector_commands{"vector's commands"}, ask_commands{"ask's commands"};
+
+    // What vector units read and write in the scratchpad's place.
+    AskedLines<C> asked() { return AskedLines<C>{vector_narrow_.requests, vector_wide_.requests}; }
+    GivenLines<C> given() { return GivenLines<C>{vector_narrow_.lines, vector_wide_.lines, vector_port_.writes}; }
+    void wait_for_vector() { vector_port_.done.read(); }
 
   private:
     // One request of every client that has one.
@@ -83,6 +89,9 @@ class ArrayNetwork {
         answer(value_port_);
         answer(residuals_);
         answer(norm_);
+        answer(vector_narrow_);
+        answer(vector_wide_);
+        store(vector_port_);
         store(epilogue_port_);
         store(outputs_port_);
         store(norm_port_);
@@ -90,6 +99,7 @@ class ArrayNetwork {
 
     bool pending() const {
         return asks(feed_) || asks(queries_) || asks(value_port_) || asks(residuals_) || asks(norm_) ||
+               asks(vector_narrow_) || asks(vector_wide_) || !vector_port_.writes.empty() ||
                !epilogue_port_.writes.empty() || !outputs_port_.writes.empty() || !norm_port_.writes.empty();
     }
 
@@ -139,6 +149,9 @@ class ArrayNetwork {
     Reader<16> value_port_{"value requests", "value lines"};
     Reader<16> residuals_{"residual requests", "residual lines"};
     Reader<16> norm_{"norm requests", "norm lines"};
+    Reader<16> vector_narrow_{"narrow vector requests", "narrow vector lines"};
+    Reader<16> vector_wide_{"wide vector requests", "wide vector lines"};
+    Writer vector_port_{"vector writes", "vector done"};
     Writer epilogue_port_{"epilogue writes", "epilogue done"};
     Writer outputs_port_{"outputs writes", "outputs done"};
     Writer norm_port_{"norm writes", "norm done"};

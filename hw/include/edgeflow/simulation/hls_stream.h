@@ -68,7 +68,8 @@ class stream<T, 0> {
     stream(const char* name, std::size_t depth) : channel_{name, depth, 0, 0}, head_(0) {
         using edgeflow_simulation::Depths;
         const Depths depths = edgeflow_simulation::schedule().depths;
-        if (depths != Depths::deep) {
+        // A stream of a process's own joins what it does in turn.
+        if (depths != Depths::deep && !edgeflow_simulation::network().running()) {
             channel_.limit = depth + (depths == Depths::drawn ? std::size_t(edgeflow_simulation::draw() % (depth + 1)) : 0);
         }
     }
