@@ -76,6 +76,11 @@ class ArrayCore:
         }
 
     @property
+    def packed(self) -> bool:
+        """Whether two weights share a slice."""
+        return self.family == "ultrascale"
+
+    @property
     def levels(self) -> int:
         """Levels of the adder trees over the cascades of a column."""
         return (self.pi // CASCADE).bit_length() - 1

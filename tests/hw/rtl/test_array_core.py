@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from array_bench import Bench, verilate
 from array_checks import CORES, MUTATIONS, check_all, mutated
+from array_synthesis import check_slices, counted, synthesize
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.array_core import ArrayCore
+from edgeflow.hw.array_core_resources import resources
 
 SHAPES = (
     ArrayCore(),
@@ -68,3 +70,16 @@ def test_latency_and_interval() -> None:
     assert ArrayCore(8, 8, rows=8).interval(1) == 19 / 8
     assert core.schedule([2, 1, 3]) == ([0, 2, 3], [19, 20, 23])
     assert ArrayCore(8, 8, rows=2).schedule([1, 1, 1]) == ([0, 1, 19], [18, 19, 37])
+
+
+@pytest.mark.parametrize(
+    "core", [ArrayCore(8, 4, quarters=False, load_bytes=8), ArrayCore(4, 4, load_bytes=4, family="7series")], ids=str
+)
+def test_synthesis_keeps_the_slices_and_takes_what_is_counted(core: ArrayCore) -> None:
+    netlist = synthesize(core)
+    check_slices(netlist, core)
+    taken, counts = counted(netlist, core), resources(core)
+    assert taken.dsp == counts.dsp == core.pi * core.po // (2 if core.packed else 1)
+    assert taken.lut == pytest.approx(counts.lut, rel=0.1)
+    assert taken.lutram == pytest.approx(counts.lutram, rel=0.1)
+    assert taken.ff == pytest.approx(counts.ff, rel=0.1)
