@@ -1,4 +1,4 @@
-"""The C simulation under many orders of its processes: words that change, and streams that are too shallow; not part of make test.
+"""The accelerator as processes joined by streams, in many orders of theirs: words that change, streams that are too shallow.
 
     python scripts/fuzz_schedules.py BUILD [--first 1] [--count 1000]
 
@@ -37,7 +37,7 @@ def main() -> int:
         build = Build(args.build)
         words = encode_inputs(build.graph, {name: value[:1] for name, value in build.golden().items()})
         expected = Executor(build.graph).run(words)
-        library = csim.build(overlay_files(build.program.architecture, build.program))
+        library = csim.build(overlay_files(build.program.architecture, build.program, network=True))
     except edgeflow.EdgeFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
