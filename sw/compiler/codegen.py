@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
+from edgeflow.hw.process_network import CLIENTS, Channel, array_processes, channels
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
 
 OVERLAY_TEMPLATES = (
@@ -100,6 +101,12 @@ def processes(architecture: Architecture) -> list[Process]:
     ]
 
 
+def _sized(channel: Channel, architecture: Architecture) -> Channel:
+    """A stream with its depth as the generated code says it."""
+    words = architecture.stream_lines * LINE_BYTES // architecture.stream_bytes
+    return replace(channel, depth=str(channel.depth).replace("STREAM_WORDS", str(words)).replace("C::", "Config::"))
+
+
 def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: C simulation with the array
     as processes of its own (hw/include/edgeflow/network), for the tests that compare them with the array in one loop."""
@@ -127,6 +134,10 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
         "layouts": layouts,
         "array": array,
         "network": network and array,
+        "channels": [_sized(channel, architecture) for channel in channels().values()],
+        "command_channels": [name for name in channels() if name.endswith("_commands")],
+        "array_processes": array_processes(),
+        "clients": CLIENTS,
         "readers": {cls.instruction.name for cls in units() if cls.reads_lines},
         "array_units": array_units,
         "buffers": "bram" if architecture.block_buffers else "lutram",

@@ -12,7 +12,8 @@ static const unsigned LOAD_WEIGHTS = 1;
 static const unsigned LOAD_QUERIES = 2;
 static const unsigned LOAD_EXPONENTS = 3;
 static const unsigned LOAD_TABLE = 4;  // of the exponents
-static const unsigned LOAD_NORM = 5;   // gains and offsets of a layer normalization
+static const unsigned LOAD_NORM = 5;    // gains and offsets of a layer normalization
+static const unsigned LOAD_VECTOR = 6;  // what a vector unit takes
 
 struct LoadCommand {
     ap_uint<3> kind;
@@ -246,7 +247,7 @@ template <class C>
 void load(
     hls::stream<LoadCommand>& commands, hls::stream<StreamWord<C> >& words, hls::stream<Line>& queries,
     hls::stream<KeyWeights<C> >& exponents, hls::stream<LoadWord<C> >& loads, hls::stream<ParameterWord<C> >& parameters,
-    hls::stream<StreamWord<C> >& table, hls::stream<StreamWord<C> >& norm) {
+    hls::stream<StreamWord<C> >& table, hls::stream<StreamWord<C> >& norm, hls::stream<StreamWord<C> >& vector) {
     const LoadCommand command = commands.read();
     if (command.kind == LOAD_WEIGHTS) {
         load_weights<C>(command, words, loads, parameters);
@@ -262,6 +263,8 @@ void load(
             const StreamWord<C> word = words.read();
             if (command.kind == LOAD_NORM) {
                 norm.write(word);
+            } else if (command.kind == LOAD_VECTOR) {
+                vector.write(word);
             } else {
                 EDGEFLOW_TRIP("table words");
                 table.write(word);

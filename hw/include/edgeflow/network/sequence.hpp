@@ -8,7 +8,7 @@
 
 namespace edgeflow {
 
-// The streams of commands, and those that say that a command is done.
+// The streams of commands.
 struct ArrayCommands {
     hls::stream<FeedCommand>& feed_lines;
     hls::stream<FeedCommand>& feed_steps;
@@ -27,10 +27,17 @@ struct ArrayCommands {
     hls::stream<NormCommand>& norm_sums;
     hls::stream<NormCommand>& norm_statistics;
     hls::stream<NormCommand>& norm_write;
+    hls::stream<Descriptor>& vector;
+    hls::stream<Descriptor>& ask;
+};
+
+// What says that a command is done.
+struct ArrayNotices {
     hls::stream<Flag>& multiplied;
-    hls::stream<Flag>& epilogue_done;
-    hls::stream<Flag>& outputs_done;
-    hls::stream<Flag>& norm_done;
+    hls::stream<Flag>& epilogue;
+    hls::stream<Flag>& outputs;
+    hls::stream<Flag>& norm;
+    hls::stream<Flag>& vector;
 };
 
 inline LoadCommand no_load() {
@@ -380,6 +387,59 @@ void sequence_layernorm(const LayernormInstruction& ins, unsigned together, Arra
     out.multiply.write(no_multiply(true));
     out.epilogue.write(no_epilogue(true));
     out.outputs.write(no_outputs(true));
+}
+
+// Hands `count` instructions to their processes. The next one waits where the one before ends a chain: a pass with `norm` set does not,
+// since the layer normalization that follows reads its rows as they come.
+template <class C>
+void sequence(unsigned count, hls::stream<Descriptor>& program, ArrayCommands& commands, ArrayNotices& notices) {
+    unsigned together = 0;
+instructions:
+    for (unsigned n = 0; n < count; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+        const Descriptor descriptor = program.read();
+        const unsigned opcode = unsigned(descriptor.word[0]);
+        bool array = true;
+        bool outputs = false;
+        bool waits = true;
+        if (opcode == OPCODE_LINEAR) {
+            const LinearInstruction ins = decode_linear(descriptor);
+            waits = ins.chain == 0 && ins.norm == 0;
+            sequence_linear<C>(ins, waits, commands);
+            together = ins.norm == 0 ? 0 : ins.quad != 0 ? 2 : 1;
+        } else if (opcode == OPCODE_ATTENTION) {
+            const AttentionInstruction ins = decode_attention(descriptor);
+            waits = ins.chain == 0;
+            outputs = true;
+            sequence_attention<C>(ins, waits, commands);
+        } else if (opcode == OPCODE_LAYERNORM) {
+            sequence_layernorm<C>(decode_layernorm(descriptor), together, commands);
+            outputs = true;
+            together = 0;
+        } else {
+            const unsigned lines = unsigned(descriptor.word[STREAM_LINE_WORD + 1]);
+            if (lines != 0) {
+                LoadCommand load = no_load();
+                load.kind = LOAD_VECTOR;
+                load.words = lines * Memory<C>::LINE_STREAM_WORDS;
+                commands.load.write(load);
+            }
+            commands.ask.write(descriptor);
+            commands.vector.write(descriptor);
+            notices.vector.read();
+            array = false;
+        }
+        if (array && waits) {
+            notices.multiplied.read();
+            notices.epilogue.read();
+            if (outputs) {
+                notices.outputs.read();
+            }
+            if (opcode == OPCODE_LAYERNORM) {
+                notices.norm.read();
+            }
+        }
+    }
 }
 
 }  // namespace edgeflow
