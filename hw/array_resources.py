@@ -1,26 +1,19 @@
 """What the array costs: multipliers, adders, stationary operands, epilogue and the buffers of attention.
 
-Every figure is a count of primitives (hw/primitives.py) before optimisation. ``docs/hardware.md`` repeats the reasoning.
+Every figure is a count of primitives (hw/primitives.py, hw/lanes.py). ``docs/hardware.md`` repeats the reasoning.
 """
 
 from __future__ import annotations
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
-from edgeflow.hw.cost import Resources
+from edgeflow.hw.cost import Logic, Resources
 from edgeflow.hw.cpp_widths import (
     ACCUMULATOR,
     ACTIVATION_INDEX,
-    CASCADE_SUM,
-    DISTANCE,
-    ELEMENT,
-    EXPONENT,
     MULTIPLIER,
     OPERAND,
     PACKED,
-    PRODUCT,
-    QUAD_SUM,
     RECIPROCAL_DIVIDEND,
-    ROUNDED_EXPONENT,
     SCORE,
     SHIFT,
     WEIGHT,
@@ -30,9 +23,9 @@ from edgeflow.hw.cpp_widths import (
 )
 from edgeflow.hw.exponent import MAXIMUM_FRACTION_BITS
 from edgeflow.hw.field_widths import BYTE, LINE_ADDRESS, NIBBLE, STORED
+from edgeflow.hw.lanes import array_column, epilogue_lane, exponent_lane, score_lane
 from edgeflow.hw.primitives import (
     adder_luts,
-    adder_tree_luts,
     bram18,
     comparator_luts,
     divider_luts,
@@ -42,10 +35,7 @@ from edgeflow.hw.primitives import (
     mux_luts,
     registers,
     rotator_luts,
-    saturate_luts,
     shifter_luts,
-    tie_luts,
-    tree_registers,
 )
 
 CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
@@ -88,29 +78,21 @@ def products(a: Architecture) -> Counts:
 
     The lower of the two sums in a cascade is its low 18 bits; the upper one has the lower's sign added back: an 18-bit increment
     (the correction of the packed product). In the 4-bit mode three fields of 11 bits are corrected, and a second row has an adder
-    tree of its own. Each tree adds PI / 4 sums and feeds an accumulator of 32 bits.
+    tree of its own. Each tree adds PI / 4 sums and feeds an accumulator of 32 bits (hw/lanes.py), which is copied when a row is
+    done.
     """
-    cascades = a.pi // CASCADE
     pairs = a.po // 2
-    corrections = pairs * cascades * adder_luts(CASCADE_SUM.bits)
-    trees = a.po * (adder_tree_luts(cascades, CASCADE_SUM.bits) + adder_luts(ACCUMULATOR.bits))
-    # Each multiplier registers its operand, product and sum inside the slice; trees have a register a level.
-    ff = a.po * (tree_registers(cascades, CASCADE_SUM.bits) + 2 * registers(ACCUMULATOR.bits))
-    if 4 in a.precisions:
-        corrections += pairs * cascades * (3 * adder_luts(QUAD_SUM.bits) + mux_luts(2, CASCADE_SUM.bits))
-        trees += a.po * (
-            adder_tree_luts(cascades, QUAD_SUM.bits) + adder_luts(ACCUMULATOR.bits) + mux_luts(2, CASCADE_SUM.bits) * cascades
-        )
-        ff += a.po * (tree_registers(cascades, QUAD_SUM.bits) + 2 * registers(ACCUMULATOR.bits))
-    dsp = pairs * a.pi * multiplier_dsps(PACKED.bits, OPERAND.bits, a.dsp_bits)
-    return dsp, corrections + trees, ff, 0
+    quad = 4 in a.precisions
+    columns = array_column(a.pi, quad=quad) * pairs
+    results = a.po * registers(ACCUMULATOR.bits) * (1 + quad)
+    return pairs * a.pi * multiplier_dsps(PACKED.bits, OPERAND.bits, a.dsp_bits), columns.lut, columns.ff + results, 0
 
 
 def stationary(a: Architecture) -> Counts:
     """The packed weights: a LUT memory of 27 bits and as many words as slots beside every multiplier; the packers that fill it from
     the stream (a 9-bit borrow and a choice of two places each; for weights four to a byte twice as many, which choose both of their
     weights among bytes, half bytes and quarter bytes), and the operand that every column of multipliers shares."""
-    memory = a.pi * (a.po // 2) * lutram_luts(PACKED.bits, a.slots)
+    memory = a.pi * (a.po // 2) * lutram_luts(PACKED.bits, a.slots, a.dsp_bits)
     packer = adder_luts(WEIGHT.bits) + mux_luts(2, PACKED.bits)
     packers = 2 * a.stream_bytes * (packer + 2 * mux_luts(3, BYTE.bits)) if 2 in a.precisions else a.stream_bytes * packer
     packers += (a.po // 2) * (adder_luts(WEIGHT.bits)) if "attention" in a.units else 0
@@ -123,27 +105,16 @@ def stationary(a: Architecture) -> Counts:
 
 def epilogue(a: Architecture) -> Counts:
     """EPILOGUE lanes, each with two requantizations: 32 x 25 bits for the sum, 17 x 18 for the residual or the table entry; with a
-    rounding addition and a shift of 57 and of 50 bits; for half to even the comparison of the places that the shift drops with zero
-    (which places is decoded once for all lanes); the lane's copy of the
-    activation table; saturation; and the choice of the lane's result and parameters among PO / EPILOGUE."""
+    rounding shift of each; the lane's copy of the activation table; saturation (hw/lanes.py); and the choice of the lane's result
+    and parameters among PO / EPILOGUE. Which places decide a tie is decoded once for all lanes."""
     groups = a.po // a.epilogue
     rows = 2 if 4 in a.precisions else 1
-    dsp = multiplier_dsps(ACCUMULATOR.bits, WIDE_MULTIPLIER.bits, a.dsp_bits) + multiplier_dsps(ELEMENT.bits, MULTIPLIER.bits)
     choose = mux_luts(groups * rows, ACCUMULATOR.bits) + mux_luts(2 * groups, WIDE_MULTIPLIER.bits + MULTIPLIER.bits)
-    round_shift = sum(2 * adder_luts(bits) + shifter_luts(bits, bits) for bits in (WIDE_PRODUCT.bits, PRODUCT.bits))
-    table = lutram_luts(STORED.bits, array_constants(a)["LINEAR_TABLE"])
-    lane = (
-        choose
-        + round_shift
-        + tie_luts(WIDE_PRODUCT.bits)
-        + adder_luts(WIDE_PRODUCT.bits)
-        + 2 * saturate_luts(WIDE_PRODUCT.bits, STORED.bits)
-        + table
-    )
+    lanes = (epilogue_lane(array_constants(a)["LINEAR_TABLE"], a.dsp_bits) + Logic(choose, 0)) * a.epilogue
     place = LINE_BYTES * (mux_luts(3, BYTE.bits) + 2)  # each byte of the line: its lane in three storages, write enables
-    ff = a.epilogue * 3 * (WIDE_PRODUCT.bits + PRODUCT.bits) + 2 * a.po * ACCUMULATOR.bits + BYTE.bits * LINE_BYTES * 2
+    ff = lanes.ff + 2 * a.po * ACCUMULATOR.bits + BYTE.bits * LINE_BYTES * 2
     residual = a.epilogue * mux_luts(32 // a.epilogue, STORED.bits)
-    return a.epilogue * dsp, a.epilogue * lane + WIDE_PRODUCT.bits + place + residual, ff, 0
+    return lanes.dsp, lanes.lut + WIDE_PRODUCT.bits + place + residual, ff, 0
 
 
 def control() -> Counts:
@@ -156,24 +127,23 @@ def control() -> Counts:
 def attention(a: Architecture) -> Counts:
     """Attention beside the products. For each lane: a requantization of distances (25 x 18 bits), the exponent table, the shift to
     the weight, the sum, the maximum, two score buffers; once: the divider, the values' and the outputs' rotators and memories."""
-    groups = a.po // a.epilogue
-    lane_dsp = multiplier_dsps(DISTANCE.bits, MULTIPLIER.bits)
-    distance = adder_luts(DISTANCE.bits) + adder_luts(PRODUCT.bits) + shifter_luts(PRODUCT.bits, PRODUCT.bits)
-    weight = (
-        adder_luts(ROUNDED_EXPONENT.bits) + shifter_luts(ROUNDED_EXPONENT.bits, EXPONENT.bits + 1) + comparator_luts(PRODUCT.bits)
-    )
-    running = comparator_luts(SCORE.bits) + mux_luts(2, SCORE.bits) + adder_luts(WEIGHT_TOTAL.bits)
+    groups, wide = a.po // a.epilogue, a.dsp_bits
+    total = WEIGHT_TOTAL.bits
     sizes = attention_sizes(a)
-    table = lutram_luts(EXPONENT.bits, EXPONENT_ENTRIES)
-    normalise = divider_luts(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + 2 * shifter_luts(WEIGHT_TOTAL.bits, WEIGHT_TOTAL.bits)
+    lanes = (exponent_lane(EXPONENT_ENTRIES, wide) + score_lane() + Logic(adder_luts(total), total + SCORE.bits)) * a.po
+    normalise = (
+        Logic(divider_luts(RECIPROCAL_DIVIDEND.bits, total), divider_registers(RECIPROCAL_DIVIDEND.bits, total))
+        + Logic(2 * shifter_luts(total, total), 2 * total)
+        + Logic(0, 2 * (MULTIPLIER.bits + SHIFT.bits)) * a.po
+    )
     scores = SCORE.bits, 2 * a.max_tokens
     values = BYTE.bits, sizes["ATTENTION_VALUES"]
     blocks = a.block_buffers * (a.po * bram18(*scores) + LINE_BYTES * bram18(*values))
-    buffers = (not a.block_buffers) * (a.po * lutram_luts(*scores) + LINE_BYTES * lutram_luts(*values))
-    rotators = 2 * rotator_luts(LINE_BYTES, BYTE.bits) + 2 * rotator_luts(a.epilogue, STORED.bits)
-    output = a.epilogue * groups * lutram_luts(STORED.bits, 2 * sizes["ATTENTION_HEAD"])
-    partial = a.po * lutram_luts(ACCUMULATOR.bits, sizes["ATTENTION_HEAD"])
-    lut = a.po * (distance + weight + running + table) + normalise + rotators + output + partial + buffers
-    ff = a.po * (2 * SCORE.bits + WEIGHT_TOTAL.bits + 4 * PRODUCT.bits + 2 * (MULTIPLIER.bits + SHIFT.bits))
-    ff += divider_registers(RECIPROCAL_DIVIDEND.bits, WEIGHT_TOTAL.bits) + sizes["ATTENTION_KEYS"]
-    return a.po * lane_dsp, lut, ff, blocks
+    buffers = (not a.block_buffers) * (a.po * lutram_luts(*scores, wide) + LINE_BYTES * lutram_luts(*values, wide))
+    rotators = (
+        rotator_luts(LINE_BYTES, BYTE.bits) + rotator_luts(LINE_BYTES, BYTE.bits, a.pi) + 2 * rotator_luts(a.epilogue, STORED.bits)
+    )
+    output = a.epilogue * groups * lutram_luts(STORED.bits, 2 * sizes["ATTENTION_HEAD"], wide)
+    partial = a.po * lutram_luts(ACCUMULATOR.bits, sizes["ATTENTION_HEAD"], wide)
+    unit = lanes + normalise + Logic(rotators + output + partial + buffers, sizes["ATTENTION_KEYS"])
+    return unit.dsp, unit.lut, unit.ff, blocks

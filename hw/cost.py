@@ -29,6 +29,22 @@ class Resources:
     part_of: str = ""
 
 
+@dataclass(frozen=True)
+class Logic:
+    """LUTs, flip-flops, DSP slices and RAMB18 of a part of a unit, which add up."""
+
+    lut: int
+    ff: int
+    dsp: int = 0
+    bram18: int = 0
+
+    def __add__(self, other: Logic) -> Logic:
+        return Logic(self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram18 + other.bram18)
+
+    def __mul__(self, copies: int) -> Logic:
+        return Logic(copies * self.lut, copies * self.ff, copies * self.dsp, copies * self.bram18)
+
+
 RESOURCE_NAMES = ("dsp", "lut", "ff", "bram36", "uram")
 
 

@@ -1,6 +1,7 @@
 """What arithmetic and memories cost in primitives of an UltraScale+ device (and of 7 series, where it says so).
 
-Every function is a count before logic optimisation and packing, from the primitives that AMD documents: a LUT has six inputs, or
+Every function is a count from the primitives that AMD documents, held to what yosys makes of the same structure
+(``scripts/check_resources.py``): a LUT has six inputs, or
 five shared by two outputs (UG574); carry logic adds one bit for each LUT; DSP48E2 multiplies 27 x 18 bits, signed (UG579);
 a RAMB36 is two RAMB18 and UltraRAM is 72 x 4096 (UG573). ``docs/hardware.md`` says how units add them up.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 from edgeflow.hw.architecture import ceil_div
-from edgeflow.hw.cost import Resources
+from edgeflow.hw.cost import Logic, Resources
 
 DSP_A, DSP_B = 27, 18  # signed operands of a DSP48E2
 DSP_A_7_SERIES = 25  # wide operand of a DSP48E1
@@ -71,17 +72,30 @@ def tree_registers(inputs: int, bits: int) -> int:
 
 
 def comparator_luts(bits: int) -> int:
-    """LUTs of ``a < b``: two pairs of bits for each LUT and carry."""
-    return ceil_div(bits, 2)
+    """LUTs of ``a < b``: two for three pairs of bits, with the carry chain beside them."""
+    return ceil_div(2 * bits, 3)
 
 
-def saturate_luts(bits: int, kept: int) -> int:
-    """LUTs of clipping a signed number of ``bits`` to ``kept`` bits.
+def saturation(bits: int, kept: int) -> Logic:
+    """Clipping a signed number of ``bits`` to a format of up to ``kept`` bits that a mask says (requantize.hpp: clip), with its
+    register.
 
-    The bits above are compared with the sign (six to a LUT, then one more level), and each kept bit is forced in half a LUT.
+    The bits above are compared with the sign (three to a LUT, the levels that join them included), those of the format with the
+    sign and the mask (one), and each is forced in a LUT.
     """
-    above = max(0, bits - kept)
-    return ceil_div(above, 5) + 1 + ceil_div(kept, 2) if above else 0
+    return Logic(2 * kept + ceil_div(bits - kept, 3) + 2, kept)
+
+
+def rounding(bits: int, *, kept: int = 0, ties: bool = False) -> Logic:
+    """A shift by up to 63 places, rounded half up or with ``ties`` half to even (requantize.hpp: round_shift), with its registers.
+
+    The doubled value is shifted in two stages of 16:1 and 4:1, and half of the last place is added in a third. Where only the
+    lowest ``kept`` bits of the result are wanted, the second stage needs one more and the first four.
+    """
+    wanted = kept or bits
+    coarse, fine = min(bits + 1, wanted + 4), min(bits + 1, wanted + 1)
+    lut = shifter_luts(coarse, 16) + shifter_luts(fine, 4) + adder_luts(wanted) + (tie_luts(bits) if ties else 0)
+    return Logic(lut, coarse + fine + wanted + 2 + 2 * ties)
 
 
 def tie_luts(bits: int) -> int:
@@ -109,19 +123,65 @@ def shifter_luts(bits: int, positions: int) -> int:
     return (stages // 2) * mux_luts(4, bits) + (stages % 2) * mux_luts(2, bits)
 
 
-def rotator_luts(lanes: int, bits: int) -> int:
-    """LUTs of rotating ``lanes`` words of ``bits`` by any number of lanes."""
-    return shifter_luts(lanes * bits, lanes)
+def rotator_luts(lanes: int, bits: int, kept: int = 0) -> int:
+    """LUTs of rotating ``lanes`` words of ``bits`` by any number of lanes, if ``kept`` where only the first so many are wanted.
+
+    A stage of 4:1 multiplexers for each base-4 digit of the distance, the highest first (rotate.hpp): of it only the words count
+    that later stages can move to those wanted. The highest digit has one bit where ``lanes`` is no power of four; its 2:1
+    multiplexers have no inputs in common with others.
+    """
+    luts, wanted, hop = 0, kept or lanes, 1
+    while hop < lanes:
+        luts += min(wanted, lanes) * bits
+        wanted += 3 * hop
+        hop *= 4
+    return luts
 
 
 def divider_luts(dividend_bits: int, divisor_bits: int) -> int:
-    """LUTs of an unsigned division at one result a cycle: a non-restoring stage (add or subtract the divisor) a quotient bit."""
-    return dividend_bits * adder_luts(divisor_bits + 1)
+    """LUTs of an unsigned division at one result a cycle.
+
+    A stage a quotient bit subtracts the divisor; the choice of the difference or what it was taken from shares the LUTs of the
+    subtraction. Bits of the dividend that wait for their stage, and those of the quotient for the last one, do so in shift
+    registers, two of equal lengths to a LUT.
+    """
+    waiting = sum(delay_luts(2, cycles) for cycles in range(3, dividend_bits))
+    return dividend_bits * (divisor_bits + 1) + waiting
 
 
 def divider_registers(dividend_bits: int, divisor_bits: int) -> int:
-    """Flip-flops of the same division: each stage keeps the remainder, the divisor, and dividend and quotient in one shift."""
-    return dividend_bits * ((divisor_bits + 1) + divisor_bits + dividend_bits)
+    """Flip-flops of the same division: behind each stage but the last the remainder and the divisor; bits that wait for a stage or
+    two."""
+    return 2 * divisor_bits * (dividend_bits - 1) + 2 * (1 + 2) + 2
+
+
+def product(a_bits: int, b_bits: int, wide: int = DSP_A) -> Logic:
+    """A product of two signed operands in registered slices (:func:`multiplier_dsps`).
+
+    Where two slices share the work, the low 17 bits wait a cycle for the rest. Of four, each starts a cycle after the one before,
+    whose sum it takes: operands of the third and fourth wait in flip-flops, and low bits in shift registers.
+    """
+    slices = multiplier_dsps(a_bits, b_bits, wide)
+    low = DSP_B - 1
+    if slices == 1:
+        return Logic(0, 0, 1)
+    if slices == 2:
+        return Logic(0, low, 2)
+    return Logic(delay_luts(low, 3), 2 * low + 2 * (a_bits - low) + 2 * (b_bits - low), slices)
+
+
+def delay(bits: int, cycles: int) -> Logic:
+    """A delay: flip-flops for a cycle or two, else shift registers (:func:`delay_luts`)."""
+    return Logic(0, bits * cycles) if cycles <= 2 else Logic(delay_luts(bits, cycles), 0)
+
+
+def queue(bits: int, depth: int, wide: int = DSP_A, *, block_memory: bool = False) -> Logic:
+    """A queue: its memory, a pointer to each end and the number of words, with what compares it with both ends."""
+    pointer = (depth - 1).bit_length()
+    control = Logic(5 * pointer + 5, 3 * pointer + 1)
+    if block_memory:
+        return control + Logic(0, 0, bram18=bram18(bits, depth))
+    return control + Logic(lutram_luts(bits, depth, wide), bits)
 
 
 def registers(bits: int, stages: int = 1) -> int:
@@ -131,26 +191,30 @@ def registers(bits: int, stages: int = 1) -> int:
 
 def delay_luts(bits: int, stages: int) -> int:
     """LUTs of a delay in shift registers: 32 stages of a bit in a LUT (SRLC32E), or 16 stages of two bits (two SRL16E)."""
-    return ceil_div(bits, 2) if stages <= 16 else bits * ceil_div(stages, 32)
+    whole, rest = divmod(stages, 32)
+    return bits * whole + (0 if rest == 0 else ceil_div(bits, 2) if rest <= 16 else bits)
 
 
 def rom_luts(bits: int, depth: int) -> int:
-    """LUTs of a constant table: 64 x 1 or 32 x 2 a LUT, up to 512 words joined by the F7 to F9 multiplexers."""
+    """LUTs of a constant table: 64 x 1 or 32 x 2 a LUT, and a multiplexer behind them."""
     if depth <= 32:
         return ceil_div(bits, 2)
-    return bits * ceil_div(depth, 64) + mux_luts(ceil_div(depth, 512), bits)
-
-
-def lutram_luts(bits: int, depth: int, copies: int = 1) -> int:
-    """LUTs of a small memory with one write port and, per copy, one read port.
-
-    RAM32M16 holds 14 bits of 32 words and RAM64M8 7 bits of 64 in eight LUTs of a SLICEM, one of which carries the write
-    address; deeper memories join several with a read multiplexer. Word counts are not rounded to whole slices.
-    """
-    if depth <= 32:
-        return copies * (ceil_div(bits, 2) + ceil_div(bits, 14))
     blocks = ceil_div(depth, 64)
-    return copies * (blocks * (bits + ceil_div(bits, 7)) + mux_luts(blocks, bits))
+    return bits * blocks + mux_luts(blocks, bits)
+
+
+def lutram_luts(bits: int, depth: int, wide: int = DSP_A) -> int:
+    """LUTs of a small memory with one write and one read port, of a device whose slices have operands of ``wide`` bits.
+
+    RAM32M16 holds 14 bits of 32 words and RAM64M8 7 bits of 64 in eight LUTs of a SLICEM, one of which takes the write address; in
+    7 series RAM32M holds 6 and RAM64M 3 bits in four. Deeper memories join several with a read multiplexer, and decode which is
+    written. LUTs of a slice that hold nothing are not counted.
+    """
+    words = 3 if wide == DSP_A_7_SERIES else 7
+    if depth <= 32:
+        return ceil_div(bits, 2) + ceil_div(bits, 2 * words)
+    blocks = ceil_div(depth, 64)
+    return blocks * (bits + ceil_div(bits, words)) + mux_luts(blocks, bits) + (blocks if blocks > 1 else 0)
 
 
 @cache
@@ -187,7 +251,7 @@ def axi_master(data_bits: int, burst_words: int = 64, *, writes: bool = True, bl
     Each direction has a data queue of two bursts (one direction for a port that only reads), in LUT memory or, with
     ``block_memory``, in block memory (``config_interface -m_axi_buffer_impl``); addresses (64 bits) and lengths are counted and
     compared, with a queue of 16 requests in LUT memory, and each data word is registered on both sides of its queue. For 32 bits
-    both ways and block memory this says 562 LUTs, 640 flip-flops and 2 RAMB18, where synthesis reports of Vitis HLS that people
+    both ways and block memory this says 566 LUTs, 640 flip-flops and 2 RAMB18, where synthesis reports of Vitis HLS that people
     have published read 580 to 774, 512 to 705, and 1 to 4.
     """
     directions = 1 + writes

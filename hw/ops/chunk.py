@@ -4,8 +4,9 @@ scratchpad."""
 from __future__ import annotations
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
-from edgeflow.hw.cpp_widths import ELEMENT
-from edgeflow.hw.field_widths import BYTE, NIBBLE, STORED
+from edgeflow.hw.cost import Logic
+from edgeflow.hw.field_widths import BYTE
+from edgeflow.hw.lanes import lay_chunk, take_chunk
 from edgeflow.hw.primitives import mux_luts
 
 
@@ -25,20 +26,12 @@ def parameter_banks(architecture: Architecture, channel_bytes: int) -> tuple[int
     return max(architecture.vector, word_channels), word_channels
 
 
-def read_luts(architecture: Architecture) -> int:
-    """LUTs that take a chunk out of a line of either memory: the line's memory, then for each lane its place among the chunks of
-    bytes and of pairs of bytes, which of two half bytes, and which of the three storages."""
-    v = architecture.vector
-    lane = (
-        mux_luts(LINE_BYTES // v, BYTE.bits)
-        + mux_luts(LINE_BYTES // 2 // v, STORED.bits)
-        + mux_luts(2, NIBBLE.bits)
-        + mux_luts(3, ELEMENT.bits)
-    )
-    return mux_luts(2, BYTE.bits * LINE_BYTES) + v * lane
+def read_logic(architecture: Architecture) -> Logic:
+    """What takes a chunk out of a line of either memory: the line's memory and a register, then its place and storage."""
+    line = BYTE.bits * LINE_BYTES
+    return Logic(mux_luts(2, line), line) + take_chunk(architecture.vector)
 
 
-def write_luts(architecture: Architecture) -> int:
-    """LUTs that put a chunk into a line: the byte of each lane in three storages, and a write enable for each half byte of the
-    narrow and each byte of the wide memory."""
-    return architecture.vector * mux_luts(3, BYTE.bits) + 3 * LINE_BYTES
+def write_logic(architecture: Architecture) -> Logic:
+    """What puts a chunk into a line: the byte of each lane in three storages, a write enable for each byte and each half byte."""
+    return lay_chunk(architecture.vector) + Logic(LINE_BYTES, 0)

@@ -15,6 +15,7 @@ from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
+from edgeflow.hw.lanes import elementwise_lane
 from edgeflow.hw.ops.base import (
     Constants,
     Instruction,
@@ -26,7 +27,7 @@ from edgeflow.hw.ops.base import (
     element_register,
     of_width,
 )
-from edgeflow.hw.ops.chunk import parameter_banks, read_luts, stream_words, write_luts
+from edgeflow.hw.ops.chunk import parameter_banks, read_logic, stream_words, write_logic
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import check_row_format, plane_blocks, require_channels, require_rows, value_range
 from edgeflow.hw.primitives import (
@@ -35,9 +36,6 @@ from edgeflow.hw.primitives import (
     multiplier_dsps,
     mux_luts,
     registers,
-    saturate_luts,
-    shifter_luts,
-    tie_luts,
 )
 
 ADD, MULTIPLY, REQUANTIZE = range(3)
@@ -267,39 +265,24 @@ class ElementwiseOperator(Operator):
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """DSP slices: a lane has a product of 17 x 18 bit (operand by operand, parameter or factor) and one of 32 x 18 bit (the
-        other operand, or that product, by the second factor); chunks are counted by one of 21 x 18 bit.
+        """The lanes (hw/lanes.py) with their two ways out of a line and one into it, and what they have in common.
 
-        LUTs of a lane: both operands' place in their lines, which source b has, two roundings with their shifts, the comparison of
-        the places that the first shift drops with zero (half to even; which places is decoded once for all lanes), the sum,
-        saturation, the place in the output line; a parameter of 18 bit for each channel lies in LUT memory. Flip-flops: a register
-        behind every stage of a lane and of the lines read and written.
+        A lane chooses its parameter among those of a word of the stream and of the banks, one of which is registered; a parameter
+        of 18 bits for each channel lies in LUT memory. Which places decide ties is decoded once for all lanes. Chunks are counted
+        by a product of 21 x 18 bits; addresses and counters are twelve numbers.
         """
         v, rows, columns = architecture.vector, field_widths.ROWS.bits, field_widths.CHANNELS.bits
-        element, multiplier, product = widths.ELEMENT.bits, widths.MULTIPLIER.bits, widths.PRODUCT.bits
-        accumulator = widths.ACCUMULATOR.bits
+        element, multiplier = widths.ELEMENT.bits, widths.MULTIPLIER.bits
         banks, _ = parameter_banks(architecture, 4)
         word_elements = architecture.stream_bytes // 2
-        lane = (
-            mux_luts(banks // v, multiplier)
-            + mux_luts(max(1, word_elements // v), element)
-            + mux_luts(3, multiplier)
-            + mux_luts(2, multiplier)
-            + 2 * (adder_luts(product) + shifter_luts(product, product - 1))
-            + tie_luts(product)
-            + mux_luts(2, accumulator)
-            + adder_luts(product)
-            + saturate_luts(product, element)
-        )
-        parameters = banks * lutram_luts(multiplier, architecture.max_channels // banks)
-        stages = 2 * registers(element, 2) + registers(widths.OPERAND_PRODUCT.bits, 3) + 2 * registers(product, 3)
-        stages += registers(product, 1) + registers(element, 2)
+        choices = mux_luts(banks // v, multiplier) + mux_luts(max(1, word_elements // v), element) + mux_luts(2, multiplier)
+        parameters = banks * lutram_luts(multiplier, architecture.max_channels // banks, architecture.dsp_bits)
+        unit = elementwise_lane(architecture.dsp_bits) * v + read_logic(architecture) * 2 + write_logic(architecture)
         kept = element * max(v, word_elements)
         return Resources(
-            dsp=v * (multiplier_dsps(element, multiplier) + multiplier_dsps(accumulator, multiplier))
-            + multiplier_dsps(rows + 1, columns + 1),
-            lut=2 * read_luts(architecture) + v * lane + product + parameters + 12 * adder_luts(rows) + write_luts(architecture),
-            ff=3 * registers(field_widths.BYTE.bits * LINE_BYTES) + v * stages + kept + 12 * rows,
+            dsp=unit.dsp + multiplier_dsps(rows + 1, columns + 1),
+            lut=unit.lut + v * choices + widths.OPERAND_PRODUCT.bits + parameters + 12 * adder_luts(rows),
+            ff=unit.ff + v * registers(multiplier) + kept + 12 * rows,
             bram36=0,
             uram=0,
         )

@@ -13,10 +13,11 @@ from edgeflow.hw import field_widths, primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, WORDS, Architecture, ceil_div, round_up, storage_bytes
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.arrays import Array, IntArray
-from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
 from edgeflow.hw.exact_float import WORK, blocked, requantize_rows
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
+from edgeflow.hw.lanes import embedding_lane
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -212,21 +213,20 @@ class Embedding(Operator):
         the write enables of a line. Registers: product, shift and result of every lane, and a word.
         """
         a = architecture
-        byte, stored, identity = field_widths.BYTE.bits, field_widths.STORED.bits, widths.TOKEN_ID.bits
-        scaled = byte + widths.MULTIPLIER.bits
-        lane = primitives.adder_luts(scaled) + 2 * primitives.shifter_luts(scaled, 32) + primitives.saturate_luts(scaled, stored)
-        lane += primitives.mux_luts(2, stored)
-        ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes) + primitives.mux_luts(a.word_bytes, identity)
+        stored, identity = field_widths.STORED.bits, widths.TOKEN_ID.bits
+        lanes = (embedding_lane(a.dsp_bits) + Logic(primitives.mux_luts(2, stored), stored)) * a.word_bytes
+        ids = primitives.lutram_luts(a.axi_bits, BLOCK_BYTES // a.word_bytes, a.dsp_bits) + primitives.mux_luts(
+            a.word_bytes, identity
+        )
         control = (
             7 * primitives.adder_luts(identity)
             + 6 * primitives.comparator_luts(identity)
             + primitives.mux_luts(3, identity)
             + 2 * LINE_BYTES
         )
-        ff = a.word_bytes * (REQUANTIZE_DEPTH * scaled + stored) + 2 * a.axi_bits + 10 * identity
+        ff = lanes.ff + 2 * a.axi_bits + 10 * identity
         address = primitives.multiplier_dsps(widths.TABLE_ROW.bits + 1, ROW_BITS + 1)
-        dsp = a.word_bytes * primitives.multiplier_dsps(byte, widths.MULTIPLIER.bits) + address
-        return Resources(dsp, a.word_bytes * lane + ids + control, ff, 0, 0)
+        return Resources(lanes.dsp + address, lanes.lut + ids + control, ff, 0, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw import field_widths
-from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, ROW_ELEMENTS, Architecture, ceil_div
+from edgeflow.hw.architecture import NIBBLES, ROW_ELEMENTS, Architecture, ceil_div
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.graph import Format
+from edgeflow.hw.lanes import extreme_lane
 from edgeflow.hw.ops import row_mask
 from edgeflow.hw.ops.base import (
     Case,
@@ -29,10 +30,10 @@ from edgeflow.hw.ops.base import (
     of_width,
     register,
 )
-from edgeflow.hw.ops.chunk import read_luts, write_luts
+from edgeflow.hw.ops.chunk import read_logic, write_logic
 from edgeflow.hw.ops.row_mask import MASK, X, check_mask, counted_rows, draw_mask, mask_fields, mask_loops, mask_luts
 from edgeflow.hw.ops.vector import SCRATCH_DEPTH, check_row_format, require_channels
-from edgeflow.hw.primitives import adder_luts, comparator_luts, mux_luts, registers
+from edgeflow.hw.primitives import adder_luts, comparator_luts
 
 STEP_DEPTH = SCRATCH_DEPTH + 3  # the chunk is chosen in two stages, compared in one
 
@@ -140,13 +141,13 @@ class Extreme(Operator):
         of 16 bits with two comparisons. Registers: a line read and one written, the element, what is best, and the result of every
         lane, the counters.
         """
-        v, bits, count = architecture.vector, widths.ELEMENT.bits, field_widths.COUNT.bits
-        lane = comparator_luts(bits) + 1 + mux_luts(3, bits)
+        count = field_widths.COUNT.bits
+        unit = read_logic(architecture) + extreme_lane() * architecture.vector + write_logic(architecture)
         control = 4 * adder_luts(count) + 2 * comparator_luts(count)
         return Resources(
             dsp=0,
-            lut=read_luts(architecture) + v * lane + write_luts(architecture) + mask_luts(counts=False) + control,
-            ff=registers(field_widths.BYTE.bits * LINE_BYTES, 2) + v * registers(bits, 3) + 6 * count,
+            lut=unit.lut + mask_luts(counts=False) + control,
+            ff=unit.ff + 6 * count,
             bram36=0,
             uram=0,
         )

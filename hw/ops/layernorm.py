@@ -19,10 +19,11 @@ from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
-from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
 from edgeflow.hw.cpp_widths import MULTIPLIER_BITS
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Attribute, Format
+from edgeflow.hw.lanes import layernorm_read_lane, layernorm_write_lane
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -38,7 +39,7 @@ from edgeflow.hw.ops.base import (
     of_width,
     register,
 )
-from edgeflow.hw.ops.chunk import parameter_banks, read_luts, write_luts
+from edgeflow.hw.ops.chunk import parameter_banks, read_logic, write_logic
 from edgeflow.hw.ops.layernorm_schedule import (
     LATENCY,
     NEWTON_STAGES,
@@ -63,7 +64,7 @@ from edgeflow.hw.primitives import (
     ram_bram36,
     registers,
     rom_luts,
-    saturate_luts,
+    rounding,
     shifter_luts,
     tree_registers,
 )
@@ -336,8 +337,9 @@ class LayerNorm(Operator):
         LUT memory, and so do the sums and statistics of a row (170 bit). Flip-flops: a register behind every stage of a lane and of
         the trees, and a number of 62 bit in every stage of the statistics. Block memory: the ring, a chunk to a word.
         """
+        wide = architecture.dsp_bits
         v, rows, channels = architecture.vector, field_widths.ROWS.bits, field_widths.CHANNELS.bits
-        element, multiplier, product = widths.ELEMENT.bits, widths.MULTIPLIER.bits, widths.PRODUCT.bits
+        multiplier, product = widths.MULTIPLIER.bits, widths.PRODUCT.bits
         total, deviation, mean, root = widths.ACCUMULATOR.bits, widths.DEVIATION.bits, widths.MEAN.bits, widths.ROOT.bits
         square, variance, digits = widths.SQUARE.bits, widths.VARIANCE.bits, widths.DIGITS.bits
         line = field_widths.BYTE.bits * LINE_BYTES
@@ -347,37 +349,28 @@ class LayerNorm(Operator):
         newton += multiplier_dsps(root, widths.ROOT_FACTOR.bits)
         row_dsp = multiplier_dsps(total, multiplier) + multiplier_dsps(channels + 1, mean)
         row_dsp += multiplier_dsps(mean, widths.BALANCE.bits) + NEWTON_STEPS * newton
-        lane_dsp = multiplier_dsps(deviation, deviation) + multiplier_dsps(deviation, root)
-        lane_dsp += multiplier_dsps(widths.NORMALIZED.bits, multiplier)
-        lane = (
-            shifter_luts(deviation, deviation - 1)
-            + adder_luts(mean)
-            + (adder_luts(product) + shifter_luts(product, 31))
-            + (adder_luts(product) + shifter_luts(product, product - 1) + saturate_luts(product, element))
-            + mux_luts(banks // v, multiplier + product)
-        )
+        lane = layernorm_read_lane(wide) + layernorm_write_lane(wide) + Logic(mux_luts(banks // v, multiplier + product), 0)
         sums = adder_tree_luts(v, deviation) + adder_tree_luts(v, square) + adder_luts(total) + adder_luts(variance)
         row = (
             shifter_luts(total, deviation - 1)
-            + (adder_luts(product) + shifter_luts(product, product - 1))
+            + rounding(product).lut
             + (adder_luts(widths.BALANCE.bits) + 2 * adder_luts(widths.CROSS.bits))
             + (variance // 2 + mux_luts(variance // 2, digits))
             + 2 * shifter_luts(total, total - 1)
-            + rom_luts(SEED_BITS, SEEDS)
+            + rom_luts(SEED_BITS - 1, SEEDS)  # the highest bit of every one is set
             + NEWTON_STEPS
             * (adder_luts(widths.ROOT_PRODUCT.bits) + adder_luts(widths.NEXT_ROOT.bits) + delay_luts(total, NEWTON_STAGES))
-            + lutram_luts(total + variance + mean + widths.SHIFT.bits + total + root, sizes["LAYERNORM_ROWS"])
+            + lutram_luts(total + variance + mean + widths.SHIFT.bits + total + root, sizes["LAYERNORM_ROWS"], wide)
         )
-        parameters = banks * lutram_luts(multiplier + product, architecture.max_channels // banks) + word_channels * (
+        parameters = banks * lutram_luts(multiplier + product, architecture.max_channels // banks, wide) + word_channels * (
             shifter_luts(product, product - 1) + adder_luts(product)
         )
         counters = 12 * adder_luts(rows) + 2 * mux_luts(2, line) + 4 * mux_luts(2, rows)
-        stages = registers(deviation, 4) + registers(product, 6) + registers(element, 2)
+        unit = lane * v + read_logic(architecture) + write_logic(architecture)
         return Resources(
-            dsp=v * lane_dsp + row_dsp + multiplier_dsps(rows + 1, channels + 1),
-            lut=read_luts(architecture) + v * lane + sums + row + parameters + counters + write_luts(architecture),
-            ff=2 * registers(line)
-            + v * stages
+            dsp=unit.dsp + row_dsp + multiplier_dsps(rows + 1, channels + 1),
+            lut=unit.lut + sums + row + parameters + counters,
+            ff=unit.ff
             + tree_registers(v, deviation)
             + tree_registers(v, square)
             + registers(widths.ROOT_PRODUCT.bits, LATENCY - READ_STAGES - SUM_STAGES)

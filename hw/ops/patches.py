@@ -166,7 +166,9 @@ class Patches(Operator):
         address = primitives.adder_luts(ADDRESS_BITS) + primitives.mux_luts(4, ADDRESS_BITS)
         counter = primitives.adder_luts(count) + primitives.comparator_luts(count)
         sizes = 2 * primitives.adder_luts(count) + 3 * (primitives.adder_luts(length) + primitives.comparator_luts(length))
-        lut = primitives.lutram_luts(a.axi_bits, QUEUE_WORDS) + primitives.rotator_luts(a.word_bytes, field_widths.BYTE.bits)
+        lut = primitives.queue(a.axi_bits, QUEUE_WORDS, a.dsp_bits).lut + primitives.rotator_luts(
+            a.word_bytes, field_widths.BYTE.bits
+        )
         lut += 4 * address + 6 * counter + sizes + 2 * LINE_BYTES
         stages = QUEUE_DEPTH + ROTATE_DEPTH + SCRATCH_WRITE_DEPTH
         ff = stages * (a.axi_bits + ADDRESS_BITS + length) + 4 * ADDRESS_BITS + 6 * count

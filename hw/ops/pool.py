@@ -13,9 +13,10 @@ from edgeflow.hw import field_widths, primitives
 from edgeflow.hw.architecture import LINE_BYTES, NIBBLES, Architecture, ceil_div, row_lines, storage_bytes
 from edgeflow.hw.arithmetic import round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
-from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
 from edgeflow.hw.exact_float import FLOAT32_EXACT
 from edgeflow.hw.graph import Format
+from edgeflow.hw.lanes import pool_lane
 from edgeflow.hw.ops import row_mask
 from edgeflow.hw.ops.base import (
     Case,
@@ -200,25 +201,19 @@ class Pool(Operator):
         a, line = architecture, field_widths.BYTE.bits * LINE_BYTES
         accumulator, product, stored = widths.ACCUMULATOR.bits, widths.PRODUCT.bits, field_widths.STORED.bits
         count = field_widths.COUNT.bits
-        dsp = primitives.multiplier_dsps(accumulator, accumulator)
-        lane = (
-            primitives.adder_luts(accumulator)
-            + primitives.mux_luts(LINE_BYTES // a.vector, stored)
-            + primitives.mux_luts(2, stored)
-        )
+        lane = pool_lane() + Logic(primitives.mux_luts(LINE_BYTES // a.vector, stored) + primitives.mux_luts(2, stored), stored)
         division = primitives.adder_luts(widths.POOL_NUMBER.bits + 1) + primitives.mux_luts(2, widths.POOL_NUMBER.bits + 1)
-        scaling = primitives.adder_luts(product) + primitives.shifter_luts(product, product - 1) * 2
-        scaling += primitives.saturate_luts(product, stored) + primitives.mux_luts(a.vector, accumulator)
-        control = 6 * primitives.adder_luts(count) + 4 * primitives.comparator_luts(count) + 2 * LINE_BYTES
-        ff = (
-            a.vector * 2 * accumulator
-            + 2 * line
-            + 4 * widths.POOL_NUMBER.bits
-            + (PRODUCT_STAGES + REQUANTIZE_DEPTH) * product
-            + 6 * count
+        scaling = (
+            primitives.product(accumulator, accumulator, a.dsp_bits)
+            + primitives.rounding(product)
+            + primitives.saturation(product, widths.ELEMENT.bits)
+            + Logic(primitives.mux_luts(a.vector, accumulator), accumulator)
         )
+        control = 6 * primitives.adder_luts(count) + 4 * primitives.comparator_luts(count) + 2 * LINE_BYTES
+        unit = lane * a.vector + scaling
+        ff = unit.ff + 2 * line + 4 * widths.POOL_NUMBER.bits + 6 * count
         sums = primitives.ram_bram36(accumulator, ceil_div(a.max_channels, a.vector), a.vector)
-        return Resources(dsp, a.vector * lane + mask_luts(counts=True) + division + scaling + control, ff, sums, 0)
+        return Resources(unit.dsp, unit.lut + mask_luts(counts=True) + division + control, ff, sums, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

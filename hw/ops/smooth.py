@@ -29,6 +29,7 @@ from edgeflow.hw.interpolation import (
     interpolate,
     smooth_knots,
 )
+from edgeflow.hw.lanes import smooth_lane
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -48,20 +49,12 @@ from edgeflow.hw.ops.long_chunk import (
     MAXIMUM_BITS,
     chunk_ends,
     lanes,
+    segment_banks,
+    segment_load,
     segment_loop,
-    segment_tables,
 )
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels
-from edgeflow.hw.primitives import (
-    adder_luts,
-    comparator_luts,
-    multiplier_dsps,
-    mux_luts,
-    registers,
-    saturate_luts,
-    shifter_luts,
-)
 
 SEGMENTS = 176  # 177 entries, as in the original
 MAXIMUM_SEGMENTS = 256
@@ -243,29 +236,10 @@ class Smooth(Operator):
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """Each lane multiplies three times, a DSP slice each: the magnitude (18 x 27 bits), the interpolation (24 x 11), the slope
-        (18 x 27). It has two tables of 24 bits in LUTs."""
-        element, product, interpolated = widths.ELEMENT.bits, widths.PRODUCT.bits, widths.INTERPOLATED.bits
-        magnitude, knot, scaled = widths.MAGNITUDE.bits, widths.KNOT.bits, widths.LONG_MULTIPLIER.bits
-        width = architecture.vector
-        dsp = width * (2 * multiplier_dsps(magnitude, scaled) + multiplier_dsps(knot, widths.PLACE.bits + 1))
-        lane = (
-            adder_luts(element)  # magnitude
-            + adder_luts(product)  # rounding and shift of the place
-            + shifter_luts(product, MAXIMUM_SHIFT + 1)
-            + shifter_luts(product, MAXIMUM_INTERPOLATION_BITS + 1)
-            + comparator_luts(interpolated)
-            + shifter_luts(interpolated, MAXIMUM_INTERPOLATION_BITS + 1)  # interpolation
-            + adder_luts(interpolated)
-            + mux_luts(2, interpolated)
-            + 3 * adder_luts(product)  # difference, rounding, zero point
-            + shifter_luts(product, MAXIMUM_SHIFT + 1)
-            + saturate_luts(product, widths.LONG_ELEMENT.bits - 1)
-        )
-        ends = chunk_ends(architecture)
-        lut = width * lane + segment_tables(MAXIMUM_SEGMENTS, architecture) + ends.lut
-        ff = width * registers(element + magnitude + product * 3 + knot * 2 + interpolated * 2 + product * 4) + ends.ff
-        return Resources(dsp, lut, ff, 0, 0)
+        """The lanes (hw/lanes.py): three products, two tables in LUTs; the ways between them and the scratchpad."""
+        a = architecture
+        unit = smooth_lane(MAXIMUM_SEGMENTS, a.dsp_bits, segment_banks(a)) * a.vector + segment_load(a) + chunk_ends(a)
+        return Resources(unit.dsp, unit.lut, unit.ff, 0, 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

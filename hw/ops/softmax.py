@@ -18,7 +18,7 @@ from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div
 from edgeflow.hw.arithmetic import dyadic, requantize
 from edgeflow.hw.arrays import Array, IntArray
-from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
 from edgeflow.hw.exact_float import blocked
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
@@ -31,6 +31,7 @@ from edgeflow.hw.interpolation import (
     exponent_knots,
     exponent_weights,
 )
+from edgeflow.hw.lanes import maximum_lanes, softmax_output_lane, softmax_weight_lane
 from edgeflow.hw.ops.base import (
     Case,
     Constants,
@@ -51,8 +52,9 @@ from edgeflow.hw.ops.long_chunk import (
     chunk_ends,
     common_lanes,
     lanes,
+    segment_banks,
+    segment_load,
     segment_loop,
-    segment_tables,
 )
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import MAXIMUM_SHIFT, require_channels
@@ -64,10 +66,7 @@ from edgeflow.hw.primitives import (
     divider_luts,
     divider_registers,
     lutram_luts,
-    multiplier_dsps,
     mux_luts,
-    registers,
-    saturate_luts,
     shifter_luts,
     tree_registers,
 )
@@ -285,53 +284,32 @@ class Softmax(Operator):
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:
-        """Each lane multiplies three times: the distance (18 x 27 bits), the interpolation (24 x 11) and the output (23 x 27, two
-        slices). It has two tables of 24 bits in LUTs, a ring of inputs (17 bits) and one of weights (22 bits), which hold a row and
-        the lag, in block memory. One divider of 27 stages serves the row."""
+        """The lanes (hw/lanes.py): a distance, an interpolation with two tables in LUTs, an output, whose products take a slice,
+        one and two. Rings of inputs (17 bits) and of weights (22 bits), which hold a row and the lag, lie in block memory. One
+        divider of 27 stages serves the row, whose sum is brought to its bits by two shifts in a stage each."""
         a = architecture
-        width = a.vector
-        element, product, interpolated = widths.ELEMENT.bits, widths.PRODUCT.bits, widths.INTERPOLATED.bits
-        weight, scaled, length = widths.LONG_WEIGHT.bits, widths.LONG_MULTIPLIER.bits, widths.SHIFT.bits
-        dsp = width * (
-            multiplier_dsps(widths.MAGNITUDE.bits, scaled)
-            + multiplier_dsps(widths.KNOT.bits, widths.PLACE.bits + 1)
-            + multiplier_dsps(weight + 1, widths.RECIPROCAL.bits + 1)
+        width, wide = a.vector, architecture.dsp_bits
+        element, weight, total, divisor = (
+            widths.ELEMENT.bits,
+            widths.LONG_WEIGHT.bits,
+            widths.WEIGHT_SUM.bits,
+            widths.SOFTMAX_DIVISOR.bits,
         )
-        tables = segment_tables(1 << MAXIMUM_TABLE_BITS, a)
-        lane = (
-            comparator_luts(element)  # maximum
-            + mux_luts(2, element)
-            + adder_luts(element)  # distance
-            + adder_luts(product)  # rounding and shift of the exponent
-            + shifter_luts(product, MAXIMUM_SHIFT + 1)
-            + adder_luts(interpolated)  # interpolation, rounding and shift of the weight
-            + adder_luts(interpolated)
-            + shifter_luts(interpolated, 1 << PROBABILITY_BITS.bits)
-            + adder_luts(product)  # rounding, shift and saturation of the output
-            + shifter_luts(product, MAXIMUM_SHIFT + 1)
-            + saturate_luts(product, widths.LONG_ELEMENT.bits - 1)
-        )
+        length, quotient = widths.SHIFT.bits, widths.RECIPROCAL.bits + 1
+        lanes = softmax_weight_lane(1 << MAXIMUM_TABLE_BITS, wide, segment_banks(a)) + softmax_output_lane(wide)
+        maximum = maximum_lanes(width) + Logic(comparator_luts(element) + element, element)
+        sums = Logic(adder_tree_luts(width, weight) + adder_luts(total), tree_registers(width, weight) + total)
         row = (
-            adder_tree_luts(width, weight)
-            + adder_luts(widths.WEIGHT_SUM.bits)
-            + mux_luts(8, length) * 5  # bit length
-            + 2 * shifter_luts(widths.WEIGHT_SUM.bits, widths.WEIGHT_SUM.bits)
-            + divider_luts(widths.RECIPROCAL.bits + 1, widths.SOFTMAX_DIVISOR.bits)
-            + lutram_luts(element, MAXIMUM_LAG + 1)
-            + lutram_luts(widths.RECIPROCAL.bits + length, TOTAL_LAG + 1)
-            + comparator_luts(element)
+            Logic(mux_luts(8, length) * 5, length)  # bit length
+            + Logic(2 * shifter_luts(total, total), total + divisor)
+            + Logic(divider_luts(quotient, divisor), divider_registers(quotient, divisor))
+            + Logic(lutram_luts(element, MAXIMUM_LAG + 1, wide), element)
+            + Logic(lutram_luts(widths.RECIPROCAL.bits + length, TOTAL_LAG + 1, wide), widths.RECIPROCAL.bits + length)
         )
         chunks = a.max_channels // common_lanes(a)
         rings = width * (bram18(element, chunks + MAXIMUM_LAG) + bram18(weight, chunks + TOTAL_LAG))
-        ends = chunk_ends(a)
-        ff = (
-            width * registers(element + product * 3 + interpolated * 3 + product * 4)
-            + tree_registers(width, weight)
-            + divider_registers(widths.RECIPROCAL.bits + 1, widths.SOFTMAX_DIVISOR.bits)
-            + widths.WEIGHT_SUM.bits
-            + ends.ff
-        )
-        return Resources(dsp, width * lane + row + tables + ends.lut, ff, ceil_div(rings, 2), 0)
+        unit = lanes * width + maximum + sums + row + segment_load(a) + chunk_ends(a)
+        return Resources(unit.dsp, unit.lut, unit.ff, ceil_div(rings, 2), 0)
 
     @classmethod
     def cases(cls, rng: np.random.Generator) -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeflow.hw import primitives as p
+from edgeflow.hw.cost import Logic
 
 
 @pytest.mark.parametrize(
@@ -57,28 +58,47 @@ def test_multiplexers_and_what_is_made_of_them() -> None:
     assert p.shifter_luts(32, 4) == 32
     assert p.shifter_luts(32, 32) == 2 * 32 + 16
     assert p.rotator_luts(16, 8) == 2 * 16 * 8
-    assert p.comparator_luts(17) == 9
-    assert p.saturate_luts(8, 8) == 0
-    assert p.saturate_luts(32, 8) == 5 + 1 + 4
+    assert p.rotator_luts(32, 8) == 3 * 32 * 8  # places 0 to 15 or 16, then by 4, then by 1
+    assert p.rotator_luts(64, 8, 16) == (16 + 3 + 12 + 16 + 3 + 16) * 8  # for 16 words: 31, then 19, then 16
+    assert p.comparator_luts(17) == 12
+    assert p.saturation(32, 8) == Logic(2 * 8 + 24 // 3 + 2, 8)
+
+
+def test_rounding_shifts_a_bit_more_and_adds_half() -> None:
+    plain, even = p.rounding(50), p.rounding(50, ties=True)
+    assert plain == Logic(3 * 51 + 50, 51 + 2 + 51 + 50)
+    assert even == Logic(plain.lut + p.tie_luts(50), plain.ff + 2)
+
+
+def test_products_of_several_slices_wait_for_one_another() -> None:
+    assert p.product(27, 18) == Logic(0, 0, 1)
+    assert p.product(25, 32) == Logic(0, 17, 2)
+    assert p.product(32, 34) == Logic(9, 17 + 17 + 2 * 15 + 2 * 17, 4)
 
 
 def test_divider_has_a_stage_for_each_quotient_bit() -> None:
-    assert p.divider_luts(26, 24) == 26 * 25
-    assert p.divider_registers(2, 3) == 2 * (4 + 3 + 2)
+    assert p.divider_luts(17, 24) == 17 * 25 + 14  # two bits wait 3, two wait 4, ... two wait 16 stages
+    assert p.divider_registers(2, 3) == 2 * 3 + 8
 
 
 def test_delays_and_small_memories() -> None:
     assert p.registers(8, 3) == 24
     assert p.delay_luts(8, 16) == 4
     assert p.delay_luts(8, 32) == 8
-    assert p.delay_luts(8, 33) == 16
+    assert p.delay_luts(8, 33) == 12
     assert p.rom_luts(8, 32) == 4
-    assert p.rom_luts(17, 256) == 68
-    assert p.rom_luts(8, 1024) == 8 * 16 + 4
+    assert p.rom_luts(17, 256) == 68 + 17
+    assert p.rom_luts(8, 1024) == 8 * 16 + 8 * 4
     assert p.lutram_luts(14, 32) == 8  # one RAM32M16
     assert p.lutram_luts(7, 64) == 8  # one RAM64M8
-    assert p.lutram_luts(7, 128) == 16 + 4
-    assert p.lutram_luts(14, 32, copies=3) == 24
+    assert p.lutram_luts(7, 128) == 16 + 4 + 2
+    assert p.lutram_luts(6, 32, p.DSP_A_7_SERIES) == 4  # one RAM32M
+    assert p.lutram_luts(3, 64, p.DSP_A_7_SERIES) == 4  # one RAM64M
+    assert p.delay(8, 2) == Logic(0, 16)
+    assert p.delay(8, 3) == Logic(4, 0)
+    assert p.delay_luts(8, 40) == 8 + 4
+    assert p.queue(14, 32) == Logic(8 + 5 * 5 + 5, 14 + 16)
+    assert p.queue(36, 512, block_memory=True) == Logic(5 * 9 + 5, 28, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +136,8 @@ def test_an_axi_port_grows_with_its_width() -> None:
     sizes = (32, 64, 128)
     assert [p.axi_master(bits, block_memory=True).bram36 for bits in sizes] == [1, 2, 4]
     assert [p.axi_master(bits, block_memory=True, writes=False).bram36 for bits in sizes] == [1, 1, 2]
-    assert p.axi_master(32, block_memory=True).lut == 562
+    assert p.axi_master(32, block_memory=True).lut == 566
     assert p.axi_master(32, block_memory=True).ff == 640
     in_luts = p.axi_master(32, writes=False)
     assert in_luts.bram36 == 0
-    assert in_luts.lut == 562 // 2 + p.lutram_luts(36, 128)
+    assert in_luts.lut == 566 // 2 + p.lutram_luts(36, 128)

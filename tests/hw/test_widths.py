@@ -145,10 +145,10 @@ UNCOUNTED = {
     "Chain": "the adders inside DSP slices",
     "MeanTotal": "what a DSP slice puts out",
     "RootSquare": "what DSP slices put out",
-    "ExponentShift": "a distance: the shifter is counted by what it shifts",
     "Fraction": "an address of a table, which is counted by its entries",
     "Segment": "an address of a table, which is counted by its entries",
     "ReciprocalNumerator": "the divider is counted by the dividend that it becomes",
+    "Interpolated": "the bits of an entry and of a place are counted, those above them are copies of the sign",
     "SoftmaxNumerator": "the divider is counted by its quotient",
 }
 
@@ -239,11 +239,12 @@ def test_a_value_that_its_field_does_not_hold_is_refused(monkeypatch: pytest.Mon
 # Parameters of the counts of primitives that are widths, by their places.
 WIDTH_PARAMETERS = {
     **dict.fromkeys(("adder_luts", "comparator_luts", "shifter_luts", "tie_luts", "registers", "rom_luts", "delay_luts"), (0,)),
+    **dict.fromkeys(("rounding", "delay", "queue"), (0,)),
     **dict.fromkeys(("lutram_luts", "bram18", "ram_bram36", "ram_uram"), (0,)),
     **dict.fromkeys(("mux_luts", "adder_tree_luts", "tree_registers", "rotator_luts"), (1,)),
-    **dict.fromkeys(("saturate_luts", "multiplier_dsps", "multiplier_luts", "divider_luts", "divider_registers"), (0, 1)),
+    **dict.fromkeys(("saturation", "product", "multiplier_dsps", "multiplier_luts", "divider_luts", "divider_registers"), (0, 1)),
 }
-COUNTING = sorted([*(HW / "ops").glob("*.py"), HW / "array_resources.py"])
+COUNTING = sorted([*(HW / "ops").glob("*.py"), HW / "array_resources.py", HW / "lanes.py"])
 
 
 def stated_numbers(expression: ast.expr) -> list[int]:

@@ -4,11 +4,12 @@
 
 namespace edgeflow {
 
-// Element i becomes element (i + distance) % N, N a power of two of at most 64: stages of 4:1 multiplexers.
+// Element i becomes element (i + distance) % N, N a power of two of at most 64: stages of 4:1 multiplexers, the longest way first, so that
+// where few elements are wanted the last stages have only those.
 template <class T, int N>
 inline void rotate(T (&value)[N], unsigned distance) {
 #pragma HLS INLINE
-    for (int stage = 0; stage < 3; ++stage) {
+    for (int stage = 2; stage >= 0; --stage) {
 #pragma HLS UNROLL
         const int hop = 1 << (2 * stage);
         if (hop < N) {
