@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from pathlib import Path
+
 import networkx
 import pytest
 
@@ -43,3 +47,15 @@ def test_data_flows_one_way() -> None:
 
 def test_clients_have_names_of_their_own() -> None:
     assert len({(client.name, client.reads) for client in CLIENTS}) == len(CLIENTS)
+
+
+def test_the_page_draws_every_pair_of_processes() -> None:
+    """Commands are one arrow of the picture; all other streams have theirs."""
+    page = (Path(__file__).parents[2] / "docs" / "accelerator.md").read_text()
+    drawing = page[page.index("```mermaid") : page.index("```", page.index("```mermaid") + 3)]
+    drawn = set()
+    for line in drawing.splitlines():
+        places = [name.split("[")[0] for name in re.split(r" --(?: [^-]* --)?> ", line.strip())]
+        drawn |= set(itertools.pairwise(places)) if " --> " in line else set()
+    wanted = {(a, b) for a, b, key in network().edges(keys=True) if not key.endswith("_commands")}
+    assert drawn == wanted
