@@ -63,6 +63,7 @@ def examine() -> list[Finding]:
         _cache(),
         _headers(),
         _package("libclang", "checking that the HLS C++ can be synthesized", "pip install 'edgeflow[lint]'"),
+        _package("ziglang", "scheduling the loops of the HLS C++", "pip install 'edgeflow[schedule]'"),
         _package("torch", "training the reference models", "pip install 'edgeflow[train]'"),
         _package("brevitas", "quantization-aware training", "pip install 'edgeflow[qat]'"),
         _tool("vitis_hls", "synthesizing the HLS C++", "install AMD Vitis HLS and source its settings64.sh"),

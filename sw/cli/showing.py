@@ -47,11 +47,27 @@ def lint(
     folder: Annotated[
         Path, typer.Argument(metavar="BUILD|FOLDER", help="Build folder, or a folder of HLS C++.", show_default=False)
     ],
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Schedule every pipelined loop instead; exit 1 where one cannot be (docs/lint.md).")
+    ] = False,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", help="With --schedule: the board, instead of the part in run_hls.tcl.", show_default=False),
+    ] = None,
+    clock: Annotated[
+        float | None,
+        typer.Option("--clock", min=1.0, help="With --schedule: MHz, instead of those in run_hls.tcl.", show_default=False),
+    ] = None,
 ) -> None:
     """Check that the HLS C++ of a build can be synthesized as it is meant; exit 1 if anything breaks a rule (docs/lint.md)."""
     import edgeflow
 
     console: Console = context.obj
+    if schedule:
+        from edgeflow.sw.cli.schedules import check_schedule
+
+        check_schedule(console, folder, board, clock)
+        return
     findings = edgeflow.lint(folder)
     from edgeflow.hw.lint.linter import RULES
 

@@ -1,0 +1,49 @@
+"""What keeps iterations apart where a pragma says only that they are independent (``DEPENDENCE ... inter false``).
+
+Such a pragma takes a dependence out of the schedule; whether there is one is up to the program. Each entry says what the
+compiler's schedules (``hw/ops``) guarantee for a variable in a loop: so many iterations between a write and the read that sees
+it, or that nothing which is written is read in the same run of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeflow.hw.ops.layernorm_schedule import LATENCY, LOAD_LATENCY, ROW_LAG
+from edgeflow.hw.ops.linear import PASS_GAP
+from edgeflow.hw.ops.softmax import MAXIMUM_LAG, TOTAL_LAG
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A distance in iterations, or None where nothing that is written is read; ``why``: who sees to it."""
+
+    distance: int | None
+    why: str
+
+
+_TENSORS = Kept(None, "source and target are different tensors (placement)")
+_ROWS = Kept(ROW_LAG, "ROW_LAG of hw/ops/layernorm_schedule.py")
+_UNITS = ("move_pieces", "table_trips", "smooth_trips", "softmax_trips", "elementwise_chunks", "extreme_steps")
+
+KEPT: Mapping[tuple[str, str], Kept] = {
+    **{(loop, memory): _TENSORS for loop in _UNITS for memory in ("scratch.narrow", "scratch.wide")},
+    **{("array_cycles", memory): _ROWS for memory in ("scratch.narrow", "scratch.wide")},
+    **{
+        ("array_cycles", f"state.{name}"): Kept(PASS_GAP, "PASS_GAP of hw/ops/linear.py")
+        for name in ("weight", "table", "exponent", "value")
+    },
+    **{
+        (loop, f"state.{prefix}{name}"): Kept(LOAD_LATENCY, "LOAD_LATENCY of hw/ops/layernorm_schedule.py")
+        for loop, prefix in (("array_cycles", "norm."), ("layernorm_chunks", ""))
+        for name in ("gain", "offset")
+    },
+    ("array_cycles", "state.norm.ring"): Kept(LATENCY, "LATENCY of hw/ops/layernorm_schedule.py"),
+    ("layernorm_chunks", "state.ring"): Kept(LATENCY, "LATENCY of hw/ops/layernorm_schedule.py"),
+    ("layernorm_chunks", "scratch.narrow"): _TENSORS,
+    ("layernorm_chunks", "scratch.wide"): _TENSORS,
+    **{("softmax_trips", name): Kept(MAXIMUM_LAG, "MAXIMUM_LAG of hw/ops/softmax.py") for name in ("x_ring", "maximum_ring")},
+    **{("softmax_trips", name): Kept(TOTAL_LAG, "TOTAL_LAG of hw/ops/softmax.py") for name in ("weight_ring", "scale_ring")},
+}  # fmt: skip
+"""By loop and variable, as the C++ spells them."""
