@@ -5,8 +5,8 @@ mutation; and what yosys makes of it.
 
 For each core: regions that are read once a notice says so, reads and writes of the same lines, all under random stalls of every
 port, a reader that takes nothing, and every transfer's cycle against the formulas. Then each mutation of the Verilog, which must be
-noticed. Then the block memories of one bank after synthesis for UltraScale+, against the formula. A line each; exit status 1 where
-one fails. Some minutes.
+noticed. Then the block memories of banks and two whole cores after synthesis for UltraScale+, against the formulas. A line
+each; exit status 1 where one fails. Some minutes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "share
 from array_bench import verilate
 from scratchpad_bench import Bench
 from scratchpad_checks import CORES, MUTATIONS, check_all, mutated
-from scratchpad_synthesis import BANKS, block_memories
+from scratchpad_synthesis import BANKS, WHOLE, block_memories, synthesize
 
 from edgeflow.hw.scratchpad_core import TOP
+from edgeflow.hw.scratchpad_core_resources import resources
 
 
 def failure(bench: Bench, runs: int) -> str:
@@ -60,6 +61,10 @@ def main() -> int:
             f"a bank of {rows} lines of {core.line_bytes} bytes, lanes of {core.lane_bits}: {taken} RAMB18, counted {counted}",
             flush=True,
         )
+    for core in WHOLE:
+        whole, expected = synthesize(core), resources(core)
+        failures += (whole.ff, whole.bram18) != (expected.ff, expected.bram18) or abs(whole.lut / expected.lut - 1) > 0.15
+        print(f"{core}: {whole}, counted {expected}", flush=True)
     return int(failures > 0)
 
 

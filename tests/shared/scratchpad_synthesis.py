@@ -1,4 +1,4 @@
-"""Synthesis of a bank of the scratchpad by yosys, for UltraScale+: its block memories."""
+"""Synthesis of the scratchpad by yosys, for UltraScale+."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from array_synthesis import YOSYS
 
 from edgeflow.hw.array_core import RTL
-from edgeflow.hw.scratchpad_core import ScratchpadCore
+from edgeflow.hw.scratchpad_core import TOP, ScratchpadCore
+from edgeflow.hw.synthesis.netlist import Counts, count
 
 HALVES = {"RAMB36E2": 2, "RAMB18E2": 1}
 BANK = "edgeflow_scratchpad_bank"
@@ -20,24 +23,45 @@ BANKS = tuple(
     ScratchpadCore(lines=4 * rows, line_bytes=8, lane_bits=lane_bits) for lane_bits in (8, 4) for rows in (512, 1024, 2048, 4096)
 )
 """Those whose bank is synthesized."""
+WHOLE = (
+    ScratchpadCore(3, 2, lines=4 * 512, line_bytes=8, lane_bits=4),
+    ScratchpadCore(7, 4, 2, lines=2 * 1024, line_bytes=4, queue=16),
+)
+"""Those that are synthesized as a whole."""
+
+
+def synthesize(core: ScratchpadCore) -> Counts:
+    """What the core takes.
+
+    Without ``-widemux``, with which yosys 0.70 drops banks: it joins the choice among four with the memory's write enable.
+    """
+    netlist = _yosys(TOP, core.parameters, "")
+    return count(netlist, TOP)
 
 
 def block_memories(core: ScratchpadCore) -> int:
     """Block memories of one bank in halves of a RAMB36; AssertionError where yosys adds memory of another kind."""
     values = core.parameters
     sizes = {name: values[name] for name in ("READERS", "WRITERS", "LINE_BYTES", "LANE_BITS")} | {"ROWS": core.lines // core.banks}
+    cells = _yosys(BANK, sizes, "-run begin:map_ffram")["modules"][BANK]["cells"].values()
+    memories = Counter(cell["type"] for cell in cells if "RAM" in cell["type"].upper() or cell["type"].startswith("$mem"))
+    assert set(memories) <= set(HALVES), memories
+    return sum(HALVES[kind] * number for kind, number in memories.items())
+
+
+def _yosys(top: str, parameters: Mapping[str, int], options: str) -> Any:
+    """The netlist of ``top``, flat."""
     with tempfile.TemporaryDirectory(prefix="edgeflow-yosys-") as folder:
-        target = Path(folder) / "bank.json"
+        target = Path(folder) / "netlist.json"
         lines = [
             *(f"read_verilog -defer {path}" for path in sorted(RTL.glob("*.v"))),
-            f"hierarchy -check -top {BANK} {' '.join(f'-chparam {name} {value}' for name, value in sizes.items())}",
-            f"synth_xilinx -family xcup -top {BANK} -flatten -noiopad -noclkbuf -run begin:map_ffram",
-            f"select -module {BANK}",
+            "read_verilog -lib +/xilinx/cells_sim.v",
+            "read_verilog -lib +/xilinx/cells_xtra.v",
+            f"hierarchy -check -top {top} {' '.join(f'-chparam {name} {value}' for name, value in parameters.items())}",
+            f"synth_xilinx -family xcup -top {top} -flatten -noiopad -noclkbuf {options}",
+            f"select -module {top}",
             f"write_json -selected {target}",
         ]
         done = subprocess.run([sys.executable, "-c", YOSYS], input="\n".join(lines), capture_output=True, text=True, check=False)
         assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
-        cells = Counter(cell["type"] for cell in json.loads(target.read_text())["modules"][BANK]["cells"].values())
-    memories = Counter({kind: count for kind, count in cells.items() if "RAM" in kind.upper() or kind.startswith("$mem")})
-    assert set(memories) <= set(HALVES), memories
-    return sum(HALVES[kind] * count for kind, count in memories.items())
+        return json.loads(target.read_text())

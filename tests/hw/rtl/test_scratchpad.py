@@ -8,9 +8,11 @@ import pytest
 from array_bench import verilate
 from scratchpad_bench import Bench
 from scratchpad_checks import CORES, MUTATIONS, check_all, mutated
-from scratchpad_synthesis import BANKS, block_memories
+from scratchpad_synthesis import BANKS, WHOLE, block_memories
 
+from edgeflow.hw.cost import Logic
 from edgeflow.hw.scratchpad_core import TOP, ScratchpadCore
+from edgeflow.hw.scratchpad_core_resources import resources
 
 SHAPES = (ScratchpadCore(), ScratchpadCore(lane_bits=4), *CORES.values())
 
@@ -46,6 +48,11 @@ def test_block_memories() -> None:
     rows = (512, 1024, 2048, 4096)
     assert [ScratchpadCore(lines=4 * n).block_memories for n in rows] == [4 * 16, 4 * 32, 4 * 64, 4 * 128]
     assert [ScratchpadCore(lines=4 * n, lane_bits=4).block_memories for n in rows] == [4 * 32, 4 * 64, 4 * 128, 4 * 128]
+
+
+def test_resources() -> None:
+    """Flip-flops as yosys finds them, LUTs within 15 % of the 701 and 709 that it finds; the script synthesizes these two again."""
+    assert [resources(core) for core in WHOLE] == [Logic(793, 725, bram18=16), Logic(711, 394, bram18=4)]
 
 
 @pytest.mark.parametrize("core", SHAPES, ids=str)
