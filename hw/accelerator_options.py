@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgeflow.hw.errors import InputError
 
+SLOWEST_MHZ, FASTEST_MHZ = 0.01, 10_000
 SHARE = 0.8  # of every resource of the device, unless told otherwise
 SIZES = {
     "pi": (4, 8, 16, 32, 64),
@@ -35,4 +36,6 @@ def checked_clock(asked: float, usual: str) -> float:
     """The clock in MHz; InputError if there is none such."""
     if not 0 < asked < float("inf"):
         raise InputError(f"clock {asked:g} MHz is not possible: give a positive number of MHz, such as {usual}")
+    if not SLOWEST_MHZ <= asked <= FASTEST_MHZ:
+        raise InputError(f"clock {asked:g} MHz is not possible: give {SLOWEST_MHZ:g} to {FASTEST_MHZ:,} MHz, such as {usual}")
     return asked

@@ -107,13 +107,15 @@ def _plain(name: str) -> str:
 
 
 def _read(file: Path) -> Board:
+    if file.is_char_device() or file.is_block_device():
+        raise BoardError(f"{file}: a device is no board file: give the path of a file")
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BoardError(f"{file}: there is no such board file; by name EdgeFlow knows its own boards") from error
     except OSError as error:
         raise BoardError(f"{file}: the board file cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BoardError(f"{file}: the board file is not valid TOML: {error}") from error
     try:
         return Board.model_validate(content)

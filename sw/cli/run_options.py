@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeflow.hw.errors import InputError
 from edgeflow.sw.files.presence import missing_data, missing_model, missing_overlay
+from edgeflow.sw.files.replacement import check_target
 from edgeflow.sw.flow.options import CompileOptions, validated
 from edgeflow.sw.flow.run_reading import RunFile, read_run
 from edgeflow.sw.search.bit_requests import method_or_layers
@@ -59,6 +60,7 @@ def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Pat
     checked.loaded_board()
     run.check({name: value for name, value in {**options, "model": model}.items() if name not in replaced})
     check_files(model, checked)
+    check_target(Path(output))
     return model, output, checked
 
 

@@ -13,7 +13,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.field_widths import check_addressable
 from edgeflow.hw.format_version import check_format
 from edgeflow.hw.program import overlay_document
-from edgeflow.sw.files.presence import missing_overlay
+from edgeflow.sw.files.presence import check_no_device, missing_overlay
 
 
 def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture:
@@ -21,6 +21,7 @@ def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture
     if isinstance(overlay, Architecture):
         return overlay
     path = Path(overlay)
+    check_no_device(path, "overlay ")
     try:
         document = json.loads(path.read_text())
         version, architecture = document["version"], Architecture(**document["architecture"])
@@ -28,7 +29,7 @@ def read_overlay(overlay: str | os.PathLike[str] | Architecture) -> Architecture
         raise missing_overlay(path) from error
     except OSError as error:
         raise InputError(f"overlay {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
         raise InputError(f"{path} is not an EdgeFlow overlay: give the overlay.json of a build") from error
     check_format(version, f"overlay {path}")
     check_addressable(architecture, f"overlay {path}")

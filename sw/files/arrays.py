@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import CalibrationError
-from edgeflow.sw.files.presence import DATA_ADVICE, missing_data
+from edgeflow.sw.files.presence import DATA_ADVICE, check_no_device, missing_data
 from edgeflow.sw.files.writing import write_file
 
 LARGEST_UNPACKED = 1 << 30
@@ -59,6 +59,7 @@ def read_npz(
     """
     file = Path(path)
     name = f"{what} {file}"
+    check_no_device(file, f"{what} ", CalibrationError)
     if file.is_dir():
         raise CalibrationError(f"{name} is a folder: give an .npz file; {DATA_ADVICE}")
     arrays = Archive(file)
@@ -97,6 +98,8 @@ def _check_size(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
         if entry.flag_bits & _ENCRYPTED:
             raise CalibrationError(f"{where} is protected by a password: write it without one")
         shape, dtype, header = _header(archive, entry, where)
+        if any(type(size) is not int for size in shape):
+            raise CalibrationError(f"{where} has shape {shape}, whose sizes must be integers: write it again")
         if dtype.hasobject:
             raise CalibrationError(f"{where} holds Python objects, which are never unpickled; store it as numbers")
         if dtype.kind not in "biuf":

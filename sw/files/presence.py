@@ -9,6 +9,12 @@ from edgeflow.hw.errors import CalibrationError, InputError, ModelError
 DATA_ADVICE = "write it with numpy.savez(FILE, NAME=ARRAY), one array for each model input"
 
 
+def check_no_device(file: Path, what: str, error: type[InputError] = InputError) -> None:
+    """An error for a device, which need never end: ``what`` and the file name it. Pipes are read."""
+    if file.is_char_device() or file.is_block_device():
+        raise error(f"{what}{file} is a device, not a file: give the path of a file")
+
+
 def missing_model(file: Path) -> ModelError:
     """What is said of a model that is not there."""
     return ModelError(f"{file}: no such file; give the path of an ONNX model")

@@ -21,7 +21,7 @@ from typing import Any
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.format_version import check_format
 from edgeflow.hw.renamed import current_names
-from edgeflow.sw.files.presence import missing_run
+from edgeflow.sw.files.presence import check_no_device, missing_run
 
 PATHS = ("model", "calibration", "test", "overlay", "output")
 
@@ -60,13 +60,14 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
     """A run file; InputError where it cannot be read, is no TOML or was written by another version. Options are checked where they
     are made into CompileOptions."""
     file = Path(path)
+    check_no_device(file, "run file ")
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise missing_run(file) from error
     except OSError as error:
         raise InputError(f"run file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"run file {file} is not valid TOML: {error}") from error
     document = current_names("run file key", document)
     origin = document.pop("made", None)

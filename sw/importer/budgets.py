@@ -103,6 +103,7 @@ def check_sizes(proto: onnx.ModelProto, shapes: Shapes | None = None) -> None:
     limit = LARGEST_COMPUTED + TIMES_WEIGHTS * stored
     known = _inferred(light, values=False)
     _refuse_beyond(limit, known, proto)
+    _refuse_places(limit, [*known, *graph.input], proto)
     # Large values say no sizes of others, and are not to be followed element by element.
     large = [value for value in known if math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim) > _KEPT]
     names = {value.name for value in large}
@@ -131,6 +132,19 @@ def _refuse_beyond(limit: int, values: Sequence[onnx.ValueInfoProto], proto: onn
             raise UnsupportedError(
                 f"{where}: a tensor of shape {sizes} takes {_power(needed)} bytes; at most {limit >> 20:,} MiB are supported"
                 f" (512 MiB and {TIMES_WEIGHTS} times the model's own tensors): export a smaller model"
+            )
+
+
+def _refuse_places(limit: int, values: Sequence[onnx.ValueInfoProto], proto: onnx.ModelProto) -> None:
+    """As :func:`_refuse_beyond`, for the places that NonZero lists, of which no shape says how many there are."""
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    shapes |= {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        shape = shapes.get(node.input[0]) if node.op_type == "NonZero" and node.input else None
+        if shape is not None and (needed := 8 * max(len(shape), 1) * math.prod(shape)) > limit:
+            raise UnsupportedError(
+                f"{node.name or node.output[0]} ({node.op_type}): the places of a tensor of shape {shape} may take"
+                f" {_power(needed)} bytes, and at most {limit >> 20:,} MiB are supported; export a smaller model"
             )
 
 

@@ -23,13 +23,14 @@ from edgeflow.hw.reading import reading
 from edgeflow.quant.canonical.inputs import INTEGERS
 from edgeflow.quant.canonical.session import LARGE, beside
 from edgeflow.quant.formats.exact_constants import EXACT
-from edgeflow.sw.files.presence import missing_model
+from edgeflow.sw.files.presence import check_no_device, missing_model
 from edgeflow.sw.importer.budgets import check_functions, check_sizes
 from edgeflow.sw.importer.onnx_operators import in_training, stored_tensor, stored_tensors
 from edgeflow.sw.importer.opset import OPSETS, TRAINING_MODE, default_opset, raised
 from edgeflow.sw.importer.precision import single_precision
 from edgeflow.sw.importer.quantizers import is_known, take_out
 from edgeflow.sw.importer.schema import check_named, check_schema, wrong_tensor
+from edgeflow.sw.importer.traps import check_traps
 from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 
 _FOREIGN = ("com.microsoft",)
@@ -137,6 +138,7 @@ def _captured(node: ir.Node) -> Iterator[ir.Value | None]:
 
 
 def parse(file: Path) -> onnx.ModelProto:
+    check_no_device(file, "", ModelError)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -152,6 +154,7 @@ def parse(file: Path) -> onnx.ModelProto:
         raise ModelError(f"{file}: is not an ONNX model, or is truncated: it holds no graph; export or download it again")
     check_schema(file, proto)
     check_functions(file, proto)
+    check_traps(file, proto)
     return proto
 
 

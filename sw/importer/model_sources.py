@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgeflow.hw.errors import EdgeFlowError, InputError, ModelError, UnsupportedError
 from edgeflow.sw.files.build import hash_file
+from edgeflow.sw.files.presence import check_no_device
 from edgeflow.sw.importer.canonical_files import model_bytes
 from edgeflow.sw.importer.load import parse
 from edgeflow.sw.importer.original import files_of
@@ -72,6 +73,7 @@ def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]
         raise InputError(f"example_inputs are for a torch module, and the model is a {type(model).__name__}: leave them out")
     if isinstance(model, str | os.PathLike):
         path = Path(model)
+        check_no_device(path, "", ModelError)
         yield ModelFile(path, path.name, users_own=True)
         return
     if not module and not isinstance(model, onnx.ModelProto | ir.Model):

@@ -515,7 +515,7 @@ def _weights(constant: _Constant) -> Iterator[Weights]:
     grid = constant.grid
     zero = grid.zero_point.reshape(-1)
     # Words are counted from the zero point, and so is their range.
-    low, high = int(grid.low - zero.max()), int(grid.high - zero.min())
+    low, high = int(grid.low) - int(zero.max()), int(grid.high) - int(zero.min())
     exact = constant.exact
     scale = (grid.scale if exact is None else exact.scales).astype(np.float64).reshape(-1)
     bits = None if exact is None else exact.bits

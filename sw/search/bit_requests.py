@@ -15,6 +15,7 @@ from edgeflow.hw.errors import InputError
 from edgeflow.hw.renamed import current_names
 from edgeflow.quant.formats.config import LayerBits
 from edgeflow.quant.techniques.hawq.budget import Budget, parse_budgets
+from edgeflow.sw.files.presence import check_no_device
 
 if TYPE_CHECKING:
     from edgeflow.hw.arrays import Array
@@ -64,10 +65,11 @@ def method_or_layers(text: str | None) -> tuple[MethodName | None, dict[str, Lay
 def read_bits(file: Path) -> dict[str, LayerBits]:
     """Bits of every layer from a ``bits.json``; InputError where the file is none."""
     advice = "give the bits.json of a build that compile --bits made"
+    check_no_device(file, "bits ")
     try:
         layers = current_names("JSON key", json.loads(file.read_text()))["layers"]
         return {layer["name"]: LayerBits(weight=layer["weight_bits"], activation=layer["activation_bits"]) for layer in layers}
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}): {advice}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} does not hold the bits of layers: {advice}") from error

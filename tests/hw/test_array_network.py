@@ -29,8 +29,8 @@ def test_cases_of_operators(name: str, architecture: str, overlays: dict[str, Bu
     for case in operator_cases(name):
         expected = reference(case)
         for schedule in SCHEDULES:
-            made = overlays[architecture].run(case, schedule)
-            np.testing.assert_array_equal(made, expected, err_msg=f"{case.name}, {schedule}")
+            words = overlays[architecture].run(case, schedule)
+            np.testing.assert_array_equal(words, expected, err_msg=f"{case.name}, {schedule}")
 
 
 GRAPHS = {
@@ -54,6 +54,6 @@ def test_chains_of_instructions(name: str, architecture: str, overlays: dict[str
     program = lower(Network(graph), overlay.architecture)
     for schedule in SCHEDULES:
         with CSimulation(program, overlay.library, schedule) as simulation:
-            made = simulation.run({"x": x[0]})
+            outputs = simulation.run({"x": x[0]})
         for output in graph.outputs:
-            np.testing.assert_array_equal(made[output], expected[output][0], err_msg=f"{output}, {schedule}")
+            np.testing.assert_array_equal(outputs[output], expected[output][0], err_msg=f"{output}, {schedule}")

@@ -551,7 +551,8 @@ def wrap(step):
         step.function(state)
         if (step.name, "after") == (when, where):
             os.kill(os.getpid(), signal.SIGINT)
-    return dataclasses.replace(step, function=stepped, wanted=lambda request: True if step.name != "bits" else when == "bits")
+    asked = step.name not in ("bits", "budgets") or when == step.name
+    return dataclasses.replace(step, function=stepped, wanted=lambda request: asked)
 steps.STEPS = tuple(wrap(step) for step in steps.STEPS)
 sys.exit(main(sys.argv[3:]))
 """
