@@ -71,13 +71,14 @@ def _outside(report: Mapping[str, Any]) -> str:
 def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     """What a build is and what it will do, in a few lines."""
     accuracy = report["accuracy"]
+    doubled = ", of 8-bit products; two 4-bit ones count as much" if report["mac_utilization"] > 1 else ""
     rows = [
         ("model", str(report["model"])),
         ("board", f"{report['board']} at {report['clock_mhz']:g} MHz"),
         ("multiply-adds", f"{report['macs']:,}"),
         ("cycles", f"{report['cycles']:,} (predicted)"),
         ("latency", f"{report['latency_ms']:.3f} ms, {report['fps']:,.1f} frames a second (predicted)"),
-        ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted)"),
+        ("MAC utilization", f"{100 * report['mac_utilization']:.1f} % (predicted{doubled})"),
         ("bits", _widths(report["layers"])),
         ("accelerator", _accelerator(report)),
         ("limits", _limits(report)),
