@@ -13,6 +13,7 @@ from onnx import helper
 from edgeflow.hw.errors import ModelError, UnsupportedError
 from edgeflow.hw.reading import reading
 from edgeflow.sw.importer.bind import Shapes
+from edgeflow.sw.importer.onnx_operators import traits
 
 MOST_NODES = 2_000
 """Nodes of a model whose functions are written out, besides :data:`TIMES_FILE` times those of the file."""
@@ -140,7 +141,7 @@ def _refuse_places(limit: int, values: Sequence[onnx.ValueInfoProto], proto: onn
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
     shapes |= {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
     for node in proto.graph.node:
-        shape = shapes.get(node.input[0]) if node.op_type == "NonZero" and node.input else None
+        shape = shapes.get(node.input[0]) if traits(node).lists_places and node.input else None
         if shape is not None and (needed := 8 * max(len(shape), 1) * math.prod(shape)) > limit:
             raise UnsupportedError(
                 f"{node.name or node.output[0]} ({node.op_type}): the places of a tensor of shape {shape} may take"

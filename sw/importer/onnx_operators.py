@@ -92,6 +92,10 @@ class OnnxOperator:
     """Limits operand 0 to a range, which the others give."""
     multiplies: bool = False
     """Its operand goes into products, or sums of them, in which 1 or 0 counts it in or out."""
+    divides: bool = False
+    """Operand 0 by operand 1; integers that have no quotient end the process that tries."""
+    lists_places: bool = False
+    """Its output holds the places of elements of its operand, as many as their values say."""
     trains: bool = False
     """It has a training mode, which an attribute says, or, in older operator sets, more outputs than one."""
     training: int | None = None
@@ -211,7 +215,7 @@ _TABLE = {
         OnnxOperator("TopK", sized_from=1, choice=Choice.BEST),
         OnnxOperator("ArgMax", choice=Choice.PLACE),
         OnnxOperator("ArgMin", choice=Choice.PLACE),
-        OnnxOperator("NonZero", sized_from=0),
+        OnnxOperator("NonZero", sized_from=0, lists_places=True),
         OnnxOperator("Unique", sized_from=0),
         OnnxOperator("Compress", sized_from=0),
         OnnxOperator("NonMaxSuppression", sized_from=0),
@@ -228,7 +232,8 @@ _TABLE = {
         OnnxOperator("Where", chooses=True, pieces=Pieces.JOINED),
         OnnxOperator("Clip", clips=True, pieces=Pieces.FEW),
         OnnxOperator("Mul", multiplies=True, pieces=Pieces.FEW),
-        OnnxOperator("Div", multiplies=True, pieces=Pieces.REAL),
+        OnnxOperator("Div", multiplies=True, pieces=Pieces.REAL, divides=True),
+        OnnxOperator("Mod", divides=True),
         OnnxOperator("ReduceSum", multiplies=True, pieces=Pieces.FEW),
         OnnxOperator("MatMul", multiplies=True, pieces=Pieces.FEW),
         OnnxOperator("Abs", pieces=Pieces.FEW),

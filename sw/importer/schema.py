@@ -222,12 +222,13 @@ def _microsoft() -> dict[str, _Schema]:
 
 def _read_schema(schema: Any) -> _Schema:
     """A schema of onnx, or of onnxruntime, whose classes are alike."""
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     return _Schema(
         {name: int(entry.type.value) for name, entry in schema.attributes.items()},
         frozenset(name for name, entry in schema.attributes.items() if entry.required),
         (schema.min_input, schema.max_input),
         (schema.min_output, schema.max_output),
-        *(tuple(entry.option.name != "Optional" for entry in entries) for entries in (schema.inputs, schema.outputs)),
+        *(tuple(entry.option != optional for entry in entries) for entries in (schema.inputs, schema.outputs)),
     )
 
 

@@ -12,12 +12,15 @@ from onnx import numpy_helper
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.reading import reading
+from edgeflow.sw.importer.onnx_operators import stored_tensors, traits
 
 # They divide by these.
 POSITIVE = frozenset(
     ("blocksize", "dilations", "group", "kv_num_heads", "num_groups", "num_heads", "num_outputs", "q_num_heads", "strides")
 )
-DIVISIONS = ("Div", "Mod")
+INTEGERS = frozenset(
+    getattr(onnx.TensorProto, name) for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+)
 
 
 def check_traps(file: Path, proto: onnx.ModelProto) -> None:
@@ -30,7 +33,7 @@ def check_traps(file: Path, proto: onnx.ModelProto) -> None:
                 values = [attribute.i] if attribute.type == onnx.AttributeProto.INT else list(attribute.ints)
                 if attribute.name in POSITIVE and any(value <= 0 for value in values):
                     raise ModelError(f"{where}: its {attribute.name} must be positive, not {min(values)}; export the model again")
-            if node.op_type in DIVISIONS and len(node.input) == 2:
+            if traits(node).divides and len(node.input) == 2:
                 _check_division(where, *(constants.get(name) for name in node.input))
 
 
@@ -65,15 +68,9 @@ def _branches(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def _constants(nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]) -> dict[str, Array]:
-    tensors = {tensor.name: tensor for tensor in initializers}
-    for node in nodes:
-        if node.op_type == "Constant" and node.output:
-            tensors.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
-    integers = (onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64)
-    unsigned = (onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32, onnx.TensorProto.UINT64)
     constants = {}
-    for name, tensor in tensors.items():
-        if tensor.data_type in (*integers, *unsigned) and tensor.data_location != onnx.TensorProto.EXTERNAL:
+    for name, tensor in stored_tensors(nodes, initializers).items():
+        if tensor.data_type in INTEGERS and tensor.data_location != onnx.TensorProto.EXTERNAL:
             with reading(f"initializer {name!r}", "export the model again", ModelError):
                 constants[name] = numpy_helper.to_array(tensor)
     return constants

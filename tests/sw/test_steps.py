@@ -190,7 +190,7 @@ def test_other_options_of_later_steps_take_the_earlier_ones_from_the_cache(termi
 
 def test_steps_that_are_none(terminal: Terminal, tiny: Tiny, ran: list[str], tmp_path: Path) -> None:
     command = ("compile", tiny.model, "-o", tmp_path / "b")
-    assert "there is no step 'quantise'; steps are import, calibrate" in terminal.refused(*command, "--from", "quantise")
+    assert "there is no step 'quantise'; steps are import, budgets, calibrate" in terminal.refused(*command, "--from", "quantise")
     assert "--until: there is no step 'x'" in terminal.refused(*command, "--until", "x")
     assert "--from report comes after --until fit" in terminal.refused(*command, "--from", "report", "--until", "fit")
     assert "step quantize of this run is not in the cache" in terminal.refused(*command, "--from", "fit")
