@@ -23,9 +23,8 @@ struct LoadCommand {
     Count end;          // first slot that is not loaded
     ap_uint<2> packing;
     Flag quad;
-    // Queries: lanes (even), steps of a query, channels [low, high) that belong to the head, the first step.
+    // Queries: lanes, steps of a query, channels [low, high) that belong to the head, the first step.
     Count lanes;
-    Count real_lanes;
     Count steps;
     Count low;
     Count high;
@@ -166,7 +165,7 @@ load_queries:
 #pragma HLS UNROLL
             line.byte[b] = 0;
         }
-        if (lane < command.real_lanes) {
+        if (lane < command.lanes) {
             line = queries.read();
         }
         const bool odd = (lane & 1) != 0;

@@ -51,7 +51,6 @@ inline LoadCommand no_load() {
     command.packing = 0;
     command.quad = 0;
     command.lanes = 0;
-    command.real_lanes = 0;
     command.steps = 0;
     command.low = 0;
     command.high = 0;
@@ -222,7 +221,6 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
         lines.stride = ins.q_stride;
         lines.rows = ins.q_lanes;
         lines.lines = 0;
-        lines.pairs = 1;
         lines.part = ins.q_part;
         lines.parts = ins.q_steps;
         out.query_lines.write(lines);
@@ -230,7 +228,7 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
         load.kind = LOAD_QUERIES;
         load.words = lanes * ins.q_steps;
         load.slot = ins.q_slot;
-        load.real_lanes = ins.q_lanes;
+        load.lanes = ins.q_lanes;
         load.steps = ins.q_steps;
         load.low = ins.q_low;
         load.high = ins.q_high;
@@ -286,7 +284,6 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
         lines.stride = ins.v_stride;
         lines.rows = ins.v_keys;
         lines.lines = ins.v_lines;
-        lines.pairs = 0;
         lines.part = 0;
         lines.parts = 0;
         out.value_lines.write(lines);

@@ -15,7 +15,6 @@ struct LinesCommand {
     Count stride;
     Count rows;
     Count lines;
-    Flag pairs;  // queries: for each line of a pair of rows the first row's, then the second's
     Count part;  // queries: the first step, of which a line holds several
     Count parts;
 };
