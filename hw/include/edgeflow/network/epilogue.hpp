@@ -70,10 +70,12 @@ void residual_lines(hls::stream<EpilogueCommand>& commands, hls::stream<LineAddr
     const ap_uint<32> trips = ap_uint<32>(command.rows) * (C::QUAD && command.quad != 0 ? 2u * GROUPS : GROUPS);
     LineAddress row = command.residual;
     Count group = 0;
+    EDGEFLOW_ENTER("residual lines");
 residual_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::PO/C::EPILOGUE
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("residual lines");
         const unsigned channel = unsigned(command.channel) + unsigned(group) * C::EPILOGUE;
         if (begins_residual<C>(command, group, channel)) {
             requests.write(row + (channel >> 5));

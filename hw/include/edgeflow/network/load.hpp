@@ -78,11 +78,12 @@ void load_weights(
     ap_uint<3> kind = command.table != 0 ? PARAMETER_TABLE : PARAMETER_BIAS;
     Count left = command.table != 0 ? command.table : Count(ARRAY_WORDS);  // of the kind; kind 4: padding, 5: weights
     const unsigned PADDING = PARAMETER_WORDS - 3 * ARRAY_WORDS;
+    EDGEFLOW_ENTER("load weights");
 load_weights:
     for (ap_uint<32> n = 0; n < command.words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS*C::PO/STREAM_BYTES
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("weight words");
+        EDGEFLOW_TRIP("load weights");
         const StreamWord<C> word = words.read();
         if (kind <= PARAMETER_OUTPUT_MULTIPLIER) {
             ParameterWord<C> parameter;
@@ -154,11 +155,12 @@ void load_queries(const LoadCommand& command, hls::stream<Line>& queries, hls::s
 #pragma HLS UNROLL
         even[i] = 0;
     }
+    EDGEFLOW_ENTER("load queries");
 load_queries:
     for (ap_uint<32> n = 0; n < command.words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD/C::PI
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("queries");
+        EDGEFLOW_TRIP("load queries");
         Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete
         for (int b = 0; b < LINE_BYTES; ++b) {
@@ -217,10 +219,12 @@ void load_exponents(const LoadCommand& command, hls::stream<KeyWeights<C> >& exp
 #pragma HLS INLINE
     Count slot = command.slot;
     Count part = 0;
+    EDGEFLOW_ENTER("load exponents");
 load_exponents:
     for (ap_uint<32> n = 0; n < command.words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_KEYS
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("load exponents");
         const KeyWeights<C> key = exponents.read();
         LoadWord<C> load;
         load.kind = LOAD_EXPONENTS;
@@ -255,17 +259,18 @@ void load(
     } else if (command.kind == LOAD_EXPONENTS) {
         load_exponents<C>(command, exponents, loads);
     } else {
+        EDGEFLOW_ENTER("pass words");
     pass_words:
         for (ap_uint<32> n = 0; n < command.words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
 #pragma HLS PIPELINE II=1
+            EDGEFLOW_TRIP("pass words");
             const StreamWord<C> word = words.read();
             if (command.kind == LOAD_NORM) {
                 norm.write(word);
             } else if (command.kind == LOAD_VECTOR) {
                 vector.write(word);
             } else {
-                EDGEFLOW_TRIP("table words");
                 table.write(word);
             }
         }

@@ -59,10 +59,12 @@ void norm_lines(hls::stream<NormCommand>& commands, hls::stream<Flag>& complete,
     Count chunk = 0;
     Flag odd = 0;
     ap_uint<2> ready = 0;
+    EDGEFLOW_ENTER("norm lines");
 norm_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("norm lines");
         if (chunk == 0 && command.together != 0) {
             if (ready == 0) {
                 complete.read();
@@ -95,12 +97,12 @@ void norm_sums(
     Variance squares = 0;
     Line line;
 #pragma HLS ARRAY_PARTITION variable=line.byte complete
-    EDGEFLOW_ENTER("layernorm");
+    EDGEFLOW_ENTER("norm sums");
 norm_sums:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("layernorm reads");
+        EDGEFLOW_TRIP("norm sums");
         if (chunk_part<C>(chunk, command.x_storage) == 0) {
             line = lines.read();
         }
@@ -147,10 +149,12 @@ void norm_statistics(hls::stream<NormCommand>& commands, hls::stream<NormSums>& 
     ins.mean_shift = command.mean_shift;
     ins.epsilon_low = command.epsilon_low;
     ins.epsilon_high = command.epsilon_high;
+    EDGEFLOW_ENTER("norm rows");
 norm_rows:
     for (Count row = 0; row < command.rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("norm rows");
         const NormSums both = sums.read();
         const RowStatistics made = row_statistics(ins, both.sum, both.squares);
         NormStatistics one;
@@ -181,11 +185,12 @@ void norm_write(
     const int BANKS = LayernormParameters<C>::BANKS;
     const int BANK_CHUNKS = BANKS / C::VECTOR;
     const Product half = command.shift == 0 ? Product(0) : Product(1) << (command.shift - 1);
+    EDGEFLOW_ENTER("norm parameters");
 norm_parameters:
     for (Count n = 0; n < command.words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("layernorm parameters");
+        EDGEFLOW_TRIP("norm parameters");
         const StreamWord<C> word = parameters.read();
         const unsigned first = unsigned(n) * INTEGERS / 2;
         for (int bank = 0; bank < BANKS; ++bank) {
@@ -208,11 +213,12 @@ norm_parameters:
     Flag odd = 0;
     LineAddress row = command.y;
     NormStatistics one;
+    EDGEFLOW_ENTER("norm chunks");
 norm_chunks:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("layernorm writes");
+        EDGEFLOW_TRIP("norm chunks");
         if (chunk == 0) {
             one = statistics.read();
         }

@@ -391,9 +391,11 @@ void sequence_layernorm(const LayernormInstruction& ins, unsigned together, Arra
 template <class C>
 void sequence(unsigned count, hls::stream<Descriptor>& program, ArrayCommands& commands, ArrayNotices& notices) {
     unsigned together = 0;
+    EDGEFLOW_ENTER("instructions");
 instructions:
     for (unsigned n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+        EDGEFLOW_TRIP("instructions");
         const Descriptor descriptor = program.read();
         const unsigned opcode = unsigned(descriptor.word[0]);
         bool array = true;

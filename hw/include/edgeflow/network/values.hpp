@@ -26,10 +26,12 @@ void value_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& 
     LineAddress row = command.line;
     LineAddress line = command.line;
     Count left = command.lines;
+    EDGEFLOW_ENTER("value lines");
 value_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_VALUES
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("value lines");
         requests.write(line);
         if (left == 1) {
             row += command.stride;
@@ -52,10 +54,12 @@ void query_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& 
     LineAddress row = command.line;
     Count lane = 0;
     Count step = 0;
+    EDGEFLOW_ENTER("query lines");
 query_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD/C::PI
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("query lines");
         const bool odd = (lane & 1) != 0;
         const LineAddress line = (odd ? LineAddress(row + command.stride) : row) + unsigned(command.part + step) / PARTS;
         if (lane < command.rows) {
@@ -107,12 +111,14 @@ void values(
     Count key_line = 0;
     Count channel = command.column;
     Count step = 0;
+    EDGEFLOW_ENTER("values");
 values:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_VALUES
 #pragma HLS PIPELINE II=1
 // The set that is loaded is not the one that is read.
 #pragma HLS DEPENDENCE variable=state.value inter false
+        EDGEFLOW_TRIP("values");
         if (n < makes) {
             const unsigned first = unsigned(step) * C::PI;
             const unsigned place = (unsigned(command.set) * C::ATTENTION_HEAD + channel) * KEY_LINES + first / LINE_BYTES;
@@ -137,7 +143,6 @@ values:
             }
         }
         if (n < loads) {
-            EDGEFLOW_TRIP("values");
             const Line line = lines.read();
             if (command.mask != 0) {
                 masks.write(line);
@@ -203,12 +208,14 @@ void outputs(
     Count lane = 0;
     Count step = 0;
     LineAddress row = command.line;
+    EDGEFLOW_ENTER("outputs");
 outputs:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD
 #pragma HLS PIPELINE II=1
 // The set that is taken is not the one that is stored.
 #pragma HLS DEPENDENCE variable=state.output inter false
+        EDGEFLOW_TRIP("outputs");
         if (n < takes) {
             const QueryOutputs<C> taken = made.read();
             for (int bank = 0; bank < C::EPILOGUE; ++bank) {
@@ -222,7 +229,6 @@ outputs:
             }
         }
         if (n < stores) {
-            EDGEFLOW_TRIP("outputs");
             const unsigned from = unsigned(lane) % C::EPILOGUE;
             const unsigned first = unsigned(step) * C::EPILOGUE;
             Element bank[C::EPILOGUE];

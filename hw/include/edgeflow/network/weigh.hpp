@@ -44,10 +44,12 @@ void track(
     hls::stream<TrackCommand>& commands, hls::stream<RowSums<C> >& rows, hls::stream<Line>& masks, hls::stream<KeyScores<C> >& scores,
     hls::stream<Maxima<C> >& maxima, TrackState<C>& state) {
     const TrackCommand command = commands.read();
+    EDGEFLOW_ENTER("track mask");
 track_mask:
     for (Count n = 0; n < command.mask_lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=C::ATTENTION_KEYS/LINE_BYTES
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("track mask");
         const Line line = masks.read();
         ap_uint<LINE_BYTES> word = 0;
         for (int b = 0; b < LINE_BYTES; ++b) {
@@ -59,11 +61,12 @@ track_mask:
     }
     Maxima<C> maximum = state.maximum;
 #pragma HLS ARRAY_PARTITION variable=maximum.score complete
+    EDGEFLOW_ENTER("track keys");
 track_keys:
     for (Count key = 0; key < command.keys; ++key) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=C::ATTENTION_KEYS
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("keys");
+        EDGEFLOW_TRIP("track keys");
         const RowSums<C> row = rows.read();
         const ap_uint<LINE_BYTES> word = state.attended[key / LINE_BYTES];
         const unsigned place = unsigned(key) % LINE_BYTES;
@@ -142,10 +145,12 @@ void weigh(
 #pragma HLS BIND_STORAGE variable=state.exponent type=ram_s2p impl=lutram
 #pragma HLS ARRAY_PARTITION variable=state.total complete
     const WeighCommand command = commands.read();
+    EDGEFLOW_ENTER("weigh table");
 weigh_table:
     for (Count n = 0; n < command.table_words; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=C::ATTENTION_EXPONENTS/Memory<C>::STREAM_BYTES
 #pragma HLS PIPELINE II=1
+        EDGEFLOW_TRIP("weigh table");
         const StreamWord<C> word = table.read();
         if (unsigned(n) * Memory<C>::STREAM_BYTES < unsigned(C::ATTENTION_EXPONENTS)) {
             for (int e = 0; e < Memory<C>::STREAM_BYTES; ++e) {
@@ -159,11 +164,12 @@ weigh_table:
     }
     if (command.keys != 0) {
         const Maxima<C> maximum = maxima.read();
+        EDGEFLOW_ENTER("weigh keys");
     weigh_keys:
         for (Count key = 0; key < command.keys; ++key) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::ATTENTION_KEYS
 #pragma HLS PIPELINE II=1
-            EDGEFLOW_TRIP("exponents");
+            EDGEFLOW_TRIP("weigh keys");
             const KeyScores<C> scored = scores.read();
             KeyWeights<C> weighed;
 #pragma HLS ARRAY_PARTITION variable=weighed.weight complete
@@ -205,10 +211,11 @@ void divide(hls::stream<DivideCommand>& commands, hls::stream<Totals<C> >& total
     Totals<C> sums = totals.read();
 #pragma HLS ARRAY_PARTITION variable=sums.total complete
     const int LARGEST = (1 << (MULTIPLIER_BITS - 1)) - 1;
+    EDGEFLOW_ENTER("divide lanes");
 divide_lanes:
     for (int lane = 0; lane < C::PO; ++lane) {
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("reciprocals");
+        EDGEFLOW_TRIP("divide lanes");
         const WeightTotal sum = sums.total[0];
         for (int o = 0; o + 1 < C::PO; ++o) {
 #pragma HLS UNROLL
