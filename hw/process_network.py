@@ -1,13 +1,15 @@
 """The accelerator as processes joined by streams: which there are, what each reads and writes, how much every stream holds.
 
-The table is what C simulation is generated from, and every picture of the network. A stream has one process that writes it and one
-that reads it; the scratchpad serves its clients through streams as well (hw/include/edgeflow/network/ports.hpp).
+The table is what C simulation and the HLS components are generated from, and every picture of the network. A stream has one process
+that writes it and one that reads it; the scratchpad serves its clients through streams as well
+(hw/include/edgeflow/network/ports.hpp).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 
 import networkx
@@ -15,7 +17,7 @@ import networkx
 COMMANDS = 2  # commands that wait for a process: the next one is decoded while one runs
 ANSWERS = 16  # lines that a client of the scratchpad has asked for and not yet taken
 
-SEQUENCE, SCRATCHPAD, FETCH = "sequence", "scratchpad", "fetch"
+SEQUENCE, SCRATCHPAD = "sequence", "scratchpad"
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,72 @@ class Channel:
         return f"edgeflow::{self.item.replace('<C>', '<Config>')}"
 
 
+class Kind(Enum):
+    """What a process is in hardware."""
+
+    COMPONENT = "component"  # synthesized from C++, starts by itself and handles one command a call
+    CONTROL = "control"  # synthesized from C++, started over AXI-Lite
+    CORE = "core"  # Verilog (hw/rtl); C simulation has its model
+
+
+@dataclass(frozen=True)
+class Master:
+    """An AXI port through which a process reads external memory, and writes it where ``writes``. ``each``: one for every port that
+    streams weights."""
+
+    name: str
+    writes: bool = False
+    each: bool = False
+
+    def ports(self, weight_ports: int) -> tuple[str, ...]:
+        """The ports' names, in an accelerator that streams weights through so many."""
+        return tuple(f"{self.name}_{port}" for port in range(weight_ports)) if self.each else (self.name,)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Streams that a function takes as one struct of references."""
+
+    type: str
+    streams: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Process:
-    """A function of the header library that handles one command at a time: its arguments are streams in the order of its
-    parameters, then the state that outlives a command, if it has one."""
+    """A function of the header library that handles one command at a time.
+
+    ``parameters`` are those of the function, in order: registers, masters, streams, or groups of streams; then comes the state
+    that outlives a command, if there is one. ``header`` has the function: of ``network``, or a generated one.
+    """
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    arguments: tuple[str, ...]
+    parameters: tuple[str | Group, ...]
+    header: str
     state: str | None = None
+    kind: Kind = Kind.COMPONENT
+    masters: tuple[Master, ...] = ()
+    registers: tuple[str, ...] = ()
 
     @property
     def state_type(self) -> str | None:
         """The state's type in generated code."""
         return None if self.state is None else f"edgeflow::{self.state.replace('<C>', '<Config>')}"
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The structs among its parameters."""
+        return tuple(p for p in self.parameters if isinstance(p, Group))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """All streams that it has a part in."""
+        return self.reads + self.writes
+
+    def pointers(self, weight_ports: int) -> tuple[str, ...]:
+        """The names of its AXI ports."""
+        return tuple(port for master in self.masters for port in master.ports(weight_ports))
 
 
 @dataclass(frozen=True)
@@ -66,6 +119,7 @@ CLIENTS = (
 
 def _commands() -> Iterator[Channel]:
     items = {
+        "fetch_program": "FetchCommand",
         "feed_lines": "FeedCommand",
         "feed_steps": "FeedCommand",
         "load": "LoadCommand",
@@ -95,6 +149,7 @@ def channels() -> dict[str, Channel]:
     """All streams by name."""
     every = [
         Channel("program", "Descriptor", 4),
+        Channel("segments", "WordRun", 4),
         Channel("words", "StreamWord<C>", "STREAM_WORDS"),
         *_commands(),
         Channel("steps", "Step<C>", 4),
@@ -126,42 +181,115 @@ def channels() -> dict[str, Channel]:
     return {channel.name: channel for channel in every}
 
 
-def _process(name: str, reads: tuple[str, ...], writes: tuple[str, ...], state: str | None = None) -> Process:
+def _process(
+    name: str, header: str, reads: tuple[str, ...], writes: tuple[str, ...], state: str | None = None, kind: Kind = Kind.COMPONENT
+) -> Process:
     """One whose parameters are its commands, what else it reads, what it writes."""
-    commands = f"{name}_commands"
-    return Process(name, (commands, *reads), writes, (commands, *reads, *writes), state)
+    reads = (f"{name}_commands", *reads)
+    return Process(name, reads, writes, reads + writes, header, state, kind)
 
 
 @cache
 def array_processes() -> tuple[Process, ...]:
     """The processes of the array, attention and layer normalization."""
     return (
-        _process("feed_lines", (), ("feed_requests",)),
-        _process("feed_steps", ("feed_lines",), ("steps",)),
+        _process("feed_lines", "feed.hpp", (), ("feed_requests",)),
+        _process("feed_steps", "feed.hpp", ("feed_lines",), ("steps",)),
         _process(
             "load",
+            "load.hpp",
             ("words", "query_lines", "key_weights"),
             ("loads", "parameters", "exponents", "norm_words", "vector_words"),
         ),
-        _process("multiply", ("steps", "value_steps", "loads"), ("rows", "score_rows", "multiplied"), "Stationary<C>"),
-        _process("residual_lines", (), ("residual_requests",)),
+        _process(
+            "multiply",
+            "multiply.hpp",
+            ("steps", "value_steps", "loads"),
+            ("rows", "score_rows", "multiplied"),
+            "Stationary<C>",
+            Kind.CORE,
+        ),
+        _process("residual_lines", "epilogue.hpp", (), ("residual_requests",)),
         _process(
             "epilogue",
+            "epilogue.hpp",
             ("rows", "parameters", "reciprocals", "residual_lines"),
             ("epilogue_writes", "query_outputs"),
             "EpilogueState<C>",
         ),
-        _process("track", ("score_rows", "masks"), ("scores", "maxima"), "TrackState<C>"),
-        _process("weigh", ("scores", "maxima", "exponents"), ("key_weights", "totals"), "WeighState<C>"),
-        _process("divide", ("totals",), ("reciprocals",)),
-        _process("query_lines", (), ("query_requests",)),
-        _process("value_lines", (), ("value_requests",)),
-        _process("values", ("value_lines",), ("masks", "value_steps"), "ValuesState<C>"),
-        _process("outputs", ("query_outputs",), ("outputs_writes",), "OutputsState<C>"),
-        _process("norm_lines", ("complete_rows",), ("norm_requests",)),
-        _process("norm_sums", ("norm_lines",), ("norm_chunks", "sums")),
-        _process("norm_statistics", ("sums",), ("statistics",)),
-        _process("norm_write", ("norm_words", "norm_chunks", "statistics"), ("norm_writes",), "NormState<C>"),
+        _process("track", "weigh.hpp", ("score_rows", "masks"), ("scores", "maxima"), "TrackState<C>"),
+        _process("weigh", "weigh.hpp", ("scores", "maxima", "exponents"), ("key_weights", "totals"), "WeighState<C>"),
+        _process("divide", "weigh.hpp", ("totals",), ("reciprocals",)),
+        _process("query_lines", "values.hpp", (), ("query_requests",)),
+        _process("value_lines", "values.hpp", (), ("value_requests",)),
+        _process("values", "values.hpp", ("value_lines",), ("masks", "value_steps"), "ValuesState<C>"),
+        _process("outputs", "values.hpp", ("query_outputs",), ("outputs_writes",), "OutputsState<C>"),
+        _process("norm_lines", "normalize.hpp", ("complete_rows",), ("norm_requests",)),
+        _process("norm_sums", "normalize.hpp", ("norm_lines",), ("norm_chunks", "sums")),
+        _process("norm_statistics", "normalize.hpp", ("sums",), ("statistics",)),
+        _process("norm_write", "normalize.hpp", ("norm_words", "norm_chunks", "statistics"), ("norm_writes",), "NormState<C>"),
+    )
+
+
+def _sequence() -> Process:
+    """Hands out the commands: the first of them to what fetches the program."""
+    commands = tuple(name for name in channels() if name.endswith("_commands"))
+    notices = ("multiplied", *(f"{client.name}_done" for client in CLIENTS if not client.reads))
+    registers = ("descriptors", "weights", "memory", "first", "count")
+    fetching, others = commands[0], commands[1:]
+    groups = (Group("ArrayCommands", others), Group("ArrayNotices", notices))
+    return Process(
+        SEQUENCE,
+        ("program", *notices),
+        commands,
+        (*registers, fetching, "program", *groups),
+        "sequence.hpp",
+        kind=Kind.CONTROL,
+        registers=registers,
+    )
+
+
+def _scratchpad() -> Process:
+    """Answers its clients; what they are is in the table, not in a function."""
+    reads = tuple(f"{client.name}_{'requests' if client.reads else 'writes'}" for client in CLIENTS)
+    answers = tuple(f"{client.name}_{'lines' if client.reads else 'done'}" for client in CLIENTS)
+    return Process(SCRATCHPAD, reads, (*answers, "complete_rows"), (), "ports.hpp", kind=Kind.CORE)
+
+
+@cache
+def processes() -> tuple[Process, ...]:
+    """All processes."""
+    weights = Master("weights", each=True)
+    asked, answered = ("narrow_requests", "wide_requests"), ("narrow_lines", "wide_lines")
+    return (
+        Process(
+            "fetch_program",
+            ("fetch_program_commands",),
+            ("program", "segments"),
+            ("descriptors", "fetch_program_commands", "program", "segments"),
+            "fetch.hpp",
+            masters=(Master("descriptors"),),
+        ),
+        Process("fetch_words", ("segments",), ("words",), ("weights", "segments", "words"), "fetch.hpp", masters=(weights,)),
+        _sequence(),
+        _scratchpad(),
+        *array_processes(),
+        Process(
+            "vector",
+            ("vector_commands", "vector_words", *answered),
+            ("vector_writes",),
+            (
+                "constants",
+                "memory",
+                "vector_commands",
+                "vector_words",
+                Group("GivenLines<Config>", (*answered, "vector_writes")),
+            ),
+            "edgeflow_vector.hpp",
+            state="VectorState",
+            masters=(Master("constants"), Master("memory", writes=True)),
+        ),
+        Process("ask", ("ask_commands",), asked, ("ask_commands", Group("AskedLines<Config>", asked)), "edgeflow_vector.hpp"),
     )
 
 
@@ -170,44 +298,13 @@ def network() -> networkx.MultiDiGraph:
     """Processes as nodes, streams as edges from the one that writes to the one that reads; the stream's name is the edge's key."""
     graph = networkx.MultiDiGraph()
     ends: dict[str, list[str | None]] = {name: [None, None] for name in channels()}
-
-    def end(channel: str, side: int, process: str) -> None:
-        if ends[channel][side] is not None:
-            raise AssertionError(f"stream {channel} has two processes on one side: {ends[channel][side]} and {process}")
-        ends[channel][side] = process
-
-    for process in array_processes():
-        for name in process.reads:
-            end(name, 1, process.name)
-        for name in process.writes:
-            end(name, 0, process.name)
-    for name in channels():
-        if name.endswith("_commands"):
-            end(name, 0, SEQUENCE)
-    for client in CLIENTS:
-        if client.reads:
-            end(f"{client.name}_requests", 1, SCRATCHPAD)
-            end(f"{client.name}_lines", 0, SCRATCHPAD)
-        else:
-            end(f"{client.name}_writes", 1, SCRATCHPAD)
-            end(f"{client.name}_done", 0, SCRATCHPAD)
-            end(f"{client.name}_done", 1, SEQUENCE)
-    end("complete_rows", 0, SCRATCHPAD)
-    end("multiplied", 1, SEQUENCE)
-    end("program", 0, FETCH)
-    end("program", 1, SEQUENCE)
-    end("words", 0, FETCH)
-    for name, side, own in (
-        ("vector_commands", 1, "vector"),
-        ("ask_commands", 1, "ask"),
-        ("narrow_requests", 0, "ask"),
-        ("wide_requests", 0, "ask"),
-        ("narrow_lines", 1, "vector"),
-        ("wide_lines", 1, "vector"),
-        ("vector_writes", 0, "vector"),
-        ("vector_words", 1, "vector"),
-    ):
-        end(name, side, own)
+    for process in processes():
+        for side, names in enumerate((process.writes, process.reads)):
+            for name in names:
+                other = ends[name][side]
+                if other is not None:
+                    raise AssertionError(f"stream {name} has two processes on one side: {other} and {process.name}")
+                ends[name][side] = process.name
     for name, (writer, reader) in ends.items():
         if writer is None or reader is None:
             raise AssertionError(f"stream {name} has no process that {'writes' if writer is None else 'reads'} it")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,17 @@ from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
-from edgeflow.hw.process_network import CLIENTS, Channel, array_processes, channels
+from edgeflow.hw.process_network import CLIENTS, Kind
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
+from edgeflow.sw.compiler.components import components, identity, sized_channels
 
 OVERLAY_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),
     *("edgeflow_top.cpp", "csim.cpp"),
+)
+NETWORK_TEMPLATES = (
+    *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_component.hpp"),
+    *("edgeflow_vector.hpp", "csim.cpp"),
 )
 _COMMANDS = re.compile(r"""[\n\r"\\\[\]$;{}`]""")
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
@@ -101,17 +106,11 @@ def processes(architecture: Architecture) -> list[Process]:
     ]
 
 
-def _sized(channel: Channel, architecture: Architecture) -> Channel:
-    """A stream with its depth as the generated code says it."""
-    words = architecture.stream_lines * LINE_BYTES // architecture.stream_bytes
-    return replace(channel, depth=str(channel.depth).replace("STREAM_WORDS", str(words)).replace("C::", "Config::"))
-
-
 def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
-    """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: C simulation with the array
-    as processes of its own (hw/include/edgeflow/network), for the tests that compare them with the array in one loop."""
+    """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: the accelerator as
+    processes joined by streams (hw/process_network.py), a component each, and C simulation that runs them."""
     chosen = set(architecture.units)
-    array = bool(chosen & {"linear", "attention"})
+    array = network or bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
     array_units = tuple(cls.instruction.name for cls in units() if cls.on_array)
     known = chosen | set(array_units) if array else chosen
@@ -133,11 +132,14 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
         "constants": constants(architecture),
         "layouts": layouts,
         "array": array,
-        "network": network and array,
-        "channels": [_sized(channel, architecture) for channel in channels().values()],
-        "command_channels": [name for name in channels() if name.endswith("_commands")],
-        "array_processes": array_processes(),
+        "network": network,
+        "channels": sized_channels(architecture).values(),
+        "components": components(architecture),
+        "control": Kind.CONTROL,
         "clients": CLIENTS,
+        "identity": identity(architecture),
+        "vector_layouts": [layout for layout in layouts if layout.name not in array_units],
+        "vector_headers": sorted({unit(layout).header for layout in layouts if layout.name not in array_units}),
         "readers": {cls.instruction.name for cls in units() if cls.reads_lines},
         "array_units": array_units,
         "buffers": "bram" if architecture.block_buffers else "lutram",
@@ -151,7 +153,12 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
         "depth": depth,
     }
     environment = _environment()
-    return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
+    names = NETWORK_TEMPLATES if network else OVERLAY_TEMPLATES
+    sources = {name: environment.get_template(f"{name}.j2").render(values) for name in names}
+    if network:
+        template = environment.get_template("component.cpp.j2")
+        sources |= {one.file: template.render(values, component=one) for one in components(architecture)}
+    return sources
 
 
 def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:

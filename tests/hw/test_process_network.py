@@ -10,25 +10,41 @@ import networkx
 import pytest
 
 from edgeflow.hw import process_network
-from edgeflow.hw.process_network import CLIENTS, FETCH, SCRATCHPAD, SEQUENCE, Process, array_processes, channels, network
+from edgeflow.hw.process_network import CLIENTS, SCRATCHPAD, SEQUENCE, Group, Kind, Process, channels, network, processes
 
 
 def test_every_stream_joins_two_processes() -> None:
     graph = network()
     assert {key for *_, key in graph.edges(keys=True)} == set(channels())
-    assert {process.name for process in array_processes()} | {SEQUENCE, SCRATCHPAD, FETCH, "vector", "ask"} == set(graph)
+    assert {process.name for process in processes()} == set(graph)
 
 
 def test_what_a_process_is_called_with_is_what_it_reads_and_writes() -> None:
-    for process in array_processes():
-        assert process.arguments == process.reads + process.writes
-        assert process.reads[0] == f"{process.name}_commands"
+    for process in processes():
+        if process.name == SCRATCHPAD:
+            continue
+        parameters = [name for p in process.parameters for name in (p.streams if isinstance(p, Group) else (p,))]
+        masters = [master.name for master in process.masters]
+        assert sorted(parameters) == sorted((*process.streams, *masters, *process.registers))
 
 
-def test_a_second_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    thief = Process("thief", ("steps",), (), ("steps",))
-    more = (*array_processes(), thief)
-    monkeypatch.setattr(process_network, "array_processes", lambda: more)
+def test_one_process_is_started_from_outside() -> None:
+    assert [process.name for process in processes() if process.kind is Kind.CONTROL] == [SEQUENCE]
+    assert [process.name for process in processes() if process.registers] == [SEQUENCE]
+    assert {process.name for process in processes() if process.kind is Kind.CORE} == {SCRATCHPAD, "multiply"}
+    assert {process.name for process in processes() if process.masters} == {"fetch_program", "fetch_words", "vector"}
+
+
+def test_every_other_process_is_told_what_to_do() -> None:
+    for process in processes():
+        if process.name not in (SEQUENCE, SCRATCHPAD, "fetch_words"):
+            assert process.reads[0] == f"{process.name}_commands"
+
+
+def test_a_second_reader_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    thief = Process("thief", ("steps",), (), ("steps",), "feed.hpp")
+    more = (*processes(), thief)
+    monkeypatch.setattr(process_network, "processes", lambda: more)
     network.cache_clear()
     with pytest.raises(AssertionError, match="stream steps has two processes on one side: multiply and thief"):
         network()
@@ -36,11 +52,12 @@ def test_a_second_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_data_flows_one_way() -> None:
-    """But for the scratchpad, which answers, and for what tells the sequencer that a command is done, no stream leads back, save
-    where scores become weights."""
+    """But for the scratchpad, which answers, for what tells the sequencer that a command is done, and for the program that it asks
+    for, no stream leads back, save where scores become weights."""
     graph = networkx.DiGraph(network())
     graph.remove_node(SCRATCHPAD)
     graph.remove_edge("multiply", SEQUENCE)
+    graph.remove_edge(SEQUENCE, "fetch_program")
     assert networkx.is_directed_acyclic_graph(graph.subgraph(set(graph) - {"load", "weigh", "track", "multiply"}))
     assert list(networkx.simple_cycles(graph.subgraph({"load", "weigh", "track", "multiply"}))) != []  # scores become weights
 
@@ -59,3 +76,8 @@ def test_the_page_draws_every_pair_of_processes() -> None:
         drawn |= set(itertools.pairwise(places)) if " --> " in line else set()
     wanted = {(a, b) for a, b, key in network().edges(keys=True) if not key.endswith("_commands")}
     assert drawn == wanted
+
+
+def test_streams_weights_through_as_many_ports_as_there_are() -> None:
+    words = next(process for process in processes() if process.name == "fetch_words")
+    assert words.pointers(2) == ("weights_0", "weights_1")

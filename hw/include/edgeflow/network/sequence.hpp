@@ -4,6 +4,7 @@
 #define EDGEFLOW_NETWORK_SEQUENCE_HPP
 
 #include "edgeflow/network/epilogue.hpp"
+#include "edgeflow/network/fetch.hpp"
 #include "edgeflow/network/normalize.hpp"
 
 namespace edgeflow {
@@ -386,10 +387,18 @@ void sequence_layernorm(const LayernormInstruction& ins, unsigned together, Arra
     out.outputs.write(no_outputs(true));
 }
 
-// Hands `count` instructions to their processes. The next one waits where the one before ends a chain: a pass with `norm` set does not,
+// Hands `count` instructions from `first` to their processes; addresses are in bytes. The next one waits where the one before ends a chain: a pass with `norm` set does not,
 // since the layer normalization that follows reads its rows as they come.
 template <class C>
-void sequence(unsigned count, hls::stream<Descriptor>& program, ArrayCommands& commands, ArrayNotices& notices) {
+void sequence(
+    const Address& descriptors, const Address& weights, const Address& memory, unsigned first, unsigned count,
+    hls::stream<FetchCommand>& fetch, hls::stream<Descriptor>& program, ArrayCommands& commands, ArrayNotices& notices) {
+    FetchCommand fetched;
+    fetched.descriptors = descriptors + Address(first) * (4 * INSTRUCTION_WORDS);
+    fetched.weights = weights;
+    fetched.count = count;
+    fetch.write(fetched);
+    commands.vector.write(address_descriptor(weights, memory));
     unsigned together = 0;
     EDGEFLOW_ENTER("instructions");
 instructions:
