@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from edgeflow.hw.diagnosis import printable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeflow.hw.progress import Progress
 
+_CUT = "\N{HORIZONTAL ELLIPSIS}"
 _NAME, _TEXT = 16, 12  # columns of a terminal that names of rows, and other texts of a table, have at least
 FILE_WIDTH = 160  # columns of results that do not go to a terminal
 
@@ -116,7 +119,7 @@ def table(
 ) -> None:
     """Draw a table; columns whose name starts with ``>`` hold numbers, which are aligned to the right and stand in one line.
 
-    Where it is too wide, the first column shows the ends of its names, texts go over several lines, and ``optional`` columns are
+    Where it is too wide, names in the first column are :func:`shortened`, texts go over several lines, and ``optional`` columns are
     left out in this order, which a line says.
     """
     from rich import box
@@ -141,8 +144,8 @@ def table(
             grid.add_column(heads[at], justify="right", no_wrap=True)
         else:
             grid.add_column(heads[at], no_wrap=not at, min_width=narrow[at], overflow="fold")
-    for row in cells:
-        grid.add_row(_end(row[0], max(room, _NAME)), *(row[at] for at in shown[1:]))
+    for name, row in zip(shortened([row[0] for row in cells], max(room, _NAME)), cells, strict=True):
+        grid.add_row(name, *(row[at] for at in shown[1:]))
     console.print(grid)
     if left_out:
         console.print(f"not shown in {console.width} columns: {', '.join(left_out)}; a wider terminal or --json has them")
@@ -153,9 +156,29 @@ def _gaps(columns: int) -> int:
     return 2 * columns + 1
 
 
-def _end(name: str, width: int) -> str:
-    """The end of a name, which tells it from others."""
-    return name if len(name) <= width else f"\N{HORIZONTAL ELLIPSIS}{name[1 - width :]}"
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """Names of at most ``width`` columns, at least 8: of long ones the end, which tells them from others; where that is equal for
+    different names, the part from the first difference on stands before it, and where that is too long, the row's number."""
+    short = {name: name if len(name) <= width else f"{_CUT}{name[1 - width :]}" for name in names}
+    alike: dict[str, list[str]] = {}
+    for name, text in short.items():
+        alike.setdefault(text, []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            short |= _told_apart(group, width)
+    if len(set(short.values())) == len(short):
+        return [short[name] for name in names]
+    heads = [f"{row} {_CUT}" for row in range(1, len(names) + 1)]
+    return [head + name[len(head) - width :] for head, name in zip(heads, names, strict=True)]
+
+
+def _told_apart(group: Sequence[str], width: int) -> dict[str, str]:
+    """Different names with equal ends, each from the start of the part in which they differ, then its end."""
+    common = "".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, zip(*group, strict=False)))
+    start = len(re.sub(r"[0-9]+$|[A-Za-z]+$", "", common))
+    least = next(n for n in range(1, width) if n == width - 1 or len({name[start : start + n] for name in group}) == len(group))
+    tail = max(width - least - 2, 0)
+    return {name: f"{_CUT}{name[start : start + least]}{_CUT if tail else ''}{name[len(name) - tail :]}" for name in group}
 
 
 def facts(console: RichConsole, rows: Sequence[tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeflow.hw.cost import Unknown
 from edgeflow.sw.cli.console import facts, table
+from edgeflow.sw.cli.summaries import least_cycles
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -112,7 +113,7 @@ def _totals(report: CycleReport, total: int) -> list[tuple[str, str]]:
 
 def _limits(report: CycleReport) -> list[tuple[str, str]]:
     limits, bound = report.limits, "arithmetic" if report.limits.macs >= report.limits.ddr else "memory"
-    each = f"arithmetic {limits.macs:,} cycles, memory {limits.ddr:,} ({report.traffic.total / 1e6:,.2f} MB)"
+    each = f"{least_cycles(limits.macs, limits.ddr, max(report.cycles, 1))} for {report.traffic.total / 1e6:,.2f} MB"
     off = f"; {report.cycles / limits.cycles:.2f} times the limit of {bound}" if limits.cycles else ""
     return [("limits", each + off)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -55,17 +56,24 @@ def _limits(report: Mapping[str, Any]) -> str:
     limits, cycles = report["limits"], max(report["cycles"], 1)
     mac, ddr = limits["mac_cycles"], limits["ddr_cycles"]
     nearer = "arithmetic" if mac >= ddr else "memory"
-    shares = f"arithmetic {100 * mac / cycles:.0f} % of the cycles, memory {100 * ddr / cycles:.0f} %"
-    return f"{shares}: {nearer} is the nearer limit (predicted)"
+    return f"{least_cycles(mac, ddr, cycles)}: {nearer} is the nearer limit (predicted)"
+
+
+def least_cycles(mac: int, ddr: int, cycles: int) -> str:
+    """The cycles that arithmetic and memory take at least, and which part of all that is."""
+    least = (("arithmetic", mac), ("memory", ddr))
+    return ", ".join(f"{name} {count:,} cycles at least ({100 * count / cycles:.1f} %)" for name, count in least)
 
 
 def _outside(report: Mapping[str, Any]) -> str:
-    """The share of the cycles in which the array stands still for other units, and the layers that take most of them."""
+    """The share of the cycles in which the array stands still for other units, those that load and store included, and the layers
+    that these work for most; linear layers may be among them."""
     cycles, layers = max(report["cycles"], 1), report["layers"]
     total = sum(layer["vector_cycles"] for layer in layers)
     worst = sorted((layer for layer in layers if layer["vector_cycles"]), key=lambda layer: -layer["vector_cycles"])[:3]
     each = ", ".join(f"{layer['name']} {100 * layer['vector_cycles'] / cycles:.1f} %" for layer in worst)
-    return f"{100 * total / cycles:.1f} % of the cycles{f', most in {each}' if each else ''} (predicted)"
+    text = f"{100 * total / cycles:.1f} % of the cycles, loading and storing included"
+    return f"{text}{f', most for {each}' if each else ''} (predicted)"
 
 
 def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
@@ -89,7 +97,7 @@ def summary(out: RichConsole, folder: Path, report: Mapping[str, Any]) -> None:
     rows.append(("reference", _reference(report["reference"])))
     if accuracy["meaningful"]:
         rows.append(("tested on", f"{accuracy['samples']:,} samples {ORIGINS[accuracy['data']]}"))
-        rows.append(("SQNR of outputs", _decibels({output["name"]: output["sqnr_db"] for output in accuracy["outputs"]})))
+        rows.append(("SQNR of outputs", _decibels({o["name"]: _ratio(o) for o in accuracy["outputs"]})))
         if accuracy["top1_agreement"] is not None:
             rows.append(("top-1 agreement", f"{100 * accuracy['top1_agreement']:.2f} % with the float model"))
         if accuracy["top1_accuracy"] is not None:
@@ -259,8 +267,20 @@ def _reference(reference: Mapping[str, Any]) -> str:
     return str(reference["kind"]) if reference["note"] is None else f"{reference['kind']} ({reference['note']})"
 
 
-def _decibels(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {'exact' if value is None else f'{value:.1f} dB'}" for name, value in values.items())
+def _decibels(values: Mapping[str, float | str]) -> str:
+    """Ratios by output; what is no finite number is said in words."""
+    return ", ".join(f"{name} {value if isinstance(value, str) else _decibel(value)}" for name, value in values.items())
+
+
+def _decibel(value: float) -> str:
+    if math.isnan(value):
+        return "has none: the float model's output is 0 everywhere"
+    return "exact" if value == math.inf else f"{value:.1f} dB"
+
+
+def _ratio(output: Mapping[str, Any]) -> float | str:
+    """The ratio of an output in a report, or why it has none."""
+    return str(output["note"]) if output["sqnr_db"] is None else float(output["sqnr_db"])
 
 
 def _blank(value: float | None, form: str = "") -> str:

@@ -25,12 +25,15 @@ def card(folder: Path, report: Mapping[str, Any]) -> str:
 def _accuracy(accuracy: Mapping[str, Any]) -> str:
     if not accuracy["meaningful"]:
         return "not measured"
-    figures = [f"{output['name']} {output['sqnr_db']:.1f} dB" for output in accuracy["outputs"] if output["sqnr_db"] is not None]
+    figures = [
+        f"{output['name']} {output['note'] if output['sqnr_db'] is None else format(output['sqnr_db'], '.1f') + ' dB'}"
+        for output in accuracy["outputs"]
+    ]
     if accuracy["top1_agreement"] is not None:
         figures.append(f"top-1 agreement {accuracy['top1_agreement']:.2%}")
     if accuracy["top1_accuracy"] is not None:
         figures.append(f"top-1 {accuracy['top1_accuracy']:.2%} (float {accuracy['float_top1_accuracy']:.2%})")
-    return f"{', '.join(figures) or 'equal'} on {accuracy['samples']:,} samples"
+    return f"{', '.join(figures)} on {accuracy['samples']:,} samples"
 
 
 def _resource(name: str, entry: Mapping[str, Any]) -> str:

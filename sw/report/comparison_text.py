@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgeflow.hw.cost import RESOURCE_NAMES
 from edgeflow.sw.report.comparison import Axis, Comparison
-from edgeflow.sw.report.schema import Layer, Report, Setting
+from edgeflow.sw.report.schema import EXACT, Layer, Report, Setting
 
 Kind = Literal["weight bits", "output bits", "cycles", "error"]
 
@@ -130,7 +130,9 @@ def _used(name: str) -> Callable[[Report], str]:
 
 
 def _sqnr(report: Report) -> str:
-    return "exact" if report.accuracy.sqnr_db is None else f"{report.accuracy.sqnr_db:.1f}"
+    if report.accuracy.sqnr_db is not None:
+        return f"{report.accuracy.sqnr_db:.1f}"
+    return "exact" if any(output.note == EXACT for output in report.accuracy.outputs) else "none"
 
 
 def _shares(comparison: Comparison, name: str, share: Callable[[Report], float | None], axis: str) -> Figure | None:

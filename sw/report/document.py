@@ -339,7 +339,7 @@ def _ratio(value: float | None, missing: str) -> tuple[float | None, str | None]
     if value is None:
         return None, missing
     if value == math.inf:
-        return None, "exact: no quantization error"
+        return None, schema.EXACT
     if not math.isfinite(value):
         return None, "the float signal is zero"
     return float(value), None

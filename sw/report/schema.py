@@ -105,6 +105,10 @@ class ReferenceModel(Strict):
     note: str | None
 
 
+EXACT = "exact: no quantization error"
+"""The note on a ratio that is not finite because nothing differs."""
+
+
 class OutputAccuracy(Strict):
     """One output of the network; ``sqnr_db`` null with a note where the ratio is not a finite number."""
 

@@ -121,7 +121,8 @@ def drawing(header: Mapping[str, Any], points: Sequence[Point]) -> Figure:
             side = {"ha": "right" if right else "left", "xytext": (-4 if right else 4, 4)}  # away from the nearer edge
             axes.annotate(point_name(p), place, textcoords="offset points", fontsize=7, **side)
         if plain is not None:
-            at = {"s": 110, "marker": "*", "zorder": 4, "color": colours[PLAIN], "edgecolors": "black"}
+            # hollow, large and behind the front: a point in the same place, or it itself, is seen inside
+            at = {"s": 230, "marker": "*", "zorder": 2.5, "facecolors": "none", "edgecolors": colours[PLAIN], "linewidths": 1.4}
             axes.scatter([cost(plain)], [plain["latency_ms"]], label="fastest of 8 bits", **at)
         axes.set_xlabel(label)
         axes.set_ylabel("predicted latency, ms")

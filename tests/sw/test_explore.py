@@ -252,6 +252,17 @@ def test_labels_stay_within_their_panels(precisions: Path) -> None:
         assert all(panel.x0 <= label.x0 and label.x1 <= panel.x1 for label in labels)
 
 
+def test_the_mark_of_the_fastest_point_of_8_bits_covers_none(precisions: Path) -> None:
+    document = json.loads((precisions / "pareto.json").read_text())
+    figure = drawing(document, [p for p in document["points"] if p["runs"]])
+    for axes in figure.axes:
+        drawn: dict[str, Any] = {str(c.get_label()): c for c in axes.collections}
+        star, dots = drawn["fastest of 8 bits"], drawn["front"]
+        assert len(star.get_facecolors()) == 0
+        assert star.get_zorder() < dots.get_zorder()
+        assert star.get_sizes()[0] > 4 * dots.get_sizes()[0]
+
+
 def test_the_fastest_point_of_8_bits_is_marked(terminal: Run, tiny: Any, precisions: Path, tmp_path: Path) -> None:
     document = json.loads((precisions / "pareto.json").read_text())
     by_key = {p["key"]: p for p in document["points"]}

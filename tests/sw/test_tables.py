@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from rich.console import Console
 import edgeflow
 from edgeflow.sw.cli import console
 from edgeflow.sw.cli.cycle_tables import predicted
-from edgeflow.sw.cli.summaries import explored, layers
+from edgeflow.sw.cli.summaries import compared, explored, layers
 
 LONG = "/vit/encoder/layer.11/attention/attention/query/MatMul"
 
@@ -86,3 +87,29 @@ def test_the_front_of_an_exploration() -> None:
     text = drawn(explored, exploration)
     assert cells(text, "98.7") == ["W8A8 128 x 128", "16", "16", "250", "1,248", "117,120", "1234.567", "98.7"]
     assert "not shown in 80 columns: ports, BRAM36" in text
+
+
+def test_rows_stay_distinguishable() -> None:
+    """Whatever long names have in common, what a table of 80 columns shows of them differs."""
+    several = [
+        [f"/vit/encoder/layer.{i}/attention/{part}/MatMul" for i in range(12) for part in ("query", "key", "value")],
+        [f"model.{side}.blocks.0.mlp.fc1.linear" for side in ("encoder", "decoder")],
+        ["a" * 40 + str(i) + "b" * 40 + str(j) + "c" * 40 for i in range(12) for j in range(12)],
+        ["short", "x" * 100, "y" * 100, "x" * 101],
+    ]
+    for names in several:
+        for width in (16, 20, 40):
+            short = console.shortened(names, width)
+            assert len(set(short)) == len(names)
+            assert max(map(len, short)) <= width
+    assert console.shortened(["a", "b" * 20], 16) == ["a", "\N{HORIZONTAL ELLIPSIS}" + "b" * 15]
+    assert console.shortened(["same" * 9, "same" * 9], 16)[0].endswith("same")
+
+
+def test_ratios_without_a_number_are_said_in_words() -> None:
+    result = SimpleNamespace(
+        samples=1, origin="given", exact=False, words=8, differing=0, tensors=[], top1_agreement=None, warnings=(), passed=True,
+        reference="original", sqnr_db={"a": math.nan, "b": math.inf, "c": 30.0},
+    )  # fmt: skip
+    text = " ".join(drawn(compared, cast("Any", result)).split())
+    assert "a has none: the float model's output is 0 everywhere, b exact, c 30.0 dB" in text
