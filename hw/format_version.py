@@ -9,7 +9,7 @@ from typing import Final
 
 from edgeflow.hw.errors import InputError
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 
 def check_format(version: object, what: object) -> None:

@@ -144,13 +144,15 @@ class CSimulation:
         self._library.edgeflow_csim_create.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, *[ctypes.c_uint64] * 2]
         self._library.edgeflow_csim_counts.restype = ctypes.c_uint64
         self._library.edgeflow_csim_counts.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
+        self._library.edgeflow_csim_loop.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_uint64] * 3]
+        self._library.edgeflow_csim_cycles.restype = ctypes.c_uint64
         for name in ("write", "read", "read_scratch"):
             getattr(self._library, f"edgeflow_csim_{name}").argtypes = [*_HANDLE, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
         self._library.edgeflow_csim_run.argtypes = [*_HANDLE, ctypes.c_uint, ctypes.c_uint]
         self._library.edgeflow_csim_run.restype = ctypes.c_char_p
         self._library.edgeflow_csim_schedule.argtypes = [ctypes.c_uint64, ctypes.c_uint]
-        schedule = schedule or Schedule()
-        self._library.edgeflow_csim_schedule(schedule.seed, int(schedule.depths))
+        self._path, self._schedule = library, schedule or Schedule()
+        self._library.edgeflow_csim_schedule(self._schedule.seed, int(self._schedule.depths))
         self._library.edgeflow_csim_destroy.argtypes = _HANDLE
         code = program.encode()[HEADER_BYTES:]
         size = max(program.external_lines, 1) * LINE_BYTES
@@ -227,11 +229,42 @@ class CSimulation:
         if stuck is not None:
             raise VerificationError(f"the simulated accelerator cannot go on: {stuck.decode()}")
 
+    def counted_commands(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[tuple[str, str], tuple[int, int]]]]:
+        """Run one sample instruction by instruction; yields each step with the (entries, trips) of every loop that ran, by the
+        names of its process and its own. Needs a library of processes, built with ``count``."""
+        for name in self._program.inputs:
+            self._write(self._places[name], inputs[name])
+        self._process_counts()
+        for first, step in enumerate(self._program.steps):
+            self._run(first, 1)
+            yield step, self._process_counts()
+
+    def timed(self, inputs: Mapping[str, IntArray], timing: Callable[[str, str], tuple[int, int, int]]) -> int:
+        """Cycles of one sample, if every loop, by the names of its process and its own, behaves as ``timing`` says: cycles from one
+        iteration to the next, from an iteration's start to its end, and before the first. Streams should be as deep as declared.
+        Needs a library of processes, built with ``count``, and a simulation that has run nothing else."""
+        with CSimulation(self._program, self._path, self._schedule) as rehearsal:
+            rehearsal._process_counts()
+            rehearsal.run(inputs)
+            loops = rehearsal._process_counts()
+        for process, loop in loops:
+            self._library.edgeflow_csim_loop(process.encode(), loop.encode(), *timing(process, loop))
+        self.run(inputs)
+        self._process_counts()
+        return int(self._library.edgeflow_csim_cycles())
+
     def _counts(self) -> dict[str, tuple[int, int]]:
+        counts: dict[str, tuple[int, int]] = {}
+        for (_, name), own in self._process_counts().items():
+            entries, trips = counts.get(name, (0, 0))
+            counts[name] = entries + own[0], trips + own[1]
+        return counts
+
+    def _process_counts(self) -> dict[tuple[str, str], tuple[int, int]]:
         text = ctypes.create_string_buffer(1 << 16)
         self._library.edgeflow_csim_counts(text, len(text))
         rows = (line.split("\t") for line in text.value.decode().splitlines())
-        return {name: (int(entries), int(trips)) for name, entries, trips in rows}
+        return {(process, name): (int(entries), int(trips)) for process, name, entries, trips in rows}
 
     def _completed(self, name: str | None) -> list[str]:
         return [] if name is None else [name, *self._views.get(name, ())]

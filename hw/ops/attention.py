@@ -21,6 +21,7 @@ from edgeflow.hw.architecture import LINE_BYTES, Architecture, round_up, slots_o
 from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.array_resources import array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.commands import Command
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.exact_float import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.exponent import (
@@ -32,6 +33,7 @@ from edgeflow.hw.exponent import (
     weights,
 )
 from edgeflow.hw.graph import Format
+from edgeflow.hw.ops.attention_commands import attention_commands
 from edgeflow.hw.ops.attention_schedule import (
     ATTENTION,
     RECIPROCAL_LAG,
@@ -368,6 +370,10 @@ class Attention(Operator):
     @classmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
         return pass_cycles(values, architecture)
+
+    @classmethod
+    def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
+        return attention_commands(values, architecture)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.commands import Command, vector_commands
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.cpp_widths import ELEMENT, Width
 from edgeflow.hw.field_widths import WORD
@@ -272,6 +273,12 @@ class Unit(ABC):
     @abstractmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
         """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth."""
+
+    @classmethod
+    def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
+        """What the accelerator's processes do for one instruction with the given field values and ``words`` of the weight stream,
+        commands that write a stream before those that read it; a unit of its own does what :meth:`cycles` says."""
+        return vector_commands(cls.cycles(values, architecture), words, cls.reads_lines)
 
     @classmethod
     @abstractmethod

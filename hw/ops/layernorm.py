@@ -19,6 +19,7 @@ from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.commands import Command
 from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
 from edgeflow.hw.cpp_widths import MULTIPLIER_BITS
 from edgeflow.hw.field_widths import holding
@@ -48,6 +49,7 @@ from edgeflow.hw.ops.layernorm_schedule import (
     SUM_STAGES,
     alone_trips,
     chunk_count,
+    layernorm_commands,
     layernorm_sizes,
     parameter_words,
 )
@@ -77,6 +79,9 @@ SEED_BITS = 16
 EPSILON_LIMIT = 1 << 52
 FRACTION_BITS = holding(DEVIATION_BITS - 2, "fraction bits of a deviation, beside a bit of the element and the sign")
 
+# Rows that each notice of the pass before reports, which the unit runs beside; 0: its rows are there.
+TOGETHER = holding(2, "rows that a pass of the array completes at once")
+
 LAYERNORM = InstructionLayout(
     "layernorm",
     3,
@@ -94,6 +99,7 @@ LAYERNORM = InstructionLayout(
         *of_width(widths.MULTIPLIER, "mean_multiplier"),
         *of_width(widths.SHIFT, "shift", "offset_shift"),
         *("epsilon_low", "epsilon_high"),
+        *of_width(TOGETHER, "together"),
     ),
     ("stream", "scratch"),  # on an overlay with an array, the array runs it
 )
@@ -304,6 +310,7 @@ class LayerNorm(Operator):
             "offset_shift": self.offset_shift,
             "epsilon_low": self.epsilon & 0xFFFFFFFF,
             "epsilon_high": self.epsilon >> 32,
+            "together": 0,
         }
         values["trips"] = alone_trips(values, a)
         return [Instruction(LAYERNORM, values, context.stream("gain and offset", parameters))]
@@ -325,6 +332,10 @@ class LayerNorm(Operator):
         return Cycles(
             {"layernorm": Loop(trips, depth=ARRAY_DEPTH)}, inside=inside, hidden=alone_trips(values, architecture) - trips
         )
+
+    @classmethod
+    def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
+        return layernorm_commands(values, architecture)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from edgeflow.hw.architecture import HALVES, Architecture, ceil_div
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div
+from edgeflow.hw.commands import Command, phase
 from edgeflow.hw.ops.chunk import power_of_two, stream_words
 
 # A row's statistics come about in three steps, each in iterations of its own, so that no iteration is deeper than the array's
@@ -65,6 +66,33 @@ def alone_trips(values: Mapping[str, int], architecture: Architecture) -> int:
     chunks = ceil_div(values["channels"], architecture.vector)
     words = parameter_words(values["channels"], architecture)
     return values["rows"] * chunks + max(chunks - 1 + LATENCY, words + LOAD_LATENCY)
+
+
+def layernorm_commands(values: Mapping[str, int], a: Architecture) -> tuple[Command, ...]:
+    """What the processes do for a layer normalization, as ``hw/include/edgeflow/network/sequence.hpp`` sends it to them."""
+    rows, chunks = values["rows"], ceil_div(values["channels"], a.vector)
+    elements = LINE_BYTES // 2 if values["x_storage"] == HALVES else LINE_BYTES
+    lines = rows * ceil_div(chunks, elements // a.vector)
+    words = parameter_words(values["channels"], a)
+    complete = ceil_div(rows, values["together"]) if values["together"] else 0
+    return (
+        Command("load", (phase("pass words", words, {"words": words}, {"norm_words": words}),)),
+        Command("norm_lines", (phase("norm lines", rows * chunks, {"complete_rows": complete}, {"norm_lines": lines}),)),
+        Command(
+            "norm_sums", (phase("norm sums", rows * chunks, {"norm_lines": lines}, {"norm_chunks": rows * chunks, "sums": rows}),)
+        ),
+        Command("norm_statistics", (phase("norm rows", rows, {"sums": rows}, {"statistics": rows}),)),
+        Command(
+            "norm_write",
+            (
+                phase("norm parameters", words, {"norm_words": words}),
+                phase("norm chunks", rows * chunks, {"norm_chunks": rows * chunks, "statistics": rows}),
+            ),
+        ),
+        Command("multiply", (phase("products", 0),)),
+        Command("epilogue", (phase("epilogue", 0),)),
+        Command("outputs", (phase("outputs", 0),)),
+    )
 
 
 def beside_trips(linear: Mapping[str, int], values: Mapping[str, int], architecture: Architecture) -> int:

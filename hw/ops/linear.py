@@ -19,6 +19,7 @@ from edgeflow.hw.architecture import HALVES, LINE_BYTES, NIBBLES, ROW_ELEMENTS, 
 from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.array_resources import CASCADE, array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
+from edgeflow.hw.commands import Command
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.exact_float import matrix_product, sums_by_sign
 from edgeflow.hw.field_widths import holding
@@ -40,6 +41,7 @@ from edgeflow.hw.ops.base import (
     register,
 )
 from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
+from edgeflow.hw.ops.linear_commands import linear_commands
 from edgeflow.hw.ops.rows import RowSplit
 
 PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read
@@ -355,6 +357,10 @@ class Linear(Operator):
             {"pass": Loop(trips, 0 if values["chain"] else 1, depth=ARRAY_DEPTH)},
             inside={name: count for name, count in inside.items() if count},
         )
+
+    @classmethod
+    def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
+        return linear_commands(values, architecture)
 
     @classmethod
     def resources(cls, architecture: Architecture) -> Resources:

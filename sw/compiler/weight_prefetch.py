@@ -93,7 +93,7 @@ def _beside(before: Step, step: Step, architecture: Architecture) -> tuple[Step,
     trips = beside_trips(joined, norm.values, architecture) - alone
     apart = [unit(i.layout).cycles(i.values, architecture).total for i in (linear, norm)]
     first = Instruction(LINEAR, joined | {"trips": alone}, linear.stream)
-    second = Instruction(LAYERNORM, {**norm.values, "trips": trips}, norm.stream)
+    second = Instruction(LAYERNORM, {**norm.values, "trips": trips, "together": 1 + linear.values["quad"]}, norm.stream)
     together = [unit(i.layout).cycles(i.values, architecture).total for i in (first, second)]
     return (replace(before, instruction=first), replace(step, instruction=second)) if sum(together) < sum(apart) else None
 

@@ -6,41 +6,10 @@
 #define EDGEFLOW_COUNT_HPP
 
 #ifdef EDGEFLOW_COUNT
-
-#include <cstdint>
-#include <map>
-#include <string>
-
-namespace edgeflow {
-
-struct Counter {
-    std::uint64_t entries;
-    std::uint64_t trips;
-};
-
-inline std::map<std::string, Counter>& counters() {
-    static std::map<std::string, Counter> all;
-    return all;
-}
-
-}  // namespace edgeflow
-
-#define EDGEFLOW_ENTER(name)                                      \
-    do {                                                          \
-        static edgeflow::Counter& count = edgeflow::counters()[name]; \
-        ++count.entries;                                          \
-    } while (0)
-#define EDGEFLOW_TRIP(name)                                       \
-    do {                                                          \
-        static edgeflow::Counter& count = edgeflow::counters()[name]; \
-        ++count.trips;                                            \
-    } while (0)
-
+#include "counting.h"
 #else
-
 #define EDGEFLOW_ENTER(name)
 #define EDGEFLOW_TRIP(name)
-
 #endif
 
 #endif

@@ -41,11 +41,12 @@ void fetch_program(
         descriptor.word[f] = 0;
     }
     unsigned left = DESCRIPTOR_WORDS;
+    EDGEFLOW_ENTER("fetch program");
 fetch_program:
     for (unsigned n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=4096*DESCRIPTOR_WORDS
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("descriptor");
+        EDGEFLOW_TRIP("fetch program");
         const typename Memory<C>::Word word = descriptors[first + n];
         // The newest word comes in at the top.
         for (int f = 0; f < INSTRUCTION_WORDS; ++f) {
@@ -60,7 +61,6 @@ fetch_program:
         }
         left -= 1;
         if (left == 0) {
-            EDGEFLOW_ENTER("descriptor");
             left = DESCRIPTOR_WORDS;
             program.write(descriptor);
             WordRun segment;
@@ -87,12 +87,12 @@ void fetch_words(
     const unsigned long long run_1 = run_0 + count;
     const unsigned long long run_2 = run_1 + count;
     const unsigned long long run_3 = run_2 + count;
-    EDGEFLOW_ENTER("stream");
+    EDGEFLOW_ENTER("fetch words");
 fetch_words:
     for (unsigned w = 0; w < count; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS*C::PO/Memory<C>::STREAM_BYTES
 #pragma HLS PIPELINE II=1
-        EDGEFLOW_TRIP("stream");
+        EDGEFLOW_TRIP("fetch words");
         Word word[4];
 #pragma HLS ARRAY_PARTITION variable=word complete
         word[0] = weights_0[run_0 + w];

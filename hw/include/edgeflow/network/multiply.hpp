@@ -133,7 +133,7 @@ void multiply(
     Count slot = command.slot;
     ap_uint<32> made = 0;
     ap_uint<32> stored = 0;
-    EDGEFLOW_ENTER("multiply");
+    EDGEFLOW_ENTER("products");
 multiply:
     while (made != steps || stored != command.loads) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::PI

@@ -347,9 +347,8 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
     }
 }
 
-// `together`: rows of a notice of the pass that this layer normalization runs beside; 0 where its input is there.
 template <class C>
-void sequence_layernorm(const LayernormInstruction& ins, unsigned together, ArrayCommands& out) {
+void sequence_layernorm(const LayernormInstruction& ins, ArrayCommands& out) {
 #pragma HLS INLINE
     NormCommand command;
     command.rows = ins.rows;
@@ -364,7 +363,7 @@ void sequence_layernorm(const LayernormInstruction& ins, unsigned together, Arra
     command.y_storage = ins.y_storage;
     command.bits = ins.y_bits;
     command.is_signed = ins.y_signed;
-    command.together = together;
+    command.together = ins.together;
     command.words = ((ins.channels + 7) >> 3) * Memory<C>::LINE_STREAM_WORDS;
     command.fraction_bits = ins.fraction_bits;
     command.shift = ins.shift;
@@ -387,8 +386,8 @@ void sequence_layernorm(const LayernormInstruction& ins, unsigned together, Arra
     out.outputs.write(no_outputs(true));
 }
 
-// Hands `count` instructions from `first` to their processes; addresses are in bytes. The next one waits where the one before ends a chain: a pass with `norm` set does not,
-// since the layer normalization that follows reads its rows as they come.
+// Hands `count` instructions from `first` to their processes; addresses are in bytes. The next one waits where the one before ends a
+// chain: a pass with `norm` set does not, since the layer normalization that follows reads its rows as they come.
 template <class C>
 void sequence(
     const Address& descriptors, const Address& weights, const Address& memory, unsigned first, unsigned count,
@@ -399,7 +398,6 @@ void sequence(
     fetched.count = count;
     fetch.write(fetched);
     commands.vector.write(address_descriptor(weights, memory));
-    unsigned together = 0;
     EDGEFLOW_ENTER("instructions");
 instructions:
     for (unsigned n = 0; n < count; ++n) {
@@ -414,16 +412,14 @@ instructions:
             const LinearInstruction ins = decode_linear(descriptor);
             waits = ins.chain == 0 && ins.norm == 0;
             sequence_linear<C>(ins, waits, commands);
-            together = ins.norm == 0 ? 0 : ins.quad != 0 ? 2 : 1;
         } else if (opcode == OPCODE_ATTENTION) {
             const AttentionInstruction ins = decode_attention(descriptor);
             waits = ins.chain == 0;
             outputs = true;
             sequence_attention<C>(ins, waits, commands);
         } else if (opcode == OPCODE_LAYERNORM) {
-            sequence_layernorm<C>(decode_layernorm(descriptor), together, commands);
+            sequence_layernorm<C>(decode_layernorm(descriptor), commands);
             outputs = true;
-            together = 0;
         } else {
             const unsigned lines = unsigned(descriptor.word[STREAM_LINE_WORD + 1]);
             if (lines != 0) {

@@ -82,8 +82,40 @@ class Stack {
     void* memory_;
 };
 
+// The cycle in which a process is, if its loops run as their hardware would (counting.h).
+struct Clock {
+    std::uint64_t now = 0;
+    std::uint64_t beside = 0;  // when the last item came that no iteration waits for
+    std::uint64_t interval = 0;
+    std::uint64_t depth = 0;
+    bool fresh = true;
+
+    void enter(std::uint64_t latency, std::uint64_t next_interval, std::uint64_t next_depth) {
+        drain();
+        now += latency;
+        interval = next_interval;
+        depth = next_depth;
+        fresh = true;
+    }
+    void trip() {
+        now += fresh ? 0 : interval;
+        fresh = false;
+    }
+    // The end of a command, or of the loop before.
+    void drain() {
+        now += depth + (fresh ? 0 : 1);
+        depth = 0;
+        fresh = true;
+    }
+    void finish() {
+        drain();
+        now = now < beside ? beside : now;
+    }
+};
+
 struct Fiber {
     std::string name;
+    Clock clock;
     std::function<void()> body;
     Stack stack;
     ucontext_t context;
@@ -101,7 +133,7 @@ struct Fiber {
 
 class Network {
   public:
-    Network() : current_(nullptr), stuck_(false) {}
+    Network() : current_(nullptr), stuck_(false), end_(0) {}
 
     void add(const std::string& name, const std::function<void()>& body) {
         fibers_.emplace_back(new Fiber);
@@ -114,11 +146,12 @@ class Network {
         fiber.for_room = false;
     }
 
-    // A process without an end: `body` is called again and again.
+    // A process without an end: `body` is called again and again, once a command.
     void serve(const std::string& name, const std::function<void()>& body) {
-        add(name, [body] {
+        add(name, [this, body] {
             while (true) {
                 body();
+                clock().finish();
             }
         });
         fibers_.back()->serves = true;
@@ -127,6 +160,7 @@ class Network {
     // Runs all processes to their ends, those that serve as long; false if they cannot get there.
     bool run() {
         stuck_ = false;
+        end_ = 0;
         for (const std::unique_ptr<Fiber>& fiber : fibers_) {
             if (!fiber->stack.usable()) {
                 stuck_ = true;
@@ -165,6 +199,7 @@ class Network {
         report_.clear();
         for (const std::unique_ptr<Fiber>& fiber : fibers_) {
             stuck_ = stuck_ || (!fiber->done && !fiber->serves);
+            end_ = !fiber->serves && fiber->clock.now > end_ ? fiber->clock.now : end_;
         }
         for (const std::unique_ptr<Fiber>& fiber : fibers_) {
             if (stuck_ && !fiber->done && fiber->channel != nullptr) {
@@ -177,6 +212,9 @@ class Network {
     }
 
     bool running() const { return current_ != nullptr; }
+    const std::string& process() const { return current_->name; }  // that runs
+    Clock& clock() { return current_->clock; }
+    std::uint64_t end() const { return end_; }  // cycle in which the last process ended that has an end
     bool stuck() const { return stuck_; }
     const std::string& report() const { return report_; }
 
@@ -215,6 +253,7 @@ class Network {
     Fiber* current_;
     ucontext_t main_;
     bool stuck_;
+    std::uint64_t end_;
     std::string report_;
 };
 

@@ -36,8 +36,7 @@ class stream<T, 0> {
                 network.wait(channel_, true);
             }
         }
-        items_.push_back(item);
-        ++channel_.items;
+        put(item);
     }
 
     T read() {
@@ -51,21 +50,23 @@ class stream<T, 0> {
             std::fprintf(stderr, "EdgeFlow: read from the empty stream '%s'\n", channel_.name);
             std::abort();
         }
-        const T item = items_[head_];
-        ++head_;
-        --channel_.items;
-        if (channel_.items == 0) {
-            items_.clear();
-            head_ = 0;
-        } else if (head_ >= 4096 && 2 * head_ >= items_.size()) {
-            items_.erase(items_.begin(), items_.begin() + std::ptrdiff_t(head_));
-            head_ = 0;
-        }
-        return item;
+        return get();
     }
 
+#ifdef EDGEFLOW_COUNT
+    // For a process without a clock of its own: an item and when it came; an item that can be read from a time on.
+    T read_at(std::uint64_t& time) {
+        time = times_[head_];
+        return pop(time);
+    }
+    void write_at(const T& item, std::uint64_t time) { push(item, time); }
+#endif
+
+    // No iteration of the reader waits for an item of this stream, only the command's end.
+    void beside() { beside_ = true; }
+
   protected:
-    stream(const char* name, std::size_t depth) : channel_{name, depth, 0, 0}, head_(0) {
+    stream(const char* name, std::size_t depth) : channel_{name, depth, 0, 0}, head_(0), beside_(false) {
         using edgeflow_simulation::Depths;
         const Depths depths = edgeflow_simulation::schedule().depths;
         // A stream of a process's own joins what it does in turn.
@@ -75,9 +76,80 @@ class stream<T, 0> {
     }
 
   private:
+#ifdef EDGEFLOW_COUNT
+    void put(const T& item) {
+        edgeflow_simulation::Network& network = edgeflow_simulation::network();
+        std::uint64_t time = 0;
+        if (network.running()) {
+            edgeflow_simulation::Clock& clock = network.clock();
+            // The place of the item that was read so many items ago.
+            const std::uint64_t room = channel_.limit != 0 && written_ >= channel_.limit ? taken_[written_ % channel_.limit] + 1 : 0;
+            clock.now = room > clock.now + clock.depth ? room - clock.depth : clock.now;
+            time = clock.now + clock.depth + 1;
+        }
+        push(item, time);
+    }
+
+    T get() {
+        edgeflow_simulation::Network& network = edgeflow_simulation::network();
+        std::uint64_t time = times_[head_];
+        if (network.running()) {
+            edgeflow_simulation::Clock& clock = network.clock();
+            std::uint64_t& waits = beside_ ? clock.beside : clock.now;
+            waits = waits < time ? time : waits;
+            time = waits;
+        }
+        return pop(time);
+    }
+
+    void push(const T& item, std::uint64_t time) {
+        store(item);
+        times_.push_back(time);
+        ++written_;
+    }
+
+    T pop(std::uint64_t time) {
+        if (channel_.limit != 0) {
+            taken_.resize(channel_.limit);
+            taken_[read_ % channel_.limit] = time;
+        }
+        ++read_;
+        return remove();
+    }
+
+    void forget(std::size_t count) { times_.erase(times_.begin(), times_.begin() + std::ptrdiff_t(count)); }
+
+    std::vector<std::uint64_t> times_;  // from which each item can be read
+    std::vector<std::uint64_t> taken_;  // when the last items were read, by their numbers modulo the limit
+    std::uint64_t written_ = 0;
+    std::uint64_t read_ = 0;
+#else
+    void put(const T& item) { store(item); }
+    T get() { return remove(); }
+    void forget(std::size_t) {}
+#endif
+
+    void store(const T& item) {
+        items_.push_back(item);
+        ++channel_.items;
+    }
+
+    T remove() {
+        const T item = items_[head_];
+        ++head_;
+        --channel_.items;
+        if (channel_.items == 0 || (head_ >= 4096 && 2 * head_ >= items_.size())) {
+            items_.erase(items_.begin(), items_.begin() + std::ptrdiff_t(head_));
+            forget(head_);
+            head_ = 0;
+        }
+        return item;
+    }
+
     edgeflow_simulation::Channel channel_;
     std::vector<T> items_;
     std::size_t head_;
+    bool beside_;
 };
 
 template <class T, int DEPTH>

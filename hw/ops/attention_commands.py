@@ -1,0 +1,65 @@
+"""What the array's processes do for a pass of attention, as ``hw/include/edgeflow/network/sequence.hpp`` sends it to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div, round_up
+from edgeflow.hw.commands import Command, phase
+from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
+from edgeflow.hw.ops.linear_commands import feed, multiply
+
+
+def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Command, ...]:
+    """A pass of attention: the product and the jobs beside it."""
+    commands = []
+    loads = 0
+    product = values["mac"]
+    keys, mask = values["e_keys"], values["value_load"] and values["value_mask"]
+    if words := values["load_words"]:
+        commands.append(Command("load", (phase("pass words", words, {"words": words}, {"exponents": words}),)))
+    if values["exponents"] or words:
+        phases = [phase("weigh table", words, {"exponents": words})]
+        if values["exponents"]:
+            phases.append(phase("weigh keys", keys, {"scores": keys, "maxima": 1}, {"key_weights": keys, "totals": 1}))
+        commands.append(Command("weigh", tuple(phases)))
+    if values["query"]:
+        lanes, steps = round_up(values["q_lanes"], 2), values["q_steps"]
+        loads, lines = lanes // 2 * steps, values["q_lanes"] * steps
+        commands.append(Command("query_lines", (phase("query lines", lanes * steps, {}, {"query_lines": lines}),)))
+        commands.append(Command("load", (phase("load queries", lanes * steps, {"query_lines": lines}, {"loads": loads}),)))
+    elif values["exponents"]:
+        loads = keys
+        commands.append(Command("load", (phase("load exponents", keys, {"key_weights": keys}, {"loads": keys}),)))
+    if values["reciprocals"]:
+        commands.append(Command("divide", (phase("divide lanes", a.po, {"totals": 1}, {"reciprocals": a.po}),)))
+    scores = values["keys"] if product == SCORES else 0
+    rows = values["rows"] if product == VALUES else 0
+    products = (scores + rows) * values["steps"]
+    if scores:
+        commands += feed(scores, ceil_div(values["k_part"] + values["steps"], LINE_BYTES // a.pi), values["steps"])
+    lines = values["v_keys"] * values["v_lines"] * values["value_load"]
+    if values["value_load"]:
+        commands.append(Command("value_lines", (phase("value lines", lines, {}, {"value_lines": lines}),)))
+    if values["value_load"] or rows:
+        writes = {"masks": lines if mask else 0, "value_steps": 0 if scores else products}
+        commands.append(Command("values", (phase("values", max(lines, rows * values["steps"]), {"value_lines": lines}, writes),)))
+    source, sums = ("steps", "score_rows") if scores else ("value_steps", "rows")
+    commands.append(multiply(products, source, loads, scores + rows, sums))
+    if scores or mask:
+        kept = values["keep"] if scores else 0
+        phases = [
+            phase("track mask", lines if mask else 0, {"masks": lines if mask else 0}),
+            phase("track keys", scores, {"score_rows": scores}, {"scores": scores * kept, "maxima": kept}),
+        ]
+        commands.append(Command("track", tuple(phases)))
+    outputs = 0 if values["partial"] else rows * (a.po // a.epilogue)
+    notice = not values["chain"]
+    if rows or values["reciprocals"] or notice:
+        reads = {"rows": rows, "reciprocals": a.po * values["reciprocals"]}
+        trips = rows * (a.po // a.epilogue)
+        commands.append(Command("epilogue", (phase("epilogue", trips, reads, {"query_outputs": outputs}),)))
+    stores = values["store"] * values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue)
+    if outputs or values["store"] or notice:
+        commands.append(Command("outputs", (phase("outputs", max(outputs, stores), {"query_outputs": outputs}),)))
+    return tuple(commands)
