@@ -75,7 +75,7 @@ def vector_commands(cycles: Cycles, words: int, asks: bool) -> tuple[Command, ..
     taker = PARAMETERS if PARAMETERS in names else names[0] if names else None
     commands = []
     if words:
-        commands.append(Command("load", (phase("pass words", words, {"words": words}, {"vector_words": words}),)))
+        commands.append(Command("load", (phase("load", words, {"words": words}, {"vector_words": words}),)))
     lines = [Items("lines", 1)] if asks else []
     asking, computing = [], []
     for name, loop in cycles.loops.items():

@@ -123,6 +123,7 @@ def _commands() -> Iterator[Channel]:
         "feed_lines": "FeedCommand",
         "feed_steps": "FeedCommand",
         "load": "LoadCommand",
+        "transpose_keys": "TransposeCommand",
         "multiply": "MultiplyCommand",
         "residual_lines": "EpilogueCommand",
         "epilogue": "EpilogueCommand",
@@ -162,6 +163,7 @@ def channels() -> dict[str, Channel]:
         Channel("scores", "KeyScores<C>", "2 * C::ATTENTION_KEYS"),
         Channel("maxima", "Maxima<C>", 2),
         Channel("key_weights", "KeyWeights<C>", 4),
+        Channel("key_words", "StreamWord<C>", 4),
         Channel("totals", "Totals<C>", 2),
         Channel("reciprocals", "LaneReciprocal", 16),
         Channel("exponents", "StreamWord<C>", 4),
@@ -198,7 +200,7 @@ def array_processes() -> tuple[Process, ...]:
         _process(
             "load",
             "load.hpp",
-            ("words", "query_lines", "key_weights"),
+            ("words", "query_lines", "key_words"),
             ("loads", "parameters", "exponents", "norm_words", "vector_words"),
         ),
         _process(
@@ -219,6 +221,7 @@ def array_processes() -> tuple[Process, ...]:
         ),
         _process("track", "weigh.hpp", ("score_rows", "masks"), ("scores", "maxima"), "TrackState<C>"),
         _process("weigh", "weigh.hpp", ("scores", "maxima", "exponents"), ("key_weights", "totals"), "WeighState<C>"),
+        _process("transpose_keys", "transpose.hpp", ("key_weights",), ("key_words",)),
         _process("divide", "weigh.hpp", ("totals",), ("reciprocals",)),
         _process("query_lines", "values.hpp", (), ("query_requests",)),
         _process("value_lines", "values.hpp", (), ("value_requests",)),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div, round_up
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.commands import Command, phase
 from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
-from edgeflow.hw.ops.linear_commands import feed, multiply
+from edgeflow.hw.ops.linear_commands import feed, multiply, slot_words
 
 
 def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Command, ...]:
@@ -17,20 +17,24 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
     product = values["mac"]
     keys, mask = values["e_keys"], values["value_load"] and values["value_mask"]
     if words := values["load_words"]:
-        commands.append(Command("load", (phase("pass words", words, {"words": words}, {"exponents": words}),)))
+        commands.append(Command("load", (phase("load", words, {"words": words}, {"exponents": words}),)))
     if values["exponents"] or words:
         phases = [phase("weigh table", words, {"exponents": words})]
         if values["exponents"]:
             phases.append(phase("weigh keys", keys, {"scores": keys, "maxima": 1}, {"key_weights": keys, "totals": 1}))
         commands.append(Command("weigh", tuple(phases)))
     if values["query"]:
-        lanes, steps = round_up(values["q_lanes"], 2), values["q_steps"]
-        loads, lines = lanes // 2 * steps, values["q_lanes"] * steps
-        commands.append(Command("query_lines", (phase("query lines", lanes * steps, {}, {"query_lines": lines}),)))
-        commands.append(Command("load", (phase("load queries", lanes * steps, {"query_lines": lines}, {"loads": loads}),)))
+        steps, lines = values["q_steps"], values["q_lanes"] * values["q_steps"]
+        lanes, words = _query_group(a)
+        groups = ceil_div(values["q_lanes"], lanes) * steps
+        loads, trips = groups * words, groups * max(lanes, words) + (words > 1)
+        commands.append(Command("query_lines", (phase("query lines", groups * lanes, {}, {"query_lines": lines}),)))
+        commands.append(Command("load", (phase("load", trips, {"query_lines": lines}, {"loads": loads}),)))
     elif values["exponents"]:
-        loads = keys
-        commands.append(Command("load", (phase("load exponents", keys, {"key_weights": keys}, {"loads": keys}),)))
+        loads = ceil_div(keys, a.pi) * slot_words(a)
+        made = phase("transpose keys", _transpose_trips(keys, a), {"key_weights": keys}, {"key_words": loads})
+        commands.append(Command("transpose_keys", (made,)))
+        commands.append(Command("load", (phase("load", loads, {"key_words": loads}, {"loads": loads}),)))
     if values["reciprocals"]:
         commands.append(Command("divide", (phase("divide lanes", a.po, {"totals": 1}, {"reciprocals": a.po}),)))
     scores = values["keys"] if product == SCORES else 0
@@ -63,3 +67,15 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
     if outputs or values["store"] or notice:
         commands.append(Command("outputs", (phase("outputs", max(outputs, stores), {"query_outputs": outputs}),)))
     return tuple(commands)
+
+
+def _query_group(a: Architecture) -> tuple[int, int]:
+    """Lanes of queries whose inputs fill whole words of the array's operands, and how many words."""
+    lanes = max(2, a.stream_bytes // a.pi)
+    return lanes, lanes * a.pi // a.stream_bytes
+
+
+def _transpose_trips(keys: int, a: Architecture) -> int:
+    """Iterations of the process that transposes weights of keys: each block is written while the one before is read."""
+    blocks = [min(a.pi, keys - first) for first in range(0, keys, a.pi)]
+    return blocks[0] + sum(max(block, slot_words(a)) for block in blocks[1:]) + slot_words(a)

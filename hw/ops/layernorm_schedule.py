@@ -76,7 +76,7 @@ def layernorm_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
     words = parameter_words(values["channels"], a)
     complete = ceil_div(rows, values["together"]) if values["together"] else 0
     return (
-        Command("load", (phase("pass words", words, {"words": words}, {"norm_words": words}),)),
+        Command("load", (phase("load", words, {"words": words}, {"norm_words": words}),)),
         Command("norm_lines", (phase("norm lines", rows * chunks, {"complete_rows": complete}, {"norm_lines": lines}),)),
         Command(
             "norm_sums", (phase("norm sums", rows * chunks, {"norm_lines": lines}, {"norm_chunks": rows * chunks, "sums": rows}),)

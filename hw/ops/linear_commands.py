@@ -19,9 +19,9 @@ def linear_commands(values: Mapping[str, int], a: Architecture) -> tuple[Command
     commands = []
     if words := values["load_words"]:
         parameters = values["load_table"] + 3 * (a.po * 4 // a.stream_bytes)
-        loads = (values["load_end"] - values["load_slot"]) * _slot_loads(values["load_packing"], a)
+        loads = (values["load_end"] - values["load_slot"]) * slot_words(a, values["load_packing"])
         reads = {"words": words}
-        commands.append(Command("load", (phase("load weights", words, reads, {"parameters": parameters, "loads": loads}),)))
+        commands.append(Command("load", (phase("load", words, reads, {"parameters": parameters, "loads": loads}),)))
     if rows and steps:
         commands += feed(rows, ceil_div(steps, LINE_BYTES // a.pi), steps)
     groups = a.po // a.epilogue
@@ -49,9 +49,9 @@ def feed(rows: int, lines: int, steps: int) -> list[Command]:
     ]
 
 
-def _slot_loads(packing: int, a: Architecture) -> int:
-    """Loads that fill a slot with weights."""
-    return ceil_div(a.po // 2 * a.pi // (a.stream_bytes // 2), 1 << packing)
+def slot_words(a: Architecture, packing: int = 0) -> int:
+    """Words that fill a slot of the array, of ``1 << packing`` weights to a byte."""
+    return ceil_div(a.pi * a.po // a.stream_bytes, 1 << packing)
 
 
 def multiply(products: int, source: str, loads: int, rows: int, sums: str) -> Command:

@@ -21,10 +21,15 @@ struct FeedCommand {
     Flag quad;
 };
 
-// What the array multiplies in one cycle, beside the number of its stationary operands.
+// What the array takes in one cycle: PI bytes of a row, and how they are read: signed or not; as both halves of each byte, of two rows;
+// as one half, the upper one where `odd` is set.
 template <class C>
 struct Step {
-    Operand operand[C::PI];
+    ap_uint<8> byte[C::PI];
+    Flag is_signed;
+    Flag quad;
+    Flag nibbles;
+    Flag odd;
 };
 
 template <class C>
@@ -58,30 +63,6 @@ feed_lines:
     }
 }
 
-// The operands of one step: `part` picks PI bytes of the line.
-template <class C>
-void step_operands(const Line& line, unsigned part, const FeedCommand& command, bool odd, Step<C>& step) {
-#pragma HLS INLINE
-    for (int i = 0; i < C::PI; ++i) {
-#pragma HLS UNROLL
-        const ap_uint<8> byte = line.byte[(part * C::PI + i) % LINE_BYTES];
-        const ap_uint<4> low = byte;
-        const ap_uint<4> high = byte >> 4;
-        const ap_int<4> signed_low = low;
-        const ap_int<4> signed_high = high;
-        const ap_int<8> signed_byte = byte;
-        const Operand x0 = command.is_signed != 0 ? Operand(signed_low) : Operand(low);
-        const Operand x1 = command.is_signed != 0 ? Operand(signed_high) : Operand(high);
-        if (C::QUAD && command.quad != 0) {
-            step.operand[i] = Operand((x1 << QUAD_SUM_BITS) + x0);
-        } else if (command.storage == NIBBLES) {
-            step.operand[i] = odd ? x1 : x0;
-        } else {
-            step.operand[i] = command.is_signed != 0 ? Operand(signed_byte) : Operand(byte);
-        }
-    }
-}
-
 template <class C>
 void feed_steps(hls::stream<FeedCommand>& commands, hls::stream<Line>& lines, hls::stream<Step<C> >& steps) {
     const FeedCommand command = commands.read();
@@ -103,8 +84,15 @@ feed_steps:
             line = lines.read();
         }
         Step<C> step;
-#pragma HLS ARRAY_PARTITION variable=step.operand complete
-        step_operands<C>(line, part, command, odd != 0, step);
+#pragma HLS ARRAY_PARTITION variable=step.byte complete
+        for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+            step.byte[i] = line.byte[(part * C::PI + i) % LINE_BYTES];
+        }
+        step.is_signed = command.is_signed;
+        step.quad = command.quad;
+        step.nibbles = command.storage == NIBBLES ? 1 : 0;
+        step.odd = odd;
         steps.write(step);
         const bool ends = left == 1;
         const bool turns = part == PARTS - 1;

@@ -2,7 +2,7 @@
 // output. This is the model of the core in hw/rtl for C simulation, and what an HLS tool can take in its place.
 //
 // A command is one pass: rows of steps stream by while operands for other slots, or for later passes, are stored. The sums of a row
-// leave whole; bias and everything after it is the epilogue's.
+// leave whole; bias and everything after it is the epilogue's. Words of stationary operands and bytes of rows are decoded here.
 #ifndef EDGEFLOW_NETWORK_MULTIPLY_HPP
 #define EDGEFLOW_NETWORK_MULTIPLY_HPP
 
@@ -18,7 +18,6 @@ static const unsigned STEPS_VALUES = 2;  // from the values of a head
 struct MultiplyCommand {
     ap_uint<2> source;
     Flag scores;  // the sums are scores: to the softmax
-    Flag quad;
     Flag notice;  // says to the sequencer when it is done
     Count rows;
     Count steps;
@@ -45,10 +44,37 @@ inline Packed pack_pair(const Weight& first, const Weight& second, bool quad) {
     return Packed(upper + low);
 }
 
+// An input as the multipliers take it.
+template <class C>
+Operand step_operand(const Step<C>& step, unsigned input) {
+#pragma HLS INLINE
+    const ap_uint<8> byte = step.byte[input];
+    const ap_uint<4> low = byte;
+    const ap_uint<4> high = byte >> 4;
+    const ap_int<4> signed_low = low;
+    const ap_int<4> signed_high = high;
+    const ap_int<8> signed_byte = byte;
+    const Operand x0 = step.is_signed != 0 ? Operand(signed_low) : Operand(low);
+    const Operand x1 = step.is_signed != 0 ? Operand(signed_high) : Operand(high);
+    if (C::QUAD && step.quad != 0) {
+        return Operand((x1 << QUAD_SUM_BITS) + x0);
+    }
+    if (step.nibbles != 0) {
+        return step.odd != 0 ? x1 : x0;
+    }
+    return step.is_signed != 0 ? Operand(signed_byte) : Operand(byte);
+}
+
 // One step for all outputs.
 template <class C>
-void products(const Stationary<C>& state, unsigned slot, bool quad, const Step<C>& step, RowSums<C>& sums) {
+void products(const Stationary<C>& state, unsigned slot, const Step<C>& step, RowSums<C>& sums) {
 #pragma HLS INLINE
+    Operand operand[C::PI];
+#pragma HLS ARRAY_PARTITION variable=operand complete
+    for (int i = 0; i < C::PI; ++i) {
+#pragma HLS UNROLL
+        operand[i] = step_operand<C>(step, i);
+    }
     for (int pair = 0; pair < C::PO / 2; ++pair) {
 #pragma HLS UNROLL
         Accumulator first0 = 0;
@@ -60,10 +86,10 @@ void products(const Stationary<C>& state, unsigned slot, bool quad, const Step<C
             Chain chain = 0;
             for (int c = 0; c < CASCADE; ++c) {
 #pragma HLS UNROLL
-                const Chain product = state.weight[slot][pair][group * CASCADE + c] * step.operand[group * CASCADE + c];
+                const Chain product = state.weight[slot][pair][group * CASCADE + c] * operand[group * CASCADE + c];
                 chain += product;
             }
-            if (C::QUAD && quad) {
+            if (C::QUAD && step.quad != 0) {
                 const QuadSum field0 = chain;
                 const Chain rest0 = (chain - field0) >> QUAD_SUM_BITS;
                 const QuadSum field1 = rest0;
@@ -88,30 +114,47 @@ void products(const Stationary<C>& state, unsigned slot, bool quad, const Step<C
     }
 }
 
-// Stores a load: every multiplier is written in this one place.
+// Pair number `lane` of a word of weights.
+template <class C>
+Packed load_pair(const LoadWord<C>& load, int lane) {
+#pragma HLS INLINE
+    const int HALF = LoadWord<C>::HALF;
+    const ap_uint<8> even = load.byte[2 * (lane % HALF)];
+    const ap_uint<8> odd = load.byte[2 * (lane % HALF) + 1];
+    const ap_uint<8> halves = load.byte[lane % LoadWord<C>::BYTES];
+    const ap_uint<8> quarters = load.byte[lane / 2] >> (lane % 2 * 4);
+    if (C::QUARTERS && load.packing == 2) {
+        return pack_pair(Weight(ap_int<2>(quarters)), Weight(ap_int<2>(quarters >> 2)), load.quad != 0);
+    }
+    if (load.packing != 0) {
+        return pack_pair(Weight(ap_int<4>(halves)), Weight(ap_int<4>(halves >> 4)), load.quad != 0);
+    }
+    if (load.is_unsigned != 0) {
+        return pack_pair(Weight(even), Weight(odd), false);
+    }
+    return pack_pair(Weight(ap_int<8>(even)), Weight(ap_int<8>(odd)), load.quad != 0);
+}
+
+// Stores a word: every multiplier's operands are written in this one place.
 template <class C>
 void store_load(const LoadWord<C>& load, Stationary<C>& state) {
 #pragma HLS INLINE
     const int HALF = LoadWord<C>::HALF;
     const int PARTS = LoadWord<C>::PARTS;
+    Packed pair_of[PARTS * HALF];
+#pragma HLS ARRAY_PARTITION variable=pair_of complete
+    for (int lane = 0; lane < PARTS * HALF; ++lane) {
+#pragma HLS UNROLL
+        pair_of[lane] = load_pair<C>(load, lane);
+    }
     for (int pair = 0; pair < C::PO / 2; ++pair) {
 #pragma HLS UNROLL
         for (int i = 0; i < C::PI; ++i) {
 #pragma HLS UNROLL
             const int flat = pair * C::PI + i;
-            const int position = flat / HALF;
-            const int at = position % PARTS * HALF + flat % HALF;
-            const bool weights = load.kind == LOAD_WEIGHTS;
-            const bool queries = load.kind == LOAD_QUERIES;
-            // The first key of a slot clears the others, so that a slot that the last key leaves unfilled weighs nothing.
-            const bool clears = load.kind == LOAD_EXPONENTS && load.position == 0;
-            const bool exponent = load.kind == LOAD_EXPONENTS && load.position == unsigned(i);
-            const Weight first = weights ? load.first[at] : queries ? load.first[i] : exponent ? load.first[pair] : Weight(0);
-            const Weight second = weights ? load.second[at] : queries ? load.second[i] : exponent ? load.second[pair] : Weight(0);
-            const unsigned distance = unsigned(position) - unsigned(load.position);
-            const bool hit = weights ? distance < unsigned(load.step) : queries ? load.position == unsigned(pair) : exponent || clears;
-            if (hit) {
-                state.weight[load.slot][pair][i] = pack_pair(first, second, load.quad != 0);
+            const unsigned distance = unsigned(flat / HALF) - unsigned(load.position);
+            if (distance < (1u << load.packing)) {
+                state.weight[load.slot][pair][i] = pair_of[flat / HALF % PARTS * HALF + flat % HALF];
             }
         }
     }
@@ -126,27 +169,33 @@ void multiply(
 #pragma HLS ARRAY_PARTITION variable=state.weight complete dim=3
 #pragma HLS BIND_STORAGE variable=state.weight type=ram_s2p impl=lutram
     const MultiplyCommand command = commands.read();
-    const ap_uint<32> steps = ap_uint<32>(command.rows) * command.steps;  // none without a source
     RowSums<C> total;
 #pragma HLS ARRAY_PARTITION variable=total.sum complete dim=0
-    Count left = command.steps;
+    ap_uint<32> products_left = ap_uint<32>(command.rows) * command.steps;  // none without a source
+    ap_uint<32> loads_left = command.loads;
+    bool multiplies = products_left != 0;
+    bool stores = loads_left != 0;
+    Count left = command.steps;  // of the row
     Count slot = command.slot;
-    ap_uint<32> made = 0;
-    ap_uint<32> stored = 0;
+    bool first = true;
+    bool last = command.steps == 1;
     EDGEFLOW_ENTER("products");
 multiply:
-    while (made != steps || stored != command.loads) {
+    while (multiplies || stores) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::PI
 #pragma HLS PIPELINE II=1
 // Slots that are loaded are not those that this command multiplies with.
 #pragma HLS DEPENDENCE variable=state.weight inter false
-        // A step never waits for a load: what the loads wait for may wait for the steps.
-        const bool stores = stored != command.loads && (made == steps || !loads.empty());
-        if (made != steps) {
+        // A step never waits for a word: what the words wait for may wait for the steps.
+        if (stores && (!multiplies || !loads.empty())) {
+            store_load<C>(loads.read(), state);
+            stores = loads_left != 1;
+            loads_left -= 1;
+        }
+        if (multiplies) {
             EDGEFLOW_TRIP("products");
-            made += 1;
             Step<C> step;
-#pragma HLS ARRAY_PARTITION variable=step.operand complete
+#pragma HLS ARRAY_PARTITION variable=step.byte complete
             if (command.source == STEPS_VALUES) {
                 step = values.read();
             } else {
@@ -154,8 +203,7 @@ multiply:
             }
             RowSums<C> sums;
 #pragma HLS ARRAY_PARTITION variable=sums.sum complete dim=0
-            products<C>(state, slot, command.quad != 0, step, sums);
-            const bool first = left == command.steps;
+            products<C>(state, slot, step, sums);
             for (int r = 0; r < 2; ++r) {
 #pragma HLS UNROLL
                 for (int o = 0; o < C::PO; ++o) {
@@ -163,22 +211,17 @@ multiply:
                     total.sum[r][o] = first ? sums.sum[r][o] : Accumulator(total.sum[r][o] + sums.sum[r][o]);
                 }
             }
-            if (left == 1) {
-                if (command.scores != 0) {
-                    scores.write(total);
-                } else {
-                    rows.write(total);
-                }
-                left = command.steps;
-                slot = command.slot;
-            } else {
-                left -= 1;
-                slot += 1;
+            if (last && command.scores != 0) {
+                scores.write(total);
+            } else if (last) {
+                rows.write(total);
             }
-        }
-        if (stores) {
-            stored += 1;
-            store_load<C>(loads.read(), state);
+            multiplies = products_left != 1;
+            products_left -= 1;
+            slot = last ? command.slot : Count(slot + 1);
+            first = last;
+            last = last ? command.steps == 1 : left == 2;
+            left = first ? command.steps : Count(left - 1);
         }
     }
     if (command.notice != 0) {

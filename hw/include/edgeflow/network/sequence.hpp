@@ -14,6 +14,7 @@ struct ArrayCommands {
     hls::stream<FeedCommand>& feed_lines;
     hls::stream<FeedCommand>& feed_steps;
     hls::stream<LoadCommand>& load;
+    hls::stream<TransposeCommand>& transpose;
     hls::stream<MultiplyCommand>& multiply;
     hls::stream<EpilogueCommand>& residual;
     hls::stream<EpilogueCommand>& epilogue;
@@ -44,8 +45,8 @@ struct ArrayNotices {
 inline LoadCommand no_load() {
 #pragma HLS INLINE
     LoadCommand command;
-    command.kind = LOAD_NONE;
-    command.words = 0;
+    command.kind = 0;
+    command.trips = 0;
     command.table = 0;
     command.slot = 0;
     command.end = 0;
@@ -116,7 +117,6 @@ inline MultiplyCommand no_multiply(bool notice) {
     MultiplyCommand command;
     command.source = STEPS_NONE;
     command.scores = 0;
-    command.quad = 0;
     command.notice = notice ? 1 : 0;
     command.rows = 0;
     command.steps = 0;
@@ -129,7 +129,7 @@ template <class C>
 void sequence_linear(const LinearInstruction& ins, bool notice, ArrayCommands& out) {
 #pragma HLS INLINE
     const unsigned STREAM_BYTES = Memory<C>::STREAM_BYTES;
-    const unsigned POSITIONS = C::PO / 2 * C::PI / LoadWord<C>::HALF;
+    const unsigned POSITIONS = LoadWord<C>::POSITIONS;
     const unsigned PARTS = LINE_BYTES / C::PI;
     const bool quad = C::QUAD && ins.quad != 0;
     const unsigned rows = quad ? (ins.rows + 1) >> 1 : ins.rows;
@@ -139,7 +139,7 @@ void sequence_linear(const LinearInstruction& ins, bool notice, ArrayCommands& o
     if (ins.load_words != 0) {
         LoadCommand load = no_load();
         load.kind = LOAD_WEIGHTS;
-        load.words = ins.load_words;
+        load.trips = ins.load_words;
         load.table = ins.load_table;
         load.slot = ins.load_slot;
         load.end = ins.load_end;
@@ -165,7 +165,6 @@ void sequence_linear(const LinearInstruction& ins, bool notice, ArrayCommands& o
         out.feed_lines.write(feed);
         out.feed_steps.write(feed);
         multiply.source = STEPS_FEED;
-        multiply.quad = quad ? 1 : 0;
         multiply.rows = rows;
         multiply.steps = ins.steps;
         multiply.slot = ins.slot;
@@ -212,11 +211,11 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
     if (ins.load_words != 0) {
         LoadCommand load = no_load();
         load.kind = LOAD_TABLE;
-        load.words = ins.load_words;
+        load.trips = ins.load_words;
         out.load.write(load);
     }
     if (ins.query != 0) {
-        const unsigned lanes = (ins.q_lanes + 1) & ~1u;
+        const unsigned groups = (ins.q_lanes + (QueryGroup<C>::LANES - 1)) / unsigned(QueryGroup<C>::LANES);
         LinesCommand lines;
         lines.line = ins.q;
         lines.stride = ins.q_stride;
@@ -227,22 +226,26 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
         out.query_lines.write(lines);
         LoadCommand load = no_load();
         load.kind = LOAD_QUERIES;
-        load.words = lanes * ins.q_steps;
+        load.trips = groups * ins.q_steps * QueryGroup<C>::TRIPS + QueryGroup<C>::MORE;
         load.slot = ins.q_slot;
+        load.end = ins.q_slot + ins.q_steps;
         load.lanes = ins.q_lanes;
         load.steps = ins.q_steps;
         load.low = ins.q_low;
         load.high = ins.q_high;
         load.part = ins.q_part;
         out.load.write(load);
-        multiply.loads = (lanes >> 1) * ins.q_steps;
+        multiply.loads = groups * ins.q_steps * QueryGroup<C>::WORDS;
     } else if (ins.exponents != 0) {
         LoadCommand load = no_load();
         load.kind = LOAD_EXPONENTS;
-        load.words = ins.e_keys;
+        load.trips = (ins.e_keys + (C::PI - 1)) / unsigned(C::PI) * LoadWord<C>::POSITIONS;
         load.slot = ins.e_slot;
         out.load.write(load);
-        multiply.loads = ins.e_keys;
+        multiply.loads = load.trips;
+        TransposeCommand transpose;
+        transpose.keys = ins.e_keys;
+        out.transpose.write(transpose);
     }
     if (ins.exponents != 0 || ins.load_words != 0) {
         WeighCommand weigh;
@@ -375,7 +378,7 @@ void sequence_layernorm(const LayernormInstruction& ins, ArrayCommands& out) {
     command.notice = 1;
     LoadCommand load = no_load();
     load.kind = LOAD_NORM;
-    load.words = command.words;
+    load.trips = command.words;
     out.load.write(load);
     out.norm_lines.write(command);
     out.norm_sums.write(command);
@@ -425,7 +428,7 @@ instructions:
             if (lines != 0) {
                 LoadCommand load = no_load();
                 load.kind = LOAD_VECTOR;
-                load.words = lines * Memory<C>::LINE_STREAM_WORDS;
+                load.trips = lines * Memory<C>::LINE_STREAM_WORDS;
                 commands.load.write(load);
             }
             commands.ask.write(descriptor);

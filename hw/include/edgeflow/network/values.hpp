@@ -6,6 +6,7 @@
 #define EDGEFLOW_NETWORK_VALUES_HPP
 
 #include "edgeflow/network/feed.hpp"
+#include "edgeflow/network/load.hpp"
 
 namespace edgeflow {
 
@@ -44,15 +45,19 @@ value_lines:
     }
 }
 
-// For each pair of rows and each step the first row's line, then the second's; rows beyond the last are left out.
+// For each group of rows that words of the array's operands are cut from (load.hpp), and for each step, a line of every row of the
+// group; rows beyond the last are left out.
 template <class C>
 void query_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& requests) {
     const LinesCommand command = commands.read();
     const unsigned PARTS = LINE_BYTES / C::PI;
-    const Count lanes = (command.rows + 1) >> 1 << 1;
-    const ap_uint<32> trips = ap_uint<32>(lanes) * command.parts;
+    const unsigned LANES = QueryGroup<C>::LANES;
+    const Count groups = (command.rows + (LANES - 1)) / LANES;
+    const ap_uint<32> trips = ap_uint<32>(groups * LANES) * command.parts;
+    LineAddress group = command.line;  // of the first row
     LineAddress row = command.line;
     Count lane = 0;
+    Count last = LANES - 1;  // of the group
     Count step = 0;
     EDGEFLOW_ENTER("query lines");
 query_lines:
@@ -60,21 +65,22 @@ query_lines:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::PO*C::ATTENTION_HEAD/C::PI
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("query lines");
-        const bool odd = (lane & 1) != 0;
-        const LineAddress line = (odd ? LineAddress(row + command.stride) : row) + unsigned(command.part + step) / PARTS;
         if (lane < command.rows) {
-            requests.write(line);
+            requests.write(row + unsigned(command.part + step) / PARTS);
         }
-        if (odd) {
-            lane -= 1;
+        if (lane != last) {
+            lane += 1;
+            row += command.stride;
+        } else if (step != command.parts - 1) {
+            lane -= LANES - 1;
+            row = group;
             step += 1;
-            if (step == command.parts) {
-                step = 0;
-                lane += 2;
-                row += command.stride << 1;
-            }
         } else {
             lane += 1;
+            row += command.stride;
+            group = row;
+            last += LANES;
+            step = 0;
         }
     }
 }
@@ -129,12 +135,15 @@ values:
                 bank[b] = state.value[b][place];
             }
             Step<C> made;
-#pragma HLS ARRAY_PARTITION variable=made.operand complete
+#pragma HLS ARRAY_PARTITION variable=made.byte complete
             for (int i = 0; i < C::PI; ++i) {
 #pragma HLS UNROLL
-                const ap_int<8> value = bank[(first + i + channel) % LINE_BYTES];
-                made.operand[i] = value;
+                made.byte[i] = bank[(first + i + channel) % LINE_BYTES];
             }
+            made.is_signed = 1;
+            made.quad = 0;
+            made.nibbles = 0;
+            made.odd = 0;
             steps.write(made);
             step += 1;
             if (step == command.steps) {

@@ -6,8 +6,8 @@
 #ifndef EDGEFLOW_NETWORK_WEIGH_HPP
 #define EDGEFLOW_NETWORK_WEIGH_HPP
 
-#include "edgeflow/network/load.hpp"
 #include "edgeflow/network/multiply.hpp"
+#include "edgeflow/network/transpose.hpp"
 #include "edgeflow/requantize.hpp"
 
 namespace edgeflow {
@@ -115,14 +115,14 @@ struct Totals {
 
 // 2^(P - t) for a distance from the largest: one table entry and a rounded shift (hw/exponent.py is the definition).
 template <class C>
-Weight key_weight(const WeighCommand& command, const Score& maximum, const Score& score, const Exponent* table) {
+Exponent key_weight(const WeighCommand& command, const Score& maximum, const Score& score, const Exponent* table) {
 #pragma HLS INLINE
     const Distance distance = maximum - score;
     const Product t = requantize(Accumulator(distance), command.multiplier, command.shift);
     const Product whole = t >> command.fraction_bits;
     const unsigned fraction = unsigned(Fraction(t)) & ((1u << command.fraction_bits) - 1u);
     const Product limit = command.probability_bits;
-    Weight weight = 0;
+    Exponent weight = 0;
     if (whole <= limit) {
         const ExponentShift count = ExponentShift(whole);
         RoundedExponent half = 0;
@@ -131,7 +131,7 @@ Weight key_weight(const WeighCommand& command, const Score& maximum, const Score
             half = RoundedExponent(1) << position;
         }
         const RoundedExponent sum = RoundedExponent(table[fraction]) + half;
-        weight = Weight(Exponent(sum >> count));
+        weight = Exponent(sum >> count);
     }
     return weight;
 }
