@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeflow.sw.cli.console import Console, facts, table
+from edgeflow.sw.files.presence import check_build
+from edgeflow.sw.files.writing import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -32,12 +34,13 @@ def compare(
     ] = None,
 ) -> None:
     """Compare builds: figures, resources, bits, cycles and error by layer, changed options, and which is better in everything."""
-    import edgeflow
-    from edgeflow.sw.files.writing import check_writable, write_bytes
-
-    console: Console = context.obj
+    for build in builds:
+        check_build(build)
     if html is not None:
         check_writable(html)
+    import edgeflow
+
+    console: Console = context.obj
     comparison = edgeflow.compare(*builds)
     document = comparison.document()
     if html is not None:

@@ -26,6 +26,8 @@ from edgeflow.sw.cli.parameters import (
     on_command_line,
 )
 from edgeflow.sw.cli.summaries import explored, fine_tuned, summary, time_taken
+from edgeflow.sw.files.presence import check_data, check_model
+from edgeflow.sw.files.writing import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -132,6 +134,7 @@ def compile_model(
 def check(context: typer.Context, model: Model, dim: Dimensions = None) -> None:
     """Say whether a model can be compiled, and what stands in its way; exit 2 if anything does. It needs no data and no board."""
     dims = dimensions(dim or [])
+    check_model(model)
     import edgeflow
 
     console: Console = context.obj
@@ -167,15 +170,16 @@ def finetune(
 ) -> None:
     """Fine-tune a model with its quantizers in place (Brevitas); the file holds the formats, which compile keeps."""
     dims = dimensions(dim or [])
+    check_model(model)
+    check_data(data, "training data")
+    check_writable(output)
     import edgeflow
     from edgeflow.quant.ptq import checked_data
     from edgeflow.sw.files.arrays import read_npz, take_labels
-    from edgeflow.sw.files.writing import check_writable
     from edgeflow.sw.importer import import_model
     from edgeflow.sw.measure.reference import hold_to_original
 
     console: Console = context.obj
-    check_writable(output)
     arrays = read_npz(data, "training data")  # whole: labels that no option names are an error, not left out in silence
     truth = None if labels is None else take_labels(arrays, labels, f"training data {data}")
     layers_bits: Mapping[str, LayerBits] = {}
@@ -244,7 +248,14 @@ def explore(
     clocks = None if clock is None else numbers("--clock", clock, float)
     weights = None if weight_bits is None else numbers("--weight-bits", weight_bits, int)
     activations = None if activation_bits is None else numbers("--activation-bits", activation_bits, int)
-    import edgeflow
+    from edgeflow.hw.boards import load_board
+    from edgeflow.sw.search.exploration_folder import check_folder
+
+    load_board(board)
+    check_model(model)
+    check_data(calib, "calibration data")
+    check_folder(output)
+    import edgeflow  # heavy from here on: what can be wrong with the options has been told
 
     console: Console = context.obj
     with console.progress() as progress:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeflow.hw.errors import InputError
-from edgeflow.sw.files.presence import missing_data, missing_model, missing_overlay
-from edgeflow.sw.files.replacement import check_target
+from edgeflow.sw.files.presence import check_data, check_model, missing_overlay
+from edgeflow.sw.files.replacement import check_room, check_target
 from edgeflow.sw.flow.options import CompileOptions, validated
 from edgeflow.sw.flow.run_reading import RunFile, read_run
 from edgeflow.sw.search.bit_requests import method_or_layers
@@ -61,16 +61,16 @@ def compilation(config: Path | None, parameters: Mapping[str, Any]) -> tuple[Pat
     run.check({name: value for name, value in {**options, "model": model}.items() if name not in replaced})
     check_files(model, checked)
     check_target(Path(output))
+    check_room(Path(output))
     return model, output, checked
 
 
 def check_files(model: Path, options: CompileOptions) -> None:
     """The error of the first file among the options that there is not."""
-    if not model.exists():
-        raise missing_model(model)
+    check_model(model)
     for data, what in ((options.calibration, "calibration data"), (options.test, "test data")):
-        if isinstance(data, str | os.PathLike) and not Path(data).exists():
-            raise missing_data(Path(data), what)
+        if isinstance(data, str | os.PathLike):
+            check_data(Path(data), what)
     if isinstance(options.overlay, Path) and not options.overlay.exists():
         raise missing_overlay(options.overlay)
 

@@ -11,6 +11,8 @@ from edgeflow.hw.errors import InputError
 from edgeflow.sw.cli.console import Console, facts
 from edgeflow.sw.cli.parameters import BuildFolder, Engine, Exact, ExportFormat, Labels
 from edgeflow.sw.cli.summaries import compared
+from edgeflow.sw.files.presence import check_build, check_data
+from edgeflow.sw.files.writing import check_writable
 
 
 def verify(
@@ -24,6 +26,8 @@ def verify(
     labels: Labels = None,
 ) -> None:
     """Run the model in float, NumPy and C++; exit 1 if any word of any tensor differs between NumPy and C++."""
+    check_build(build)
+    check_data(inputs, "inputs")
     import edgeflow
     from edgeflow.sw.files.arrays import read_npz, take_labels
 
@@ -67,19 +71,20 @@ def simulate(
     """Run a build on inputs of your own; outputs are real values under the model's names."""
     if outputs is None and labels is None:
         raise InputError("simulate has nothing to do with its result: give --outputs FILE.npz, or --labels KEY for top-1 accuracy")
+    check_build(build)
+    check_data(inputs, "inputs")
+    if outputs is not None:
+        check_writable(outputs)
     import time
     import warnings
 
     import edgeflow
     from edgeflow.sw.files.arrays import read_npz, take_labels, top1_accuracy, write_npz
-    from edgeflow.sw.files.writing import check_writable
     from edgeflow.sw.flow.options import SimulationOptions, validated
 
     console: Console = context.obj
     validated("option", SimulationOptions, {"engine": engine.value, "exact": exact})
     opened = edgeflow.open_build(build)
-    if outputs is not None:
-        check_writable(outputs)
     also = () if labels is None else (labels,)
     data = read_npz(inputs, "inputs", lambda: opened.graph.inputs, also)
     truth = None if labels is None else take_labels(data, labels, f"inputs {inputs}")
@@ -117,6 +122,8 @@ def export(
     ] = ExportFormat.QDQ,
 ) -> None:
     """Write the quantized model of a build as ONNX: QDQ, which onnxruntime runs, or QONNX."""
+    check_build(build)
+    check_writable(output)
     import edgeflow
 
     console: Console = context.obj

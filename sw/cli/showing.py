@@ -11,6 +11,8 @@ import typer
 from edgeflow.sw.cli.console import Console, table
 from edgeflow.sw.cli.parameters import BuildFolder
 from edgeflow.sw.cli.summaries import board_figures, board_rows, layers, linted, summary
+from edgeflow.sw.files.presence import check_build
+from edgeflow.sw.files.writing import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -26,14 +28,14 @@ def cycles(
     clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the build's own by default.")] = None,
 ) -> None:
     """Predict the cycles of every layer and how far off the limits they are; with --trace also as a timeline."""
+    check_build(build)
+    if trace is not None:
+        check_writable(trace)
     import edgeflow
     from edgeflow.sim.cycles import trace_file
     from edgeflow.sw.cli.cycle_tables import predicted, prediction
-    from edgeflow.sw.files.writing import check_writable, write_bytes
 
     console: Console = context.obj
-    if trace is not None:
-        check_writable(trace)
     report = edgeflow.cycles(edgeflow.open_build(build), clock_mhz=clock)
     document = prediction(report)
     if trace is not None:
@@ -87,6 +89,7 @@ def report(
     per_layer: Annotated[bool, typer.Option("--layers", help="Add one line for each layer.")] = False,
 ) -> None:
     """Show a build's report; with --json the whole of report.json."""
+    check_build(build)
     import edgeflow
     from edgeflow.sw.report import parse_report
 

@@ -19,6 +19,7 @@ import re
 import secrets
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,18 +79,26 @@ def new_build(target: Path) -> Iterator[Path]:
         raise
 
 
-def check_target(target: Path) -> None:
-    """OutputError unless ``target`` is new, empty, or an EdgeFlow build."""
+def check_target(target: Path, mark: str = MANIFEST, what: str = "an EdgeFlow build") -> None:
+    """OutputError unless ``target`` is new, empty, or ``what`` has the file ``mark``."""
     try:
-        if not target.exists() and not target.is_symlink():
-            return
-        if not target.is_dir():
+        if target.is_dir():
+            if any(target.iterdir()) and not (target / mark).is_file():
+                raise OutputError(f"output folder {target} exists and is not {what}: choose another with -o, or remove it yourself")
+        elif target.exists() or target.is_symlink():
             raise OutputError(f"output {target} exists and is not a folder: choose another with -o")
-        if not any(target.iterdir()) or (target / MANIFEST).is_file():
-            return
     except OSError as error:
         raise OutputError(f"output folder {target} cannot be read: {error.strerror}; choose another with -o") from error
-    raise OutputError(f"output folder {target} exists and is not an EdgeFlow build: choose another with -o, or remove it yourself")
+
+
+def check_room(target: Path) -> None:
+    """OutputError unless a folder can be made where ``target`` lies; nothing is left behind."""
+    place = Path(os.path.realpath(target))
+    try:
+        above = next(folder for folder in place.parents if folder.exists())
+        os.rmdir(tempfile.mkdtemp(prefix=TEMPORARY, dir=above))
+    except OSError as error:
+        raise not_writable(target, error) from error
 
 
 def restore(target: Path) -> None:

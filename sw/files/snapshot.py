@@ -31,16 +31,13 @@ class Snapshot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder: give a build folder that edgeflow compile wrote")
+        check_folder(folder)
         self._identity = _identity(folder)
         self._kept: dict[str, bytes] = {}
         try:
             self._document = b"".join(_pieces(folder / MANIFEST))
         except FileNotFoundError:
-            raise InputError(
-                f"{folder} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote"
-            ) from None
+            raise no_build(folder) from None
         except OSError as error:
             raise InputError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
         self.manifest = json_object(self._document, folder / MANIFEST)
@@ -125,6 +122,17 @@ class SnapshotPath:
             return self.read_bytes().decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{self} is damaged: compile the model again") from error
+
+
+def check_folder(folder: Path) -> None:
+    """InputError unless there is a folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give a build folder that edgeflow compile wrote")
+
+
+def no_build(folder: Path) -> InputError:
+    """What is said of a folder without a manifest."""
+    return InputError(f"{folder} is not an EdgeFlow build (it has no {MANIFEST}): give a folder that edgeflow compile wrote")
 
 
 def json_object(content: bytes, where: object) -> dict[str, Any]:

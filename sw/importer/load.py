@@ -172,6 +172,8 @@ def fetch_external(file: Path, proto: onnx.ModelProto) -> None:
         problem = next(wrong_tensor(tensor, f"tensor {tensor.name!r}"), None)
         if problem is not None:
             raise ModelError(f"{file}: {problem}; export the model again")
+    if external:
+        check_traps(file, proto)  # constants that were not there before
 
 
 def _check_mode(file: Path, proto: onnx.ModelProto) -> None:

@@ -342,10 +342,17 @@ def stored_tensor(node: ir.Node | None) -> ir.TensorProtocol | None:
 
 
 def stored_tensors(nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]) -> dict[str, onnx.TensorProto]:
-    """Constants by name: initializers, and what Constants hold."""
+    """Constants by name: initializers, and what Constants hold, as a tensor or as integers."""
     stored = {tensor.name: tensor for tensor in initializers}
     for node in nodes:
-        value = next((attribute for attribute in node.attribute if attribute.name == "value"), None)
-        if value is not None and traits(node).stores:
-            stored[node.output[0]] = value.t
+        if not traits(node).stores:
+            continue
+        for value in node.attribute:
+            if value.name == "value":
+                stored[node.output[0]] = value.t
+            elif value.name == "value_int":
+                stored[node.output[0]] = onnx.helper.make_tensor(node.output[0], onnx.TensorProto.INT64, [], [value.i])
+            elif value.name == "value_ints":
+                integers = list(value.ints)
+                stored[node.output[0]] = onnx.helper.make_tensor(node.output[0], onnx.TensorProto.INT64, [len(integers)], integers)
     return stored

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeflow.hw.accelerator_options import SHARE, SIZES
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board
-from edgeflow.hw.errors import BoardError, InputError, OutputError, UnsupportedError
+from edgeflow.hw.errors import BoardError, InputError, UnsupportedError
 from edgeflow.hw.fit import Space, excess, known_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.host import processors
@@ -40,10 +40,10 @@ from edgeflow.sw.files.writing import write_bytes
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.random_data import RANDOM_SAMPLES, random_inputs
 from edgeflow.sw.search.accelerator import spaces
+from edgeflow.sw.search.exploration_folder import POINTS, check_folder
 from edgeflow.sw.search.pareto import write_front
 from edgeflow.sw.search.sweep import run_cluster, run_local
 
-POINTS = "points.jsonl"
 REST = ("epilogue", "vector", "weight_ports")
 
 Point = dict[str, Any]
@@ -94,7 +94,7 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
     BoardError if no accelerator of the grid fits, InputError if the folder holds another exploration, OutputError while another one
     writes into it, ClusterError if workers fail; the points that were done until then are kept.
     """
-    _check_folder(request.output)
+    check_folder(request.output)
     with locked_folder(request.output, "another exploration"):
         return _explore(request, progress)
 
@@ -102,7 +102,7 @@ def explore(request: Request, progress: Progress | None = None) -> Exploration:
 def _explore(request: Request, progress: Progress | None) -> Exploration:
     say = progress or _silent
     folder, header = request.output, _header(request)
-    started = _check_folder(folder)
+    started = check_folder(folder)
     known = read_points(folder / POINTS, header) if started else []
     stems = {bits: folder / f"bits-{bits}" for bits in request.configs}
     kept = {bits: stem.with_suffix(".json").is_file() for bits, stem in stems.items()}
@@ -281,18 +281,6 @@ def _model_hash(model: Path) -> str:
     except OSError:  # the importer says it better
         import_model(model, dims={}, shapes={})
         raise
-
-
-def _check_folder(output: Path) -> bool:
-    """Whether the folder holds an exploration; OutputError if it holds something else."""
-    try:
-        if (output / POINTS).is_file():
-            return True
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise OutputError(f"output {output} exists and is not an exploration: choose another with -o, or remove it yourself")
-    except OSError as error:
-        raise OutputError(f"output folder {output} cannot be read: {error.strerror}; choose another with -o") from error
-    return False
 
 
 def _quantized(request: Request, config: QuantizationConfig, say: Progress) -> Graph:

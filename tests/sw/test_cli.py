@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +111,54 @@ def test_a_mistyped_option_is_answered_before_anything_heavy_is_loaded(options: 
     (tmp_path / "there.onnx").touch()
     for name, text in RUN_FILES.items():
         (tmp_path / name).write_text(text)
+    answered_at_once(tmp_path, ("compile", model, *options), said)
+
+
+def answered_at_once(folder: Path, words: Sequence[str], said: str) -> None:
     heavy = tuple(name for name in HEAVY if name != "pydantic")  # boards are checked with it
     program = (
-        f"import sys; from edgeflow.sw.cli.main import main; status = main(['compile', {model!r}, *{options!r}]);"
+        f"import sys; from edgeflow.sw.cli.main import main; status = main({list(words)!r});"
         f"print('LOADED', status, [m for m in {heavy!r} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
     assert done.stdout.splitlines()[-1] == "LOADED 2 []"
     assert f"error: {said}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("check none.onnx", "none.onnx: no such file"),
+        ("compile there.onnx -o there.onnx/b", "output folder there.onnx/b cannot be written: there.onnx is not a folder"),
+        ("compile there.onnx -o /proc/b", "output folder /proc/b cannot be written"),
+        ("explore none.onnx", "none.onnx: no such file"),
+        ("explore there.onnx --board kv261", "unknown board 'kv261': did you mean kv260?"),
+        ("explore there.onnx --calib none.npz", "calibration data none.npz does not exist"),
+        ("explore there.onnx -o there.onnx", "output there.onnx exists and is not a folder"),
+        ("explore there.onnx -o there.onnx/e", "output folder there.onnx/e cannot be written: there.onnx is not a folder"),
+        ("explore there.onnx -o .", "output folder . exists and is not an exploration"),
+        ("export none -o q.onnx", "none is not a folder: give a build folder"),
+        ("export . -o q.onnx", ". is not an EdgeFlow build (it has no manifest.json)"),
+        ("export build -o none/q.onnx", "output none/q.onnx cannot be written: none is not a folder"),
+        ("finetune none.onnx --data d.npz -o t.onnx", "none.onnx: no such file"),
+        ("finetune there.onnx --data none.npz -o t.onnx", "training data none.npz does not exist"),
+        ("compare build none", "none is not a folder: give a build folder"),
+        ("compare build build --html none/c.html", "output none/c.html cannot be written: none is not a folder"),
+        ("simulate none --inputs x.npz --outputs y.npz", "none is not a folder: give a build folder"),
+        ("simulate build --inputs none.npz --outputs y.npz", "inputs none.npz does not exist"),
+        ("simulate build --inputs there.onnx --outputs none/y.npz", "output none/y.npz cannot be written"),
+        ("verify none", "none is not a folder: give a build folder"),
+        ("verify build --inputs none.npz", "inputs none.npz does not exist"),
+        ("cycles none", "none is not a folder: give a build folder"),
+        ("report none", "none is not a folder: give a build folder"),
+    ],
+)
+def test_a_mistyped_path_is_answered_before_anything_heavy_is_loaded(words: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "there.onnx").touch()
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "manifest.json").touch()
+    answered_at_once(tmp_path, words.split(), said)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["build", "there.onnx"]
 
 
 def test_time_is_told_by_step() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from command_line import Terminal
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import Graph
+
+import edgeflow
+from edgeflow.hw.errors import ModelError
+from edgeflow.sw.importer.integer_divisors import check_computed_divisors
 
 
 def plain(folder: Path) -> Path:
@@ -36,6 +41,82 @@ def test_divisions_that_processors_trap(
     op: str, dividend: int, divisor: int, reason: str, tmp_path: Path, terminal: Terminal
 ) -> None:
     assert reason in terminal.refused("check", dividing(tmp_path, op, dividend, divisor))
+
+
+def computing(folder: Path, op: str, divisor: str) -> Path:
+    """Integers divided by what an input, a constant computation, or a branch says, or by a size of an input."""
+    g = Graph(17)
+    x, ids = g.input("x", ["n", 4, 8]), g.input("ids", ["n", 4], TensorProto.INT64)
+    by = {
+        "input": lambda: ids,
+        "function of the input": lambda: g.node("Sub", g.node("Abs", ids), g.constant(np.array([1]))),
+        "constants": lambda: g.node("Sub", g.constant(np.array([1])), g.constant(np.array([1]))),
+        "a size": lambda: g.node("Gather", g.node("Shape", ids), g.constant(np.array(1))),
+        "less than a size": lambda: g.node(
+            "Sub", g.node("Gather", g.node("Shape", ids), g.constant(np.array(1))), g.constant(np.array(4))
+        ),
+    }[divisor]()
+    quotient = g.node("Cast", g.node(op, g.constant(np.array([[7, 7, 7, 7]])), by), to=TensorProto.FLOAT)
+    g.output(g.node("MatMul", g.node("Add", x, g.node("Unsqueeze", quotient, g.constant(np.array([2])))), g.weight(8, 8)))
+    return g.save(folder)
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+@pytest.mark.parametrize("divisor", ["input", "function of the input", "constants", "less than a size"])
+def test_integers_divided_by_computed_ones(op: str, divisor: str, tmp_path: Path, terminal: Terminal) -> None:
+    file = computing(tmp_path, op, divisor)
+    told = terminal.refused("compile", file, "-o", tmp_path / "b")
+    assert f"{file}: node " in told
+    assert f"({op}): it divides integers by " in told
+    assert "is computed and might be 0" in told
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_computed_integers_divided_by_minus_one(op: str, tmp_path: Path, terminal: Terminal) -> None:
+    g = Graph(17)
+    x, ids = g.input("x", ["n", 4, 8]), g.input("ids", ["n", 4, 1], TensorProto.INT64)
+    quotient = g.node(op, ids, g.constant(np.array([-1])))
+    g.output(g.node("MatMul", g.node("Add", x, g.node("Cast", quotient, to=TensorProto.FLOAT)), g.weight(8, 8)))
+    assert f"({op}): it divides computed integers by -1" in terminal.refused("check", g.save(tmp_path))
+
+
+@pytest.mark.parametrize("divisor", [{"value_int": 0}, {"value_ints": [1, 0]}])
+def test_constants_of_integers_are_divisors_too(divisor: dict[str, Any], tmp_path: Path, terminal: Terminal) -> None:
+    g = Graph(17)
+    x, ids = g.input("x", ["n", 2, 8]), g.input("ids", ["n", 2], TensorProto.INT64)
+    quotient = g.node("Cast", g.node("Div", ids, g.node("Constant", **divisor)), to=TensorProto.FLOAT)
+    g.output(g.node("MatMul", g.node("Add", x, g.node("Unsqueeze", quotient, g.constant(np.array([2])))), g.weight(8, 8)))
+    assert "(Div): it divides integers by 0" in terminal.refused("check", g.save(tmp_path))
+
+
+def test_divisors_in_other_files(tmp_path: Path, terminal: Terminal) -> None:
+    file = dividing(tmp_path, "Div", 4, 0)
+    proto = onnx.load(file)
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(proto, file, save_as_external_data=True, size_threshold=0, location="weights")
+    assert "it divides integers by 0" in terminal.refused("check", file)
+
+
+def test_sizes_of_inputs_are_positive_divisors(tmp_path: Path) -> None:
+    assert edgeflow.check(computing(tmp_path, "Div", "a size")).compiles
+
+
+def test_divisions_of_floats_and_in_branches(tmp_path: Path) -> None:
+    """Floats may be divided by anything; a division in a branch is one, too, and weights in other files are constants."""
+    g = Graph(17)
+    x = g.input("x", ["n", 4, 8])
+    g.output(g.node("MatMul", g.node("Div", x, g.node("Exp", x)), g.weight(8, 8)))
+    proto = onnx.load(g.save(tmp_path))
+    check_computed_divisors(tmp_path, proto)
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 4])
+    proto.graph.input.append(ids)
+    divided = helper.make_node("Div", ["ids", "ids"], ["q"], name="inner")
+    branch = helper.make_graph([divided], "branch", [], [helper.make_tensor_value_info("q", TensorProto.INT64, None)])
+    truth = helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+    proto.graph.node.extend([truth, helper.make_node("If", ["yes"], ["r"], then_branch=branch, else_branch=branch)])
+    with pytest.raises(ModelError, match=r"node 'inner' \(Div\): it divides integers by 'ids'"):
+        check_computed_divisors(tmp_path, proto)
 
 
 def test_attributes_that_are_divided_by(tmp_path: Path, terminal: Terminal) -> None:
