@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.process_network import Kind, processes
 from edgeflow.hw.schedule.checks import Checks
 from edgeflow.hw.schedule.claims import KEPT, Kept
 from edgeflow.hw.schedule.compiler import Compiled, compile_project
 from edgeflow.hw.schedule.delays import FAMILIES, budget, load_delays
 from edgeflow.hw.schedule.graph import Builder
-from edgeflow.hw.schedule.ir import Module
+from edgeflow.hw.schedule.ir import modules
+from edgeflow.hw.schedule.layout import Layout
 from edgeflow.hw.schedule.loops import Loop, pipelined_loops
 from edgeflow.hw.schedule.memories import Memories
 from edgeflow.hw.schedule.places import Places
@@ -21,6 +23,8 @@ from edgeflow.hw.schedule.report import Finding, LoopSchedule, Schedule
 from edgeflow.hw.schedule.stages import schedule
 
 TOP = "edgeflow_top.cpp"
+COMPONENTS = "components"  # the folder with a top function for each process
+PREFIX = "edgeflow_"  # of top functions
 PRODUCTS = {"ultrascale-plus": (27, 18), "series-7": (25, 18)}
 """Operands of a DSP slice's multiplier."""
 
@@ -40,18 +44,29 @@ def project_target(folder: Path) -> tuple[str, float]:
     return "zynq-7000" if part.group(1).lower().startswith("xc7") else "zynq-ultrascale+", 1000.0 / float(period.group(1))
 
 
-def schedule_project(
-    folder: Path, family: str, clock_mhz: float, *, top: str = TOP, kept: Mapping[tuple[str, str], Kept] = KEPT
-) -> Schedule:
-    """Schedule every pipelined loop of ``folder / top`` for a device family (``Board.family``) and a clock.
+def tops(folder: Path) -> list[str]:
+    """The files of a project that have a top function: one, or one for each process.
 
     Raises:
         InputError: the folder has no such file.
+    """
+    if (folder / TOP).is_file():
+        return [TOP]
+    cores = {f"{process.name}.cpp" for process in processes() if process.kind is Kind.CORE}  # of which the C++ is a model
+    files = sorted(f"{COMPONENTS}/{file.name}" for file in (folder / COMPONENTS).glob("*.cpp") if file.name not in cores)
+    if not files:
+        raise InputError(f"{folder} has no {TOP}: give a build that edgeflow compile wrote, or its hls folder")
+    return files
+
+
+def schedule_project(folder: Path, family: str, clock_mhz: float, *, kept: Mapping[tuple[str, str], Kept] = KEPT) -> Schedule:
+    """Schedule every pipelined loop of a project for a device family (``Board.family``) and a clock.
+
+    Raises:
+        InputError: the folder has no top function.
         ToolchainError: clang or LLVM is missing, the C++ does not compile, or uses pointers that are no object and indices.
     """
-    if not (folder / top).is_file():
-        raise InputError(f"{folder} has no {top}: give a build that edgeflow compile wrote, or its hls folder")
-    return schedule_compiled(folder, compile_project(folder, top), family, clock_mhz, kept=kept)
+    return schedule_compiled(folder, compile_project(folder, tops(folder)), family, clock_mhz, kept=kept)
 
 
 def schedule_compiled(
@@ -59,28 +74,29 @@ def schedule_compiled(
 ) -> Schedule:
     """As :func:`schedule_project`, of what is compiled already: the same code for another family or clock."""
     table = FAMILIES[family]
-    module = Module(compiled.text)
-    memories = Memories(module, compiled.text, compiled.objects)
+    layout = Layout(compiled.text)
     sources = {
         pragma.file: (folder / pragma.file).read_text(encoding="utf-8").split("\n") for pragma in compiled.pragmas
     }  # fmt: skip
-    loops = pipelined_loops(module)
-    all_places = [Places(module, loop, sources) for loop in loops]
-    names = _names(compiled, loops, all_places)
-    scheduled = []
-    for loop, places, name in zip(loops, all_places, names, strict=True):
-        pragma = compiled.pragmas[loop.pragma]
-        builder = Builder(
-            module, memories, loop, load_delays(table), clock_mhz, PRODUCTS[table], (pragma.file, pragma.scope, pragma.loop)
-        )  # fmt: skip
-        scheduled.append(_one(builder, places, name, kept))
-    marked = {loop.pragma for loop in loops}
-    lost = [
-        Finding("no-loop", pragma.label, pragma.label, pragma.file, pragma.line, f"{pragma.label} is no loop once compiled")
-        for number, pragma in enumerate(compiled.pragmas)
-        if pragma.kind == "PIPELINE" and number not in marked and number in compiled.used
-    ]  # fmt: skip
-    return Schedule(table, clock_mhz, budget(clock_mhz), tuple(scheduled), tuple(lost))
+    scheduled: list[LoopSchedule] = []
+    lost: list[Finding] = []
+    for module in modules(compiled.text):
+        memories = Memories(module, layout, compiled.objects.get(module.name, {}))
+        loops = pipelined_loops(module)
+        all_places = [Places(module, loop, sources) for loop in loops]
+        names = _names(compiled, loops, all_places)
+        for loop, places, name in zip(loops, all_places, names, strict=True):
+            pragma = compiled.pragmas[loop.pragma]
+            builder = Builder(
+                module, memories, loop, load_delays(table), clock_mhz, PRODUCTS[table], (pragma.file, pragma.scope, pragma.loop)
+            )  # fmt: skip
+            scheduled.append(_one(module.name.removeprefix(PREFIX), builder, places, name, kept))
+        marked = {loop.pragma for loop in loops}
+        for number in sorted(compiled.used.get(module.name, frozenset()) - marked):
+            pragma = compiled.pragmas[number]
+            message = f"{pragma.label} is no loop once compiled"
+            lost.append(Finding("no-loop", pragma.label, pragma.label, pragma.file, pragma.line, message))
+    return Schedule(table, clock_mhz, budget(clock_mhz), tuple(scheduled), tuple(dict.fromkeys(lost)))
 
 
 def _names(compiled: Compiled, loops: list[Loop], places: list[Places]) -> list[str]:
@@ -92,7 +108,7 @@ def _names(compiled: Compiled, loops: list[Loop], places: list[Places]) -> list[
     ]
 
 
-def _one(builder: Builder, places: Places, name: str, kept: Mapping[tuple[str, str], Kept]) -> LoopSchedule:
+def _one(process: str, builder: Builder, places: Places, name: str, kept: Mapping[tuple[str, str], Kept]) -> LoopSchedule:
     flow = builder.build()
     nodes, interval = flow.nodes, builder.loop.interval
     cycles = components(nodes)
@@ -104,7 +120,7 @@ def _one(builder: Builder, places: Places, name: str, kept: Mapping[tuple[str, s
     largest = cycles[0].largest if cycles else None
     unit = places.callers[1] if len(places.callers) > 2 and places.callers[0] != name else places.callers[0]
     return LoopSchedule(
-        name, unit, places.loop.file, places.loop.line, interval, stages.depth, len(nodes.kind),
+        process, name, unit, places.loop.file, places.loop.line, interval, stages.depth, len(nodes.kind),
         round(largest.ns, 3) if largest else 0.0, checks.name_of(largest)[0] if largest else "", tuple(slow),
         tuple(memories), tuple(reads), tuple(checks.findings),
     )  # fmt: skip

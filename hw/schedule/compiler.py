@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -30,6 +30,8 @@ FORGOTTEN = 512  # bytes up to which a variable is said to have no value where i
 ODD = re.compile(r"^  (?:(%[\w.$-]+) = load|store) i(\d+)(.*)$")
 ALLOCA = re.compile(r"^  (%[\w.$-]+) = alloca (.*), align \d+$")
 START = re.compile(r"^  call void @llvm\.lifetime\.start\.p0\(ptr (%[\w.$-]+)\)")
+DEFINE = re.compile(r"^define .*?@([\w.$]+)\(")
+LOOP = re.compile(r"call void @edgeflow_loop\(i32 noundef (\d+)")
 BASE = re.compile(r"^  (%[\w.$-]+) = getelementptr .*?, ptr (%[\w.$-]+|@[\w.$-]+|getelementptr \(.*?\)), ")
 INLINE = ("always_inliner", "global_dead_code_eliminate")
 REFERENCES = ("sroa", "simplify_cfg")  # so that every pointer is an object and a way into it
@@ -42,17 +44,17 @@ OPTIMIZE = (
 
 @dataclass(frozen=True)
 class Compiled:
-    """The module's text, the pragmas by number, those that name an object, by the object's name in the text, and the numbers of
-    those in functions that the top function reaches."""
+    """The module's text; the pragmas by number; by top function those that name an object, by the object's name in the text, and
+    the numbers of those in functions that it reaches."""
 
     text: str
     pragmas: Sequence[Pragma]
-    objects: dict[str, list[tuple[Pragma, int]]]
-    used: frozenset[int]
+    objects: Mapping[str, Mapping[str, Sequence[tuple[Pragma, int]]]]
+    used: Mapping[str, frozenset[int]]
 
 
-def compile_project(folder: Path, top: str) -> Compiled:
-    """Compile ``folder / top`` with everything that it includes from there.
+def compile_project(folder: Path, tops: Sequence[str]) -> Compiled:
+    """Compile the files ``tops`` of a folder, each with a top function of its own, with everything that they include from there.
 
     Raises:
         ToolchainError: clang or LLVM is not installed, or the C++ does not compile.
@@ -65,13 +67,15 @@ def compile_project(folder: Path, top: str) -> Compiled:
         work = Path(name)
         pragmas = copy_sources(folder, work)
         output = work / "module.ll"
+        together = work / "every_top.cpp"
+        together.write_text("".join(f'#include "{top}"\n' for top in tops), encoding="utf-8")
         include = [word for path in (work, work / "include", headers) for word in ("-I", str(path))]
-        command = [sys.executable, "-m", "ziglang", "c++", *FLAGS, *include, str(work / top), "-o", str(output)]
+        command = [sys.executable, "-m", "ziglang", "c++", *FLAGS, *include, str(together), "-o", str(output)]
         done = run_tool(command, REMEDY, seconds=300)
         if done.returncode or not output.is_file():
             lines = [line for line in done.stderr.splitlines() if "error:" in line] or done.stderr.splitlines()[-1:]
             first = lines[0].replace(str(work), str(folder)) if lines else f"exit status {done.returncode}"
-            raise ToolchainError(f"{folder / top} does not compile: {first}")
+            raise ToolchainError(f"{folder if len(tops) > 1 else folder / tops[0]} does not compile: {first}")
         module = output.read_text(encoding="utf-8")
     return _optimize(module, pragmas)
 
@@ -84,11 +88,17 @@ def _optimize(module: str, pragmas: Sequence[Pragma]) -> Compiled:
     module = _run(_whole(MARK.sub(_effects, module)), INLINE)
     text = take_apart(_run(_forget(module), REFERENCES))
     lines: list[str] = []
-    objects: dict[str, list[tuple[Pragma, int]]] = {}
+    objects: dict[str, dict[str, list[tuple[Pragma, int]]]] = {}
+    used: dict[str, set[int]] = {}
     bases: dict[str, str] = {}
+    function = ""
     for line in text.split("\n"):
-        if (match := BASE.match(line)) is not None:
+        if (match := DEFINE.match(line)) is not None:
+            function, bases = match.group(1), {}
+        elif (match := BASE.match(line)) is not None:
             bases[match.group(1)] = match.group(2)
+        elif (match := LOOP.search(line)) is not None:
+            used.setdefault(function, set()).add(int(match.group(1)))
         match = OBJECT.search(line)
         if match is None:
             lines.append(line)
@@ -96,9 +106,10 @@ def _optimize(module: str, pragmas: Sequence[Pragma]) -> Compiled:
             root = match.group(1)
             while root in bases or not root.startswith(("%", "@")):
                 root = bases.get(root) or re.findall(r"@[\w.$-]+", root)[0]
-            objects.setdefault(root, []).append((pragmas[int(match.group(2))], int(match.group(3))))
-    used = frozenset(int(number) for number in re.findall(r"call void @edgeflow_loop\(i32 noundef (\d+)", text))
-    return Compiled(_run("\n".join(lines), OPTIMIZE), pragmas, objects, used)
+            named = (pragmas[int(match.group(2))], int(match.group(3)))
+            objects.setdefault(function, {}).setdefault(root, []).append(named)
+    reached = {name: frozenset(numbers) for name, numbers in used.items()}
+    return Compiled(_run("\n".join(lines), OPTIMIZE), pragmas, objects, reached)
 
 
 def _whole(module: str) -> str:

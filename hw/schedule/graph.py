@@ -71,6 +71,8 @@ class Builder(Traffic):
             if one.operands[0] in ("poison", "undef"):
                 return
             self._store(one.operands[1], self.value(one.operands[0]), bits_of(one.type), one)
+        elif op == "call" and one.detail.startswith(("llvm.fshl", "llvm.fshr")):
+            self.values[one.name] = self._rotate(one)
         elif op == "call":
             self._call(one)
         elif op in ("getelementptr", "alloca", "ret", "unreachable") or one.type == "ptr":
@@ -127,6 +129,13 @@ class Builder(Traffic):
                 return operands[0]
             return nodes.quotient(operands, self.known(one.operands[0], width).needed, one.place)
         raise ToolchainError(f"the schedule does not know the operation {op} of LLVM")
+
+    def _rotate(self, one: Instruction) -> int | None:
+        """Two values side by side, shifted: what the compiler makes of a division whose remainder is known."""
+        operands, width = [self.value(operand) for operand in one.operands], bits_of(one.type)
+        if literal(one.operands[2], width) is not None:
+            return self.nodes.add("wires", operands, width, 0.0, one.place)
+        return self.nodes.add("shift", operands, width, self.nodes.delays.shift(width), one.place)
 
     def _logic(self, one: Instruction, operands: list[int | None], width: int, bits: int, constant: Bits | None) -> int | None:
         if constant is not None:

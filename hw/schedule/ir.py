@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgeflow.hw.schedule.layout import split
 
-DEFINE = re.compile(r"^define .*@([\w.$]+)\((.*)\)[^(]*\{$")
+DEFINE = re.compile(r"^define [^@]*@([\w.$]+)\((.*)\)[^(]*\{$")
 BLOCK = re.compile(r'^([\w.$-]+|"[^"]+"):')
 RESULT = re.compile(r'^  (?:(%[\w.$-]+|%"[^"]+") = )?(?:tail |musttail |notail )?([a-z]+)\b ?(.*)$')
 DEBUG = re.compile(r", !dbg !(\d+)")
@@ -57,26 +57,77 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-class Module:
-    """The one function of a compiled project, its globals, and where its instructions come from."""
+class Common:
+    """What the functions of a compiled project share: globals, and where instructions come from."""
 
-    def __init__(self, text: str) -> None:
-        self.arguments: list[str] = []
-        self.blocks: dict[str, Block] = {}
+    def __init__(self) -> None:
         self.globals: dict[str, str] = {}  # type by name
         self.constants: set[str] = set()
-        self._locations: dict[int, tuple[int, int, int]] = {}
-        self._scopes: dict[int, str] = {}
-        self._files: dict[int, str] = {}
-        self._read(text)
+        self.locations: dict[int, tuple[int, int, int]] = {}
+        self.scopes: dict[int, str] = {}
+        self.files: dict[int, str] = {}
+
+    def read(self, line: str) -> None:
+        """Take a line outside of functions."""
+        if line.startswith("@"):
+            name, _, rest = line.partition(" = ")
+            match = re.match(r"(?:\w+ )*?(global|constant) (.+)$", rest)
+            if match is not None:
+                self.globals[name] = leading_type(match.group(2))
+                if match.group(1) == "constant":
+                    self.constants.add(name)
+        elif (match := LOCATION.match(line)) is not None:
+            number, row, scope, inlined = match.groups()
+            self.locations[int(number)] = (int(row), int(scope), int(inlined or 0))
+        elif (match := FILE.match(line)) is not None:
+            self.files[int(match.group(1))] = match.group(2)
+        elif (match := SCOPE.match(line)) is not None:
+            self.scopes[int(match.group(1))] = match.group(2)
+
+
+def modules(text: str) -> list[Module]:
+    """The functions of a compiled project, each as a module."""
+    common, functions, lines = Common(), [], None
+    for line in text.split("\n"):
+        if lines is not None:
+            lines.append(line)
+            if line.startswith("}"):
+                lines = None
+        elif line.startswith("define"):
+            lines = [line]
+            functions.append(lines)
+        else:
+            common.read(line)
+    return [Module(one, common) for one in functions]
+
+
+class Module:
+    """One top function of a compiled project, everything inlined."""
+
+    def __init__(self, lines: Sequence[str], common: Common) -> None:
+        self.common = common
+        self.name = ""
+        self.arguments: list[str] = []
+        self.blocks: dict[str, Block] = {}
+        self._read(lines)
         for block in self.blocks.values():
             for successor in block.successors:
                 self.blocks[successor].predecessors.append(block.name)
 
-    def _read(self, text: str) -> None:
+    @property
+    def globals(self) -> dict[str, str]:
+        """The types of the project's globals by name."""
+        return self.common.globals
+
+    @property
+    def constants(self) -> set[str]:
+        """Those of them that never change."""
+        return self.common.constants
+
+    def _read(self, lines: Sequence[str]) -> None:
         block: Block | None = None
         pending = ""
-        for line in text.split("\n"):
+        for line in lines:
             if pending:
                 pending += line.strip() + " "
                 if line.strip() == "]" or line.lstrip().startswith("]"):
@@ -91,32 +142,15 @@ class Module:
             elif line.startswith("define"):
                 match = DEFINE.match(line)
                 assert match is not None, line
+                self.name = match.group(1)
                 self.arguments = re.findall(r"(%[\w.$-]+)(?:,|$)", match.group(2))
                 block = self.blocks["%entry"] = Block("%entry")
             elif line.startswith("}"):
                 block = None
-            elif line.startswith("@"):
-                name, _, rest = line.partition(" = ")
-                match = re.match(r"(?:\w+ )*?(global|constant) (.+)$", rest)
-                if match is not None:
-                    self.globals[name] = leading_type(match.group(2))
-                    if match.group(1) == "constant":
-                        self.constants.add(name)
-            elif line.startswith("!"):
-                self._metadata(line)
             elif block is not None and (match := BLOCK.match(line)) is not None:
                 name = "%" + match.group(1)
                 if not (name == "%entry" and not self.blocks["%entry"].instructions):
                     block = self.blocks[name] = Block(name)
-
-    def _metadata(self, line: str) -> None:
-        if (match := LOCATION.match(line)) is not None:
-            number, row, scope, inlined = match.groups()
-            self._locations[int(number)] = (int(row), int(scope), int(inlined or 0))
-        elif (match := FILE.match(line)) is not None:
-            self._files[int(match.group(1))] = match.group(2)
-        elif (match := SCOPE.match(line)) is not None:
-            self._scopes[int(match.group(1))] = match.group(2)
 
     def _instruction(self, block: Block, line: str) -> None:
         match = RESULT.match(line)
@@ -136,22 +170,22 @@ class Module:
     def places(self, number: int) -> Iterator[tuple[Place, str]]:
         """File and line of a debug location and the function around it, then of the call that it was inlined at, and so on."""
         while number:
-            row, scope, number = self._locations[number]
+            row, scope, number = self.common.locations[number]
             yield Place(self._file(scope), row), self._function(scope)
 
     def _file(self, scope: int) -> str:
         while scope:
-            text = self._scopes.get(scope, "")
+            text = self.common.scopes.get(scope, "")
             match = re.search(r"\bfile: !(\d+)", text)
             if match is not None:
-                return self._files.get(int(match.group(1)), "")
+                return self.common.files.get(int(match.group(1)), "")
             match = re.search(r"\bscope: !(\d+)", text)
             scope = int(match.group(1)) if match else 0
         return ""
 
     def _function(self, scope: int) -> str:
         while scope:
-            text = self._scopes.get(scope, "")
+            text = self.common.scopes.get(scope, "")
             match = re.search(r'\bname: "([^"]*)"', text)
             if match is not None:
                 return match.group(1)

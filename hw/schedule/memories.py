@@ -92,11 +92,16 @@ class Address:
 class Memories:
     """The objects of a module, as its pragmas divide them."""
 
-    def __init__(self, module: Module, text: str, marks: Mapping[str, Sequence[tuple[Pragma, int]]]) -> None:
-        self.layout = Layout(text)
+    def __init__(self, module: Module, layout: Layout, marks: Mapping[str, Sequence[tuple[Pragma, int]]]) -> None:
+        self.layout = layout
         self.module = module
         self.definitions = {
             one.name: one for block in module.blocks.values() for one in block.instructions if one.name
+        }  # fmt: skip
+        self._streams = {
+            one.operands[0]
+            for block in module.blocks.values() for one in block.instructions
+            if one.op == "call" and one.detail in ("edgeflow_pop", "edgeflow_push", "edgeflow_status")
         }  # fmt: skip
         self._addresses: dict[str, tuple[str, int, tuple[tuple[int, str], ...]]] = {}
         self._memories: dict[str, Memory] = {}
@@ -111,6 +116,8 @@ class Memories:
         return self._memories[name]
 
     def _make(self, name: str) -> Memory:
+        if name in self._streams & set(self.module.arguments):
+            return Memory(name, name[1:], kind="stream")
         if name in self.module.arguments:
             return Memory(name, name[1:], (1 << 32,), 1, [None], kind="axi")
         kind = self.module.globals[name] if name in self.module.globals else self.definitions[name].detail

@@ -55,9 +55,10 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class LoopSchedule:
-    """One pipelined loop. ``recurrence_ns``: its largest, for each iteration; ``slow``: variables whose recurrences exceed the
-    clock."""
+    """One pipelined loop of a top function, ``process``. ``recurrence_ns``: its largest, for each iteration; ``slow``: variables
+    whose recurrences exceed the clock."""
 
+    process: str
     name: str
     unit: str
     file: str

@@ -29,7 +29,7 @@ def schedules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schedule]:
     folder = tmp_path_factory.mktemp("emitted") / "hls"
     units = tuple(layout.name for layout in instruction_layouts())
     write_overlay(folder, Architecture.model_validate({**SMALL, "units": units}))
-    compiled = compile_project(folder, "edgeflow_top.cpp")
+    compiled = compile_project(folder, ["edgeflow_top.cpp"])
     return {f"{family} {clock:g} MHz": schedule_compiled(folder, compiled, family, clock) for family, clock in TARGETS}
 
 
