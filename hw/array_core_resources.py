@@ -15,6 +15,7 @@ from edgeflow.hw.field_widths import BYTE
 from edgeflow.hw.primitives import adder_luts, mux_luts
 
 PAIR = 2 * WEIGHT.bits  # two weights
+COUNT_BITS, LOAD_COUNT_BITS = 16, 32  # of a command's rows and steps, and of its words
 OPERAND_BITS = {True: 14, False: 9}  # of an operand that travel, with and without the 4-bit mode
 
 
@@ -37,6 +38,19 @@ class Part:
 def resources(core: ArrayCore) -> Part:
     """The whole core."""
     return entry(core) + column(core) * (core.po // 2)
+
+
+def process(core: ArrayCore) -> Part:
+    """The process around the core, with it: commands, the place of each step, the kinds of rows, notices."""
+    slot, row, count = (core.slots - 1).bit_length(), (core.rows - 1).bit_length(), core.rows.bit_length()
+    counters = 2 * COUNT_BITS + LOAD_COUNT_BITS  # rows, steps of a row, words
+    memory = memory_luts(core, counters + slot + 5, 2) + memory_luts(core, 1, core.rows)
+    source = BYTE.bits * core.pi + 4  # a step from one of two streams
+    compared = 3 * ceil_div(counters, 5)  # with 0 when a command comes, with 1 when it begins, with 2 while it runs
+    queues = 2 * (count + row) + 6
+    lut = source + 2 * (counters + slot) + compared + queues + 2 * count + 20
+    ff = counters + COUNT_BITS + 2 * slot + queues + count + 12
+    return resources(core) + Part(0, lut + memory, ff, memory)
 
 
 def column(core: ArrayCore) -> Part:

@@ -158,7 +158,7 @@ def channels() -> dict[str, Channel]:
         Channel("loads", "LoadWord<C>", 4),
         Channel("parameters", "ParameterWord<C>", 16),
         Channel("rows", "RowSums<C>", 16),
-        Channel("score_rows", "RowSums<C>", 16),
+        Channel("score_rows", "ScoreRow<C>", 16),
         Channel("multiplied", "Flag", 2),
         Channel("scores", "KeyScores<C>", "2 * C::ATTENTION_KEYS"),
         Channel("maxima", "Maxima<C>", 2),

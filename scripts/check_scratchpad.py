@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "shared"))
 
-from array_bench import verilate
+from array_bench import mutated, verilate
 from scratchpad_bench import Bench
-from scratchpad_checks import CORES, MUTATIONS, check_all, mutated
+from scratchpad_checks import CORES, MUTATIONS, check_all
 from scratchpad_synthesis import BANKS, WHOLE, block_memories, synthesize
 
 from edgeflow.hw.scratchpad_core import TOP
@@ -50,7 +50,7 @@ def main() -> int:
         for number, (file, text, _) in enumerate(MUTATIONS):
             folder = Path(name) / f"mutation{number}"
             folder.mkdir()
-            noticed = failure(Bench(next(iter(CORES.values())), folder / "model", mutated(number, folder)), 12)
+            noticed = failure(Bench(next(iter(CORES.values())), folder / "model", mutated(MUTATIONS[number], folder)), 12)
             failures += not noticed
             print(f"{file}: {text:40} {'noticed' if noticed else 'MISSED'}", flush=True)
     for core in BANKS:

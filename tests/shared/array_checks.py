@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from array_bench import Bench, Result, Stalls
 from array_traffic import Mode, Traffic, draw, modes, tiles
 
-from edgeflow.hw.array_core import ArrayCore, sources
+from edgeflow.hw.array_core import ArrayCore
 
 KINDS = ("random", "ends", "low", "high", "minus one")
 CORES = {
@@ -163,17 +162,3 @@ def check_all(bench: Bench, runs: int = 12) -> None:
     check_room(bench)
     check_running_sums(bench)
     check_cycles(bench)
-
-
-def mutated(number: int, folder: Path) -> list[Path]:
-    """The files of the core, one of them changed."""
-    name, text, replacement = MUTATIONS[number]
-    paths = []
-    for path in sources(simulation=True):
-        source = path.read_text()
-        if path.name == name:
-            assert text in source, f"{name} has no {text}"
-            source = source.replace(text, replacement)
-        (folder / path.name).write_text(source)
-        paths.append(folder / path.name)
-    return paths

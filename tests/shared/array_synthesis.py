@@ -44,8 +44,8 @@ class Netlist:
         return total
 
 
-def synthesize(core: ArrayCore) -> Netlist:
-    """The core on UltraScale+ or 7 series; its columns, which are all alike, are synthesized once."""
+def synthesize(core: ArrayCore, top: str = TOP) -> Netlist:
+    """The core, or the process around it, on UltraScale+ or 7 series; its columns, which are all alike, are synthesized once."""
     values = {name: value if isinstance(value, int) else constant(value) for name, value in core.parameters.items()}
     parameters = " ".join(f"-chparam {name} {value}" for name, value in values.items())
     family = "xcup" if core.packed else "xc7"
@@ -55,18 +55,18 @@ def synthesize(core: ArrayCore) -> Netlist:
             *(f"read_verilog -defer {path}" for path in sources()),
             "read_verilog -lib +/xilinx/cells_sim.v",
             "read_verilog -lib +/xilinx/cells_xtra.v",
-            f"hierarchy -check -top {TOP} {parameters}",
+            f"hierarchy -check -top {top} {parameters}",
             "setattr -mod -set keep_hierarchy 1 *edgeflow_array_column*",
-            f"synth_xilinx -family {family} -top {TOP} -flatten -noiopad -noclkbuf -widemux 5",
+            f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf -widemux 5",
             "check -assert",
             f"write_json {target}",
         ]
         done = subprocess.run([sys.executable, "-c", YOSYS], input="\n".join(lines), capture_output=True, text=True, check=False)
         assert done.returncode == 0, (done.stderr + done.stdout)[-2000:]
         modules = json.loads(target.read_text())["modules"]
-    columns = Counter(cell["type"] for cell in modules[TOP]["cells"].values() if "edgeflow_array_column" in cell["type"])
+    columns = Counter(cell["type"] for cell in modules[top]["cells"].values() if "edgeflow_array_column" in cell["type"])
     assert columns.total() == core.po // 2
-    return Netlist(modules, Counter({TOP: 1}) + columns)
+    return Netlist(modules, Counter({top: 1}) + columns)
 
 
 def constant(text: str) -> str:
@@ -88,7 +88,7 @@ def counted(netlist: Netlist, core: ArrayCore) -> Part:
 
 def check_slices(netlist: Netlist, core: ArrayCore) -> None:
     """Each cascade is four slices from PCOUT to PCIN, with the registers that the core asks for."""
-    (column,) = (netlist.modules[name] for name in netlist.instances if name != TOP)
+    (column,) = (netlist.modules[name] for name in netlist.instances if "edgeflow_array_column" in name)
     slices = [cell for cell in column["cells"].values() if cell["type"] == SLICES[core.family]]
     before = {bits[0]: number for number, cell in enumerate(slices) if isinstance((bits := cell["connections"]["PCOUT"])[0], int)}
     first = [cell for cell in slices if cell["connections"]["PCIN"] == ["0"] * 48]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from scratchpad_bench import Bench, Bytes, Read, Requests, Result, Stalls, Waits, Write
 
-from edgeflow.hw.array_core import RTL
 from edgeflow.hw.scratchpad_core import ScratchpadCore
 
 CORES = {
@@ -191,17 +188,3 @@ def check_all(bench: Bench, runs: int = 12) -> None:
         check_order(bench, seed)
     check_cycles(bench)
     check_slow_reader(bench)
-
-
-def mutated(number: int, folder: Path) -> list[Path]:
-    """The files of the core, one of them changed."""
-    name, text, replacement = MUTATIONS[number]
-    paths = []
-    for path in sorted(RTL.glob("*.v")):
-        source = path.read_text()
-        if path.name == name:
-            assert text in source, f"{name} has no {text}"
-            source = source.replace(text, replacement)
-        (folder / path.name).write_text(source)
-        paths.append(folder / path.name)
-    return paths

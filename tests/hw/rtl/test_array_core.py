@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from array_bench import Bench, verilate
-from array_checks import CORES, MUTATIONS, check_all, mutated
+from array_bench import Bench, mutated, verilate
+from array_checks import CORES, MUTATIONS, check_all
 from array_synthesis import check_slices, counted, synthesize
 
 from edgeflow.hw.architecture import Architecture
@@ -29,7 +29,7 @@ def test_words_order_and_cycles(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [2, 7], ids=lambda number: MUTATIONS[number][1])
 def test_a_wrong_core_is_noticed(number: int, tmp_path: Path) -> None:
     """The others are for the script: each is compiled."""
-    bench = Bench(CORES["4x4, words of 4 bytes"], tmp_path / "model", mutated(number, tmp_path))
+    bench = Bench(CORES["4x4, words of 4 bytes"], tmp_path / "model", mutated(MUTATIONS[number], tmp_path))
     with pytest.raises(AssertionError, match=r"not equal|did not transfer"):
         check_all(bench)
 

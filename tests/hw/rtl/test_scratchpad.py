@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from array_bench import verilate
+from array_bench import mutated, verilate
 from scratchpad_bench import Bench
-from scratchpad_checks import CORES, MUTATIONS, check_all, mutated
+from scratchpad_checks import CORES, MUTATIONS, check_all
 from scratchpad_synthesis import BANKS, WHOLE, block_memories
 
 from edgeflow.hw.cost import Logic
@@ -31,7 +31,7 @@ def test_lines_order_and_cycles(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("number", [5], ids=lambda number: MUTATIONS[number][1])
 def test_a_wrong_core_is_noticed(number: int, folder: Path, tmp_path: Path) -> None:
     """The others are for the script: each is compiled."""
-    bench = Bench(CORES["3 readers, 2 writers, half bytes"], folder / "mutated", mutated(number, tmp_path))
+    bench = Bench(CORES["3 readers, 2 writers, half bytes"], folder / "mutated", mutated(MUTATIONS[number], tmp_path))
     with pytest.raises(AssertionError, match=r"not equal|did not transfer"):
         check_all(bench)
 

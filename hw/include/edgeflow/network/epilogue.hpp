@@ -214,7 +214,7 @@ epilogue:
 #pragma HLS UNROLL
                 const unsigned o = unsigned(group) * C::EPILOGUE + lane;
                 const Element added = line_element(residual, (channel % 32) + lane, HALVES, command.residual_signed != 0, 0);
-                Accumulator sum = row.sum[second][o];
+                Accumulator sum = row.sum[C::QUAD ? unsigned(second) : 0u][o];
                 WideMultiplier factor = state.multiplier[command.set][o];
                 Shift shift = command.shift;
                 if (C::HAS_ATTENTION && command.attention != 0) {

@@ -25,10 +25,17 @@ struct MultiplyCommand {
     ap_uint<32> loads;
 };
 
-// The sums of a row; of two in the 4-bit mode.
+// The sums of a row; of two with the 4-bit mode.
 template <class C>
 struct RowSums {
-    Accumulator sum[2][C::PO];
+    static const int ROWS = C::QUAD ? 2 : 1;
+    Accumulator sum[ROWS][C::PO];
+};
+
+// Those of a key, as scores.
+template <class C>
+struct ScoreRow {
+    Score score[C::PO];
 };
 
 template <class C>
@@ -109,8 +116,10 @@ void products(const Stationary<C>& state, unsigned slot, const Step<C>& step, Ro
         }
         sums.sum[0][2 * pair] = first0;
         sums.sum[0][2 * pair + 1] = second0;
-        sums.sum[1][2 * pair] = first1;
-        sums.sum[1][2 * pair + 1] = second1;
+        if (C::QUAD) {
+            sums.sum[RowSums<C>::ROWS - 1][2 * pair] = first1;
+            sums.sum[RowSums<C>::ROWS - 1][2 * pair + 1] = second1;
+        }
     }
 }
 
@@ -163,7 +172,7 @@ void store_load(const LoadWord<C>& load, Stationary<C>& state) {
 template <class C>
 void multiply(
     hls::stream<MultiplyCommand>& commands, hls::stream<Step<C> >& fed, hls::stream<Step<C> >& values,
-    hls::stream<LoadWord<C> >& loads, hls::stream<RowSums<C> >& rows, hls::stream<RowSums<C> >& scores, hls::stream<Flag>& done,
+    hls::stream<LoadWord<C> >& loads, hls::stream<RowSums<C> >& rows, hls::stream<ScoreRow<C> >& scores, hls::stream<Flag>& done,
     Stationary<C>& state) {
 #pragma HLS ARRAY_PARTITION variable=state.weight complete dim=2
 #pragma HLS ARRAY_PARTITION variable=state.weight complete dim=3
@@ -204,7 +213,7 @@ multiply:
             RowSums<C> sums;
 #pragma HLS ARRAY_PARTITION variable=sums.sum complete dim=0
             products<C>(state, slot, step, sums);
-            for (int r = 0; r < 2; ++r) {
+            for (int r = 0; r < RowSums<C>::ROWS; ++r) {
 #pragma HLS UNROLL
                 for (int o = 0; o < C::PO; ++o) {
 #pragma HLS UNROLL
@@ -212,7 +221,12 @@ multiply:
                 }
             }
             if (last && command.scores != 0) {
-                scores.write(total);
+                ScoreRow<C> row;
+                for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                    row.score[o] = total.sum[0][o];
+                }
+                scores.write(row);
             } else if (last) {
                 rows.write(total);
             }

@@ -41,7 +41,7 @@ struct TrackState {
 
 template <class C>
 void track(
-    hls::stream<TrackCommand>& commands, hls::stream<RowSums<C> >& rows, hls::stream<Line>& masks, hls::stream<KeyScores<C> >& scores,
+    hls::stream<TrackCommand>& commands, hls::stream<ScoreRow<C> >& rows, hls::stream<Line>& masks, hls::stream<KeyScores<C> >& scores,
     hls::stream<Maxima<C> >& maxima, TrackState<C>& state) {
     const TrackCommand command = commands.read();
     EDGEFLOW_ENTER("track mask");
@@ -67,7 +67,7 @@ track_keys:
 #pragma HLS LOOP_TRIPCOUNT min=0 max=C::ATTENTION_KEYS
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("track keys");
-        const RowSums<C> row = rows.read();
+        const ScoreRow<C> row = rows.read();
         const ap_uint<LINE_BYTES> word = state.attended[key / LINE_BYTES];
         const unsigned place = unsigned(key) % LINE_BYTES;
         const bool attended = command.has_mask == 0 || ap_uint<1>(word >> place) != 0;
@@ -77,7 +77,7 @@ track_keys:
         kept.attended = attended ? 1 : 0;
         for (int o = 0; o < C::PO; ++o) {
 #pragma HLS UNROLL
-            const Score score = row.sum[0][o];
+            const Score score = row.score[o];
             const Score before = first ? Score(-(1 << (SCORE_BITS - 1))) : maximum.score[o];
             maximum.score[o] = attended && score > before ? score : before;
             kept.score[o] = score;
