@@ -184,10 +184,9 @@ class CSimulation:
         instruction, save that a layer normalization runs with the pass of the array that it runs beside. VerificationError, naming
         the streams, where every process of the accelerator waits for another.
         """
-        for name in self._program.inputs:
-            self._write(self._places[name], inputs[name])
+        self.start(inputs)
         if observe is None:
-            self._run(0, len(self._program.steps))
+            self.run_steps(0, len(self._program.steps))
         else:
             for base in self._program.inputs:
                 for name in self._completed(base):
@@ -204,8 +203,7 @@ class CSimulation:
         Needs a library built with ``count``. A pass of the array and the layer normalization that runs beside it run in one go; the
         counters whose names begin with the latter's are its own.
         """
-        for name in self._program.inputs:
-            self._write(self._places[name], inputs[name])
+        self.start(inputs)
         self._counts()
         for steps in self._groups():
             counts, beside = self._counts(), {}
@@ -220,11 +218,22 @@ class CSimulation:
         steps, first = self._program.steps, 0
         while first < len(steps):
             count = 2 if steps[first].instruction.values.get("norm") else 1
-            self._run(first, count)
+            self.run_steps(first, count)
             yield steps[first : first + count]
             first += count
 
-    def _run(self, first: int, count: int) -> None:
+    @property
+    def library(self) -> ctypes.CDLL:
+        """The compiled simulation."""
+        return self._library
+
+    def start(self, inputs: Mapping[str, IntArray]) -> None:
+        """Write a sample's inputs (per-sample shapes) where the program expects them."""
+        for name in self._program.inputs:
+            self._write(self._places[name], inputs[name])
+
+    def run_steps(self, first: int, count: int) -> None:
+        """Run some of the program's instructions; VerificationError where the processes cannot go on."""
         stuck = self._library.edgeflow_csim_run(self._handle, first, count)
         if stuck is not None:
             raise VerificationError(f"the simulated accelerator cannot go on: {stuck.decode()}")
@@ -232,11 +241,10 @@ class CSimulation:
     def counted_commands(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[tuple[str, str], tuple[int, int]]]]:
         """Run one sample instruction by instruction; yields each step with the (entries, trips) of every loop that ran, by the
         names of its process and its own. Needs a library of processes, built with ``count``."""
-        for name in self._program.inputs:
-            self._write(self._places[name], inputs[name])
+        self.start(inputs)
         self._process_counts()
         for first, step in enumerate(self._program.steps):
-            self._run(first, 1)
+            self.run_steps(first, 1)
             yield step, self._process_counts()
 
     def timed(self, inputs: Mapping[str, IntArray], timing: Callable[[str, str], tuple[int, int, int]]) -> int:

@@ -22,9 +22,11 @@ from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
-from edgeflow.hw.process_network import CLIENTS, Kind
+from edgeflow.hw.process_network import CLIENTS, Kind, channels
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
-from edgeflow.sw.compiler.components import components, identity, sized_channels
+from edgeflow.hw.stream_items import ItemLayouts
+from edgeflow.sw.compiler.accelerator_verilog import Accelerator, accelerator
+from edgeflow.sw.compiler.components import MEMORY_WORDS, components, cpp_type, identity, places, sized_channels
 
 OVERLAY_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),
@@ -32,7 +34,7 @@ OVERLAY_TEMPLATES = (
 )
 NETWORK_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_component.hpp"),
-    *("edgeflow_vector.hpp", "csim.cpp"),
+    *("edgeflow_vector.hpp", "edgeflow_items.hpp", "csim.cpp"),
 )
 _COMMANDS = re.compile(r"""[\n\r"\\\[\]$;{}`]""")
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
@@ -109,6 +111,15 @@ def processes(architecture: Architecture) -> list[Process]:
 def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: the accelerator as
     processes joined by streams (hw/process_network.py), a component each, and C simulation that runs them."""
+    environment = _environment()
+    values = _values(architecture, program, network)
+    if network:
+        return _network_sources(environment, architecture, values)
+    return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
+
+
+def _values(architecture: Architecture, program: Program | None, network: bool) -> dict[str, Any]:
+    """What the templates of C++ insert."""
     chosen = set(architecture.units)
     array = network or bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
@@ -125,7 +136,7 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
             "weights": len(program.weights) // architecture.word_bytes,
             "memory": program.external_lines * words,
         }
-    values = {
+    return {
         "version": metadata.version("edgeflow"),
         "widths": WIDTHS,
         "codes": list(codes().items()),
@@ -133,10 +144,6 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
         "layouts": layouts,
         "array": array,
         "network": network,
-        "channels": sized_channels(architecture).values(),
-        "components": components(architecture),
-        "control": Kind.CONTROL,
-        "clients": CLIENTS,
         "identity": identity(architecture),
         "vector_layouts": [layout for layout in layouts if layout.name not in array_units],
         "vector_headers": sorted({unit(layout).header for layout in layouts if layout.name not in array_units}),
@@ -152,20 +159,56 @@ def overlay_sources(architecture: Architecture, program: Program | None = None, 
         "processes": processes(architecture),
         "depth": depth,
     }
-    environment = _environment()
-    names = NETWORK_TEMPLATES if network else OVERLAY_TEMPLATES
-    sources = {name: environment.get_template(f"{name}.j2").render(values) for name in names}
-    if network:
-        template = environment.get_template("component.cpp.j2")
-        sources |= {one.file: template.render(values, component=one) for one in components(architecture)}
+
+
+def _network_sources(environment: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> dict[str, str]:
+    """The generated C++ of an accelerator as processes: their components, what these share, and C simulation."""
+    layouts = _item_layouts(environment, architecture, values)
+    items = [channel.item for channel in channels().values()]
+    values = values | {
+        "channels": sized_channels(architecture),
+        "components": components(architecture),
+        "control": Kind.CONTROL,
+        "clients": CLIENTS,
+        "places": places(),
+        "bits": {name: layouts.bits(channel.item) for name, channel in channels().items()},
+        "items": [{"type": cpp_type(name), "members": layouts.members(name)} for name in layouts.structs(items)],
+        "network_headers": sorted(header.name for header in (INCLUDE / "edgeflow" / "network").glob("*.hpp")),
+        "memory_words": MEMORY_WORDS,
+    }
+    sources = {name: environment.get_template(f"{name}.j2").render(values) for name in NETWORK_TEMPLATES}
+    for component in components(architecture):
+        for suffix, template in (("", "component.cpp.j2"), ("_tb", "component_tb.cpp.j2")):
+            text = environment.get_template(template).render(values, component=component)
+            sources[f"components/{component.name}{suffix}.cpp"] = text
     return sources
+
+
+def _item_layouts(environment: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> ItemLayouts:
+    """The bits of what streams carry."""
+    folder = INCLUDE / "edgeflow"
+    generated = (
+        environment.get_template(f"{name}.j2").render(values) for name in ("edgeflow_types.hpp", "edgeflow_instructions.hpp")
+    )
+    written = (header.read_text() for header in (folder / "memory.hpp", *sorted((folder / "network").glob("*.hpp"))))
+    return ItemLayouts([*generated, *written], dict(constants(architecture)))
+
+
+def accelerator_verilog(architecture: Architecture) -> tuple[Accelerator, str]:
+    """The Verilog module that joins the processes of an accelerator, as data and as text."""
+    environment = _environment()
+    whole = accelerator(architecture, _item_layouts(environment, architecture, _values(architecture, None, network=True)))
+    values = {"version": metadata.version("edgeflow"), "accelerator": whole}
+    return whole, environment.get_template("edgeflow_accelerator.v.j2").render(values)
 
 
 def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:
     """The accelerator's C++ sources and the header library (without the native ``ap_int.h``), by their paths in the HLS project."""
     sources = {name: text.encode() for name, text in overlay_sources(architecture, program, network).items()}
     folder = INCLUDE / "edgeflow"
-    headers = [*sorted(folder.glob("*.hpp")), *(sorted((folder / "network").glob("*.hpp")) if network else ())]
+    headers = sorted(folder.glob("*.hpp"))
+    if network:
+        headers += [*sorted((folder / "network").glob("*.hpp")), *(folder / "simulation" / f"{n}.h" for n in ("bits", "replay"))]
     return sources | {f"include/{header.relative_to(INCLUDE).as_posix()}": header.read_bytes() for header in headers}
 
 

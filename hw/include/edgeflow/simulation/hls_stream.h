@@ -8,6 +8,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "fibers.h"
@@ -27,6 +29,12 @@ class stream<T, 0> {
 
     bool empty() const { return channel_.empty(); }
     bool full() const { return channel_.full(); }
+
+    // Both are called with every item from now on, when it is written and when it is read.
+    void observe(const std::function<void(const T&)>& written, const std::function<void(const T&)>& read) {
+        observers_.reset(new Observers{written, read});
+    }
+    void forget_observers() { observers_.reset(); }
 
     void write(const T& item) {
         edgeflow_simulation::Network& network = edgeflow_simulation::network();
@@ -132,6 +140,9 @@ class stream<T, 0> {
     void store(const T& item) {
         items_.push_back(item);
         ++channel_.items;
+        if (observers_) {
+            observers_->written(item);
+        }
     }
 
     T remove() {
@@ -143,9 +154,17 @@ class stream<T, 0> {
             forget(head_);
             head_ = 0;
         }
+        if (observers_) {
+            observers_->read(item);
+        }
         return item;
     }
 
+    struct Observers {
+        std::function<void(const T&)> written;
+        std::function<void(const T&)> read;
+    };
+    std::unique_ptr<Observers> observers_;
     edgeflow_simulation::Channel channel_;
     std::vector<T> items_;
     std::size_t head_;
