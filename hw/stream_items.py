@@ -114,7 +114,7 @@ class ItemLayouts:
             return self._config[name]
         owner = owner or scope
         if owner is not None:
-            inner = dict(match.groups() for match in _CONSTANT.finditer(self._body(owner)))
+            inner = {match[1]: match[2] for match in _CONSTANT.finditer(self._body(owner))}
             if name in inner:
                 return self.value(inner[name], owner)
         if name not in self._constants:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgeflow.hw.errors import InputError
@@ -17,13 +17,13 @@ GROUPS = (calls, memory, language, arithmetic, loops, ports, dataflow, pragmas)
 RULES: dict[str, Rule] = {rule.id: rule for group in GROUPS for rule in group.RULES}
 
 
-def run(files: Sequence[Path], include: Sequence[Path], defines: Sequence[str], top: str) -> list[Finding]:
+def run(files: Sequence[Path], include: Sequence[Path], defines: Sequence[str], tops: Collection[str]) -> list[Finding]:
     """Do what ``edgeflow.hw.lint.lint`` promises."""
     findings: dict[tuple[str, Path, int], Finding] = {}
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: there is no such file to lint")
-        source = Source(file, include, defines, top)
+        source = Source(file, include, defines, tops)
         for rule in RULES.values():
             for finding in rule.check(source):
                 findings.setdefault((finding.rule, finding.file, finding.line), finding)

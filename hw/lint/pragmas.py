@@ -89,8 +89,9 @@ class InterfaceOutsideTop(Rule):
     def check(self, source: Source) -> Iterator[Finding]:
         for pragma in _known(source):
             function = _function_of(source.enclosing(pragma))
-            if pragma.name == "INTERFACE" and function is not None and function.cursor.spelling != source.top:
-                message = f"INTERFACE in {function.cursor.spelling}: only the top function {source.top} has ports, move it there"
+            if pragma.name == "INTERFACE" and function is not None and function.cursor.spelling not in source.tops:
+                top = " or ".join(sorted(source.tops))
+                message = f"INTERFACE in {function.cursor.spelling}: only the top function {top} has ports, move it there"
                 yield self.on(pragma.file, pragma.line, message)
 
 
@@ -103,7 +104,7 @@ class InterfaceMissing(Rule):
 
     def check(self, source: Source) -> Iterator[Finding]:
         for function in source.functions:
-            if function.cursor.spelling != source.top or (function.parent is not None and function.parent.kind in CLASSES):
+            if function.cursor.spelling not in source.tops or (function.parent is not None and function.parent.kind in CLASSES):
                 continue
             stated = {
                 name
@@ -114,7 +115,9 @@ class InterfaceMissing(Rule):
             ports = [node.cursor.spelling for node in function.children if node.kind == CursorKind.PARM_DECL]
             missing = [name for name in [*ports, "return"] if name not in stated]
             if missing:
-                message = f"{source.top} has no INTERFACE pragma for {', '.join(missing)}: state the mode of every port"
+                message = (
+                    f"{function.cursor.spelling} has no INTERFACE pragma for {', '.join(missing)}: state the mode of every port"
+                )
                 yield self.at(function, message)
 
 

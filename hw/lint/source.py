@@ -6,7 +6,7 @@ Pragmas are not part of clang's syntax tree.  They are found among the tokens an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,9 +124,9 @@ class Source:
     that hold an ``ap_int.h`` or ``hls_stream.h`` of their own: those headers are the tool vendor's part.
     """
 
-    def __init__(self, file: Path, include: Sequence[Path], defines: Sequence[str], top: str) -> None:
+    def __init__(self, file: Path, include: Sequence[Path], defines: Sequence[str], tops: Collection[str]) -> None:
         self.file = file.resolve()
-        self.top = top
+        self.tops = frozenset(tops)
         folders = [folder.resolve() for folder in include]
         self._vendor = [folder for folder in folders if any((folder / name).is_file() for name in ("ap_int.h", "hls_stream.h"))]
         self._ours = [self.file.parent, *(folder for folder in folders if folder not in self._vendor)]

@@ -34,7 +34,7 @@ def trace(source: Source) -> Trace:
     for function in source.functions:
         called |= walker.callees(function)
     for function in source.functions:
-        if function not in called or function.cursor.spelling == source.top:
+        if function not in called or function.cursor.spelling in source.tops:
             walker.start(function)
     return walker.result
 
@@ -65,7 +65,7 @@ class _Walker:
         for parameter in self.scopes.parameters(function):
             type_text, name, dims, _ = self.scopes.declarator(parameter)
             storage = self._declare_storage(parameter, type_text, name, dims, frame)
-            storage.foreign = function.cursor.spelling != self.source.top
+            storage.foreign = function.cursor.spelling not in self.source.tops
         self._body(function, frame, Group())
 
     def _bind_globals(self, frame: Frame) -> None:

@@ -81,12 +81,19 @@ class Queue:
         """The bits of an item as Verilog declares them."""
         return f"[{self.bits - 1}:0] " if self.bits > 1 else ""
 
+    @property
+    def spare(self) -> int:
+        """Bits that fill an item's last byte."""
+        return -self.bits % 8
+
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What the module ``edgeflow_accelerator`` holds: ``ports`` are its own, each of them of one instance."""
+    """What the module ``edgeflow_accelerator`` holds: ``ports`` are its own, each of them of one instance; of ``filled`` queues a
+    core drives more bits than items have, in whole bytes."""
 
     ports: tuple[Port, ...]
+    filled: tuple[Queue, ...]
     queues: tuple[Queue, ...]
     instances: tuple[Instance, ...]
     masters: tuple[str, ...]
@@ -98,7 +105,7 @@ def accelerator(architecture: Architecture, layouts: ItemLayouts) -> Accelerator
         name: Queue(name, layouts.bits(channel.item), layouts.value(str(channel.depth)))
         for name, channel in sized_channels(architecture).items()
     }
-    instances, outside, masters = [], [], []
+    instances, outside, masters, filled = [], [], [], []
     for process in processes():
         if process.name == SCRATCHPAD:
             instances.append(_scratchpad(architecture, queues))
@@ -106,6 +113,7 @@ def accelerator(architecture: Architecture, layouts: ItemLayouts) -> Accelerator
         if process.kind is Kind.CORE:
             ports = [*_clock("clk", "reset", "reset"), *_core_ports(process, queues)]
             instances.append(Instance(process.name, CORE_MODULES[process.name], _array_parameters(architecture), tuple(ports)))
+            filled += [queues[name] for name in process.writes if queues[name].spare]
             continue
         buses = [port for name in process.pointers(architecture.weight_ports) for port in _master(name, architecture)]
         masters += [f"m_axi_gmem_{name}" for name in process.pointers(architecture.weight_ports)]
@@ -115,7 +123,7 @@ def accelerator(architecture: Architecture, layouts: ItemLayouts) -> Accelerator
         outside += buses
         ports = [*_clock("ap_clk", "ap_rst_n", "reset_n"), *_component_ports(process, queues), *buses]
         instances.append(Instance(process.name, f"edgeflow_{process.name}", {}, tuple(ports)))
-    return Accelerator(tuple(outside), tuple(queues.values()), tuple(instances), tuple(masters))
+    return Accelerator(tuple(outside), tuple(filled), tuple(queues.values()), tuple(instances), tuple(masters))
 
 
 def _clock(clock: str, reset: str, net: str) -> tuple[Port, Port]:
@@ -137,12 +145,16 @@ def _component_ports(process: Process, queues: dict[str, Queue]) -> Iterator[Por
 
 
 def _core_ports(process: Process, queues: dict[str, Queue]) -> Iterator[Port]:
-    """The ports of a Verilog core that has one for every stream."""
+    """The ports of a Verilog core that has one for every stream: whole bytes, as AXI-Stream has them."""
     for names, data, ready, side in ((process.reads, "input", "output", "out"), (process.writes, "output", "input", "in")):
         for name in names:
-            yield Port(f"{name}_valid", data, 1, f"{name}_{side}_valid")
-            yield Port(f"{name}_ready", ready, 1, f"{name}_{side}_ready")
-            yield Port(f"{name}_data", data, queues[name].bits, f"{name}_{side}_data")
+            port = name.removeprefix(f"{process.name}_")
+            bits, spare = queues[name].bits, queues[name].spare
+            filling = f"{spare}'b0" if side == "out" else f"{name}_unused"
+            yield Port(f"{port}_tvalid", data, 1, f"{name}_{side}_valid")
+            yield Port(f"{port}_tready", ready, 1, f"{name}_{side}_ready")
+            item = f"{name}_{side}_data"
+            yield Port(f"{port}_tdata", data, bits + spare, f"{{{filling}, {item}}}" if spare else item)
 
 
 def _array_parameters(architecture: Architecture) -> dict[str, int | str]:
@@ -153,7 +165,7 @@ def _array_parameters(architecture: Architecture) -> dict[str, int | str]:
         "SLOTS": architecture.slots,
         "QUAD": int(4 in architecture.precisions),
         "QUARTERS": int(2 in architecture.precisions),
-        "STREAM_BYTES": architecture.stream_bytes,
+        "LOAD_BYTES": architecture.stream_bytes,
     }
 
 
@@ -188,9 +200,8 @@ def _scratchpad(architecture: Architecture, queues: dict[str, Queue]) -> Instanc
     for kind, way in (("valid", "output"), ("ready", "input"), ("data", "output")):
         ports.append(Port(f"complete_rows_{kind}", way, 1, f"complete_rows_in_{kind}"))
     core = scratchpad_core(architecture)
-    parameters: dict[str, int | str] = {
-        name: value for name, value in core.parameters.items() if name != "LINE_BYTES"
-    } | {"NARROW_LINES": architecture.narrow_lines}  # fmt: skip
+    parameters: dict[str, int | str] = {name: value for name, value in core.parameters.items() if name != "LINE_BYTES"}
+    parameters["NARROW_LINES"] = architecture.narrow_lines
     return Instance(SCRATCHPAD, CORE_MODULES[SCRATCHPAD], parameters, tuple(ports))
 
 

@@ -178,9 +178,9 @@ def _network_sources(environment: jinja2.Environment, architecture: Architecture
     }
     sources = {name: environment.get_template(f"{name}.j2").render(values) for name in NETWORK_TEMPLATES}
     for component in components(architecture):
-        for suffix, template in (("", "component.cpp.j2"), ("_tb", "component_tb.cpp.j2")):
+        for kind, template in (("components", "component.cpp.j2"), ("testbenches", "component_testbench.cpp.j2")):
             text = environment.get_template(template).render(values, component=component)
-            sources[f"components/{component.name}{suffix}.cpp"] = text
+            sources[f"{kind}/{component.name}.cpp"] = text
     return sources
 
 

@@ -49,16 +49,16 @@ def build_testbenches(folder: Path, architecture: Architecture, flags: tuple[str
         lines += [
             f"#define main main_{name}",
             f'#include "components/{name}.cpp"',
-            f'#include "components/{name}_tb.cpp"',
+            f'#include "testbenches/{name}.cpp"',
             "#undef main",
         ]
     lines += ["int main(int argc, char** argv) {"]
     lines += [f'    if (!std::strcmp(argv[1], "{name}")) return main_{name}(argc - 1, argv + 1);' for name in names]
-    (folder / "testbenches.cpp").write_text("\n".join([*lines, "    return 3;", "}", ""]))
+    (folder / "replays.cpp").write_text("\n".join([*lines, "    return 3;", "}", ""]))
     include = [f"-I{path}" for path in (folder, folder / "include", *native_include())]
-    command = [csim.compiler(), "-std=c++14", "-w", *flags, *include, "-o", str(folder / "testbenches")]
-    subprocess.run([*command, str(folder / "testbenches.cpp")], check=True)
-    return folder / "testbenches"
+    command = [csim.compiler(), "-std=c++14", "-w", *flags, *include, "-o", str(folder / "replays")]
+    subprocess.run([*command, str(folder / "replays.cpp")], check=True)
+    return folder / "replays"
 
 
 def replay(program: Path, data: Path, names: Mapping[str, object]) -> dict[str, tuple[int, int, int]]:
@@ -75,7 +75,8 @@ def written_places(content: bytes, component: Component, word_bytes: int) -> lis
     """Where each item that a process wrote begins in a recording (hw/include/edgeflow/simulation/recording.h)."""
     calls, streams = struct.unpack_from("<2I", content)
     bits = struct.unpack_from(f"<{streams}I", content, 8)
-    at, places = 8 + 4 * streams, []
+    at = 8 + 4 * streams
+    places: list[int] = []
     for _ in range(calls):
         at += 12 if component.registers else 0
         for number, size in enumerate((one + 7) // 8 for one in bits):

@@ -10,10 +10,10 @@ from array_networks import attending, mlp, stream
 from component_projects import build_testbenches, record, replay, write_sources, written_places
 from operator_harness import ARCHITECTURES
 
-from edgeflow.hw.lint import lint
+from edgeflow.hw.lint import lint_project
 from edgeflow.hw.process_network import Kind, channels, processes
 from edgeflow.sim import csim
-from edgeflow.sim.headers import exact_include, native_include
+from edgeflow.sim.headers import exact_include
 from edgeflow.sw.compiler.codegen import overlay_files
 from edgeflow.sw.compiler.components import components, identity
 
@@ -106,10 +106,17 @@ def test_accelerators_of_other_sizes_have_other_identities() -> None:
     assert len({identity(architecture) for architecture in ARCHITECTURES.values()}) == len(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_the_linter_has_nothing_to_say(name: str, testbenches: Path) -> None:
-    folder = testbenches.parent
-    findings = lint(
-        [folder / "components" / f"{name}.cpp"], [folder, folder / "include", *native_include()], top=f"edgeflow_{name}"
-    )
+def test_the_linter_has_nothing_to_say(testbenches: Path) -> None:
+    findings = lint_project(testbenches.parent)
     assert not findings, "\n".join(f"{f.file}:{f.line}: {f.rule}: {f.message}" for f in findings)
+
+
+def test_the_linter_knows_the_top_functions(tmp_path: Path) -> None:
+    """An interface of a function that is none, and an argument of one without an interface."""
+    write_sources(tmp_path, ARCHITECTURE)
+    path = tmp_path / "components" / "ask.cpp"
+    text = path.read_text().replace("#pragma HLS INTERFACE ap_fifo port=wide_requests_stream\n", "")
+    path.write_text(text + "void other() {\n#pragma HLS INTERFACE ap_ctrl_none port=return\n}\n")
+    findings = [(finding.file.name, finding.rule) for finding in lint_project(tmp_path)]
+    assert ("ask.cpp", "interface-missing") in findings
+    assert ("ask.cpp", "interface-outside-top") in findings

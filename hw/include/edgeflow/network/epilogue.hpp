@@ -52,7 +52,7 @@ struct EpilogueState {
     Multiplier output_multiplier[2][C::PO];
     LaneReciprocal reciprocal[2][C::PO];
     Element table[C::EPILOGUE][C::LINEAR_TABLE];
-    Accumulator partial[C::PO][C::ATTENTION_HEAD];
+    Accumulator partial[C::EPILOGUE][C::PO / C::EPILOGUE * C::ATTENTION_HEAD];
 };
 
 // Whether a group of outputs begins a line of the residual.
@@ -221,10 +221,10 @@ epilogue:
                     factor = state.reciprocal[command.set][o].factor;
                     shift = state.reciprocal[command.set][o].shift;
                     if (command.accumulate != 0) {
-                        sum += state.partial[o][number];
+                        sum += state.partial[lane][group * C::ATTENTION_HEAD + number];
                     }
                     if (command.partial != 0) {
-                        state.partial[o][number] = sum;
+                        state.partial[lane][group * C::ATTENTION_HEAD + number] = sum;
                     }
                 } else {
                     sum += state.bias[command.set][o];

@@ -19,9 +19,15 @@ struct KeyWeights {
     Exponent weight[C::PO];
 };
 
-constexpr int power_of_two_from(int number, int power = 1) {
-    return power >= number ? power : power_of_two_from(number, 2 * power);
-}
+// The smallest power of two from NUMBER on.
+template <int NUMBER, int POWER = 1, bool ENOUGH = (POWER >= NUMBER)>
+struct PowerOfTwoFrom {
+    static const int VALUE = PowerOfTwoFrom<NUMBER, 2 * POWER>::VALUE;
+};
+template <int NUMBER, int POWER>
+struct PowerOfTwoFrom<NUMBER, POWER, true> {
+    static const int VALUE = POWER;
+};
 
 template <class C>
 struct KeyBanks {
@@ -29,7 +35,7 @@ struct KeyBanks {
     static const int HALF = LoadWord<C>::HALF;  // pairs of bytes that a word holds
     static const int STRIDE = HALF > C::PI ? HALF / C::PI : 1;
     static const int LAST_RUN = HALF < C::PI ? C::PI - HALF : 0;  // of a block's keys
-    static const int BANKS = power_of_two_from(PAIRS > HALF ? PAIRS : HALF);
+    static const int BANKS = PowerOfTwoFrom<(PAIRS > HALF ? PAIRS : HALF)>::VALUE;
     typedef ap_uint<16> Pair;
 };
 

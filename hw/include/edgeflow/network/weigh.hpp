@@ -234,7 +234,7 @@ divide_lanes:
             const WeightTotal divisor = sum << shift;
             const ReciprocalDividend dividend =
                 (ReciprocalDividend(ReciprocalNumerator(command.numerator)) << WEIGHT_TOTAL_BITS) + (divisor >> 1);
-            const ReciprocalDividend quotient = dividend / divisor;
+            const ReciprocalDividend quotient = dividend / divisor;  // divider: one for all lanes, a lane a cycle
             factor = quotient > LARGEST ? Multiplier(LARGEST) : Multiplier(quotient);
         }
         LaneReciprocal reciprocal;
