@@ -100,11 +100,11 @@ class _Run(ctypes.Structure):
 
 
 class Bench:
-    """The simulation of one core, compiled in a folder."""
+    """The simulation of one core, or of a module with its ports, compiled in a folder."""
 
-    def __init__(self, core: ScratchpadCore, folder: Path, files: Sequence[Path] | None = None) -> None:
+    def __init__(self, core: ScratchpadCore, folder: Path, files: Sequence[Path] | None = None, top: str = TOP) -> None:
         self.core = core
-        self._run = simulation(core, BENCH, folder, files, TOP).run
+        self._run = simulation(core, BENCH, folder, files, top).run
         self._run.restype = ctypes.c_uint64
 
     def run(self, requests: Requests, stalls: Stalls | None = None, disturbed: int = 0) -> Result:
