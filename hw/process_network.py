@@ -70,7 +70,8 @@ class Process:
     """A function of the header library that handles one command at a time.
 
     ``parameters`` are those of the function, in order: registers, masters, streams, or groups of streams; then comes the state
-    that outlives a command, if there is one. ``header`` has the function: of ``network``, or a generated one.
+    that outlives a command, if there is one. ``header`` has the function: of ``network``, or a generated one. ``asks``: it looks
+    whether a stream is empty, and goes on if so.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Process:
     kind: Kind = Kind.COMPONENT
     masters: tuple[Master, ...] = ()
     registers: tuple[str, ...] = ()
+    asks: bool = False
 
     @property
     def state_type(self) -> str | None:
@@ -184,11 +186,17 @@ def channels() -> dict[str, Channel]:
 
 
 def _process(
-    name: str, header: str, reads: tuple[str, ...], writes: tuple[str, ...], state: str | None = None, kind: Kind = Kind.COMPONENT
+    name: str,
+    header: str,
+    reads: tuple[str, ...],
+    writes: tuple[str, ...],
+    state: str | None = None,
+    kind: Kind = Kind.COMPONENT,
+    asks: bool = False,
 ) -> Process:
     """One whose parameters are its commands, what else it reads, what it writes."""
     reads = (f"{name}_commands", *reads)
-    return Process(name, reads, writes, reads + writes, header, state, kind)
+    return Process(name, reads, writes, reads + writes, header, state, kind, asks=asks)
 
 
 @cache
@@ -210,6 +218,7 @@ def array_processes() -> tuple[Process, ...]:
             ("rows", "score_rows", "multiplied"),
             "Stationary<C>",
             Kind.CORE,
+            asks=True,
         ),
         _process("residual_lines", "epilogue.hpp", (), ("residual_requests",)),
         _process(
@@ -218,6 +227,7 @@ def array_processes() -> tuple[Process, ...]:
             ("rows", "parameters", "reciprocals", "residual_lines"),
             ("epilogue_writes", "query_outputs"),
             "EpilogueState<C>",
+            asks=True,
         ),
         _process("track", "weigh.hpp", ("score_rows", "masks"), ("scores", "maxima"), "TrackState<C>"),
         _process("weigh", "weigh.hpp", ("scores", "maxima", "exponents"), ("key_weights", "totals"), "WeighState<C>"),

@@ -25,7 +25,6 @@ from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.process_network import CLIENTS, Kind, channels
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
 from edgeflow.hw.stream_items import ItemLayouts
-from edgeflow.sw.compiler.accelerator_verilog import Accelerator, accelerator
 from edgeflow.sw.compiler.components import MEMORY_WORDS, components, cpp_type, identity, places, sized_channels
 
 OVERLAY_TEMPLATES = (
@@ -40,18 +39,18 @@ _COMMANDS = re.compile(r"""[\n\r"\\\[\]$;{}`]""")
 INSTRUCTION_LIMIT = 4096  # only a hint to the HLS tool's latency report and the co-simulation's memory depth
 
 
-def _environment(finalize: Callable[[object], object] | None = None) -> jinja2.Environment:
+def environment(finalize: Callable[[object], object] | None = None) -> jinja2.Environment:
     from edgeflow import hw
 
     folder = Path(hw.__file__).resolve().parent / "templates"
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=finalize
     )
-    environment.filters["camel"] = lambda name: "".join(part.capitalize() for part in name.split("_"))
-    return environment
+    templates.filters["camel"] = lambda name: "".join(part.capitalize() for part in name.split("_"))
+    return templates
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """What templates of scripts insert: nothing that ends what it stands in, or that Tcl would run."""
     if _COMMANDS.search(str(value)):
         raise InputError(f"{value!r} cannot stand in emitted code: only letters, digits and plain signs can")
@@ -111,11 +110,11 @@ def processes(architecture: Architecture) -> list[Process]:
 def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
     """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: the accelerator as
     processes joined by streams (hw/process_network.py), a component each, and C simulation that runs them."""
-    environment = _environment()
+    templates = environment()
     values = _values(architecture, program, network)
     if network:
-        return _network_sources(environment, architecture, values)
-    return {name: environment.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
+        return _network_sources(templates, architecture, values)
+    return {name: templates.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
 
 
 def _values(architecture: Architecture, program: Program | None, network: bool) -> dict[str, Any]:
@@ -161,9 +160,9 @@ def _values(architecture: Architecture, program: Program | None, network: bool) 
     }
 
 
-def _network_sources(environment: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> dict[str, str]:
+def _network_sources(templates: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> dict[str, str]:
     """The generated C++ of an accelerator as processes: their components, what these share, and C simulation."""
-    layouts = _item_layouts(environment, architecture, values)
+    layouts = item_layouts(architecture)
     items = [channel.item for channel in channels().values()]
     values = values | {
         "channels": sized_channels(architecture),
@@ -176,30 +175,21 @@ def _network_sources(environment: jinja2.Environment, architecture: Architecture
         "network_headers": sorted(header.name for header in (INCLUDE / "edgeflow" / "network").glob("*.hpp")),
         "memory_words": MEMORY_WORDS,
     }
-    sources = {name: environment.get_template(f"{name}.j2").render(values) for name in NETWORK_TEMPLATES}
+    sources = {name: templates.get_template(f"{name}.j2").render(values) for name in NETWORK_TEMPLATES}
     for component in components(architecture):
         for kind, template in (("components", "component.cpp.j2"), ("testbenches", "component_testbench.cpp.j2")):
-            text = environment.get_template(template).render(values, component=component)
+            text = templates.get_template(template).render(values, component=component)
             sources[f"{kind}/{component.name}.cpp"] = text
     return sources
 
 
-def _item_layouts(environment: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> ItemLayouts:
-    """The bits of what streams carry."""
-    folder = INCLUDE / "edgeflow"
-    generated = (
-        environment.get_template(f"{name}.j2").render(values) for name in ("edgeflow_types.hpp", "edgeflow_instructions.hpp")
-    )
-    written = (header.read_text() for header in (folder / "memory.hpp", *sorted((folder / "network").glob("*.hpp"))))
+def item_layouts(architecture: Architecture) -> ItemLayouts:
+    """The bits of what streams carry, of an accelerator's C++."""
+    folder, templates, values = INCLUDE / "edgeflow", environment(), _values(architecture, None, network=True)
+    names = ("edgeflow_types.hpp", "edgeflow_instructions.hpp")
+    generated = [templates.get_template(f"{name}.j2").render(values) for name in names]
+    written = [header.read_text() for header in (folder / "memory.hpp", *sorted((folder / "network").glob("*.hpp")))]
     return ItemLayouts([*generated, *written], dict(constants(architecture)))
-
-
-def accelerator_verilog(architecture: Architecture) -> tuple[Accelerator, str]:
-    """The Verilog module that joins the processes of an accelerator, as data and as text."""
-    environment = _environment()
-    whole = accelerator(architecture, _item_layouts(environment, architecture, _values(architecture, None, network=True)))
-    values = {"version": metadata.version("edgeflow"), "accelerator": whole}
-    return whole, environment.get_template("edgeflow_accelerator.v.j2").render(values)
 
 
 def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:
@@ -243,10 +233,14 @@ def write_hls(
         "instruction_count": len(program.steps),
         "data_folder": "data",
     }
-    environment = _environment(_plain)
+    templates = environment(plain)
     for name in ("testbench.cpp", "run_hls.tcl"):
-        (folder / name).write_text(environment.get_template(f"{name}.j2").render(values))
-    data = folder / "data"
+        (folder / name).write_text(templates.get_template(f"{name}.j2").render(values))
+    write_data(folder / "data", program, samples)
+
+
+def write_data(data: Path, program: Program, samples: Sequence[tuple[Mapping[str, IntArray], Mapping[str, IntArray]]]) -> None:
+    """What testbenches read, into a new folder: the program, the weight image, and each sample's inputs and outputs."""
     data.mkdir()
     (data / "program.bin").write_bytes(program.encode())
     (data / "weights.bin").write_bytes(program.weights)

@@ -82,3 +82,13 @@ def test_the_page_draws_every_pair_of_processes() -> None:
 def test_streams_weights_through_as_many_ports_as_there_are() -> None:
     words = next(process for process in processes() if process.name == "fetch_words")
     assert words.pointers(2) == ("weights_0", "weights_1")
+
+
+def test_which_processes_ask_whether_a_stream_is_empty() -> None:
+    """The function's text has the question where the table says that it asks."""
+    include = Path(process_network.__file__).parent / "include" / "edgeflow" / "network"
+    for process in processes():
+        if process.parameters and not process.header.startswith("edgeflow_"):
+            text = (include / process.header).read_text()
+            begin = text.index(f"\nvoid {process.name}(")
+            assert (".empty()" in text[begin : text.index("\n}\n", begin)]) == process.asks, process.name

@@ -15,7 +15,8 @@ from edgeflow.sim import csim
 from edgeflow.sim.executor import Executor
 from edgeflow.sim.headers import native_include
 from edgeflow.sim.recording import record_streams
-from edgeflow.sw.compiler.codegen import overlay_files, write_hls
+from edgeflow.sw.compiler.codegen import overlay_files
+from edgeflow.sw.compiler.component_project import write_component_project
 from edgeflow.sw.compiler.components import Component, components
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
@@ -36,7 +37,7 @@ def record(folder: Path, graph: Graph, architecture: Architecture, seed: int = 1
     outputs = Executor(graph, threads=1).run({name: value[None] for name, value in inputs.items()})
     program = lower(Network(graph), architecture)
     samples = [(inputs, {name: outputs[name][0] for name in graph.outputs})]
-    write_hls(folder / "hls", program, part="xck26-sfvc784-2LV-c", clock_mhz=200.0, samples=samples)
+    write_component_project(folder / "hls", program, part="xck26-sfvc784-2LV-c", clock_mhz=200.0, samples=samples)
     record_streams(program, csim.build(overlay_files(architecture, network=True)), inputs, folder / "hls" / "data")
 
 
