@@ -41,7 +41,7 @@ def run(script: Path, where: Path, **environment: str) -> tuple[int, str, list[l
 @pytest.fixture(scope="module", params=["hls", "a folder with spaces"])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with recordings, though empty ones, of all components but one."""
-    folder = tmp_path_factory.mktemp("project") / request.param
+    folder: Path = tmp_path_factory.mktemp("project") / str(request.param)
     for name, content in component_files(ARCHITECTURE, part="xck26-sfvc784-2LV-c", clock_mhz=300.0).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
