@@ -86,9 +86,24 @@ class Build:
         """The canonical float model; InputError where it is damaged."""
         import onnx_ir as ir
 
+        from edgeflow.quant.canonical.base import find
+
         proto = self.onnx_model(CANONICAL_MODEL)
+        known = {entry.name for entry in (*proto.graph.input, *proto.graph.initializer)} | {""}
+        for node in proto.graph.node:
+            lost = next((name for name in node.input if name not in known), None)
+            if lost is not None:
+                raise self._not_canonical(f"node {node.name!r} ({node.op_type}) reads {lost!r}, which nothing computes")
+            known |= set(node.output)
         with reading(self.folder / CANONICAL_MODEL, COMPILE_AGAIN):
-            return ir.from_proto(proto)
+            model = ir.from_proto(proto)
+        foreign = next((node for node in model.graph if find(node) is None), None)
+        if foreign is not None:
+            raise self._not_canonical(f"node {foreign.name!r} ({foreign.op_type}) is of no operator that compile leaves there")
+        return model
+
+    def _not_canonical(self, reason: str) -> InputError:
+        return InputError(f"{self.folder / CANONICAL_MODEL} is not this build's: {reason}: compile the model again")
 
     def onnx_model(self, name: str) -> onnx.ModelProto:
         """An ONNX file of the build, which holds all of its data; InputError where it is damaged."""

@@ -20,6 +20,7 @@ from edgeflow.sw.files.presence import check_no_device
 from edgeflow.sw.importer.canonical_files import model_bytes
 from edgeflow.sw.importer.load import parse
 from edgeflow.sw.importer.original import files_of
+from edgeflow.sw.importer.placed_errors import placed
 from edgeflow.sw.importer.torch_export import export_module, is_module
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def model_file(model: Any, example_inputs: object = None) -> Iterator[ModelFile]
     if isinstance(model, str | os.PathLike):
         path = Path(model)
         check_no_device(path, "", ModelError)
-        yield ModelFile(path, path.name, users_own=True)
+        try:
+            yield ModelFile(path, path.name, users_own=True)
+        except ModelError as error:
+            raise placed(path, error) from error
         return
     if not module and not isinstance(model, onnx.ModelProto | ir.Model):
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -43,6 +42,7 @@ from edgeflow.sw.importer.masks import probe_masks
 from edgeflow.sw.importer.materialize import materialize_views, spread_constants
 from edgeflow.sw.importer.movement import explicit_axes, movement_to_views, remove_inert, widen_attention_masks
 from edgeflow.sw.importer.obstacles import suppose_away
+from edgeflow.sw.importer.placed_errors import placed
 from edgeflow.sw.importer.step import Step, run_passes
 from edgeflow.sw.rewrite import rule_sets
 from edgeflow.sw.rewrite.base import BATCH, REFUSED
@@ -170,19 +170,8 @@ def import_model(
     """
     try:
         return _import(path, dims, shapes, data)
-    except UnsupportedError as error:
-        if error.diagnosis is None:
-            raise _placed(path, error) from error
-        raise UnsupportedError(replace(error.diagnosis, model=os.fspath(path))) from error
     except ModelError as error:
-        raise _placed(path, error) from error
-
-
-def _placed(path: str | os.PathLike[str], error: ModelError) -> ModelError:
-    """The error with the path at its front, unless that is there already."""
-    where = f"{os.fspath(path)}: "
-    kind = UnsupportedError if isinstance(error, UnsupportedError) else ModelError
-    return error if str(error).startswith(where) else kind(where + str(error))
+        raise placed(path, error) from error
 
 
 def _import(

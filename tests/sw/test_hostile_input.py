@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from onnx_graphs import Graph
 
 import edgeflow
 from edgeflow.hw.errors import ModelError
+from edgeflow.sw.files.build import CANONICAL_MODEL
+from edgeflow.sw.files.snapshot import MANIFEST
 from edgeflow.sw.importer.integer_divisors import check_computed_divisors
 
 
@@ -178,3 +183,39 @@ def test_a_device_is_no_model(terminal: Terminal) -> None:
 def test_clocks_beyond_reason(command: str, tmp_path: Path, terminal: Terminal) -> None:
     told = terminal.refused(command, plain(tmp_path), "--clock", "1e308", "-o", tmp_path / "b")
     assert "clock 1e+308 MHz is not possible: give 0.01 to 10,000 MHz" in told
+
+
+@pytest.mark.parametrize("command", ["check", "compile", "explore"])
+def test_what_onnxruntime_refuses_names_the_file_and_the_node(command: str, tmp_path: Path, terminal: Terminal) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.UINT64, ["n", 4, 8]) for name in "xy")
+    weight = numpy_helper.from_array(np.ones((8, 8), np.uint64), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], "g", [x], [y], [weight])
+    file = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    told = terminal.refused(command, file, *(() if command == "check" else ("-o", tmp_path / "b")))
+    assert told.startswith(f"{file}: onnxruntime cannot load the model: ")
+    assert "(product)" in told
+
+
+@pytest.mark.parametrize("words", [("verify",), ("export", "-o", "q.onnx")])
+def test_a_foreign_model_in_a_build(
+    words: tuple[str, ...], tiny_build: Path, tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is right, and it is still no canonical model: the message names the file and the node."""
+    monkeypatch.chdir(tmp_path)
+    own = onnx.load(tiny_build / CANONICAL_MODEL)
+    own.graph.node[-1].input[0] = "nothing"
+    for content, reason in (
+        (plain(tmp_path).read_bytes(), "(MatMul) is of no operator"),
+        (own.SerializeToString(), "reads 'nothing'"),
+    ):
+        build = tmp_path / "build"
+        shutil.copytree(tiny_build, build)
+        (build / CANONICAL_MODEL).write_bytes(content)
+        manifest = json.loads((build / MANIFEST).read_text())
+        manifest["files"][CANONICAL_MODEL] = hashlib.sha256(content).hexdigest()
+        (build / MANIFEST).write_text(json.dumps(manifest))
+        told = terminal.refused(words[0], build, *words[1:])
+        assert told.startswith(f"{build / CANONICAL_MODEL} is not this build's: node ")
+        assert reason in told
+        shutil.rmtree(build)
