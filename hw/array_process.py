@@ -48,9 +48,9 @@ def transfers(core: ArrayCore, commands: Iterable[ArrayCommand]) -> Transfers:
     free = 0  # first cycle that no command has
     told = -1  # the cycle of the last notice
     for number, command in enumerate(commands):
-        given = max(result.commands[-1] + 1, begun[-2] if number > 1 else 0) if result.commands else 0
-        begin = max(free, given + DECODED)
-        result.commands.append(given)
+        taken = max(result.commands[-1] + 1, begun[-2] if number > 1 else 0) if result.commands else 0
+        begin = max(free, taken + DECODED)
+        result.commands.append(taken)
         begun.append(begin)
         result.loads.extend(range(begin, begin + command.loads))
         at = begin

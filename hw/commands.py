@@ -26,7 +26,8 @@ class Phase(NamedTuple):
 
     It reads the items of each of ``reads`` at the beginning of their shares of the iterations, and writes those of ``writes`` at
     the ends of theirs. ``port``: as of :class:`edgeflow.hw.cost.Loop`; ``words``: what it moves there, where that is not a word an
-    iteration.
+    iteration; ``depth``: of its pipeline, where the unit states it (else hw/process_depths.py). ``head``: iterations before it
+    begins to write; ``tail``, ``rest``: those at its end in which it reads, and writes, no more.
     """
 
     loop: str
@@ -37,13 +38,19 @@ class Phase(NamedTuple):
     interval: int = 1
     port: str = ""
     words: int | None = None
+    depth: int | None = None
+    head: int = 0
+    tail: int = 0
+    rest: int = 0
 
 
 class Command(NamedTuple):
-    """One command of a process (hw/process_network.py); its loops run one after another."""
+    """One command of a process (hw/process_network.py); its loops run one after another. ``notice``: the sequencer hands out
+    nothing more until the process has said that it is done."""
 
     process: str
     phases: tuple[Phase, ...]
+    notice: bool = False
 
 
 def phase(loop: str, trips: int, reads: Mapping[str, int] | None = None, writes: Mapping[str, int] | None = None) -> Phase:
@@ -76,15 +83,15 @@ def vector_commands(cycles: Cycles, words: int, asks: bool) -> tuple[Command, ..
     commands = []
     if words:
         commands.append(Command("load", (phase("load", words, {"words": words}, {"vector_words": words}),)))
-    lines = [Items("lines", 1)] if asks else []
     asking, computing = [], []
     for name, loop in cycles.loops.items():
         moved = cycles.inside.get(f"{name} words")
         taken = (Items("vector_words", words),) if words and name == taker else ()
-        own = Phase(name, loop.trips, (), (), loop.entries, loop.ii, loop.port, moved)
-        alone = name != taker or not words
-        asking.append(own._replace(writes=tuple(lines) if alone else (), port="", words=None))
-        computing.append(own._replace(reads=(*taken, *(lines if alone else ()))))
+        own = Phase(name, loop.trips, (), (), loop.entries, loop.ii, loop.port, moved, loop.depth)
+        # What fills the scratchpad or a table from a memory reads no lines.
+        lines = (Items("lines", loop.trips),) if asks and loop.trips and not taken and loop.port in ("", "write") else ()
+        asking.append(own._replace(writes=lines, port="", words=None))
+        computing.append(own._replace(reads=(*taken, *lines)))
     if asks:
         commands.append(Command("ask", tuple(asking)))
-    return (*commands, Command("vector", tuple(computing)))
+    return (*commands, Command("vector", tuple(computing), notice=True))

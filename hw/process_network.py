@@ -23,11 +23,12 @@ SEQUENCE, SCRATCHPAD = "sequence", "scratchpad"
 @dataclass(frozen=True)
 class Channel:
     """A stream: the C++ type of its items (``C`` stands for the configuration), and how many it holds (a number, or a constant of
-    the configuration)."""
+    the configuration). ``beside``: no iteration of its reader waits for an item, only the end of the reader's command."""
 
     name: str
     item: str
     depth: int | str
+    beside: bool = False
 
     @property
     def type(self) -> str:
@@ -157,8 +158,8 @@ def channels() -> dict[str, Channel]:
         *_commands(),
         Channel("steps", "Step<C>", 4),
         Channel("value_steps", "Step<C>", 4),
-        Channel("loads", "LoadWord<C>", 4),
-        Channel("parameters", "ParameterWord<C>", 16),
+        Channel("loads", "LoadWord<C>", 4, beside=True),
+        Channel("parameters", "ParameterWord<C>", 16, beside=True),
         Channel("rows", "RowSums<C>", 16),
         Channel("score_rows", "ScoreRow<C>", 16),
         Channel("multiplied", "Flag", 2),
@@ -167,7 +168,7 @@ def channels() -> dict[str, Channel]:
         Channel("key_weights", "KeyWeights<C>", 4),
         Channel("key_words", "StreamWord<C>", 4),
         Channel("totals", "Totals<C>", 2),
-        Channel("reciprocals", "LaneReciprocal", 16),
+        Channel("reciprocals", "LaneReciprocal", 16, beside=True),
         Channel("exponents", "StreamWord<C>", 4),
         Channel("masks", "Line", 2),
         Channel("query_outputs", "QueryOutputs<C>", 16),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -134,6 +135,16 @@ class Schedule:
     depths: Depths = Depths.DEEP
 
 
+class LoopTiming(NamedTuple):
+    """Cycles of a loop in hardware: from one iteration to the next, from an iteration's start to its end, and before the first;
+    ``drains``: nothing of its process follows before its last iteration has ended."""
+
+    interval: int
+    depth: int
+    latency: int
+    drains: bool
+
+
 class CSimulation:
     """A loaded program, ready to run samples. A context manager: it owns memory outside Python."""
 
@@ -144,7 +155,7 @@ class CSimulation:
         self._library.edgeflow_csim_create.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, *[ctypes.c_uint64] * 2]
         self._library.edgeflow_csim_counts.restype = ctypes.c_uint64
         self._library.edgeflow_csim_counts.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
-        self._library.edgeflow_csim_loop.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_uint64] * 3]
+        self._library.edgeflow_csim_loop.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_uint64] * 4]
         self._library.edgeflow_csim_cycles.restype = ctypes.c_uint64
         for name in ("write", "read", "read_scratch"):
             getattr(self._library, f"edgeflow_csim_{name}").argtypes = [*_HANDLE, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
@@ -247,10 +258,10 @@ class CSimulation:
             self.run_steps(first, 1)
             yield step, self._process_counts()
 
-    def timed(self, inputs: Mapping[str, IntArray], timing: Callable[[str, str], tuple[int, int, int]]) -> int:
-        """Cycles of one sample, if every loop, by the names of its process and its own, behaves as ``timing`` says: cycles from one
-        iteration to the next, from an iteration's start to its end, and before the first. Streams should be as deep as declared.
-        Needs a library of processes, built with ``count``, and a simulation that has run nothing else."""
+    def timed(self, inputs: Mapping[str, IntArray], timing: Callable[[str, str], LoopTiming]) -> int:
+        """Cycles of one sample, if every loop, by the names of its process and its own, behaves as ``timing`` says. Streams
+        should be as deep as declared. Needs a library of processes, built with ``count``, and a simulation that has run nothing
+        else."""
         with CSimulation(self._program, self._path, self._schedule) as rehearsal:
             rehearsal._process_counts()
             rehearsal.run(inputs)

@@ -135,6 +135,7 @@ class Attention(Operator):
         *("reciprocals", "outputs", "table words"),
     )
     on_array: ClassVar[bool] = True
+    process: ClassVar[str] = "multiply"
     codes: ClassVar[Mapping[str, int]] = {
         "ATTENTION_SCORES": PASS_SCORES,
         "ATTENTION_VALUES": VALUES,

@@ -32,8 +32,9 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
         commands.append(Command("load", (phase("load", trips, {"query_lines": lines}, {"loads": loads}),)))
     elif values["exponents"]:
         loads = ceil_div(keys, a.pi) * slot_words(a)
-        made = phase("transpose keys", _transpose_trips(keys, a), {"key_weights": keys}, {"key_words": loads})
-        commands.append(Command("transpose_keys", (made,)))
+        trips, words = _transpose_trips(keys, a), slot_words(a)
+        transposed = phase("transpose keys", trips, {"key_weights": keys}, {"key_words": loads})
+        commands.append(Command("transpose_keys", (transposed._replace(head=min(a.pi, keys), tail=words),)))
         commands.append(Command("load", (phase("load", loads, {"key_words": loads}, {"loads": loads}),)))
     if values["reciprocals"]:
         commands.append(Command("divide", (phase("divide lanes", a.po, {"totals": 1}, {"reciprocals": a.po}),)))
@@ -47,9 +48,13 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
         commands.append(Command("value_lines", (phase("value lines", lines, {}, {"value_lines": lines}),)))
     if values["value_load"] or rows:
         writes = {"masks": lines if mask else 0, "value_steps": 0 if scores else products}
-        commands.append(Command("values", (phase("values", max(lines, rows * values["steps"]), {"value_lines": lines}, writes),)))
+        taken = rows * values["steps"]
+        trips = max(lines, taken)
+        own = phase("values", trips, {"value_lines": lines}, writes)
+        commands.append(Command("values", (own._replace(tail=trips - lines, rest=0 if mask else trips - taken),)))
+    notice = not values["chain"]
     source, sums = ("steps", "score_rows") if scores else ("value_steps", "rows")
-    commands.append(multiply(products, source, loads, scores + rows, sums))
+    commands.append(multiply(products, source, loads, scores + rows, sums, notice))
     if scores or mask:
         kept = values["keep"] if scores else 0
         phases = [
@@ -58,14 +63,15 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
         ]
         commands.append(Command("track", tuple(phases)))
     outputs = 0 if values["partial"] else rows * (a.po // a.epilogue)
-    notice = not values["chain"]
     if rows or values["reciprocals"] or notice:
         reads = {"rows": rows, "reciprocals": a.po * values["reciprocals"]}
         trips = rows * (a.po // a.epilogue)
-        commands.append(Command("epilogue", (phase("epilogue", trips, reads, {"query_outputs": outputs}),)))
+        commands.append(Command("epilogue", (phase("epilogue", trips, reads, {"query_outputs": outputs}),), notice))
     stores = values["store"] * values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue)
     if outputs or values["store"] or notice:
-        commands.append(Command("outputs", (phase("outputs", max(outputs, stores), {"query_outputs": outputs}),)))
+        trips = max(outputs, stores)
+        own = phase("outputs", trips, {"query_outputs": outputs})
+        commands.append(Command("outputs", (own._replace(tail=trips - outputs),), notice))
     return tuple(commands)
 
 

@@ -260,6 +260,7 @@ class Unit(ABC):
     header: ClassVar[str]
     instruction: ClassVar[InstructionLayout]
     counters: ClassVar[tuple[str, ...]]
+    process: ClassVar[str] = "vector"  # whose work its instruction is foremost (hw/process_network.py)
     on_array: ClassVar[bool] = False  # the array runs its instruction, where there is one
     reads_lines: ClassVar[bool] = True  # of the scratchpad; external memory is all that a unit without reads
     codes: ClassVar[Mapping[str, int]] = {}  # numbers that the header takes from here, by their C++ names

@@ -164,6 +164,7 @@ class LayerNorm(Operator):
     instruction: ClassVar[InstructionLayout] = LAYERNORM
     counters: ClassVar[tuple[str, ...]] = ("layernorm", "layernorm parameters", "layernorm reads", "layernorm writes")
     on_array: ClassVar[bool] = True
+    process: ClassVar[str] = "norm_write"
     codes: ClassVar[Mapping[str, int]] = {"NEWTON_STEPS": NEWTON_STEPS, "LAYERNORM_CHANNELS_BITS": LAYERNORM.bits("channels")}
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),

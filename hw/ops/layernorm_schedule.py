@@ -88,10 +88,11 @@ def layernorm_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
                 phase("norm parameters", words, {"norm_words": words}),
                 phase("norm chunks", rows * chunks, {"norm_chunks": rows * chunks, "statistics": rows}),
             ),
+            notice=True,
         ),
-        Command("multiply", (phase("products", 0),)),
-        Command("epilogue", (phase("epilogue", 0),)),
-        Command("outputs", (phase("outputs", 0),)),
+        Command("multiply", (phase("products", 0),), notice=True),
+        Command("epilogue", (phase("epilogue", 0),), notice=True),
+        Command("outputs", (phase("outputs", 0),), notice=True),
     )
 
 

@@ -108,6 +108,7 @@ class Linear(Operator):
     instruction: ClassVar[InstructionLayout] = LINEAR
     counters: ClassVar[tuple[str, ...]] = ("pass", "products", "rows", "weight words")
     on_array: ClassVar[bool] = True
+    process: ClassVar[str] = "multiply"
     codes: ClassVar[Mapping[str, int]] = {"CASCADE": CASCADE}
     ports: ClassVar[tuple[Port, ...]] = (
         Port("x"),

@@ -29,9 +29,10 @@ def linear_commands(values: Mapping[str, int], a: Architecture) -> tuple[Command
     lines = residual_lines(values, a) * rows * (1 + quad) if values["has_residual"] else 0
     if rows and steps and values["has_residual"]:
         commands.append(Command("residual_lines", (phase("residual lines", rows * beats, {}, {"residual_lines": lines}),)))
-    commands.append(multiply(rows * steps, "steps", loads, rows, "rows"))
+    waits = not values["chain"] and not values["norm"]
+    commands.append(multiply(rows * steps, "steps", loads, rows, "rows", waits))
     reads = {"rows": rows, "residual_lines": lines, "parameters": parameters}
-    commands.append(Command("epilogue", (phase("epilogue", rows * beats, reads, {"complete_rows": rows * values["norm"]}),)))
+    commands.append(Command("epilogue", (phase("epilogue", rows * beats, reads, {"complete_rows": rows * values["norm"]}),), waits))
     return tuple(commands)
 
 
@@ -54,5 +55,6 @@ def slot_words(a: Architecture, packing: int = 0) -> int:
     return ceil_div(a.pi * a.po // a.stream_bytes, 1 << packing)
 
 
-def multiply(products: int, source: str, loads: int, rows: int, sums: str) -> Command:
-    return Command("multiply", (phase("products", products, {source: products, "loads": loads}, {sums: rows}),))
+def multiply(products: int, source: str, loads: int, rows: int, sums: str, notice: bool) -> Command:
+    """Products of ``rows`` with steps of a stream, whose sums go to another, and the loads beside them."""
+    return Command("multiply", (phase("products", products, {source: products, "loads": loads}, {sums: rows}),), notice)

@@ -1,10 +1,12 @@
-"""Predicted execution of a program: its instructions as tasks of the event simulation, and what comes of it by layer and by unit.
+"""Predicted execution of a program: its instructions as commands of the processes in time, and what comes of it by layer and by
+unit.
 
-Every cycle of the total belongs to one instruction and is one of four kinds. Compute: the array multiplies, or a loop of another
-unit starts an iteration. Fill: a pipeline fills or drains. Memory: the unit waits for weights or for external memory; so does a
-pass of the array that has nothing left to multiply while the next tile's weights are loaded. Waiting: the descriptor is not there
-yet, the instruction is handed to its unit, or a pass multiplies nothing because its epilogue or attention's other work is longer.
-Compute of other units than the array is vector work that is not hidden behind the array.
+Every cycle of the total belongs to one instruction, the one that all of its processes finish next, and is one of four kinds.
+Compute: the array multiplies, or a loop of another unit starts an iteration. Fill: a pipeline fills or drains, or processes
+behind the array finish its rows. Memory: the unit waits for words of weights or for external memory; so does a pass of the array
+that has nothing left to multiply while weights for later ones are stored. Waiting: the command is not there yet, or what the
+array multiplies, or room for what it makes. Compute of other units than the array is vector work that is not hidden behind the
+array.
 
 Nothing here is measured.
 """
@@ -14,30 +16,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
+from edgeflow.hw.array_core import ArrayCore
 from edgeflow.hw.boards import Board
-from edgeflow.hw.cost import Count, Cycles, Loop, Unknown
+from edgeflow.hw.commands import Phase
+from edgeflow.hw.cost import Count, Unknown
 from edgeflow.hw.fit import unit_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.layer_names import layer_names
 from edgeflow.hw.memoize import RememberedFields
 from edgeflow.hw.ops import node_macs, unit
 from edgeflow.hw.ops.base import Instruction
+from edgeflow.hw.process_depths import loop_depth
 from edgeflow.hw.program import DESCRIPTOR_BYTES, Program, Step
+from edgeflow.hw.stream_depths import stream_depths
 from edgeflow.sim.cycles.ddr import Ddr, ddr
-from edgeflow.sim.cycles.events import Fetcher, Phase, Schedule, Task, simulate
+from edgeflow.sim.cycles.fetching import Fetcher
+from edgeflow.sim.cycles.timeline import Execution, Schedule, Task, simulate
 
-DESCRIPTOR_QUEUE = 4  # descriptors between the two processes of the top function
-DISPATCH_CYCLES = 4  # to read a descriptor from the queue, choose its unit, start it and see it done
-PARAMETERS = "parameters"  # the loop of the header library that takes parameters from the weight stream
+PRODUCTS, SEQUENCER = "products", "instructions"  # loops whose stages the gate does not say
+DECODE_CYCLES = 4  # from an instruction to its commands
 
 ASSUMPTIONS = (
-    "Cycles are predicted by simulating the schedule that the units' formulas state; nothing was measured on a board or by a "
-    "synthesis tool.",
-    "Instructions run one after another; the next ones' descriptors and weights are fetched meanwhile.",
+    "Cycles are predicted by simulating the accelerator's processes and streams with the iterations that the units' formulas "
+    "state; nothing was measured on a board or by a synthesis tool.",
+    "Depths of pipelines are those of an open analysis of the emitted C++ (the schedule gate).",
     "Efficiency and latency of the memory are the board file's assumptions; processors and other masters do not use it.",
+    "Of two clients of the scratchpad that want one bank in one cycle, neither is predicted to wait.",
     "The clock is a target: no timing analysis has been run.",
 )
 
@@ -69,11 +76,11 @@ class Traffic:
 class InstructionCycles:
     """One instruction on the timeline, in clock cycles.
 
-    ``start``: when the one before ends; ``begin``: when its unit starts. ``parts``: the loops of the unit as its formula states
-    them; the rest of the time until its end is late words. ``fetched`` are the cycles (not whole ones) at which its descriptor was
-    asked for and was there, its first word of weights came, and its last. ``node`` is the model's own node, ``output`` the tensor
-    that it works on, ``hidden`` the cycles of its work that run beside the instruction before and count there, ``array`` whether it
-    is a pass of the array, ``rate`` its multiply-accumulates a cycle at most.
+    ``start``: when those before are done; ``begin``: when its foremost process begins, no earlier than that; ``end``: when all of
+    its processes are done. ``parts``: the loops of that process within this time. ``fetched`` are the cycles (not whole ones) at
+    which its descriptor was asked for and was there, its first word of weights came, and its last. ``node`` is the model's own
+    node, ``output`` the tensor that it works on, ``hidden`` the cycles of its work that run beside the instructions before and
+    count there, ``array`` whether it is a pass of the array, ``rate`` its multiply-accumulates a cycle at most.
     """
 
     index: int
@@ -84,11 +91,11 @@ class InstructionCycles:
     rate: int
     start: int
     begin: int
+    end: int
     waiting: int
     compute: int
     fill: int
     memory: int
-    macs: int
     parts: Mapping[str, int]
     hidden: int
     traffic: Traffic
@@ -97,12 +104,7 @@ class InstructionCycles:
     @property
     def cycles(self) -> int:
         """Length on the timeline."""
-        return self.waiting + self.compute + self.fill + self.memory
-
-    @property
-    def end(self) -> int:
-        """When the next one may start."""
-        return self.start + self.cycles
+        return self.end - self.start
 
 
 @dataclass(frozen=True)
@@ -249,49 +251,78 @@ class CycleReport:
 
 def predicted_cycles(program: Program, board: Board, clock_mhz: float) -> int:
     """The cycles of :func:`estimate` alone."""
-    return _simulated(program, board, clock_mhz)[2].cycles
+    return _simulated(program, board, clock_mhz)[1].cycles
 
 
-def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[list[Cycles], Ddr, Schedule]:
-    """The formulas of a program's instructions, the memory, and what happens when."""
+def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[Ddr, Schedule]:
+    """The memory, and what happens when."""
     architecture = program.architecture
     memory = ddr(board, architecture, clock_mhz)
-    formula = _formulas(architecture)
-    formulas = [formula(step.instruction) for step in program.steps]
-    tasks = list(_tasks(program.steps, formulas, architecture, memory))
+    depth = _depths(architecture, board, clock_mhz)
+    depths = stream_depths(architecture)
     fetcher = Fetcher(
-        descriptor=memory.latency + math.ceil(DESCRIPTOR_BYTES / min(architecture.word_bytes, memory.shared)),
-        queue=DESCRIPTOR_QUEUE,
-        capacity=architecture.stream_lines * LINE_BYTES // architecture.stream_bytes,
+        queue=depths["program"],
+        capacity=depths["words"],
         word_bytes=architecture.stream_bytes,
+        program_depth=depth("fetch program"),
+        words_depth=depth("fetch words"),
     )
-    return formulas, memory, simulate(tasks, fetcher, memory)
+    task = _tasks(architecture)
+    return memory, simulate([task(step.instruction) for step in program.steps], fetcher, memory, depth, depths)
+
+
+def _depths(architecture: Architecture, board: Board, clock_mhz: float) -> Callable[[str], int]:
+    """Pipeline stages of loops by name: those of the array's core, and of all others those that the gate finds."""
+    core = ArrayCore.of(architecture).latency
+
+    @cache
+    def depth(loop: str) -> int:
+        own = {PRODUCTS: core, SEQUENCER: DECODE_CYCLES}
+        return own[loop] if loop in own else loop_depth(loop, board.family, clock_mhz)
+
+    return depth
 
 
 def least_cycles(instructions: Iterable[Instruction], architecture: Architecture, memory: Ddr) -> float:
-    """Cycles that instructions, each on its own, take at least in a program that :func:`estimate` predicts: no word of the weight
-    stream is late and the memory serves nobody else. Passes of the array count without what handing them over takes."""
-    total = 0.0
-    formula_of, phases_of = _formulas(architecture), _Phases(architecture, memory)
-    for ins in instructions:
-        for phase in phases_of(ins, formula_of(ins)):
-            total += phase.latency + max(phase.cycles, phase.words, phase.bytes / memory.port)
-        total += 0 if "chain" in ins.layout.names else DISPATCH_CYCLES
-    return total
+    """Cycles that instructions take at least in a program that :func:`estimate` predicts. Those between two that say when they
+    are done run side by side, each process one after another: the busiest counts, where no word is late and the memory serves
+    nobody else."""
+    task, total = _tasks(architecture), 0.0
+    busy: dict[str, float] = {}
+    for instruction in instructions:
+        commands = task(instruction).commands
+        for command in commands:
+            busy[command.process] = busy.get(command.process, 0.0) + sum(_least(one, memory) for one in command.phases)
+        if any(command.notice for command in commands):
+            total += max(busy.values())
+            busy = {}
+    return total + max(busy.values(), default=0.0)
+
+
+def _least(one: Phase, memory: Ddr) -> float:
+    moved = _moved(one) * memory.word_bytes / min(memory.port, memory.shared)
+    entries = min(one.entries, 1) if one.port == "write" else one.entries
+    return max(one.trips * one.interval, moved) + (entries * memory.latency if moved else 0)
+
+
+def _moved(one: Phase) -> int:
+    """AXI words that a loop moves through its port."""
+    return (one.trips if one.words is None else one.words) if one.port else 0
 
 
 def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> CycleReport:
     """Predict the cycles of one sample of ``graph`` as ``program`` computes it, with the board's memory at ``clock_mhz``."""
     architecture = program.architecture
-    formulas, memory, schedule = _simulated(program, board, clock_mhz)
+    memory, schedule = _simulated(program, board, clock_mhz)
     macs = {node.output: node_macs(graph, node) for node in graph.nodes}
     owners = list(_owners(program, macs))
     mac_units = architecture.pi * architecture.po
     names, origins = layer_names(graph), {node.output: node.origin for node in graph.nodes}
+    task = _tasks(architecture)
     instructions = []
-    for index, (step, formula, owner) in enumerate(zip(program.steps, formulas, owners, strict=True)):
-        run, values = schedule.executions[index], step.instruction.values
-        compute, load, idle = _pass_split(formula, values) if _is_pass(step) else (formula.total - formula.fill, 0, 0)
+    for index, (step, owner) in enumerate(zip(program.steps, owners, strict=True)):
+        run, values, own = schedule.executions[index], step.instruction.values, task(step.instruction)
+        kinds = _pass_kinds(run) if _is_pass(step) else _kinds(run)
         instructions.append(
             InstructionCycles(
                 index=index,
@@ -302,14 +333,11 @@ def estimate(program: Program, graph: Graph, board: Board, clock_mhz: float) -> 
                 rate=mac_units * (2 if values.get("quad") else 1),
                 start=run.start,
                 begin=run.begin,
-                waiting=run.begin - run.start + idle,
-                compute=compute,
-                fill=formula.fill,
-                memory=run.end - run.begin - formula.total + load,
-                macs=formula.macs,
-                parts=formula.parts,
-                hidden=formula.hidden,
-                traffic=_traffic(step, formula, architecture),
+                end=run.end,
+                **kinds,
+                parts=_parts(run, _is_pass(step)),
+                hidden=_hidden(run),
+                traffic=_traffic(step, own, architecture),
                 fetched=schedule.fetches[index],
             )
         )
@@ -331,107 +359,78 @@ def _is_pass(step: Step) -> bool:
     return "chain" in step.instruction.layout.names
 
 
-def _pass_split(formula: Cycles, values: Mapping[str, int]) -> tuple[int, int, int]:
-    """The iterations of a pass of the array: those that multiply, then those that only load weights, then the rest."""
-    trips = formula.total - formula.fill
-    products = min(formula.inside.get("products", 0), trips)
-    words = values["load_words"]
-    load = min(max(values.get("load_delay", 0) + words - products, 0), words, trips - products)
-    return products, load, trips - products - load
+def _pass_kinds(run: Execution) -> dict[str, int]:
+    """An instruction's own stretch of time by kind where it is a pass of the array: it multiplies, or something that multiplying
+    waits for is late; then weights for later passes are still being stored; then its last rows run through the processes
+    behind."""
+    main = run.main
+    first, last = (_within(run, main.begin), _within(run, main.end + 1)) if main.busy else (run.begin, run.begin)
+    compute = min(main.busy, last - first)
+    stored = max(_within(run, main.stored), last)
+    return {
+        "compute": compute,
+        "memory": stored - last,
+        "fill": run.end - stored,
+        "waiting": first - run.start + (last - first - compute),
+    }
 
 
-def _tasks(steps: tuple[Step, ...], formulas: list[Cycles], architecture: Architecture, memory: Ddr) -> Iterator[Task]:
-    """What each instruction asks of the event simulation."""
-    chained = False
-    phases_of = _Phases(architecture, memory)
-    for step, formula in zip(steps, formulas, strict=True):
-        phases = phases_of(step.instruction, formula)
-        yield Task(0 if chained else DISPATCH_CYCLES, phases, _stream_words(step.instruction, architecture))
-        chained = bool(step.instruction.values.get("chain"))
+def _kinds(run: Execution) -> dict[str, int]:
+    """The same of any other instruction: its loops start iterations, wait for words or for external memory, or their pipelines
+    fill."""
+    main = run.main
+    first, last = _within(run, main.begin), _within(run, main.end + 1)
+    compute = min(main.busy, last - first)
+    fill = min(main.drains, last - first - compute)
+    return {
+        "compute": compute,
+        "memory": last - first - compute - fill,
+        "fill": fill + run.end - last,
+        "waiting": first - run.start,
+    }
 
 
-def _stream_words(instruction: Instruction, architecture: Architecture) -> int:
-    """Words of the weight stream that an instruction takes."""
-    return instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
+def _within(run: Execution, time: float) -> int:
+    return min(max(math.floor(time), run.start), run.end)
 
 
-def _formulas(architecture: Architecture) -> Callable[[Instruction], Cycles]:
-    """The formula of any instruction; instructions that agree in what it reads have one and the same."""
-    known: dict[int, RememberedFields[Cycles]] = {}
+def _parts(run: Execution, array: bool) -> dict[str, int]:
+    """Cycles of the loops of an instruction's foremost process that lie within its own stretch of time; with those in which their
+    pipelines drain, unless it is a pass of the array, which takes the next one meanwhile."""
+    parts: dict[str, int] = {}
+    for name, first, last, depth in run.main.phases:
+        parts[name] = parts.get(name, 0) + _within(run, last + 1 + (0 if array else depth)) - _within(run, first)
+    return {name: cycles for name, cycles in parts.items() if cycles}
 
-    def formula(instruction: Instruction) -> Cycles:
-        layout = instruction.layout
-        remembered = known.get(layout.opcode)
+
+def _hidden(run: Execution) -> int:
+    """Cycles of an instruction's foremost process that lie before its own stretch of time, beside the instructions before."""
+    return max(math.floor(min(run.main.end + 1, run.start) - run.main.begin), 0) if run.main.busy else 0
+
+
+def _tasks(architecture: Architecture) -> Callable[[Instruction], Task]:
+    """What any instruction asks of the processes; instructions that agree in what the formulas read have one and the same."""
+    known: dict[tuple[int, int], RememberedFields[Task]] = {}
+
+    def task(instruction: Instruction) -> Task:
+        layout, words = instruction.layout, instruction.stream[1] * LINE_BYTES // architecture.stream_bytes
+        remembered = known.get((layout.opcode, words))
         if remembered is None:
-            cycles = unit(layout).cycles
-            remembered = known[layout.opcode] = RememberedFields(lambda values: cycles(values, architecture))
+            own = unit(layout)
+            remembered = known[layout.opcode, words] = RememberedFields(
+                lambda values: Task(own.commands(values, architecture, words), own.process, words)
+            )
         return remembered(instruction.values)
 
-    return formula
+    return task
 
 
-class _Phases:
-    """The phases of instructions, made once for all that share a formula and ask the same of the weight stream."""
-
-    def __init__(self, architecture: Architecture, memory: Ddr) -> None:
-        self._architecture, self._memory = architecture, memory
-        self._known: dict[tuple[int, int, int], tuple[Cycles, tuple[Phase, ...]]] = {}  # by the formula's identity: it is kept
-
-    def __call__(self, instruction: Instruction, formula: Cycles) -> tuple[Phase, ...]:
-        words = _stream_words(instruction, self._architecture)
-        delay = instruction.values.get("load_delay", 0)  # cycles of a pass before it takes the first word
-        key = (id(formula), words, delay)
-        entry = self._known.get(key)
-        if entry is None:
-            phases = _phases(formula, words, min(delay, formula.total), self._architecture, self._memory)
-            entry = self._known[key] = formula, tuple(phases)
-        return entry[1]
-
-
-def _phases(formula: Cycles, words: int, delay: int, architecture: Architecture, memory: Ddr) -> Iterator[Phase]:
-    """The loops of an instruction in order. Words of the weight stream are taken one a cycle by the loop of the parameters, where
-    there is one, otherwise by the first loop after ``delay`` cycles; loops that touch neither memory are one phase."""
-    names = list(formula.loops)
-    taker = PARAMETERS if PARAMETERS in formula.loops else names[0] if names else None
-    if taker is None and words:
-        yield Phase(0, words)
-    quiet = 0
-    for name, loop in formula.loops.items():
-        taken = words if name == taker else 0
-        if not loop.port and not taken:
-            quiet += loop.cycles
-            continue
-        if quiet:
-            yield Phase(quiet)
-            quiet = 0
-        if loop.port:
-            yield Phase(loop.cycles, taken, _moved(formula, name, architecture), _latency(loop, memory))
-        else:
-            if delay:
-                yield Phase(delay)
-            yield Phase(min(taken, loop.cycles - delay), taken)
-            quiet = max(loop.cycles - delay - taken, 0)
-    if quiet:
-        yield Phase(quiet)
-
-
-def _latency(loop: Loop, memory: Ddr) -> int:
-    """Cycles until the first word of every entry: a loop waits for its first word each time it is entered. Writes need not wait for
-    their answer, but the unit is done only when the last one has come."""
-    entries = min(loop.entries, 1) if loop.port == "write" else loop.entries
-    return entries * memory.latency if loop.trips else 0
-
-
-def _moved(formula: Cycles, name: str, architecture: Architecture) -> int:
-    """Bytes that a loop moves through its port: a word an iteration, or as many as are counted inside it."""
-    return formula.inside.get(f"{name} words", formula.loops[name].trips) * architecture.word_bytes
-
-
-def _traffic(step: Step, formula: Cycles, architecture: Architecture) -> Traffic:
+def _traffic(step: Step, task: Task, architecture: Architecture) -> Traffic:
     moved = {"constants": 0, "read": 0, "write": 0}
-    for name, loop in formula.loops.items():
-        if loop.port:
-            moved[loop.port] += _moved(formula, name, architecture)
+    for command in task.commands:
+        for one in command.phases:
+            if one.port:
+                moved[one.port] += _moved(one) * architecture.word_bytes
     weights = step.instruction.stream[1] * LINE_BYTES + moved["constants"]
     return Traffic(weights, moved["read"], moved["write"], DESCRIPTOR_BYTES)
 

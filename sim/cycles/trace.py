@@ -1,5 +1,6 @@
-"""The timeline as a trace for Perfetto or chrome://tracing: a track for the layers, for the fetching process, for the array and
-for every other unit, and counters for the weight stream's queue and the AXI ports. Times are microseconds at the target clock."""
+"""The timeline as a trace for Perfetto or chrome://tracing: a track for the layers, for the descriptors and the weights that are
+fetched, for the array and for every other unit, and counters for the weight stream's queue and the AXI ports. Times are
+microseconds at the target clock."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from edgeflow.sim.cycles.model import CycleReport, InstructionCycles
 
 Event = dict[str, Any]
 
-LAYERS, FETCH, FIRST_UNIT = 1, 2, 3  # tracks
+LAYERS, DESCRIPTORS, FETCH, FIRST_UNIT = 1, 2, 3, 4  # tracks
 
 
 def chrome_trace(report: CycleReport) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def chrome_trace(report: CycleReport) -> dict[str, Any]:
     """
     array = {i.unit for i in report.instructions if i.array}
     units = sorted(report.by_unit(), key=lambda name: (name not in array, name))
-    tracks = {"layers": LAYERS, "fetch": FETCH} | {name: FIRST_UNIT + i for i, name in enumerate(units)}
+    tracks = {"layers": LAYERS, "descriptors": DESCRIPTORS, "fetch": FETCH} | {name: FIRST_UNIT + i for i, name in enumerate(units)}
     events: list[Event] = [_named("process_name", 0, {"name": f"EdgeFlow, predicted at {report.clock_mhz:g} MHz"})]
     for name, track in tracks.items():
         events.append(_named("thread_name", track, {"name": name}))
@@ -62,16 +63,15 @@ def _layers(report: CycleReport) -> Iterator[Event]:
 
 def _fetch(report: CycleReport, i: InstructionCycles) -> Iterator[Event]:
     asked, descriptor, first, last = i.fetched
-    yield _slice(report, "descriptor", FETCH, asked, descriptor, {"instruction": i.index})
-    if last > descriptor:
-        args = {"instruction": i.index, "first word (cycles after the request)": first - descriptor}
-        yield _slice(report, f"weights of {i.node}", FETCH, descriptor, last, args)
+    yield _slice(report, "descriptor", DESCRIPTORS, asked, descriptor, {"instruction": i.index})
+    if last > first:
+        yield _slice(report, f"weights of {i.node}", FETCH, first, last, {"instruction": i.index})
 
 
 def _run(report: CycleReport, i: InstructionCycles, track: int) -> Event:
     kinds = {kind: getattr(i, kind) for kind in ("compute", "fill", "memory", "waiting")}
     loops = {f"{name} (cycles)": cycles for name, cycles in i.parts.items()}
-    args = {"instruction": i.index, "output": i.output, **kinds, **loops, "macs": i.macs, "bytes": i.traffic.total}
+    args = {"instruction": i.index, "output": i.output, **kinds, **loops, "bytes": i.traffic.total}
     return {**_slice(report, i.node, track, i.begin, i.end, args), "cat": i.unit}
 
 

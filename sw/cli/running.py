@@ -71,6 +71,9 @@ def simulate(
     """Run a build on inputs of your own; outputs are real values under the model's names."""
     if outputs is None and labels is None:
         raise InputError("simulate has nothing to do with its result: give --outputs FILE.npz, or --labels KEY for top-1 accuracy")
+    from edgeflow.sw.flow.options import SimulationOptions, validated
+
+    validated("option", SimulationOptions, {"engine": engine.value, "exact": exact})
     check_build(build)
     check_data(inputs, "inputs")
     if outputs is not None:
@@ -80,10 +83,8 @@ def simulate(
 
     import edgeflow
     from edgeflow.sw.files.arrays import read_npz, take_labels, top1_accuracy, write_npz
-    from edgeflow.sw.flow.options import SimulationOptions, validated
 
     console: Console = context.obj
-    validated("option", SimulationOptions, {"engine": engine.value, "exact": exact})
     opened = edgeflow.open_build(build)
     also = () if labels is None else (labels,)
     data = read_npz(inputs, "inputs", lambda: opened.graph.inputs, also)

@@ -1,10 +1,10 @@
 """A lower bound of a model's latency on an accelerator, without lowering the whole model and without simulating it.
 
-Instructions run one after another, so what each takes at least adds up: a pass of the array its products, or the load of the next
-tile; another unit its loops; transfers what the memory plan asks for. A layer normalization may run beside the last pass of the
-linear layer before it, which takes as long as its chunks at one a cycle. Meanwhile another process fetches descriptors and
-weights, one after another and a few descriptors ahead at most. The bound follows both through the layers. It leaves out weights
-that are late within a layer, shared bandwidth, and loads that nothing hides.
+What instructions take at least adds up: a pass of the array its products; another unit its loops; transfers what the memory plan
+asks for. A layer normalization may run beside the last pass of the linear layer before it, which takes as long as its chunks at
+one a cycle. Meanwhile another process fetches descriptors and weights, one after another and a few descriptors ahead at most. The
+bound follows both through the layers. It leaves out weights that are late within a layer, shared bandwidth, and loads that
+nothing hides.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from edgeflow.hw.memoize import Remembered
 from edgeflow.hw.ops.attention import MULTIPLIER, NUMERATOR, Attention, K, Q, V
 from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.ops.dma import transfer
-from edgeflow.hw.ops.layernorm import LAYERNORM, LayerNorm
+from edgeflow.hw.ops.layernorm import LAYERNORM
 from edgeflow.hw.ops.layernorm_schedule import chunk_count
-from edgeflow.hw.ops.linear import ARRAY_DEPTH, LINEAR, PASS_GAP, Linear
+from edgeflow.hw.ops.linear import LINEAR
+from edgeflow.hw.process_network import COMMANDS, channels
 from edgeflow.hw.program import DESCRIPTOR_BYTES
 from edgeflow.sim.cycles.ddr import Ddr, ddr
-from edgeflow.sim.cycles.model import DESCRIPTOR_QUEUE, DISPATCH_CYCLES, least_cycles
+from edgeflow.sim.cycles.model import least_cycles
 from edgeflow.sw.compiler.instructions import Operand, instructions
 from edgeflow.sw.compiler.lowering import Compiler
 from edgeflow.sw.compiler.network import Operation
@@ -34,6 +35,7 @@ from edgeflow.sw.compiler.storage import storages
 from edgeflow.sw.compiler.weight_image import SizedImage
 
 BLOCKS = 6  # of queries, after which attention's passes repeat
+AHEAD = int(channels()["program"].depth) + COMMANDS + 2  # instructions that may be fetched and not done
 STAGES = 4  # of attention's schedule: so many blocks of queries of any head run side by side
 
 
@@ -128,10 +130,10 @@ class Bound:
         every = list(itertools.chain(*programs))
         rate = min(architecture.stream_bytes, memory.weights, memory.shared)
         sizes = [ins.stream[1] * LINE_BYTES for ins in every]
-        descriptor = memory.latency + math.ceil(DESCRIPTOR_BYTES / min(architecture.word_bytes, memory.shared))
-        fetch = len(every) * descriptor + sum(memory.latency for size in sizes if size) + sum(sizes) / rate
+        descriptors = len(every) * math.ceil(DESCRIPTOR_BYTES / min(memory.port, memory.shared))
+        fetch = max(descriptors, sum(memory.latency for size in sizes if size) + sum(sizes) / rate)
         if programs[0][0].layout is LINEAR:
-            cycles = _linear(programs[0], programs[1][0] if len(programs) > 1 else None, architecture)
+            cycles = _linear(programs[0], programs[1][0] if len(programs) > 1 else None, architecture, memory)
         else:
             cycles = least_cycles(every, architecture, memory)
         return Work(len(every), cycles, fetch, sum(sizes))
@@ -165,16 +167,16 @@ def _with_heads(operation: Operation, heads: int) -> Operation:
 def _two_processes(works: Sequence[Work], memory: Ddr) -> float:
     """When the last layer is done: it executes after the one before and not before its first descriptor is there, and ends after
     its last; the next descriptor is asked for when there is room in the queue, so when an earlier layer is done."""
-    done, fetched = [0.0], 0.0
+    done, fetched = [0.0], float(memory.latency)
     ahead = 0  # layers whose instructions wait in the queue, at most
     waiting = 0  # instructions of theirs
     for number, work in enumerate(works):
-        while ahead and waiting - works[number - ahead].instructions >= DESCRIPTOR_QUEUE:
+        while ahead and waiting - works[number - ahead].instructions >= AHEAD:
             waiting -= works[number - ahead].instructions
             ahead -= 1
-        if waiting >= DESCRIPTOR_QUEUE:
+        if waiting >= AHEAD:
             fetched = max(fetched, done[number - ahead])
-        first, fetched = fetched + memory.latency, fetched + work.fetch
+        first, fetched = fetched, fetched + work.fetch
         done.append(max(max(done[-1], first) + work.cycles, fetched))
         ahead, waiting = ahead + 1, waiting + work.instructions
     return done[-1]
@@ -193,17 +195,10 @@ def _pairs(operations: Sequence[Operation]) -> list[tuple[Operation, ...]]:
     return pairs
 
 
-def _linear(tiles: Sequence[Instruction], norm: Instruction | None, a: Architecture) -> float:
-    """Cycles of a linear layer's passes, each of which loads the next tile (sw/compiler/weight_prefetch.py), and of the layer
-    normalization behind."""
-    delay = PASS_GAP + 2 * a.po // a.epilogue
-    total = DISPATCH_CYCLES
-    for tile, following in itertools.pairwise(tiles):
-        load = {"load_words": following.values["load_words"], "load_delay": delay, "chain": 1}
-        total += Linear.cycles({**tile.values, **load}, a).total
-    alone = {**tiles[-1].values, "load_words": 0, "load_delay": 0}
-    drained = Linear.cycles({**alone, "chain": 0}, a).total
+def _linear(tiles: Sequence[Instruction], norm: Instruction | None, a: Architecture, memory: Ddr) -> float:
+    """Cycles of a linear layer's passes, and of the layer normalization behind, which may run beside the last of them."""
+    alone = least_cycles(tiles, a, memory)
     if norm is None:
-        return total + drained
-    apart = drained + LayerNorm.cycles(norm.values, a).total + DISPATCH_CYCLES
-    return total + min(apart, max(Linear.cycles({**alone, "chain": 1}, a).total, chunk_count(norm.values, a)) + ARRAY_DEPTH)
+        return alone
+    last = least_cycles(tiles[-1:], a, memory)
+    return alone + max(float(chunk_count(norm.values, a)) - last, 0.0)

@@ -72,8 +72,8 @@ class Bench:
         core = self.core
         data, cycles = {}, {}
         for name in INPUTS:
-            given: list[bytes] = getattr(items, name)
-            data[name] = np.frombuffer(b"".join(given), dtype=np.uint8).reshape(len(given), -1 if given else 0)
+            parts: list[bytes] = getattr(items, name)
+            data[name] = np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(len(parts), -1 if parts else 0)
         sizes = (4 * core.po * (1 + core.quad), 3 * core.po, 1)
         for name, size in zip(OUTPUTS, sizes, strict=True):
             data[name] = np.zeros((getattr(items, name), size), dtype=np.uint8)

@@ -65,23 +65,23 @@ class Session:
         fields = list(zip(steps.data, steps.fields, strict=True))[before[1] :]
         for data, (_, _, _, is_signed, quad, nibbles, odd, _) in fields:
             target.append(data + bytes([is_signed | quad << 1 | nibbles << 2 | odd << 3]))
-        made = expected[before[2] :]
-        (self.scores if scores else self.rows).extend(made)
+        sums = expected[before[2] :]
+        (self.scores if scores else self.rows).extend(sums)
         loads = len(words.data) - before[0]
-        count = len(fields) // len(made) if made else 0
+        count = len(fields) // len(sums) if sums else 0
         source = 0 if rows is None else 2 if values else 1
         slot = 0 if rows is None else rows[2]
-        packed = source | scores << 2 | notice << 3 | len(made) << 4 | count << 20 | slot << 36 | loads << 52
+        packed = source | scores << 2 | notice << 3 | len(sums) << 4 | count << 20 | slot << 36 | loads << 52
         self.items.commands.append(packed.to_bytes(11, "little"))
         self.items.rows, self.items.score_rows = len(self.rows), len(self.scores)
         self.items.notices += notice
-        self.commands.append(ArrayCommand(len(made), count, loads, notice))
+        self.commands.append(ArrayCommand(len(sums), count, loads, notice))
 
 
 def session(core: ArrayCore, rng: np.random.Generator, count: int, most_rows: int = 9) -> Session:
     """Tiles in modes drawn at random, each loaded while the rows of the one before stream by; in between commands that load, or
     multiply, or do nothing, and some that tell when they are done."""
-    made = Session(core)
+    drawn = Session(core)
     choices = modes(core)
     half = core.slots // 2
     there: tuple[IntArray, int, Mode] | None = None
@@ -101,14 +101,14 @@ def session(core: ArrayCore, rng: np.random.Generator, count: int, most_rows: in
         weights = draw(rng, mode.weight_range, (core.po, int(rng.integers(1, half + 1)) * core.pi), "random")
         load = weights, number % 2 * half, mode
         if rng.integers(3):
-            made.command(load, operands(), **flags())
+            drawn.command(load, operands(), **flags())
         else:
-            made.command(load, None, **flags())
+            drawn.command(load, None, **flags())
         there = load
         for _ in range(int(rng.integers(3))):
-            made.command(None, operands() if rng.integers(4) else None, **flags())
-    made.command(None, operands(), notice=True)
-    return made
+            drawn.command(None, operands() if rng.integers(4) else None, **flags())
+    drawn.command(None, operands(), notice=True)
+    return drawn
 
 
 def check_words(session: Session, result: Result) -> None:
@@ -145,11 +145,11 @@ def check_stalls(bench: Bench, runs: int, first_seed: int = 0) -> None:
     """Random commands with random and with long stalls of every stream, after resets amid work."""
     for seed in range(first_seed, first_seed + runs):
         rng = np.random.default_rng(seed)
-        made = session(bench.core, rng, 10)
+        drawn = session(bench.core, rng, 10)
         stalls = [int(n) for n in rng.choice([0, 40, 128, 240], size=7)]
-        result = bench.run(made.items, stalls, seed, disturbed=int(rng.integers(200)) if seed % 2 else 0)
-        check_words(made, result)
-        check_order(made, result)
+        result = bench.run(drawn.items, stalls, seed, disturbed=int(rng.integers(200)) if seed % 2 else 0)
+        check_words(drawn, result)
+        check_order(drawn, result)
 
 
 def check_cycles(bench: Bench) -> None:
@@ -164,10 +164,10 @@ def check_cycles(bench: Bench) -> None:
     for number in range(2 * core.rows):
         x = draw(rng, mode.operand_range, (1, core.pi), "random")
         short.command(None, (weights, x, 0, mode) if number % 5 else None, scores=number % 3 == 0, notice=number % 7 == 0)
-    for made in (*sessions, short):
-        result = bench.run(made.items)
-        check_words(made, result)
-        expected = transfers(core, made.commands)
+    for drawn in (*sessions, short):
+        result = bench.run(drawn.items)
+        check_words(drawn, result)
+        expected = transfers(core, drawn.commands)
         begin = int(result.cycles["commands"][0])
         for name, streams in (
             ("commands", ("commands",)),

@@ -465,18 +465,18 @@ def test_doctor_fails_only_on_what_is_required(terminal: Terminal, monkeypatch: 
     assert "MISSING" in terminal.run("doctor").out
 
 
-def test_an_unexpected_error_is_one_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(terminal: Terminal, tiny_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("the\nflux is out of phase")
 
     monkeypatch.setattr(edgeflow, "open_build", fail)
-    outcome = terminal.run("report", "build")
+    outcome = terminal.run("report", tiny_build)
     assert outcome.status == cli.INTERNAL
     assert outcome.err.count("\n") == 1
     for part in ("internal error", "RuntimeError", "flux is out of phase", "report", "EDGEFLOW_DEBUG=1"):
         assert part in outcome.err
     monkeypatch.setenv("EDGEFLOW_DEBUG", "1")
-    assert "Traceback" in terminal.run("report", "build").err
+    assert "Traceback" in terminal.run("report", tiny_build).err
 
 
 def test_a_closed_pipe_is_no_error() -> None:
@@ -489,11 +489,11 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
-def test_a_signal_is_one_line(tmp_path: Path, number: signal.Signals, status: int, word: str) -> None:
+def test_a_signal_is_one_line(tmp_path: Path, tiny_build: Path, number: signal.Signals, status: int, word: str) -> None:
     program = (
         "import sys, time, edgeflow; from pathlib import Path; from edgeflow.sw.cli.main import main\n"
         f"edgeflow.open_build = lambda folder: (Path({str(tmp_path / 'ready')!r}).touch(), time.sleep(60))\n"
-        "sys.exit(main(['report', 'build']))"
+        f"sys.exit(main(['report', {str(tiny_build)!r}]))"
     )
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

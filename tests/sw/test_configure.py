@@ -120,7 +120,7 @@ def test_a_bound_holds_where_the_scratchpad_is_small(tmp_path: Path) -> None:
     for lines in ((4096, 2048), (704, 448), (512, 192)):
         a = whole.model_copy(update=dict(zip(("narrow_lines", "wide_lines"), lines, strict=True)))
         latency.append(predict(a))
-        assert 0.9 * latency[-1] < bound.milliseconds(a) <= latency[-1]
+        assert 0.85 * latency[-1] < bound.milliseconds(a) <= latency[-1]
     assert latency == sorted(set(latency))
 
 

@@ -24,6 +24,7 @@ struct Loop {
     std::uint64_t interval = 1;  // cycles from one iteration to the next
     std::uint64_t depth = 0;     // of the pipeline, in cycles
     std::uint64_t latency = 0;   // cycles before the first iteration of each entry
+    bool drains = true;          // nothing follows before the last iteration has ended
 };
 
 typedef std::pair<std::string, std::string> LoopName;  // process and loop
@@ -38,7 +39,7 @@ inline Loop& loop(const char* name) { return loops()[LoopName(network().process(
 
 inline void enter(Loop& entered) {
     ++entered.entries;
-    network().clock().enter(entered.latency, entered.interval, entered.depth);
+    network().clock().enter(entered.latency, entered.interval, entered.depth, entered.drains);
 }
 
 inline void trip(Loop& entered) {

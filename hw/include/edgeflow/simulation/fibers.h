@@ -88,13 +88,15 @@ struct Clock {
     std::uint64_t beside = 0;  // when the last item came that no iteration waits for
     std::uint64_t interval = 0;
     std::uint64_t depth = 0;
+    bool drains = true;
     bool fresh = true;
 
-    void enter(std::uint64_t latency, std::uint64_t next_interval, std::uint64_t next_depth) {
+    void enter(std::uint64_t latency, std::uint64_t next_interval, std::uint64_t next_depth, bool next_drains) {
         drain();
         now += latency;
         interval = next_interval;
         depth = next_depth;
+        drains = next_drains;
         fresh = true;
     }
     void trip() {
@@ -103,7 +105,7 @@ struct Clock {
     }
     // The end of a command, or of the loop before.
     void drain() {
-        now += depth + (fresh ? 0 : 1);
+        now += (drains ? depth : 0) + (fresh ? 0 : 1);
         depth = 0;
         fresh = true;
     }
