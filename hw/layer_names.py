@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from edgeflow.hw.graph import Graph, Node
-from edgeflow.hw.ops.base import Operator, operator
+from edgeflow.hw.ops.base import operator
 
 ROLES = {"q": "query", "k": "key", "v": "value"}
 """By port of attention: what the layer that it reads is called."""
@@ -19,7 +19,7 @@ def layer_names(graph: Graph) -> dict[str, str]:
     operator; what is still alike is numbered.
     """
     operators = {node.output: operator(node) for node in graph.nodes}
-    roles = _roles(graph, operators)
+    roles = attention_roles(graph)
     by_origin: dict[str, list[Node]] = {}
     for node in graph.nodes:
         by_origin.setdefault(node.origin, []).append(node)
@@ -39,8 +39,9 @@ def layer_names(graph: Graph) -> dict[str, str]:
     return names
 
 
-def _roles(graph: Graph, operators: dict[str, Operator]) -> dict[str, str]:
-    """By output, what the layers are to the attention that reads them; nothing for a layer that is several of them."""
+def attention_roles(graph: Graph) -> dict[str, str]:
+    """By output, which of :data:`ROLES` the layers have in the attention that reads them; nothing for a layer with several."""
+    operators = {node.output: operator(node) for node in graph.nodes}
     makers = {node.output: node for node in graph.nodes}
     roles: dict[str, set[str]] = {}
     for node in graph.nodes:

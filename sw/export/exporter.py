@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import metadata
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from onnxscript.optimizer import fold_constants
 from edgeflow.hw.arrays import IntArray, Real
 from edgeflow.hw.errors import ModelError
 from edgeflow.hw.graph import Node, Overflow, QType
+from edgeflow.hw.layer_names import attention_roles, layer_names
 from edgeflow.quant.canonical.base import Constants, FloatOperator, Training, operator
 from edgeflow.quant.canonical.linear import linear_layer
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
@@ -34,6 +35,7 @@ from edgeflow.quant.formats.interpretation import Correspondence
 from edgeflow.quant.formats.prequantized import format_entry
 from edgeflow.quant.nodes import ORIGIN, origin, output_name, required_input
 from edgeflow.sw.export.forms import WIDEST, Form
+from edgeflow.sw.export.renaming import Renaming, rename
 from edgeflow.sw.export.tensor_matching import Readings
 from edgeflow.sw.importer.functions import function
 
@@ -67,6 +69,8 @@ class Exporter:
         self._weight_bits: Counter[int] = Counter()  # layers by bits
         self._activation_bits: Counter[int] = Counter()  # quantizers by bits
         self._shapes: dict[str, ir.Shape] = {}
+        self._roles, self._names = attention_roles(readings.graph), layer_names(readings.graph)
+        self._renamings: list[Renaming] = []
 
     def run(self, facts: Mapping[str, str]) -> onnx.ModelProto:
         """The model, without EdgeFlow's own functions; ``facts`` become its metadata, beside the bits of layers and tensors."""
@@ -249,6 +253,8 @@ class Exporter:
         name, layer, linear = output_name(node), self._layer(node, maker), linear_layer(node)
         bits = self._readings.graph.tensors[maker.inputs[WEIGHT]].qtype.bits
         self._weight_bits[bits] += 1
+        if maker.output in self._roles and name not in self._float.outputs:
+            self._renamings.append(Renaming(str(node.name), name, origin(node), self._names[maker.output]))
         bias = self._form.rounded(f"{name}/bias", layer.bias)
         shape = self._float.constant(required_input(node, 1)).shape  # type: ignore[union-attr]
         words, axis = np.ascontiguousarray(linear.weight_of(layer.words.T, shape)), linear.output_axis
@@ -300,10 +306,10 @@ class Exporter:
         proto.ir_version = MAXIMUM_IR_VERSION
         bits = {"weight_bits": _counted(self._weight_bits, "layer"), "activation_bits": _counted(self._activation_bits, "tensor")}
         helper.set_model_props(proto, {f"edgeflow.{name}": value for name, value in {**facts, **bits}.items() if value})
-        return _inlined(proto, form)
+        return _inlined(proto, form, self._renamings)
 
 
-def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
+def _inlined(proto: onnx.ModelProto, form: Form, renamings: Sequence[Renaming]) -> onnx.ModelProto:
     """The model with EdgeFlow's functions replaced by the standard operators that they are made of."""
     model = ir.from_proto(proto)
     named = {str(value.name) for node in model.graph for value in node.outputs}
@@ -325,6 +331,7 @@ def _inlined(proto: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     for name, value in model.graph.initializers.items():
         if name in form.exact:
             set_exact(value, form.exact[name])
+    rename(model, renamings)
     exported: onnx.ModelProto = ir.to_proto(model)
     return exported
 

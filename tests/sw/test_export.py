@@ -17,23 +17,25 @@ from canonical_models import linear, model, node
 from command_line import Terminal
 from network_zoo import NETWORKS
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.hw.errors import InputError, ModelError
 from edgeflow.hw.graph import Overflow, QType
+from edgeflow.hw.layer_names import attention_roles, layer_names
 from edgeflow.quant.canonical.graph import FloatGraph
 from edgeflow.quant.canonical.inputs import check_inputs, decode_outputs, encode_inputs, model_inputs
 from edgeflow.quant.canonical.session import MAXIMUM_IR_VERSION
 from edgeflow.quant.convert.conversion import Quantized
 from edgeflow.quant.formats.config import LayerBits, QuantizationConfig
 from edgeflow.quant.formats.prequantized import set_format
-from edgeflow.quant.nodes import output_name
+from edgeflow.quant.nodes import ORIGIN, output_name
 from edgeflow.quant.ptq import quantize
 from edgeflow.quant.techniques.sqnr import signal_to_noise
 from edgeflow.sim.executor import Executor
 from edgeflow.sw.export import Export, export_qdq, export_qonnx, exporter
+from edgeflow.sw.export.renaming import Renaming, rename
 from edgeflow.sw.files.arrays import read_npz
 from edgeflow.sw.importer import import_model
 from edgeflow.sw.measure.accuracy import float_outputs
@@ -111,8 +113,9 @@ def constants(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in proto.graph.initializer}
 
 
-def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[NDArray[np.int64], int]:
-    """The integer graph's weights of a float layer, without channels of padded heads, in the layout of the layer; their bits."""
+def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[str, NDArray[np.int64], int]:
+    """What a float layer's output is called in the file, and the integer graph's weights of the layer, without channels of padded
+    heads, in the layout of the layer; their bits."""
     graph, known = quantized.graph, quantized.correspondence
     value = output_name(layer)
     makers = {node.output: node for node in graph.nodes}
@@ -132,7 +135,8 @@ def expected_words(case: Case, quantized: Quantized, layer: ir.Node) -> tuple[ND
     shape = shape_of(weight)
     words = words.reshape(shape) if layer.op_type == "PatchEmbed" else words.T
     assert words.shape == shape
-    return words, graph.tensors[f"{value}/weight"].qtype.bits
+    name = f"{layer_names(graph)[maker.output]}.out" if maker.output in attention_roles(graph) else output_name(layer)
+    return name, words, graph.tensors[f"{value}/weight"].qtype.bits
 
 
 def check_words(case: Case, quantized: Quantized, proto: onnx.ModelProto) -> set[int]:
@@ -141,8 +145,8 @@ def check_words(case: Case, quantized: Quantized, proto: onnx.ModelProto) -> set
     for layer in case.model.graph:
         if layer.op_type not in ("Linear", "PatchEmbed"):
             continue
-        words, bits = expected_words(case, quantized, layer)
-        stored = tensors[f"{output_name(layer)}/weight/words"]
+        name, words, bits = expected_words(case, quantized, layer)
+        stored = tensors[f"{name}/weight/words"]
         assert stored.data_type == (onnx.TensorProto.INT4 if bits <= 4 else onnx.TensorProto.INT8)
         assert np.array_equal(numpy_helper.to_array(stored).astype(np.int64), words)
         widths.add(bits)
@@ -334,9 +338,50 @@ def test_names_and_metadata_tell_where_nodes_come_from(export: Export, network: 
     values = {v for n in proto.graph.node for v in n.output}
     inputs = {v.name for v in (*proto.graph.input, *proto.graph.output)}
     callers = {str(n.name) for n in network.model.graph} | {str(v.name) for n in network.model.graph for v in n.outputs}
+    roles, layers = attention_roles(narrow.graph), layer_names(narrow.graph)
+    callers |= {name for output in roles for name in (layers[output], f"{layers[output]}.out")}
     callers |= {f"{name}/float" for name in callers} | inputs
     assert not [v for v in values if v not in callers and not any(v.startswith(f"{name}/") for name in callers)]
     assert not [key for n in proto.graph.node for key in (e.key for e in n.metadata_props) if key == "edgeflow.call"]
+
+
+@pytest.mark.parametrize("export", [export_qdq, export_qonnx])
+def test_queries_keys_and_values_are_called_as_in_reports(export: Export, network: Case, narrow: Quantized) -> None:
+    """Layers, their outputs and their weights; layers that nothing but a number told apart are told apart by what they are."""
+    proto, names, roles = export(network.model, narrow), layer_names(narrow.graph), attention_roles(narrow.graph)
+    nodes = {n.name for n in proto.graph.node}
+    values = {value for n in proto.graph.node for value in n.output}
+    assert roles
+    for output in roles:
+        assert f"{names[output]}/MatMul" in nodes
+        assert f"{names[output]}.out" in values
+        assert f"{names[output]}.out/weight" in values
+    split = [names[node.output] for node in narrow.graph.nodes if node.output in roles and names[node.output] != node.origin]
+    for name in split:
+        origin = name.rpartition(" (")[0]
+        assert not [n for n in nodes | values if re.match(re.escape(origin) + r"_\d+(/|\.out|$)", n)]
+    if network.model.graph.inputs[0].name == "image":
+        assert len(split) == len(roles)
+
+
+def test_a_new_name_that_is_in_use_is_not_taken() -> None:
+    """A layer whose new names another node, value or constant has keeps all of its own."""
+
+    def renamed(*taken: str) -> list[str]:
+        matrix = np.zeros((2, 2), np.float32)
+        constants = [numpy_helper.from_array(matrix, name) for name in ("m_2.out/weight", *taken)]
+        x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y"))
+        layer = helper.make_node("MatMul", ["x", "m_2.out/weight"], ["m_2.out"], name="m_2")
+        proto = helper.make_graph([layer, helper.make_node("Relu", ["m_2.out"], ["y"])], "graph", [x], [y], constants)
+        graph = ir.from_proto(helper.make_model(proto))
+        graph.graph[0].metadata_props[ORIGIN] = "m"
+        rename(graph, [Renaming("m_2", "m_2.out", "m", "m (key)")])
+        onnx.checker.check_model(ir.to_proto(graph))
+        layer = ir.to_proto(graph).graph.node[0]
+        return [layer.name, *layer.input, *layer.output]
+
+    assert renamed() == ["m (key)", "x", "m (key).out/weight", "m (key).out"]
+    assert renamed("m (key).out/weight") == ["m_2", "x", "m_2.out/weight", "m_2.out"]
 
 
 @pytest.mark.parametrize("form", ["qdq", "qonnx"])
