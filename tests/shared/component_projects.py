@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +41,16 @@ def record(folder: Path, graph: Graph, architecture: Architecture, seed: int = 1
     record_streams(program, csim.build(overlay_files(architecture, network=True)), inputs, folder / "hls" / "data")
 
 
-def build_testbenches(folder: Path, architecture: Architecture, flags: tuple[str, ...] = ("-O1",)) -> Path:
-    """One program with every component and its testbench; its first argument is the process, the second the folder of data."""
+def build_testbenches(folder: Path, architecture: Architecture) -> Path:
+    """The testbenches of an accelerator that is written into a folder, as :func:`compile_testbenches` makes them."""
     write_sources(folder, architecture)
     names = [component.name for component in components(architecture)]
+    return compile_testbenches(folder, names, native_include(), folder / "replays")
+
+
+def compile_testbenches(folder: Path, names: Sequence[str], include: Sequence[Path], program: Path) -> Path:
+    """One program with the components of a folder and their testbenches; its first argument is the process, the second the folder
+    of data."""
     lines = ["#include <cstring>"]
     for name in names:
         lines += [
@@ -55,14 +61,14 @@ def build_testbenches(folder: Path, architecture: Architecture, flags: tuple[str
         ]
     lines += ["int main(int argc, char** argv) {"]
     lines += [f'    if (!std::strcmp(argv[1], "{name}")) return main_{name}(argc - 1, argv + 1);' for name in names]
-    (folder / "replays.cpp").write_text("\n".join([*lines, "    return 3;", "}", ""]))
-    include = [f"-I{path}" for path in (folder, folder / "include", *native_include())]
-    command = [csim.compiler(), "-std=c++14", "-w", *flags, *include, "-o", str(folder / "replays")]
-    subprocess.run([*command, str(folder / "replays.cpp")], check=True)
-    return folder / "replays"
+    source = program.with_suffix(".cpp")
+    source.write_text("\n".join([*lines, "    return 3;", "}", ""]))
+    folders = [f"-I{path}" for path in (folder, folder / "include", *include)]
+    subprocess.run([csim.compiler(), "-std=c++14", "-w", "-O1", *folders, "-o", str(program), str(source)], check=True)
+    return program
 
 
-def replay(program: Path, data: Path, names: Mapping[str, object]) -> dict[str, tuple[int, int, int]]:
+def replay(program: Path, data: Path, names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
     """Of each process: exit status, words that differ, words that were compared."""
     results = {}
     for name in names:

@@ -58,7 +58,7 @@ def test_one_changed_word_is_noticed(process: str, recordings: dict[str, Path], 
     content[written_places(bytes(content), NAMES[process], ARCHITECTURE.word_bytes)[-1]] ^= 1
     path.unlink()
     path.write_bytes(content)
-    status, different, _ = replay(testbenches, tmp_path, {process: None})[process]
+    status, different, _ = replay(testbenches, tmp_path, [process])[process]
     assert (status, different) == (1, 1)
 
 
