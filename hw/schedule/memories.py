@@ -17,6 +17,7 @@ PORTS = {
     "ram_1p": (1, 1, 1), "ram_1wnr": (1 << 20, 1, 1 << 20), "ram_2p": (2, 1, 2), "ram_s2p": (1, 1, 2), "ram_t2p": (2, 2, 2),
     "rom_1p": (1, 0, 1), "rom_2p": (2, 0, 2), "rom_np": (1 << 20, 0, 1 << 20), "": (2, 2, 2),
 }  # fmt: skip
+STREAM_MARKS = ("edgeflow_pop", "edgeflow_pop_nb", "edgeflow_push", "edgeflow_status")
 THRESHOLD = 4  # the tool divides arrays of fewer elements by itself (UG1399, config_array_partition -complete_threshold)
 SMALL = 64  # an array of fewer elements, without pragmas and born in the loop, is registers
 CONSTANT = re.compile(r"getelementptr (?:\w+ )*\((.*)\)$")
@@ -101,7 +102,7 @@ class Memories:
         self._streams = {
             one.operands[0]
             for block in module.blocks.values() for one in block.instructions
-            if one.op == "call" and one.detail in ("edgeflow_pop", "edgeflow_push", "edgeflow_status")
+            if one.op == "call" and one.detail in STREAM_MARKS
         }  # fmt: skip
         self._addresses: dict[str, tuple[str, int, tuple[tuple[int, str], ...]]] = {}
         self._memories: dict[str, Memory] = {}

@@ -70,7 +70,10 @@ class Traffic(Iteration):
     def _load_one_of(self, chosen: Instruction, width: int, one: Instruction) -> int | None:
         """A load from one of several places is a choice between loads."""
         places = chosen.operands[1:] if chosen.op == "select" else chosen.operands
-        values = [self._load(place, width, one) for place in places]
+        return self._one_of(chosen, [self._load(place, width, one) for place in places], width, one)
+
+    def _one_of(self, chosen: Instruction, values: list[int | None], width: int, one: Instruction) -> int | None:
+        """The one of several values that a select or phi chooses."""
         if chosen.op == "select":
             decision = self.value(chosen.operands[0])
         else:
@@ -181,7 +184,7 @@ class Traffic(Iteration):
 
     def _call(self, one: Instruction) -> None:
         nodes = self.nodes
-        if one.detail == "edgeflow_pop":
+        if one.detail in ("edgeflow_pop", "edgeflow_pop_nb"):
             name = self.memories.address(one.operands[0]).memory
             memory = self._memory(name)
             enable = nodes.together(self.control.conditions(one.block), one.place)
@@ -189,6 +192,8 @@ class Traffic(Iteration):
             chained = [nodes.add("after", (before,), 1, 0.0, one.place, 1)] if before is not None and self.loop.interval > 1 else []
             node = nodes.add("pop", [enable, *chained], 1, nodes.delays["fifo.read"], one.place, title=memory.title)
             self.last_pop[name] = node
+            if one.name:
+                self.values[one.name] = node  # whether there was an item
             self.flow.queues.append(Queue(name, False, node, one.place))
         elif one.detail == "edgeflow_status":
             self.values[one.name] = nodes.add("status", (), 1, nodes.delays["fifo.read"], one.place, title="status of a stream")
@@ -204,22 +209,35 @@ class Traffic(Iteration):
 
     def _copy(self, one: Instruction) -> None:
         target, source, length = one.operands[0], one.operands[1], int(one.operands[2])
-        memory, address = self._address(source)
         other, place = self._address(target)
-        if memory.kind == "stream" or other.kind == "stream":
-            if other.kind == "stream":
-                self.pushed.setdefault(other.name, []).append(self._load(source, 8 * length, one))
-            else:
-                for step in range(0, length, other.bytes):
-                    self._store(self._shifted(other, place, step), self.last_pop.get(memory.name), 8 * other.bytes, one)
+        if other.kind == "stream":
+            self.pushed.setdefault(other.name, []).append(self._load(source, 8 * length, one))
             return
-        sizes = [one.bytes for one in (memory, other) if one.kind != "axi"]
+        sizes = [memory.bytes for memory in (*self._sources(source), other) if memory.kind not in ("axi", "stream")]
         size = min(*sizes, length)
         if length % size:
-            raise ToolchainError(f"the schedule cannot follow a copy of {length} bytes between {memory.title} and {other.title}")
-        for step in range(length // size):
-            value = self._load(self._shifted(memory, address, step * size), 8 * size, one)
-            self._store(self._shifted(other, place, step * size), value, 8 * size, one)
+            raise ToolchainError(f"the schedule cannot follow a copy of {length} bytes to {other.title}")
+        for step in range(0, length, size):
+            self._store(self._shifted(other, place, step), self._piece(source, step, 8 * size, one), 8 * size, one)
+
+    def _sources(self, pointer: str) -> list[Memory]:
+        """The objects that a pointer may lead to."""
+        chosen = self.memories.choice(pointer)
+        if chosen is None:
+            return [self._address(pointer)[0]]
+        places = chosen.operands[1:] if chosen.op == "select" else chosen.operands
+        return [memory for one in places for memory in self._sources(one)]
+
+    def _piece(self, pointer: str, step: int, width: int, one: Instruction) -> int | None:
+        """What stands so many bytes behind a pointer, which may be one of several."""
+        chosen = self.memories.choice(pointer)
+        if chosen is not None:
+            places = chosen.operands[1:] if chosen.op == "select" else chosen.operands
+            return self._one_of(chosen, [self._piece(place, step, width, one) for place in places], width, one)
+        memory, address = self._address(pointer)
+        if memory.kind == "stream":
+            return self.last_pop.get(memory.name)
+        return self._load(self._shifted(memory, address, step), width, one)
 
     def _shifted(self, memory: Memory, address: Address, step: int) -> str:
         """A pointer that is so many bytes further on, under a name of its own."""

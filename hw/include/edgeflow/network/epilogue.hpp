@@ -8,6 +8,7 @@
 #include "edgeflow/network/multiply.hpp"
 #include "edgeflow/network/values.hpp"
 #include "edgeflow/network/weigh.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -124,6 +125,17 @@ void store_parameter(const ParameterWord<C>& parameter, unsigned set, EpilogueSt
     }
 }
 
+template <class C>
+void store_reciprocal(const LaneReciprocal& reciprocal, const Count& lane, unsigned set, EpilogueState<C>& state) {
+#pragma HLS INLINE
+    for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+        if (lane == unsigned(o)) {
+            state.reciprocal[set][o] = reciprocal;
+        }
+    }
+}
+
 // One output from a finished sum.
 template <class C>
 Element finished(
@@ -165,9 +177,9 @@ void epilogue(
 #pragma HLS BIND_STORAGE variable=state.partial type=ram_s2p impl=lutram
     const EpilogueCommand command = commands.read();
     const unsigned GROUPS = C::PO / C::EPILOGUE;
+    const Count STEP = C::EPILOGUE;
     const unsigned beats = C::QUAD && command.quad != 0 ? 2 * GROUPS : GROUPS;
     const ap_uint<32> makes = ap_uint<32>(command.rows) * beats;
-    const ap_uint<32> arrives = ap_uint<32>(command.parameters) + command.reciprocals;
     const WideProduct ties = tie_places<WIDE_PRODUCT_BITS>(command.shift, command.half_even != 0);
     const bool halves = command.storage == HALVES;
     const bool nibbles = command.storage == NIBBLES;
@@ -179,120 +191,145 @@ void epilogue(
 #pragma HLS UNROLL
         residual.byte[b] = 0;
     }
+    // What decides about reads is known when an iteration begins.
+    const bool pairs = beats != GROUPS;
+    const Count first_channel = command.channel;
+    const Count bound = command.limit > STEP ? Count(command.limit - STEP) : Count(0);
+    const Flag first_inside = first_channel < command.limit ? 1 : 0;
+    const Flag first_begins = command.has_residual & first_inside;
     LineAddress line = command.y;
     Count items = command.rows;
     Count number = 0;  // of the item: for attention, the channel
     Count group = 0;
+    Round<COUNT_BITS> place = round_of(Count(GROUPS));
     Flag second = 0;  // row of the pair
-    ap_uint<32> finished_groups = 0;
-    ap_uint<32> arrived = 0;
+    Flag fresh = 1;   // the group is the first of an item
+    Count channel = first_channel;
+    Flag inside = first_inside;  // the channel is one that is written
+    Flag begins = first_begins;  // the group begins a line of the residual
+    Remaining<COUNT_BITS> parameters_left = remaining_of(command.parameters);
+    Remaining<COUNT_BITS> reciprocals_left = remaining_of(command.reciprocals);
+    Count next_lane = 0;  // of the next reciprocal
     EDGEFLOW_ENTER("epilogue");
 epilogue:
-    while (finished_groups != makes || arrived != arrives) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::PO/C::EPILOGUE
+    for (ap_uint<32> n = 0; n < makes; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::MAX_TOKENS*C::PO/C::EPILOGUE
 #pragma HLS PIPELINE II=1
-// Parameters that arrive belong to the set that no row of this command uses; the sums that wait were written by a command before.
+// Words of a table never come beside rows that look one up; sums that wait have a place of their own, which is read before it is written.
 #pragma HLS DEPENDENCE variable=state.table inter false
 #pragma HLS DEPENDENCE variable=state.partial inter false
+        EDGEFLOW_TRIP("epilogue");
         // A row never waits for a parameter: what those wait for may wait for the rows.
-        const bool parameter = arrived < command.parameters;
-        const bool present = parameter ? !parameters.empty() : !reciprocals.empty();
-        const bool takes = arrived != arrives && (finished_groups == makes || present);
-        if (finished_groups != makes) {
-            EDGEFLOW_TRIP("epilogue");
-            finished_groups += 1;
-            if (group == 0 && second == 0) {
-                row = rows.read();
-            }
-            const unsigned channel = unsigned(command.channel) + unsigned(group) * C::EPILOGUE;
-            if (begins_residual<C>(command, group, channel)) {
-                residual = residuals.read();
-            }
-            Element made[C::EPILOGUE];
+        ParameterWord<C> parameter;
+        const bool parameter_came = parameters_left.some != 0 && parameters.read_nb(parameter);
+        parameters_left.some = parameter_came ? Flag(parameters_left.left != 1) : parameters_left.some;
+        if (parameter_came) {
+            store_parameter<C>(parameter, command.parameter_set, state);
+            parameters_left.left -= 1;
+        }
+        LaneReciprocal reciprocal;
+        const bool reciprocal_came = C::HAS_ATTENTION && reciprocals_left.some != 0 && reciprocals.read_nb(reciprocal);
+        reciprocals_left.some = reciprocal_came ? Flag(reciprocals_left.left != 1) : reciprocals_left.some;
+        if (reciprocal_came) {
+            store_reciprocal<C>(reciprocal, next_lane, command.parameter_set, state);
+            reciprocals_left.left -= 1;
+            next_lane += 1;
+        }
+        if (fresh != 0) {
+            row = rows.read();
+        }
+        if (begins != 0) {
+            residual = residuals.read();
+        }
+        const unsigned at = channel;
+        Element made[C::EPILOGUE];
 #pragma HLS ARRAY_PARTITION variable=made complete
-            for (int lane = 0; lane < C::EPILOGUE; ++lane) {
+        for (int lane = 0; lane < C::EPILOGUE; ++lane) {
 #pragma HLS UNROLL
-                const unsigned o = unsigned(group) * C::EPILOGUE + lane;
-                const Element added = line_element(residual, (channel % 32) + lane, HALVES, command.residual_signed != 0, 0);
-                Accumulator sum = row.sum[C::QUAD ? unsigned(second) : 0u][o];
-                WideMultiplier factor = state.multiplier[command.set][o];
-                Shift shift = command.shift;
-                if (C::HAS_ATTENTION && command.attention != 0) {
-                    factor = state.reciprocal[command.set][o].factor;
-                    shift = state.reciprocal[command.set][o].shift;
-                    if (command.accumulate != 0) {
-                        sum += state.partial[lane][group * C::ATTENTION_HEAD + number];
-                    }
-                    if (command.partial != 0) {
-                        state.partial[lane][group * C::ATTENTION_HEAD + number] = sum;
-                    }
-                } else {
-                    sum += state.bias[command.set][o];
-                }
-                made[lane] = finished<C>(
-                    command, sum, factor, shift, ties, added, state.output_multiplier[command.set][o], state.table[lane]);
-            }
-            const bool ends = group == GROUPS - 1 && (second != 0 || beats == GROUPS);
+            const unsigned o = unsigned(group) * C::EPILOGUE + lane;
+            const Element added = line_element(residual, (at % 32) + lane, HALVES, command.residual_signed != 0, 0);
+            Accumulator sum = row.sum[C::QUAD ? unsigned(second) : 0u][o];
+            WideMultiplier factor = state.multiplier[command.set][o];
+            Shift shift = command.shift;
             if (C::HAS_ATTENTION && command.attention != 0) {
-                if (command.partial == 0) {
-                    QueryOutputs<C> output;
-#pragma HLS ARRAY_PARTITION variable=output.output complete
-                    for (int lane = 0; lane < C::EPILOGUE; ++lane) {
-#pragma HLS UNROLL
-                        output.output[lane] = made[lane];
-                    }
-                    outputs.write(output);
+                factor = state.reciprocal[command.set][o].factor;
+                shift = state.reciprocal[command.set][o].shift;
+                if (command.accumulate != 0) {
+                    sum += state.partial[lane][group * C::ATTENTION_HEAD + number];
+                }
+                if (command.partial != 0) {
+                    state.partial[lane][group * C::ATTENTION_HEAD + number] = sum;
                 }
             } else {
-                const bool real = second == 0 || items != 1 || command.last == 2;
-                WriteRequest request = no_write(command.norm != 0 && ends ? NOTICE_ROW : NOTICE_NONE);
-                for (int b = 0; b < LINE_BYTES; ++b) {
+                sum += state.bias[command.set][o];
+            }
+            made[lane] = finished<C>(
+                command, sum, factor, shift, ties, added, state.output_multiplier[command.set][o], state.table[lane]);
+        }
+        const bool ends = place.last != 0 && (second != 0 || !pairs);
+        if (C::HAS_ATTENTION && command.attention != 0) {
+            if (command.partial == 0) {
+                QueryOutputs<C> output;
+#pragma HLS ARRAY_PARTITION variable=output.output complete
+                for (int lane = 0; lane < C::EPILOGUE; ++lane) {
 #pragma HLS UNROLL
-                    if (!halves || b < LINE_BYTES / 2) {
-                        set_line_element(request.value, b, command.storage, made[b % C::EPILOGUE]);
-                    }
+                    output.output[lane] = made[lane];
                 }
-                const bool next_line = second != 0 && !nibbles;
-                request.line = (next_line ? LineAddress(line + command.stride) : line) + (halves ? channel >> 5 : channel >> 6);
-                request.first = halves ? (channel % 32) * 2 : channel % 64;
-                if (channel < unsigned(command.limit) && real) {
-                    request.count = halves ? C::EPILOGUE * 2 : C::EPILOGUE;
-                }
-                const bool odd = beats == GROUPS ? (number & 1) != 0 : second != 0;
-                request.halves = !nibbles ? 3u : odd ? 2u : 1u;
-                if (request.count != 0 || request.notice != NOTICE_NONE) {
-                    writes.write(request);
-                }
+                outputs.write(output);
             }
-            group += 1;
-            if (group == GROUPS) {
-                group = 0;
-                second = beats != GROUPS && second == 0 ? 1 : 0;
-            }
-            if (ends) {
-                const bool pairs = beats != GROUPS;
-                if (nibbles ? pairs || (number & 1) != 0 : true) {
-                    line += pairs && !nibbles ? LineAddress(command.stride << 1) : LineAddress(command.stride);
-                }
-                number += 1;
-                items -= 1;
-            }
-        }
-        if (takes && parameter) {
-            store_parameter<C>(parameters.read(), command.parameter_set, state);
-        } else if (C::HAS_ATTENTION && takes) {
-            const LaneReciprocal reciprocal = reciprocals.read();
-            const unsigned lane = arrived - command.parameters;
-            for (int o = 0; o < C::PO; ++o) {
+        } else {
+            const bool real = second == 0 || items != 1 || command.last == 2;
+            WriteRequest request = no_write(command.norm != 0 && ends ? NOTICE_ROW : NOTICE_NONE);
+            for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
-                if (lane == unsigned(o)) {
-                    state.reciprocal[command.parameter_set][o] = reciprocal;
+                if (!halves || b < LINE_BYTES / 2) {
+                    set_line_element(request.value, b, command.storage, made[b % C::EPILOGUE]);
                 }
             }
+            const bool next_line = second != 0 && !nibbles;
+            request.line = (next_line ? LineAddress(line + command.stride) : line) + (halves ? at >> 5 : at >> 6);
+            request.first = halves ? (at % 32) * 2 : at % 64;
+            if (inside != 0 && real) {
+                request.count = halves ? C::EPILOGUE * 2 : C::EPILOGUE;
+            }
+            const bool odd = pairs ? second != 0 : (number & 1) != 0;
+            request.halves = !nibbles ? 3u : odd ? 2u : 1u;
+            if (request.count != 0 || request.notice != NOTICE_NONE) {
+                writes.write(request);
+            }
         }
-        if (takes) {
-            arrived += 1;
+        const Flag next_inside = channel < bound ? 1 : 0;
+        const Flag next_line_begins = channel % 32 == (32u - C::EPILOGUE % 32) % 32 ? 1 : 0;
+        begins = place.last != 0 ? first_begins : Flag(command.has_residual & next_inside & next_line_begins);
+        inside = place.last != 0 ? first_inside : next_inside;
+        channel = place.last != 0 ? first_channel : Count(channel + STEP);
+        group = place.last != 0 ? Count(0) : Count(group + 1);
+        fresh = ends ? 1 : 0;
+        if (place.last != 0) {
+            second = pairs && second == 0 ? 1 : 0;
         }
+        advance(place);
+        if (ends) {
+            if (nibbles ? pairs || (number & 1) != 0 : true) {
+                line += pairs && !nibbles ? LineAddress(command.stride << 1) : LineAddress(command.stride);
+            }
+            number += 1;
+            items -= 1;
+        }
+    }
+    // What has not come beside the rows.
+late_parameters:
+    for (Count n = parameters_left.left; n != 0; --n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::MAX_CHANNELS
+#pragma HLS PIPELINE II=1
+        store_parameter<C>(parameters.read(), command.parameter_set, state);
+    }
+late_reciprocals:
+    for (Count n = C::HAS_ATTENTION ? reciprocals_left.left : Count(0); n != 0; --n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::PO
+#pragma HLS PIPELINE II=1
+        store_reciprocal<C>(reciprocals.read(), next_lane, command.parameter_set, state);
+        next_lane += 1;
     }
     if (command.notice != 0) {
         writes.write(no_write(NOTICE_DONE));

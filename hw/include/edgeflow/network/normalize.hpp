@@ -6,6 +6,7 @@
 
 #include "edgeflow/layernorm.hpp"
 #include "edgeflow/network/ports.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -56,33 +57,33 @@ void norm_lines(hls::stream<NormCommand>& commands, hls::stream<Flag>& complete,
     const NormCommand command = commands.read();
     const ap_uint<32> trips = ap_uint<32>(command.rows) * command.chunks;
     LineAddress row = command.x;
+    Round<COUNT_BITS> place = round_of(command.chunks);
+    Round<2> row_of_notice = round_of(command.together);
     Count chunk = 0;
     Flag odd = 0;
-    ap_uint<2> ready = 0;
+    Flag waits = command.together != 0 ? 1 : 0;  // for a notice, before a row is read
     EDGEFLOW_ENTER("norm lines");
 norm_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("norm lines");
-        if (chunk == 0 && command.together != 0) {
-            if (ready == 0) {
-                complete.read();
-                ready = command.together;
-            }
-            ready -= 1;
+        if (waits != 0) {
+            complete.read();
         }
         if (chunk_part<C>(chunk, command.x_storage) == 0) {
             requests.write(row + chunk_line<C>(chunk, command.x_storage));
         }
-        chunk += 1;
-        if (chunk == command.chunks) {
-            chunk = 0;
+        waits = command.together != 0 ? Flag(place.last & row_of_notice.last) : Flag(0);
+        chunk = place.last != 0 ? Count(0) : Count(chunk + 1);
+        if (place.last != 0) {
             if (command.x_storage != NIBBLES || odd != 0) {
                 row += command.x_stride;
             }
             odd = odd ^ Flag(1);
+            advance(row_of_notice);
         }
+        advance(place);
     }
 }
 
@@ -91,6 +92,11 @@ void norm_sums(
     hls::stream<NormCommand>& commands, hls::stream<Line>& lines, hls::stream<NormChunk<C> >& chunks, hls::stream<NormSums>& sums) {
     const NormCommand command = commands.read();
     const ap_uint<32> trips = ap_uint<32>(command.rows) * command.chunks;
+    const Count line_chunks = command.x_storage == HALVES ? Chunk<C>::LINE_HALF_CHUNKS : Chunk<C>::LINE_BYTE_CHUNKS;
+    Round<COUNT_BITS> place = round_of(command.chunks);
+    Round<COUNT_BITS> part = round_of(line_chunks);
+    Flag fresh = 1;  // whether the chunk is the first of its line
+    Flag first = 1;  // and of its row
     Count chunk = 0;
     Flag odd = 0;
     Accumulator sum = 0;
@@ -103,7 +109,7 @@ norm_sums:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("norm sums");
-        if (chunk_part<C>(chunk, command.x_storage) == 0) {
+        if (fresh != 0) {
             line = lines.read();
         }
         Element x[C::VECTOR];
@@ -125,17 +131,24 @@ norm_sums:
             kept.element[lane] = e;
         }
         chunks.write(kept);
-        sum = chunk == 0 ? chunk_sum : Accumulator(sum + chunk_sum);
-        squares = chunk == 0 ? chunk_squares : Variance(squares + chunk_squares);
-        chunk += 1;
-        if (chunk == command.chunks) {
-            chunk = 0;
+        sum = first != 0 ? chunk_sum : Accumulator(sum + chunk_sum);
+        squares = first != 0 ? chunk_squares : Variance(squares + chunk_squares);
+        if (place.last != 0) {
             odd = odd ^ Flag(1);
             NormSums row;
             row.sum = sum;
             row.squares = squares;
             sums.write(row);
         }
+        chunk = place.last != 0 ? Count(0) : Count(chunk + 1);
+        first = place.last;
+        fresh = place.last | part.last;
+        if (place.last != 0) {
+            restart(part);
+        } else {
+            advance(part);
+        }
+        advance(place);
     }
 }
 
@@ -209,6 +222,8 @@ norm_parameters:
         }
     }
     const ap_uint<32> trips = ap_uint<32>(command.rows) * command.chunks;
+    Round<COUNT_BITS> place = round_of(command.chunks);
+    Flag first = 1;  // whether the chunk is the first of its row
     Count chunk = 0;
     Flag odd = 0;
     LineAddress row = command.y;
@@ -219,7 +234,7 @@ norm_chunks:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("norm chunks");
-        if (chunk == 0) {
+        if (first != 0) {
             one = statistics.read();
         }
         const NormChunk<C> kept = chunks.read();
@@ -251,14 +266,15 @@ norm_chunks:
         request.count = bytes;
         request.halves = row_halves(command.y_storage, odd);
         writes.write(request);
-        chunk += 1;
-        if (chunk == command.chunks) {
-            chunk = 0;
+        chunk = place.last != 0 ? Count(0) : Count(chunk + 1);
+        first = place.last;
+        if (place.last != 0) {
             if (command.y_storage != NIBBLES || odd != 0) {
                 row += command.y_stride;
             }
             odd = odd ^ Flag(1);
         }
+        advance(place);
     }
     if (command.notice != 0) {
         writes.write(no_write(NOTICE_DONE));

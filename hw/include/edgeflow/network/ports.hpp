@@ -11,7 +11,8 @@
 namespace edgeflow {
 
 typedef ap_uint<20> LineAddress;
-typedef ap_uint<16> Count;
+static const int COUNT_BITS = 16;
+typedef ap_uint<COUNT_BITS> Count;
 typedef ap_uint<7> LinePlace;  // a byte of a line, or a number of its bytes
 typedef ap_uint<1> Flag;
 

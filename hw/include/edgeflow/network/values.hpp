@@ -6,6 +6,7 @@
 #define EDGEFLOW_NETWORK_VALUES_HPP
 
 #include "edgeflow/network/feed.hpp"
+#include "edgeflow/rounds.hpp"
 #include "edgeflow/network/load.hpp"
 
 namespace edgeflow {
@@ -56,9 +57,10 @@ void query_lines(hls::stream<LinesCommand>& commands, hls::stream<LineAddress>& 
     const ap_uint<32> trips = ap_uint<32>(groups * LANES) * command.parts;
     LineAddress group = command.line;  // of the first row
     LineAddress row = command.line;
+    Round<COUNT_BITS> lane_of_group = round_of(Count(LANES));
+    Round<COUNT_BITS> step = round_of(command.parts);
     Count lane = 0;
-    Count last = LANES - 1;  // of the group
-    Count step = 0;
+    Count part = command.part;
     EDGEFLOW_ENTER("query lines");
 query_lines:
     for (ap_uint<32> n = 0; n < trips; ++n) {
@@ -66,22 +68,18 @@ query_lines:
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("query lines");
         if (lane < command.rows) {
-            requests.write(row + unsigned(command.part + step) / PARTS);
+            requests.write(row + part / PARTS);
         }
-        if (lane != last) {
-            lane += 1;
-            row += command.stride;
-        } else if (step != command.parts - 1) {
-            lane -= LANES - 1;
-            row = group;
-            step += 1;
-        } else {
-            lane += 1;
-            row += command.stride;
-            group = row;
-            last += LANES;
-            step = 0;
+        const bool again = lane_of_group.last != 0 && step.last == 0;  // the group's rows, for its next step
+        const LineAddress next = row + command.stride;
+        row = again ? group : next;
+        lane = again ? Count(lane - (LANES - 1)) : Count(lane + 1);
+        if (lane_of_group.last != 0) {
+            part = step.last != 0 ? command.part : Count(part + 1);
+            group = step.last != 0 ? next : group;
+            advance(step);
         }
+        advance(lane_of_group);
     }
 }
 
@@ -113,6 +111,10 @@ void values(
     const ap_uint<32> makes = ap_uint<32>(command.rows) * command.steps;
     const ap_uint<32> trips = loads > makes ? loads : makes;
     const unsigned KEY_LINES = C::ATTENTION_KEYS / LINE_BYTES;
+    Remaining<32> made_left = remaining_of(makes);
+    Remaining<32> loads_left = remaining_of(loads);
+    Round<COUNT_BITS> line_of_key = round_of(command.lines);
+    Round<COUNT_BITS> step_of_channel = round_of(command.steps);
     Count key = 0;
     Count key_line = 0;
     Count channel = command.column;
@@ -125,7 +127,7 @@ values:
 // The set that is loaded is not the one that is read.
 #pragma HLS DEPENDENCE variable=state.value inter false
         EDGEFLOW_TRIP("values");
-        if (n < makes) {
+        if (made_left.some != 0) {
             const unsigned first = unsigned(step) * C::PI;
             const unsigned place = (unsigned(command.set) * C::ATTENTION_HEAD + channel) * KEY_LINES + first / LINE_BYTES;
             ap_uint<8> bank[LINE_BYTES];
@@ -145,13 +147,14 @@ values:
             made.nibbles = 0;
             made.odd = 0;
             steps.write(made);
-            step += 1;
-            if (step == command.steps) {
-                step = 0;
+            step = step_of_channel.last != 0 ? Count(0) : Count(step + 1);
+            if (step_of_channel.last != 0) {
                 channel += 1;
             }
+            advance(step_of_channel);
+            take_one(made_left);
         }
-        if (n < loads) {
+        if (loads_left.some != 0) {
             const Line line = lines.read();
             if (command.mask != 0) {
                 masks.write(line);
@@ -164,11 +167,12 @@ values:
                     state.value[b][place] = line.byte[d];
                 }
             }
-            key_line += 1;
-            if (key_line == command.lines) {
-                key_line = 0;
+            key_line = line_of_key.last != 0 ? Count(0) : Count(key_line + 1);
+            if (line_of_key.last != 0) {
                 key += 1;
             }
+            advance(line_of_key);
+            take_one(loads_left);
         }
     }
 }
@@ -212,6 +216,9 @@ void outputs(
     const ap_uint<32> takes = ap_uint<32>(command.rows) * GROUPS;
     const ap_uint<32> stores = ap_uint<32>(command.lanes) * beats;
     const ap_uint<32> trips = takes > stores ? takes : stores;
+    Remaining<32> takes_left = remaining_of(takes);
+    Remaining<32> stores_left = remaining_of(stores);
+    Round<COUNT_BITS> beat = round_of(Count(beats));
     Count channel = 0;
     Count group = 0;
     Count lane = 0;
@@ -225,19 +232,20 @@ outputs:
 // The set that is taken is not the one that is stored.
 #pragma HLS DEPENDENCE variable=state.output inter false
         EDGEFLOW_TRIP("outputs");
-        if (n < takes) {
+        if (takes_left.some != 0) {
             const QueryOutputs<C> taken = made.read();
             for (int bank = 0; bank < C::EPILOGUE; ++bank) {
 #pragma HLS UNROLL
                 state.output[bank][command.set][group][channel] = taken.output[(bank - unsigned(channel)) % C::EPILOGUE];
             }
-            group += 1;
-            if (group == GROUPS) {
-                group = 0;
+            const bool whole = group == GROUPS - 1;
+            group = whole ? Count(0) : Count(group + 1);
+            if (whole) {
                 channel += 1;
             }
+            take_one(takes_left);
         }
-        if (n < stores) {
+        if (stores_left.some != 0) {
             const unsigned from = unsigned(lane) % C::EPILOGUE;
             const unsigned first = unsigned(step) * C::EPILOGUE;
             Element bank[C::EPILOGUE];
@@ -263,12 +271,13 @@ outputs:
             request.count = halves ? count * 2 : count;
             request.halves = 3;
             writes.write(request);
-            step += 1;
-            if (step == beats) {
-                step = 0;
+            step = beat.last != 0 ? Count(0) : Count(step + 1);
+            if (beat.last != 0) {
                 lane += 1;
                 row += command.stride;
             }
+            advance(beat);
+            take_one(stores_left);
         }
     }
     if (command.notice != 0) {

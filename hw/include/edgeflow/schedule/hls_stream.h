@@ -22,6 +22,11 @@ class stream<T, 0> {
         edgeflow_pop(&item_);
         return item_;
     }
+    bool read_nb(T& item) {
+        const bool there = edgeflow_pop_nb(&item_);
+        item = item_;
+        return there;
+    }
     void write(const T& item) {
         item_ = item;
         edgeflow_push(&item_);

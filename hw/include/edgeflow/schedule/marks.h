@@ -8,6 +8,7 @@ extern "C" {
 void edgeflow_loop(int pragma, int value);
 void edgeflow_object(const void* object, int pragma, int value, int rank, int n0, int n1, int n2, int n3, int bytes);
 void edgeflow_pop(const void* stream);
+bool edgeflow_pop_nb(const void* stream);
 void edgeflow_push(const void* stream);
 bool edgeflow_status(const void* stream);
 }

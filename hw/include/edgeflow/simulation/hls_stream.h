@@ -61,6 +61,19 @@ class stream<T, 0> {
         return get();
     }
 
+    // Takes an item if there is one.
+    bool read_nb(T& item) {
+        edgeflow_simulation::Network& network = edgeflow_simulation::network();
+        if (network.running()) {
+            network.rest();
+        }
+        if (empty()) {
+            return false;
+        }
+        item = get();
+        return true;
+    }
+
 #ifdef EDGEFLOW_COUNT
     // For a process without a clock of its own: an item and when it came; an item that can be read from a time on.
     T read_at(std::uint64_t& time) {
