@@ -74,6 +74,15 @@ class Architecture(BaseModel):
         """Bytes of weights that arrive in one cycle."""
         return self.weight_ports * self.word_bytes
 
+    @property
+    def load_bytes(self) -> int:
+        """Bytes of a word of the operands that the array holds: of the weight stream's words, or, with attention, of those that the
+        weights of one key fill in all lanes, so that the array takes keys as fast as they come."""
+        if "attention" not in self.units:
+            return self.stream_bytes
+        step = self.pi * self.po
+        return max(self.stream_bytes, min(1 << (self.po - 1).bit_length(), step & -step))
+
 
 def ceil_div(a: int, b: int) -> int:
     """Quotient rounded up."""

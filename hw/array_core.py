@@ -56,7 +56,7 @@ class ArrayCore:
             slots=architecture.slots,
             quad=4 in architecture.precisions,
             quarters=2 in architecture.precisions,
-            load_bytes=architecture.stream_bytes,
+            load_bytes=architecture.load_bytes,
             rows=rows,
             family="ultrascale" if architecture.dsp_bits == 27 else "7series",
         )

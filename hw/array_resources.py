@@ -56,9 +56,9 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
 
 
 def array_constants(a: Architecture) -> dict[str, int]:
-    """Compile-time constants of array.hpp and attention.hpp."""
+    """Compile-time constants of array.hpp and attention.hpp, and of the words of network/load.hpp."""
     modes = {"QUAD": int(4 in a.precisions), "QUARTERS": int(2 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
-    return {"LINEAR_TABLE": 1 << (ACTIVATION_INDEX.bits - 1)} | modes | attention_sizes(a)
+    return {"LINEAR_TABLE": 1 << (ACTIVATION_INDEX.bits - 1), "LOAD_BYTES": a.load_bytes} | modes | attention_sizes(a)
 
 
 def array_resources(a: Architecture) -> Resources:

@@ -166,7 +166,7 @@ def channels() -> dict[str, Channel]:
         Channel("scores", "KeyScores<C>", "2 * C::ATTENTION_KEYS"),
         Channel("maxima", "Maxima<C>", 2),
         Channel("key_weights", "KeyWeights<C>", 4),
-        Channel("key_words", "StreamWord<C>", 4),
+        Channel("key_words", "OperandWord<C>", 4),
         Channel("totals", "Totals<C>", 2),
         Channel("reciprocals", "LaneReciprocal", 16, beside=True),
         Channel("exponents", "StreamWord<C>", 4),

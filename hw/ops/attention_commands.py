@@ -77,8 +77,8 @@ def attention_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
 
 def _query_group(a: Architecture) -> tuple[int, int]:
     """Lanes of queries whose inputs fill whole words of the array's operands, and how many words."""
-    lanes = max(2, a.stream_bytes // a.pi)
-    return lanes, lanes * a.pi // a.stream_bytes
+    lanes = max(2, a.load_bytes // a.pi)
+    return lanes, lanes * a.pi // a.load_bytes
 
 
 def _transpose_trips(keys: int, a: Architecture) -> int:

@@ -52,7 +52,7 @@ def feed(rows: int, lines: int, steps: int) -> list[Command]:
 
 def slot_words(a: Architecture, packing: int = 0) -> int:
     """Words that fill a slot of the array, of ``1 << packing`` weights to a byte."""
-    return ceil_div(a.pi * a.po // a.stream_bytes, 1 << packing)
+    return ceil_div(a.pi * a.po // a.load_bytes, 1 << packing)
 
 
 def multiply(products: int, source: str, loads: int, rows: int, sums: str, notice: bool) -> Command:

@@ -165,7 +165,7 @@ def _array_parameters(architecture: Architecture) -> dict[str, int | str]:
         "SLOTS": architecture.slots,
         "QUAD": int(4 in architecture.precisions),
         "QUARTERS": int(2 in architecture.precisions),
-        "LOAD_BYTES": architecture.stream_bytes,
+        "LOAD_BYTES": architecture.load_bytes,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,30 @@ class Result:
 
     data: dict[str, np.ndarray]
     cycles: dict[str, IntArray]
+
+
+def recorded(path: Path) -> tuple[Items, dict[str, np.ndarray]]:
+    """What went through the streams of ``multiply`` in C simulation, all calls one after another: items that went in, and bytes
+    ``(items, bytes)`` of each stream that went out (hw/include/edgeflow/simulation/recording.h)."""
+    content = path.read_bytes()
+    names = INPUTS + OUTPUTS
+    calls, streams, *bits = struct.unpack_from(f"<{2 + len(names)}I", content)
+    assert streams == len(names)
+    gathered: dict[str, list[bytes]] = {name: [] for name in names}
+    at = 4 * (2 + streams)
+    for _ in range(calls):
+        for name, width in zip(names, bits, strict=True):
+            size = (width + 7) // 8
+            (count,) = struct.unpack_from("<I", content, at)
+            at += 4
+            gathered[name] += [content[place : place + size] for place in range(at, at + count * size, size)]
+            at += count * size
+    assert at == len(content)
+    made = {name: np.frombuffer(b"".join(gathered[name]), dtype=np.uint8) for name in OUTPUTS}
+    sizes = {name: (width + 7) // 8 for name, width in zip(names, bits, strict=True)}
+    commands, steps, value_steps, loads, rows, scores, notices = gathered.values()
+    items = Items(commands, steps, value_steps, loads, len(rows), len(scores), len(notices))
+    return items, {name: array.reshape(-1, sizes[name]) for name, array in made.items()}
 
 
 class _Stream(ctypes.Structure):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from array_traffic import Mode, Traffic, draw, modes
-from process_bench import Bench, Items, Result
+from process_bench import Bench, Items, Result, recorded
 
 from edgeflow.hw.array_core import ArrayCore
 from edgeflow.hw.array_process import ArrayCommand, transfers
@@ -178,6 +179,16 @@ def check_cycles(bench: Bench) -> None:
         ):
             cycles = np.sort(np.concatenate([result.cycles[stream] for stream in streams])) - begin
             np.testing.assert_array_equal(cycles, getattr(expected, name), err_msg=name)
+
+
+def check_recording(bench: Bench, path: Path) -> int:
+    """What the model in C++ made of its streams in C simulation comes out here, with and without stalls. Returns the rows."""
+    items, made = recorded(path)
+    for stalls in ((0,) * 7, (60, 40, 80, 120, 100, 30, 200)):
+        result = bench.run(items, stalls, seed=1)
+        for name, expected in made.items():
+            np.testing.assert_array_equal(result.data[name], expected, err_msg=name)
+    return items.rows + items.score_rows
 
 
 def check_all(bench: Bench, runs: int = 12) -> None:

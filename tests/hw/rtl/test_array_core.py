@@ -61,6 +61,15 @@ def test_the_core_of_an_accelerator() -> None:
     assert core == ArrayCore(64, 48, slots=96, quarters=False, load_bytes=32, family="7series")
 
 
+@pytest.mark.parametrize(
+    ("pi", "po", "bits", "load_bytes"), [(64, 48, 128, 64), (8, 12, 32, 16), (4, 20, 32, 16), (16, 4, 128, 16)]
+)
+def test_words_hold_a_key_of_attention(pi: int, po: int, bits: int, load_bytes: int) -> None:
+    """A byte for every lane, but no more than fill a slot, and a word of the weight stream at least."""
+    architecture = Architecture(pi=pi, po=po, epilogue=4, axi_bits=bits, max_channels=128, units=("attention",))
+    assert ArrayCore.of(architecture).load_bytes == load_bytes
+
+
 def test_latency_and_interval() -> None:
     """Worked out by hand: 2 + 3 hops + 4 + 3 + 1 level + 3 + 2."""
     core = ArrayCore(8, 8)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from array_bench import mutated, verilate
 from array_checks import CORES
+from array_networks import attending, mlp
 from array_synthesis import check_slices, counted, synthesize
+from component_projects import record
+from operator_harness import ARCHITECTURES
 from process_bench import Bench
-from process_checks import MUTATIONS, check_all
+from process_checks import MUTATIONS, check_all, check_recording
 
 from edgeflow.hw.array_core import ArrayCore
 from edgeflow.hw.array_core_resources import process
@@ -19,6 +22,15 @@ from edgeflow.hw.array_process import TOP, ArrayCommand, Transfers, transfers
 @pytest.mark.parametrize("name", ["8x8", "4x4, 7 series"])
 def test_words_order_and_cycles(name: str, tmp_path: Path) -> None:
     check_all(Bench(CORES[name], tmp_path / "model"))
+
+
+def test_the_model_of_c_simulation_makes_the_same_words(tmp_path: Path) -> None:
+    """Attention whose keys come in blocks, two rows at once and quarter bytes; words that hold several pairs of outputs."""
+    architecture = ARCHITECTURES["4x16 axi32"]
+    bench = Bench(ArrayCore.of(architecture), tmp_path / "model")
+    for name, graph in (("attention", attending(70, 2, 16)), ("quad", mlp(7, 70, 40, 4, 4)), ("quarters", mlp(5, 70, 40, 3, 2))):
+        record(tmp_path / name, graph, architecture)
+        assert check_recording(bench, tmp_path / name / "hls" / "data" / "multiply.streams") > 20
 
 
 @pytest.mark.parametrize("number", [1], ids=lambda number: MUTATIONS[number][1])

@@ -77,7 +77,7 @@ ap_uint<32> transpose_trips(const Count& keys) {
 
 template <class C>
 void transpose_keys(
-    hls::stream<TransposeCommand>& commands, hls::stream<KeyWeights<C> >& keys, hls::stream<StreamWord<C> >& words) {
+    hls::stream<TransposeCommand>& commands, hls::stream<KeyWeights<C> >& keys, hls::stream<OperandWord<C> >& words) {
     typedef typename KeyBanks<C>::Pair Pair;
     const int BANKS = KeyBanks<C>::BANKS;
     const int HALF = KeyBanks<C>::HALF;
@@ -136,7 +136,7 @@ transpose_keys:
                 read[b] = memory[b][unsigned(half ^ Flag(1)) * C::PI + (unsigned(first) | offset / STRIDE % (HALF / STRIDE))];
             }
             rotate_banks<C>(Bank(base), read);
-            StreamWord<C> made;
+            OperandWord<C> made;
 #pragma HLS ARRAY_PARTITION variable=made.byte complete
             for (int j = 0; j < HALF; ++j) {
 #pragma HLS UNROLL
