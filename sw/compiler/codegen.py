@@ -57,14 +57,21 @@ def plain(value: object) -> object:
     return value
 
 
-def constants(architecture: Architecture) -> list[tuple[str, int]]:
+def constants(architecture: Architecture, network: bool = False) -> list[tuple[str, int]]:
     """Static sizes for the generated configuration: the architecture's own, then those of its units."""
     names = ("pi", "po", "epilogue", "slots", "vector", "axi_bits", "weight_ports", "narrow_lines", "wide_lines", "max_channels")
     sizes = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
+    # The array's processes stand in every accelerator that is made of processes.
+    known = {*architecture.units, *(_array_units() if network else ())}
     for cls in (*registry().values(), *(unit(layout) for layout in instruction_layouts())):
-        if cls.instruction.name in architecture.units:
+        if cls.instruction.name in known:
             sizes |= cls.template_arguments(architecture)
     return list(sizes.items())
+
+
+def _array_units() -> tuple[str, ...]:
+    """The instructions that the array runs, whichever a model uses."""
+    return tuple(cls.instruction.name for cls in units() if cls.on_array)
 
 
 def codes() -> dict[str, int]:
@@ -122,7 +129,7 @@ def _values(architecture: Architecture, program: Program | None, network: bool) 
     chosen = set(architecture.units)
     array = network or bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
-    array_units = tuple(cls.instruction.name for cls in units() if cls.on_array)
+    array_units = _array_units()
     known = chosen | set(array_units) if array else chosen
     layouts = [layout for layout in instruction_layouts() if layout.name in known]
     words = LINE_BYTES // architecture.word_bytes
@@ -139,7 +146,7 @@ def _values(architecture: Architecture, program: Program | None, network: bool) 
         "version": metadata.version("edgeflow"),
         "widths": WIDTHS,
         "codes": list(codes().items()),
-        "constants": constants(architecture),
+        "constants": constants(architecture, network),
         "layouts": layouts,
         "array": array,
         "network": network,
@@ -189,7 +196,7 @@ def item_layouts(architecture: Architecture) -> ItemLayouts:
     names = ("edgeflow_types.hpp", "edgeflow_instructions.hpp")
     generated = [templates.get_template(f"{name}.j2").render(values) for name in names]
     written = [header.read_text() for header in (folder / "memory.hpp", *sorted((folder / "network").glob("*.hpp")))]
-    return ItemLayouts([*generated, *written], dict(constants(architecture)))
+    return ItemLayouts([*generated, *written], dict(constants(architecture, network=True)))
 
 
 def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:
