@@ -22,13 +22,11 @@ from edgeflow.sw.cli.interrupts import Terminated, terminable
 from edgeflow.sw.cli.machine import (
     CLOSED_PIPE,
     FAULT,
-    address_space,
     drop_output,
     fault,
-    out_of_memory,
     repair_streams,
-    supervised,
 )
+from edgeflow.sw.cli.memory import address_space, out_of_memory, refuse_libraries, supervised
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -44,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:]
     if address_space() is None:
         return _guarded(words, _run)
+    refuse_libraries()
     outcome = supervised(lambda: _guarded(words, _run, supervised=True))
     return outcome if isinstance(outcome, int) else _guarded(words, lambda _: _raised(outcome))
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import Graph
 
 from edgeflow.hw.errors import InputError, ModelError, UnsupportedError
-from edgeflow.sw.cli.machine import out_of_memory
+from edgeflow.sw.cli.memory import out_of_memory
 from edgeflow.sw.importer import budgets, import_model, passes
 from edgeflow.sw.importer.load import load
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tiny_transformer import Tiny
 import edgeflow
 from edgeflow.hw import tools
 from edgeflow.sim import csim
+from edgeflow.sw.cli.memory import needed
 
 MAIN = f"{sys.executable} -m edgeflow.sw.cli.main"
 
@@ -162,16 +164,29 @@ def test_a_hanging_compiler_ends_with_all_of_its_processes(tmp_path: Path) -> No
 # Memory
 
 
-@pytest.mark.parametrize("megabytes", [60, 150, 300, 500, 700])
-def test_too_little_memory(tiny: Tiny, tmp_path: Path, megabytes: int) -> None:
-    """The libraries print lines of their own before the last one, which is EdgeFlow's."""
-    done = shell(f"ulimit -v {megabytes}000; edgeflow -q compile {tiny.model} -o {tmp_path / 'build'}")
-    if megabytes > 300 and done.returncode == 0:  # it depends on the number of processors
-        return
-    assert done.returncode == 2
-    assert done.stderr.count("error: out of memory: the address space is limited to") == 1
-    assert done.stderr.endswith("raise the limit (ulimit -v)\n")
+ENOUGH = needed() // 1024
+"""kB of address space with which a small model compiles."""
+
+
+@pytest.mark.parametrize("kilobytes", [60_000, *range(100_000, 1_000_000, 100_000), 440_000, 460_000, 480_000, ENOUGH - 1])
+def test_too_little_memory(tiny: Tiny, tmp_path: Path, kilobytes: int) -> None:
+    """No library is asked to load, whose lines would come first, and which may hang."""
+    done = shell(f"ulimit -v {min(kilobytes, ENOUGH - 1)}; edgeflow -q compile {tiny.model} -o {tmp_path / 'build'}")
+    one_line(done, "out of memory: the address space is limited to", f"raise the limit (ulimit -v unlimited, or at least {ENOUGH})")
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("more", [0, 20_000, 60_000])
+def test_the_memory_that_a_message_names_is_enough(tiny: Tiny, tmp_path: Path, more: int) -> None:
+    done = shell(f"ulimit -v {ENOUGH + more}; edgeflow -q compile {tiny.model} -o {tmp_path / 'build'}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_that_load_no_library_need_little_memory() -> None:
+    for command in ("--help", "--version", "boards", "compile --help"):
+        done = shell(f"ulimit -v 100000; edgeflow {command}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
 
 
 def test_too_little_memory_is_one_document(tiny: Tiny, tmp_path: Path) -> None:
@@ -201,3 +216,25 @@ def test_signals_reach_a_limited_command(tiny: Tiny, workplace: Path, number: si
     assert child.communicate(timeout=60)[1] in ("error: interrupted\n", "error: terminated\n")
     assert child.returncode == status
     assert [p.name for p in workplace.iterdir()] == ["build"]
+
+
+@pytest.mark.parametrize(("number", "exception"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
+def test_a_limited_command_that_ends_for_no_signal_is_killed(number: signal.Signals, exception: str) -> None:
+    """A library that hangs lets no handler of Python's run."""
+    script = """
+        import signal, time
+        from edgeflow.sw.cli import memory
+        def hang():
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            print("hangs", flush=True)
+            time.sleep(100)
+        memory.GRACE_SECONDS = 0.5
+        print(repr(memory.supervised(hang)))
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "hangs\n"
+        began = time.monotonic()
+        watcher.send_signal(number)
+        assert watcher.stdout.read() == f"{exception}()\n"
+        assert 0.5 <= time.monotonic() - began < 30
