@@ -110,13 +110,15 @@ class _Run(ctypes.Structure):
     )
 
 
-def simulation(core: Core, bench: Path, folder: Path, files: Sequence[Path] | None = None, top: str = TOP) -> ctypes.CDLL:
+def simulation(
+    core: Core, bench: Path, folder: Path, files: Sequence[Path] | None = None, top: str = TOP, include: Sequence[Path] = ()
+) -> ctypes.CDLL:
     """The core, as the class ``Vcore``, and the C++ file ``bench`` that drives it, compiled in a folder."""
     done = verilate(core, "--cc", "--prefix", "Vcore", "-Mdir", str(folder), files=files, top=top)
     assert done.returncode == 0, done.stderr
     parts = [f'#include "{path.name}"' for path in sorted(folder.glob("Vcore*.cpp"))]
     (folder / "all.cpp").write_text("\n".join([*parts, f'#include "{bench}"', ""]))
-    _compile(folder, folder / "all.cpp", folder / "all.o")
+    _compile(folder, folder / "all.cpp", folder / "all.o", include)
     library = folder / "core.so"
     _call(["-shared", folder / "all.o", *_runtime(folder.parent / "verilator_runtime"), "-o", library])
     return ctypes.CDLL(str(library))
@@ -164,9 +166,9 @@ def _runtime(folder: Path) -> list[Path]:
     return objects
 
 
-def _compile(folder: Path, source: Path, target: Path) -> None:
-    include = verilator_root() / "include"
-    _call(["-c", f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", source, "-o", target])
+def _compile(folder: Path, source: Path, target: Path, include: Sequence[Path] = ()) -> None:
+    own = verilator_root() / "include"
+    _call(["-c", *(f"-I{path}" for path in (folder, own, own / "vltstd", *include)), source, "-o", target])
 
 
 def _call(arguments: Sequence[str | Path]) -> None:
