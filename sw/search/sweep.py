@@ -11,7 +11,9 @@ import concurrent.futures
 import contextlib
 import importlib
 import logging
+import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
@@ -29,13 +31,14 @@ CONNECT_SECONDS = 10.0  # until a scheduler must have answered
 WORKER_SECONDS = 15.0  # without any worker before a sweep gives up
 CHECK_SECONDS = 1.0  # between questions whether workers are there
 POLL_SECONDS = 0.02  # between looks at what has finished
+PARENT_SECONDS = 0.5  # between a local process's questions whether its parent lives
 RETRIES = 2  # of a job that ends with an error; how often a worker may die of one is the scheduler's own limit
 
 
 def run_local(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], processes: int) -> Iterator[Result]:
     """``work(shared, job)`` for every job in ``processes`` processes (one: in this one), in the order in which they finish.
 
-    ``shared`` and the results must pickle. ClusterError if a process dies.
+    ``shared`` and the results must pickle. The processes end when this one does, however it ends. ClusterError if one of them dies.
     """
     if processes == 1 or len(jobs) <= 1:
         for job in jobs:
@@ -45,7 +48,13 @@ def run_local(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Jo
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     parallel = joblib.Parallel(
-        n_jobs=processes, backend="loky", return_as="generator_unordered", max_nbytes=None, pre_dispatch="2*n_jobs"
+        n_jobs=processes,
+        backend="loky",
+        return_as="generator_unordered",
+        max_nbytes=None,
+        pre_dispatch="2*n_jobs",
+        initializer=_end_with,
+        initargs=(os.getpid(),),
     )
     try:
         yield from parallel(joblib.delayed(work)(shared, job) for job in jobs)
@@ -53,6 +62,17 @@ def run_local(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Jo
         raise ClusterError(
             "a worker process was killed, perhaps for want of memory: run the same command again to go on, with a smaller --jobs"
         ) from error
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end, whatever it does, soon after the one with the number ``parent``, which started it, has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 def run_cluster(work: Callable[[Any, Job], Result], shared: Any, jobs: Sequence[Job], address: str) -> Iterator[Result]:
