@@ -66,10 +66,11 @@ def out_of_memory(error: BaseException) -> str | None:
     walked: set[int] = set()
     while seen is not None and id(seen) not in walked:  # an exception raised again may stand in its own context
         walked.add(id(seen))
-        text = str(seen).lower()
-        if isinstance(seen, MemoryError) or (
-            isinstance(seen, ImportError | OSError | RuntimeError | SystemError) and any(word in text for word in words)
-        ):
+        text = str(seen).lower().rpartition("status message: ")[2]  # onnxruntime names nodes before
+        speaks = isinstance(seen, ImportError | OSError | RuntimeError | SystemError) or (
+            limit is not None and type(seen).__module__.startswith("onnxruntime.")
+        )
+        if isinstance(seen, MemoryError) or (speaks and any(word in text for word in words)):
             return "out of memory: give fewer samples, or use a machine with more" if limit is None else _too_little(limit)
         seen = seen.__cause__ or seen.__context__
     return None

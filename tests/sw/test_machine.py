@@ -182,6 +182,31 @@ def test_the_memory_that_a_message_names_is_enough(tiny: Tiny, tmp_path: Path, m
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_memory_that_onnxruntime_is_refused() -> None:
+    """While it runs a model: its exceptions are of classes of their own, and name nodes, which may be called anything."""
+    script = """
+        import resource, sys
+        import numpy as np, onnxruntime
+        from onnx import TensorProto, helper
+        from edgeflow.sw.cli.memory import out_of_memory
+        wide = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        shape = helper.make_tensor_value_info("s", TensorProto.INT64, [2])
+        node = helper.make_node("ConstantOfShape", ["s"], ["y"], name="bad_alloc")
+        model = helper.make_model(helper.make_graph([node], "g", [shape], [wide]), opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 8
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+        try:
+            session.run(None, {"s": np.array([1 << 15, int(sys.argv[1])])})
+        except Exception as error:
+            print(out_of_memory(error))
+    """
+    for columns, message in ((1 << 18, "out of memory: the address space is limited to 4294 MB"), (-1, "None")):
+        command = [sys.executable, "-c", textwrap.dedent(script), str(columns)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert done.stdout.startswith(message)
+
+
 def test_commands_that_load_no_library_need_little_memory() -> None:
     for command in ("--help", "--version", "boards", "compile --help"):
         done = shell(f"ulimit -v 100000; edgeflow {command}")
