@@ -25,7 +25,7 @@ class Kept:
 
 _TENSORS = Kept(None, "source and target are different tensors (placement)")
 _ROWS = Kept(ROW_LAG, "ROW_LAG of hw/ops/layernorm_schedule.py")
-_UNITS = ("move_pieces", "table_trips", "smooth_trips", "softmax_trips", "elementwise_chunks", "extreme_steps")
+_UNITS = ("move", "table", "smooth", "softmax", "elementwise", "extreme")
 
 KEPT: Mapping[tuple[str, str], Kept] = {
     **{(loop, memory): _TENSORS for loop in _UNITS for memory in ("scratch.narrow", "scratch.wide")},
@@ -47,7 +47,7 @@ KEPT: Mapping[tuple[str, str], Kept] = {
     ("transpose_keys", "memory"): Kept(None, "the half that is written is not the one that is read"),
     ("layernorm_chunks", "scratch.narrow"): _TENSORS,
     ("layernorm_chunks", "scratch.wide"): _TENSORS,
-    **{("softmax_trips", name): Kept(MAXIMUM_LAG, "MAXIMUM_LAG of hw/ops/softmax.py") for name in ("x_ring", "maximum_ring")},
-    **{("softmax_trips", name): Kept(TOTAL_LAG, "TOTAL_LAG of hw/ops/softmax.py") for name in ("weight_ring", "scale_ring")},
+    **{("softmax", name): Kept(MAXIMUM_LAG, "MAXIMUM_LAG of hw/ops/softmax.py") for name in ("x_ring", "maximum_ring")},
+    **{("softmax", name): Kept(TOTAL_LAG, "TOTAL_LAG of hw/ops/softmax.py") for name in ("weight_ring", "scale_ring")},
 }  # fmt: skip
 """By loop and variable, as the C++ spells them."""

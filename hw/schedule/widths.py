@@ -177,10 +177,19 @@ class Widths:
                         bounds[source[one]] = max(bounds.get(source[one], 0), bits)
         caps = {}
         for name in growing:
-            cap = min(bounds.get(name, 64), self.needed.get(name, 64))
+            bound = max(bounds[name], self._begins(name)) if name in bounds else 64
+            cap = min(bound, self.needed.get(name, 64))
             if cap < 64:
                 caps[name] = max(cap, 1)
         return caps
+
+    def _begins(self, name: str) -> int:
+        """Bits of what a header phi holds when the loop begins: a counter may come down from there."""
+        phi = self.definitions.get(name)
+        if name not in self.carried or phi is None:
+            return 0
+        first = [operand for operand in phi.operands if operand not in self.carried[name]]
+        return max((self.of(operand, bits_of(phi.type)).needed for operand in first), default=0)
 
     def _backward(self, index_bits: Callable[[Instruction], Mapping[str, int]]) -> None:
         self.needed = {}

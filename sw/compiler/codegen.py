@@ -20,6 +20,7 @@ from edgeflow.hw.architecture import BYTES, HALVES, LINE_BYTES, NIBBLES, WORDS, 
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.errors import InputError
+from edgeflow.hw.field_widths import COUNT, LINE_BYTE, LINE_LENGTH, WORD
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.process_network import CLIENTS, Kind, channels
@@ -77,6 +78,8 @@ def _array_units() -> tuple[str, ...]:
 def codes() -> dict[str, int]:
     """Numbers that the headers share with the compiler, by their C++ names: storages of elements, then each unit's own."""
     numbers = {"LINE_BYTES": LINE_BYTES, "NIBBLES": NIBBLES, "BYTES": BYTES, "HALVES": HALVES, "WORDS": WORDS}
+    counted = {"COUNT": COUNT, "WORD": WORD, "LINE_BYTE": LINE_BYTE, "LINE_LENGTH": LINE_LENGTH}
+    numbers |= {f"{name}_BITS": width.bits for name, width in counted.items()}
     for cls in units():
         numbers |= cls.codes
     return numbers

@@ -22,7 +22,7 @@ MUTATIONS = (
     ("attention.hpp", "if (attended && score > maximum)", "if (score > maximum)"),
     ("chunk.hpp", "chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
     ("layernorm.hpp", "step < NEWTON_STEPS; ++step", "step < 1; ++step"),
-    ("softmax.hpp", "if (first || highest > maximum)", "if (highest > maximum)"),
+    ("softmax.hpp", "if (first != 0 || highest > maximum)", "if (highest > maximum)"),
     ("interpolate.hpp", "segment + 1 < knots", "segment + 2 < knots"),
     ("long_chunk.hpp", "(element & 15u) << 2", "(element & 15u) << 1"),
     ("smooth.hpp", "ins.output_shift) + zero_point", "ins.output_shift) - zero_point"),
@@ -34,9 +34,9 @@ MUTATIONS = (
     ("pool.hpp", "(counted >> 1)", "(counted >> 2)"),
     ("row_mask.hpp", "mask[row >> 6]", "mask[0]"),
     ("extreme.hpp", "counts && (!some || beyond)", "counts && beyond"),
-    ("move.hpp", "(from > to ? from : to);", "(from > to ? to : from);"),
+    ("move.hpp", "take_piece(source, to.count, run)", "take_piece(source, from.count, run)"),
     ("dma.hpp", "w % PARTS, memory[base + w]", "w % PARTS, memory[base]"),
-    ("patches.hpp", "row_start += ins.down_step;", "row_start += ins.patch_bytes;"),
+    ("patches.hpp", "unsigned(ins.down_step)", "unsigned(ins.patch_bytes)"),
 )
 
 

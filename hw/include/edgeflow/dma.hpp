@@ -36,13 +36,14 @@ void dma(
     const unsigned base = ins.memory_line * PARTS;
     const unsigned words = ins.lines * PARTS;
     if (ins.mode == DMA_STORE) {
+        const bool narrow = lies_narrow<C>(ins.scratch_line);
         EDGEFLOW_ENTER("dma store");
-    store_words:
+    dma_store:
         for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=PARTS max=Memory<C>::LINES*PARTS
 #pragma HLS PIPELINE II=1
             EDGEFLOW_TRIP("dma store");
-            const Line value = read_line<C>(scratch, ins.scratch_line + w / PARTS);
+            const Line value = read_line<C>(scratch, ins.scratch_line + w / PARTS, narrow);
             const unsigned part = w % PARTS;
             typename Memory<C>::Word word = 0;
             for (int p = 0; p < PARTS; ++p) {
@@ -58,7 +59,7 @@ void dma(
         }
     } else if (ins.mode == DMA_CONSTANTS) {
         EDGEFLOW_ENTER("dma constants");
-    load_constants:
+    dma_constants:
         for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=PARTS max=Memory<C>::LINES*PARTS
 #pragma HLS PIPELINE II=1
@@ -67,7 +68,7 @@ void dma(
         }
     } else {
         EDGEFLOW_ENTER("dma load");
-    load_words:
+    dma_load:
         for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=PARTS max=Memory<C>::LINES*PARTS
 #pragma HLS PIPELINE II=1

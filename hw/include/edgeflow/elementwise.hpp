@@ -13,6 +13,7 @@
 
 #include "edgeflow/chunk.hpp"
 #include "edgeflow/requantize.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -66,7 +67,7 @@ void elementwise(const ElementwiseInstruction& ins, W& stream, S& scratch) {
     if (b_row) {
         const unsigned words = ((ins.columns + 15) >> 4) * Memory<C>::LINE_STREAM_WORDS;
         EDGEFLOW_ENTER("parameters");
-    elementwise_parameters:
+    parameters:
         for (unsigned w = 0; w < words; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_CHANNELS/16*Memory<C>::LINE_STREAM_WORDS
 #pragma HLS PIPELINE II=1
@@ -86,16 +87,21 @@ void elementwise(const ElementwiseInstruction& ins, W& stream, S& scratch) {
     const ap_uint<ELEMENTWISE_ROWS_BITS + ELEMENTWISE_COLUMNS_BITS> row_chunks =
         ap_uint<ELEMENTWISE_ROWS_BITS>(ins.rows) * ap_uint<ELEMENTWISE_COLUMNS_BITS>(chunks);
     const unsigned trips = unsigned(row_chunks) * phases;
-    unsigned phase = 0, chunk = 0, a_row = 0, b_row_number = 0;
+    Round<COUNT_BITS> phase_place = round_of(ap_uint<COUNT_BITS>(phases));
+    Round<ELEMENTWISE_COLUMNS_BITS> chunk_place = round_of(ap_uint<ELEMENTWISE_COLUMNS_BITS>(chunks));
+    Round<ELEMENTWISE_ROWS_BITS> a_place = round_of(ap_uint<ELEMENTWISE_ROWS_BITS>(ins.a_rows));
+    Round<ELEMENTWISE_ROWS_BITS> b_place = round_of(ap_uint<ELEMENTWISE_ROWS_BITS>(ins.b_rows));
+    ap_uint<1> opens_word = 1;  // whether the chunk is the first of a word of the stream
+    unsigned phase = 0, chunk = 0;
     unsigned a_line = ins.a, b_line = ins.b, y_line = ins.y;
 
     EDGEFLOW_ENTER("elementwise");
-elementwise_chunks:
+elementwise:
     for (unsigned n = 0; n < trips; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR*2
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("elementwise");
-        const bool last = phase + 1 == phases;
+        const bool last = phase_place.last != 0;
         const bool takes_b = b_scratch && (!turns || phase == 0);
         const unsigned a_at = a_line + chunk_line<C>(chunk, ins.a_storage);
         const unsigned b_from = b_line + chunk_line<C>(chunk, ins.b_storage);
@@ -125,7 +131,7 @@ elementwise_chunks:
                 kept[lane] = value[lane];
             }
         }
-        if (b_rows_stream && chunk % WORD_CHUNKS == 0) {
+        if (b_rows_stream && opens_word != 0) {
             const StreamWord<C> word = stream.read();
             for (int p = 0; p < Elementwise<C>::CHUNK_WORDS; ++p) {
 #pragma HLS UNROLL
@@ -183,21 +189,23 @@ elementwise_chunks:
             write_chunk<C>(scratch, y_line, chunk, ins.y_storage, 0, y);
         }
 
-        ++phase;
+        phase = last ? 0u : phase + 1;
         if (last) {
-            phase = 0;
-            ++chunk;
-            if (chunk == chunks) {
-                chunk = 0;
-                ++a_row;
-                ++b_row_number;
-                a_line = a_row == ins.a_rows ? ins.a : a_line + a_stride;
-                b_line = b_row_number == ins.b_rows ? ins.b : b_line + b_stride;
+            const bool whole = chunk_place.last != 0;
+            opens_word = whole || chunk % WORD_CHUNKS == unsigned(WORD_CHUNKS - 1) ? 1 : 0;
+            chunk = whole ? 0u : chunk + 1;
+            if (whole) {
+                const unsigned next_a = a_line + a_stride;
+                const unsigned next_b = b_line + b_stride;
+                a_line = a_place.last != 0 ? unsigned(ins.a) : next_a;
+                b_line = b_place.last != 0 ? unsigned(ins.b) : next_b;
                 y_line += y_stride;
-                a_row = a_row == ins.a_rows ? 0 : a_row;
-                b_row_number = b_row_number == ins.b_rows ? 0 : b_row_number;
+                turn(a_place);
+                turn(b_place);
             }
+            turn(chunk_place);
         }
+        turn(phase_place);
     }
 }
 

@@ -77,7 +77,8 @@ embedding_blocks:
             const unsigned start = ins.table * Memory<C>::LINE_WORDS + unsigned(known * row_words);
             Multiplier multiplier = 0;
             unsigned line = y_row;
-            unsigned position = 0;
+            const ap_uint<LINE_BYTE_BITS> last_position = LINE_BYTES - piece;
+            ap_uint<LINE_BYTE_BITS> position = 0;
             EDGEFLOW_ENTER("embedding row");
         embedding_row:
             for (unsigned w = 0; w < ins.row_words; ++w) {
@@ -108,11 +109,10 @@ embedding_blocks:
                         }
                     }
                     write_line<C>(scratch, line, position, piece, 3, value);
-                    position += piece;
-                    if (position == unsigned(LINE_BYTES)) {
-                        position = 0;
+                    if (position == last_position) {
                         ++line;
                     }
+                    position += piece;  // the place after the last one is the first
                 }
             }
             y_row += y_lines;

@@ -6,6 +6,7 @@
 #define EDGEFLOW_EXTREME_HPP
 
 #include "edgeflow/chunk.hpp"
+#include "edgeflow/rounds.hpp"
 #include "edgeflow/row_mask.hpp"
 
 namespace edgeflow {
@@ -26,11 +27,13 @@ void extreme(const ExtremeInstruction& ins, W& stream, S& scratch) {
         best[lane] = 0;
     }
     bool some = false;  // whether a row has counted
+    const bool narrow = lies_narrow<C>(ins.x);
+    Round<WORD_BITS> place = round_of(ap_uint<WORD_BITS>(ins.rows));
     unsigned row = 0;
     unsigned chunk = 0;
     unsigned row_start = ins.x;
     EDGEFLOW_ENTER("extreme");
-extreme_steps:
+extreme:
     for (unsigned n = 0; n < ins.steps; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
@@ -38,13 +41,13 @@ extreme_steps:
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
         // Inputs and outputs are different tensors.
         EDGEFLOW_TRIP("extreme");
-        const bool last = row + 1 == ins.rows;
+        const bool last = place.last != 0;
         const bool counts = ins.has_mask == 0 || row_counts<C>(mask, row);
         Element x[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=x complete
         Element y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
-        const Line line = read_line<C>(scratch, row_start + chunk_line<C>(chunk, ins.x_bytes));
+        const Line line = read_line<C>(scratch, row_start + chunk_line<C>(chunk, ins.x_bytes), narrow);
         take_chunk<C>(line, chunk, ins.x_bytes, ins.x_signed, 0, x);
         for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
@@ -62,6 +65,7 @@ extreme_steps:
             ++row;
             row_start += ins.x_stride;
         }
+        turn(place);
     }
 }
 

@@ -3,6 +3,7 @@
 #define EDGEFLOW_INTERPOLATE_HPP
 
 #include "edgeflow/memory.hpp"
+#include "edgeflow/rounds.hpp"
 #include "edgeflow/requantize.hpp"
 
 namespace edgeflow {
@@ -21,8 +22,9 @@ void load_segments(
 #pragma HLS UNROLL
         before[lane] = 0;
     }
+    Remaining<WORD_BITS> left = remaining_of(ap_uint<WORD_BITS>(words));
     EDGEFLOW_ENTER("segments");
-load_segment_words:
+segments:
     for (unsigned w = 0; w < words + 1; ++w) {
 #pragma HLS LOOP_TRIPCOUNT min=2 max=(SEGMENTS+16)/16*Memory<C>::LINE_STREAM_WORDS+1
 #pragma HLS PIPELINE II=1
@@ -33,7 +35,8 @@ load_segment_words:
 #pragma HLS UNROLL
             now[lane] = 0;
         }
-        if (w < words) {
+        if (left.some != 0) {
+            take_one(left);
             const StreamWord<C> word = stream.read();
             for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL

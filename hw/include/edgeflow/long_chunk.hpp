@@ -31,6 +31,17 @@ inline unsigned element_line(unsigned element, unsigned storage) {
     return line;
 }
 
+// Chunks of a row of which a cycle takes `lanes` elements, a power of two.
+inline unsigned chunks_of(unsigned channels, unsigned lanes) {
+#pragma HLS INLINE
+    unsigned chunks = channels;
+    for (unsigned size = 2; size <= unsigned(LINE_BYTES) / 2; size *= 2) {
+#pragma HLS UNROLL
+        chunks = size == lanes ? (channels + (size - 1)) / size : chunks;
+    }
+    return chunks;
+}
+
 // Lines from one row to the next.
 inline unsigned long_row_lines(unsigned channels, unsigned storage) {
 #pragma HLS INLINE
@@ -41,9 +52,9 @@ inline unsigned long_row_lines(unsigned channels, unsigned storage) {
 // Reads the chunk that starts at `element` of the row at `line`; BYTES or HALVES.
 template <class C, int LANES, class S>
 void read_elements(
-    const S& scratch, unsigned line, unsigned element, unsigned storage, bool is_signed, Element (&chunk)[LANES]) {
+    const S& scratch, unsigned line, bool narrow, unsigned element, unsigned storage, bool is_signed, Element (&chunk)[LANES]) {
 #pragma HLS INLINE
-    const Line value = read_line<C>(scratch, line + element_line(element, storage));
+    const Line value = read_line<C>(scratch, line + element_line(element, storage), narrow);
     const unsigned place = storage == HALVES ? element & 31u : element & 63u;
     for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL

@@ -86,18 +86,31 @@ Line read_wide(const Scratch<C>& scratch, unsigned line) {
     return value;
 }
 
+// Whether a line lies in the narrow memory. A tensor lies in one of them, so that a unit knows where it reads before its loop begins.
+template <class C>
+bool lies_narrow(unsigned line) {
+#pragma HLS INLINE
+    return line < unsigned(C::NARROW_LINES);
+}
+
 // A line of either memory.
 template <class C>
-Line read_line(const Scratch<C>& scratch, unsigned line) {
+Line read_line(const Scratch<C>& scratch, unsigned line, bool narrow) {
 #pragma HLS INLINE
     Line value;
 #pragma HLS ARRAY_PARTITION variable=value.byte complete
-    if (line < unsigned(C::NARROW_LINES)) {
+    if (narrow) {
         value = read_narrow<C>(scratch, line);
     } else {
         value = read_wide<C>(scratch, line);
     }
     return value;
+}
+
+template <class C>
+Line read_line(const Scratch<C>& scratch, unsigned line) {
+#pragma HLS INLINE
+    return read_line<C>(scratch, line, lies_narrow<C>(line));
 }
 
 // Writes bytes [first, first + count) of a line of the narrow memory; `halves` is 1 (low), 2 (high) or 3 (both halves of each byte).

@@ -13,53 +13,53 @@
 
 #include "edgeflow/memory.hpp"
 #include "edgeflow/rotate.hpp"
+#include "edgeflow/rounds.hpp"
+#include "edgeflow/runs.hpp"
 
 namespace edgeflow {
 
-// The start of the run after the one that starts at `address`.
-inline unsigned next_run(unsigned address, const ap_uint<MOVE_COUNT_BITS> count[4], const unsigned step[4], ap_uint<MOVE_COUNT_BITS> index[4]) {
+typedef Round<MOVE_COUNT_BITS> MoveRound;
+
+// Bytes from the present run's start to the next one's.
+inline unsigned run_step(const MoveRound (&round)[4], const unsigned (&step)[4]) {
+#pragma HLS INLINE
+    const unsigned slow = round[1].last != 0 ? step[0] : step[1];
+    const unsigned fast = round[3].last != 0 ? step[2] : step[3];
+    return round[3].last != 0 && round[2].last != 0 ? slow : fast;
+}
+
+inline void next_run(MoveRound (&round)[4]) {
 #pragma HLS INLINE
     bool carry = true;
     for (int k = 3; k >= 0; --k) {
 #pragma HLS UNROLL
+        const bool carries = carry && round[k].last != 0;
         if (carry) {
-            const ap_uint<MOVE_COUNT_BITS> following = index[k] + 1;
-            if (following < count[k]) {
-                index[k] = following;
-                address += step[k];
-                carry = false;
-            } else {
-                index[k] = 0;
-            }
+            turn(round[k]);
         }
+        carry = carries;
     }
-    return address;
 }
 
 template <class C, class S, class W>
 void move_constant(const MoveInstruction& ins, W& stream, S& scratch) {
 #pragma HLS INLINE off
-    unsigned row = ins.y * LINE_BYTES + ins.column;
-    unsigned target = row;
-    unsigned left = ins.columns;
+    const RunBytes columns = ins.columns;
+    const unsigned start = ins.y * LINE_BYTES + ins.column;
+    Runs target;
+    target.present = first_piece(start, columns);
+    target.next = first_piece(start + ins.y_stride, columns);
+    target.after = start + 2 * ins.y_stride;
     EDGEFLOW_ENTER("move constant");
-move_constant_lines:
+move_constant:
     for (unsigned n = 0; n < ins.steps; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=Memory<C>::LINES
 #pragma HLS PIPELINE II=Memory<C>::LINE_STREAM_WORDS
         EDGEFLOW_TRIP("move constant");
         const Line line = pop_line<C>(stream);
-        const unsigned first = target % LINE_BYTES;
-        const unsigned room = LINE_BYTES - first;
-        const unsigned count = left < room ? left : room;
-        write_line<C>(scratch, target / LINE_BYTES, first, count, 3, line);
-        if (count == left) {
-            row += ins.y_stride;
-            target = row;
-            left = ins.columns;
-        } else {
-            target += count;
-            left -= count;
+        write_line<C>(scratch, target.present.line, target.present.first, target.present.count, 3, line);
+        if (take_piece(target, LINE_BYTES, columns)) {
+            target.after += ins.y_stride;
         }
     }
 }
@@ -67,54 +67,50 @@ move_constant_lines:
 template <class C, class S>
 void move_rows(const MoveInstruction& ins, S& scratch) {
 #pragma HLS INLINE off
-    const ap_uint<MOVE_COUNT_BITS> count[4] = {ap_uint<MOVE_COUNT_BITS>(ins.n0), ap_uint<MOVE_COUNT_BITS>(ins.n1), ap_uint<MOVE_COUNT_BITS>(ins.n2), ap_uint<MOVE_COUNT_BITS>(ins.n3)};
-#pragma HLS ARRAY_PARTITION variable=count complete
+    MoveRound round[4] = {round_of(ap_uint<MOVE_COUNT_BITS>(ins.n0)), round_of(ap_uint<MOVE_COUNT_BITS>(ins.n1)), round_of(ap_uint<MOVE_COUNT_BITS>(ins.n2)), round_of(ap_uint<MOVE_COUNT_BITS>(ins.n3))};
+#pragma HLS ARRAY_PARTITION variable=round complete
     const unsigned step[4] = {ins.d0, ins.d1, ins.d2, ins.d3};
 #pragma HLS ARRAY_PARTITION variable=step complete
-    ap_uint<MOVE_COUNT_BITS> index[4] = {0, 0, 0, 0};
-#pragma HLS ARRAY_PARTITION variable=index complete
+    const RunBytes run = ins.run;
+    const RunBytes columns = ins.columns;
+    const bool narrow = lies_narrow<C>(ins.source / LINE_BYTES);
 
-    // The starts of the next run and of the next row are known before they are needed: their adders are off the path that decides how
-    // many bytes a cycle moves.
-    unsigned source = ins.source;
-    unsigned source_next = next_run(source, count, step, index);
-    unsigned source_left = ins.run;
-    unsigned target = ins.y * LINE_BYTES + ins.column;
-    unsigned target_next = target + ins.y_stride;
-    unsigned target_left = ins.columns;
+    const unsigned second_run = ins.source + run_step(round, step);
+    next_run(round);
+    Runs source;
+    source.present = first_piece(ins.source, run);
+    source.next = first_piece(second_run, run);
+    source.after = second_run + run_step(round, step);
+    next_run(round);
+    unsigned further = run_step(round, step);  // from there to the next one's start
+    next_run(round);
+    const unsigned start = ins.y * LINE_BYTES + ins.column;
+    Runs target;
+    target.present = first_piece(start, columns);
+    target.next = first_piece(start + ins.y_stride, columns);
+    target.after = start + 2 * ins.y_stride;
 
     EDGEFLOW_ENTER("move");
-move_pieces:
+move:
     for (unsigned n = 0; n < ins.steps; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=Memory<C>::LINES*LINE_BYTES
 #pragma HLS PIPELINE II=1
 #pragma HLS DEPENDENCE variable=scratch.narrow inter false
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
         EDGEFLOW_TRIP("move");
-        const unsigned from = source % LINE_BYTES;
-        const unsigned to = target % LINE_BYTES;
-        const unsigned room = LINE_BYTES - (from > to ? from : to);
-        const unsigned left = source_left < target_left ? source_left : target_left;
-        const unsigned bytes = left < room ? left : room;
-        Line line = read_line<C>(scratch, source / LINE_BYTES);
+        const LinePiece from = source.present;
+        const LinePiece to = target.present;
+        Line line = read_line<C>(scratch, from.line, narrow);
 #pragma HLS ARRAY_PARTITION variable=line.byte complete
-        rotate(line.byte, from - to);
-        write_line<C>(scratch, target / LINE_BYTES, to, bytes, 3, line);
-        if (bytes == source_left) {
-            source = source_next;
-            source_next = next_run(source_next, count, step, index);
-            source_left = ins.run;
-        } else {
-            source += bytes;
-            source_left -= bytes;
+        rotate(line.byte, unsigned(from.first) - unsigned(to.first));
+        write_line<C>(scratch, to.line, to.first, from.count < to.count ? from.count : to.count, 3, line);
+        if (take_piece(source, to.count, run)) {
+            source.after += further;
+            further = run_step(round, step);
+            next_run(round);
         }
-        if (bytes == target_left) {
-            target = target_next;
-            target_next += ins.y_stride;
-            target_left = ins.columns;
-        } else {
-            target += bytes;
-            target_left -= bytes;
+        if (take_piece(target, from.count, columns)) {
+            target.after += ins.y_stride;
         }
     }
 }

@@ -7,6 +7,7 @@
 
 #include "edgeflow/memory.hpp"
 #include "edgeflow/requantize.hpp"
+#include "edgeflow/rounds.hpp"
 #include "edgeflow/row_mask.hpp"
 
 namespace edgeflow {
@@ -51,7 +52,9 @@ pool_divide:
 #pragma HLS UNROLL
         running[lane] = 0;
     }
-    const unsigned line_elements = ins.x_bytes == HALVES ? 32 : 64;
+    const unsigned last_first = (ins.x_bytes == HALVES ? LINE_BYTES / 2 : LINE_BYTES) - C::VECTOR;
+    const bool narrow = lies_narrow<C>(ins.x);
+    Round<WORD_BITS> place = round_of(ap_uint<WORD_BITS>(ins.rows));
     unsigned row = 0;
     unsigned chunk = 0;
     unsigned first = 0;  // element of the line that lane 0 takes
@@ -63,9 +66,9 @@ pool_sum:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("pool sum");
-        const Line line = read_line<C>(scratch, line_number);
+        const Line line = read_line<C>(scratch, line_number, narrow);
         const bool counts = ins.has_mask == 0 || row_counts<C>(mask, row);
-        const bool last = row + 1 == ins.rows;
+        const bool last = place.last != 0;
         for (int lane = 0; lane < C::VECTOR; ++lane) {
 #pragma HLS UNROLL
             const Element x = line_element(line, first + lane, ins.x_bytes, ins.x_signed, 0);
@@ -78,20 +81,21 @@ pool_sum:
         if (last) {
             row = 0;
             ++chunk;
-            first += C::VECTOR;
-            if (first == line_elements) {
-                first = 0;
-                ++top_line;
-            }
-            line_number = top_line;
+            const bool full = first == last_first;
+            const unsigned below = top_line + 1;
+            first = full ? 0u : first + C::VECTOR;
+            line_number = full ? below : top_line;
+            top_line = full ? below : top_line;
         } else {
             ++row;
             line_number += ins.x_stride;
         }
+        turn(place);
     }
 
     unsigned y_line = ins.y;
-    unsigned position = 0;
+    const ap_uint<LINE_BYTE_BITS> last_position = LINE_BYTES - ins.y_bytes;
+    ap_uint<LINE_BYTE_BITS> position = 0;
     EDGEFLOW_ENTER("pool scale");
 pool_scale:
     for (unsigned c = 0; c < ins.columns; ++c) {
@@ -107,11 +111,10 @@ pool_scale:
             value.byte[b] = ins.y_bytes == HALVES && b % 2 == 1 ? ap_uint<8>(y >> 8) : ap_uint<8>(y);
         }
         write_line<C>(scratch, y_line, position, ins.y_bytes, 3, value);
-        position += ins.y_bytes;
-        if (position == unsigned(LINE_BYTES)) {
-            position = 0;
+        if (position == last_position) {
             ++y_line;
         }
+        position += ins.y_bytes;  // the place after the last one is the first
     }
 }
 

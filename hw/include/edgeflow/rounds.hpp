@@ -3,7 +3,7 @@
 #ifndef EDGEFLOW_ROUNDS_HPP
 #define EDGEFLOW_ROUNDS_HPP
 
-#include <ap_int.h>
+#include "edgeflow_types.hpp"
 
 namespace edgeflow {
 
@@ -34,7 +34,7 @@ inline Round<BITS> round_of(const ap_uint<BITS>& length) {
 }
 
 template <int BITS>
-inline void advance(Round<BITS>& round) {
+inline void turn(Round<BITS>& round) {
 #pragma HLS INLINE
     const ap_uint<1> follows = round.left == 2 ? 1 : 0;
     const ap_uint<BITS> less = round.left - 1;

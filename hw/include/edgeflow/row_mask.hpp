@@ -14,6 +14,7 @@ PoolNumber load_row_mask(
 #pragma HLS INLINE
     PoolNumber counted = 0;
     unsigned left = rows;
+    const bool narrow = lies_narrow<C>(start);
     EDGEFLOW_ENTER("row mask");
 row_mask:
     for (unsigned n = 0; n < lines; ++n) {
@@ -25,16 +26,15 @@ row_mask:
         if (constant) {
             line = pop_line<C>(stream);
         } else {
-            line = read_line<C>(scratch, start + n);
+            line = read_line<C>(scratch, start + n, narrow);
         }
         ap_uint<LINE_BYTES> bits = 0;
         ap_uint<7> ones = 0;
         for (int b = 0; b < LINE_BYTES; ++b) {
 #pragma HLS UNROLL
-            if (unsigned(b) < left && line.byte[b] != 0) {
-                bits.range(b, b) = 1;
-                ++ones;
-            }
+            const ap_uint<1> counts = unsigned(b) < left && line.byte[b] != 0 ? 1 : 0;
+            bits.range(b, b) = counts;
+            ones += counts;
         }
         mask[n] = bits;
         counted += ones;

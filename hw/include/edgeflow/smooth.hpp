@@ -5,6 +5,7 @@
 
 #include "edgeflow/long_chunk.hpp"
 #include "edgeflow/interpolate.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -31,11 +32,13 @@ void smooth(const SmoothInstruction& ins, W& stream, S& scratch) {
 
     load_segments<C, C::VECTOR, C::SMOOTH_SEGMENTS>(stream, ins.segments + 1, start, drop);
 
+    const bool narrow = lies_narrow<C>(ins.x);
+    Round<COUNT_BITS> place = round_of(ap_uint<COUNT_BITS>(chunks_of(ins.channels, lanes)));
     unsigned element = 0;
     unsigned x_line = ins.x;
     unsigned y_line = ins.y;
     EDGEFLOW_ENTER("smooth");
-smooth_trips:
+smooth:
     for (unsigned trip = 0; trip < ins.trips; ++trip) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
 #pragma HLS PIPELINE II=1
@@ -43,12 +46,12 @@ smooth_trips:
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
         // Inputs and outputs are different tensors.
         EDGEFLOW_TRIP("smooth");
-        const bool last = element + lanes >= ins.channels;
+        const bool last = place.last != 0;
         Element x[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=x complete
         LongElement y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
-        read_elements<C, C::VECTOR>(scratch, x_line, element, ins.x_bytes, ins.x_signed, x);
+        read_elements<C, C::VECTOR>(scratch, x_line, narrow, element, ins.x_bytes, ins.x_signed, x);
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
             const Magnitude value = x[lane];
@@ -72,6 +75,7 @@ smooth_trips:
         }
         write_elements<C, C::VECTOR>(scratch, y_line, element, ins.y_bytes, y);
         element = last ? 0u : element + lanes;
+        turn(place);
         if (last) {
             x_line += x_lines;
             y_line += y_lines;

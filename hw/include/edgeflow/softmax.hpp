@@ -8,6 +8,7 @@
 
 #include "edgeflow/long_chunk.hpp"
 #include "edgeflow/interpolate.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -106,6 +107,10 @@ void softmax(const SoftmaxInstruction& ins, W& stream, S& scratch) {
 
     load_segments<C, C::VECTOR, C::SOFTMAX_SEGMENTS>(stream, (1u << ins.table_bits) + 1u, start, drop);
 
+    const bool narrow = lies_narrow<C>(ins.x);
+    Round<COUNT_BITS> chunk = round_of(ap_uint<COUNT_BITS>(chunks_of(ins.channels, lanes)));
+    ap_uint<1> first = 1;  // chunk of its row
+    Remaining<WORD_BITS> rows_left = remaining_of(ap_uint<WORD_BITS>(ins.rows));  // to find the maximum of
     unsigned step = 0;     // row of the maximum stage; it runs on while the other stages finish
     unsigned element = 0;  // first element of the chunk
     unsigned x_line = ins.x;
@@ -121,7 +126,7 @@ void softmax(const SoftmaxInstruction& ins, W& stream, S& scratch) {
     Element maximum = 0;
     WeightSum total = 0;
     EDGEFLOW_ENTER("softmax");
-softmax_trips:
+softmax:
     for (unsigned trip = 0; trip < ins.trips; ++trip) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
 #pragma HLS PIPELINE II=1
@@ -129,9 +134,8 @@ softmax_trips:
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
         // Inputs and outputs are different tensors.
         EDGEFLOW_TRIP("softmax");
-        const bool first = element == 0;
-        const bool last = element + lanes >= ins.channels;
-        const bool finding = step < ins.rows;
+        const bool last = chunk.last != 0;
+        const bool finding = rows_left.some != 0;
         const bool weighing = step >= ins.maximum_lag && step < ins.rows + ins.maximum_lag;
         const bool dividing = step >= ins.maximum_lag + ins.total_lag;
 
@@ -174,7 +178,7 @@ softmax_trips:
                 weight_ring[weight_write][lane] = weight;
                 sum += weight;
             }
-            total = first ? sum : WeightSum(total + sum);
+            total = first != 0 ? sum : WeightSum(total + sum);
             x_read = next_place(x_read, X_CHUNKS);
             weight_write = next_place(weight_write, WEIGHT_CHUNKS);
             if (last) {
@@ -187,16 +191,25 @@ softmax_trips:
         if (finding) {
             Element x[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=x complete
-            read_elements<C, C::VECTOR>(scratch, x_line, element, ins.x_bytes, ins.x_signed, x);
-            Element highest = x[0];
+            read_elements<C, C::VECTOR>(scratch, x_line, narrow, element, ins.x_bytes, ins.x_signed, x);
+            Element best[C::VECTOR];  // of pairs, of pairs of pairs, ...
+#pragma HLS ARRAY_PARTITION variable=best complete
             for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
                 x_ring[x_write][lane] = x[lane];
-                if (unsigned(lane) < lanes && element + lane < ins.channels && x[lane] > highest) {
-                    highest = x[lane];
+                best[lane] = unsigned(lane) < lanes && element + lane < ins.channels ? x[lane] : x[0];
+            }
+            for (int apart = 1; apart < LANES; apart *= 2) {
+#pragma HLS UNROLL
+                for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+                    if (lane % (2 * apart) == 0 && best[(lane + apart) % LANES] > best[lane]) {
+                        best[lane] = best[(lane + apart) % LANES];
+                    }
                 }
             }
-            if (first || highest > maximum) {
+            const Element highest = best[0];
+            if (first != 0 || highest > maximum) {
                 maximum = highest;
             }
             x_write = next_place(x_write, X_CHUNKS);
@@ -204,10 +217,13 @@ softmax_trips:
                 maximum_ring[maximum_write] = maximum;
                 maximum_write = next_place(maximum_write, MAXIMA);
                 x_line += x_lines;
+                take_one(rows_left);
             }
         }
 
         element = last ? 0u : element + lanes;
+        first = chunk.last;
+        turn(chunk);
         if (last) {
             ++step;
         }

@@ -5,6 +5,7 @@
 #define EDGEFLOW_TABLE_HPP
 
 #include "edgeflow/chunk.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
@@ -25,14 +26,15 @@ void table(const TableInstruction& ins, W& stream, S& scratch) {
 #pragma HLS UNROLL
         word.byte[b] = 0;
     }
-    unsigned piece = 0;
+    Round<COUNT_BITS> piece = round_of(ap_uint<COUNT_BITS>(PIECES));
+    ap_uint<1> fresh = 1;  // whether the pair is the first of its word
     EDGEFLOW_ENTER("table entries");
 table_entries:
     for (unsigned pair = 0; pair < ins.pairs; ++pair) {
 #pragma HLS LOOP_TRIPCOUNT min=16 max=C::TABLE_ENTRIES/2
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("table entries");
-        if (piece == 0) {
+        if (fresh != 0) {
             word = stream.read();
         }
         for (int half = 0; half < 2; ++half) {
@@ -48,17 +50,20 @@ table_entries:
 #pragma HLS UNROLL
             word.byte[b] = word.byte[b + 4];
         }
-        piece = piece + 1 == PIECES ? 0u : piece + 1;
+        fresh = piece.last;
+        turn(piece);
     }
 
     const unsigned x_lines = row_lines(ins.channels, ins.x_bytes);
     const unsigned y_lines = row_lines(ins.channels, ins.y_bytes);
     const Element minimum = ins.x_minimum;
+    const bool narrow = lies_narrow<C>(ins.x);
+    Round<COUNT_BITS> place = round_of(ap_uint<COUNT_BITS>(ins.chunks));
     unsigned chunk = 0;
     unsigned x_line = ins.x;
     unsigned y_line = ins.y;
     EDGEFLOW_ENTER("table");
-table_trips:
+table:
     for (unsigned trip = 0; trip < ins.trips; ++trip) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*(C::MAX_CHANNELS/C::VECTOR)
 #pragma HLS PIPELINE II=1
@@ -66,12 +71,12 @@ table_trips:
 #pragma HLS DEPENDENCE variable=scratch.wide inter false
         // Inputs and outputs are different tensors.
         EDGEFLOW_TRIP("table");
-        const bool last = chunk + 1 == ins.chunks;
+        const bool last = place.last != 0;
         Element x[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=x complete
         Element y[C::VECTOR];
 #pragma HLS ARRAY_PARTITION variable=y complete
-        const Line line = read_line<C>(scratch, x_line + chunk_line<C>(chunk, ins.x_bytes));
+        const Line line = read_line<C>(scratch, x_line + chunk_line<C>(chunk, ins.x_bytes), narrow);
         take_chunk<C>(line, chunk, ins.x_bytes, ins.x_signed, 0, x);
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
@@ -81,6 +86,7 @@ table_trips:
         }
         write_chunk<C>(scratch, y_line, chunk, ins.y_bytes, 0, y);
         chunk = last ? 0u : chunk + 1;
+        turn(place);
         if (last) {
             x_line += x_lines;
             y_line += y_lines;

@@ -68,4 +68,4 @@ def test_the_loop_of_the_array_fails_at_300_mhz(schedules: dict[str, Schedule]) 
 def test_every_stream_that_a_loop_reads_is_seen(schedules: dict[str, Schedule]) -> None:
     loops = {one.name: dict(one.reads) for one in next(iter(schedules.values())).loops}
     assert set(loops["array_cycles"]) == {"program", "stream"}
-    assert set(loops["scatter_pieces"]) == {"words"}
+    assert set(loops["patches"]) == {"words"}

@@ -308,7 +308,7 @@ epilogue:
         if (place.last != 0) {
             second = pairs && second == 0 ? 1 : 0;
         }
-        advance(place);
+        turn(place);
         if (ends) {
             if (nibbles ? pairs || (number & 1) != 0 : true) {
                 line += pairs && !nibbles ? LineAddress(command.stride << 1) : LineAddress(command.stride);

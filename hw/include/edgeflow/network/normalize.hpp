@@ -81,9 +81,9 @@ norm_lines:
                 row += command.x_stride;
             }
             odd = odd ^ Flag(1);
-            advance(row_of_notice);
+            turn(row_of_notice);
         }
-        advance(place);
+        turn(place);
     }
 }
 
@@ -146,9 +146,9 @@ norm_sums:
         if (place.last != 0) {
             restart(part);
         } else {
-            advance(part);
+            turn(part);
         }
-        advance(place);
+        turn(place);
     }
 }
 
@@ -274,7 +274,7 @@ norm_chunks:
             }
             odd = odd ^ Flag(1);
         }
-        advance(place);
+        turn(place);
     }
     if (command.notice != 0) {
         writes.write(no_write(NOTICE_DONE));

@@ -11,7 +11,6 @@
 namespace edgeflow {
 
 typedef ap_uint<20> LineAddress;
-static const int COUNT_BITS = 16;
 typedef ap_uint<COUNT_BITS> Count;
 typedef ap_uint<7> LinePlace;  // a byte of a line, or a number of its bytes
 typedef ap_uint<1> Flag;
@@ -87,15 +86,15 @@ Line read_wide(const GivenLines<C>& port, unsigned) {
 }
 
 template <class C>
-Line read_line(const AskedLines<C>& port, unsigned line) {
+Line read_line(const AskedLines<C>& port, unsigned line, bool narrow) {
 #pragma HLS INLINE
-    return line < unsigned(C::NARROW_LINES) ? read_narrow<C>(port, line) : read_wide<C>(port, line);
+    return narrow ? read_narrow<C>(port, line) : read_wide<C>(port, line);
 }
 
 template <class C>
-Line read_line(const GivenLines<C>& port, unsigned line) {
+Line read_line(const GivenLines<C>& port, unsigned line, bool narrow) {
 #pragma HLS INLINE
-    return line < unsigned(C::NARROW_LINES) ? read_narrow<C>(port, line) : read_wide<C>(port, line);
+    return narrow ? read_narrow<C>(port, line) : read_wide<C>(port, line);
 }
 
 template <class C>

@@ -77,9 +77,9 @@ query_lines:
         if (lane_of_group.last != 0) {
             part = step.last != 0 ? command.part : Count(part + 1);
             group = step.last != 0 ? next : group;
-            advance(step);
+            turn(step);
         }
-        advance(lane_of_group);
+        turn(lane_of_group);
     }
 }
 
@@ -151,7 +151,7 @@ values:
             if (step_of_channel.last != 0) {
                 channel += 1;
             }
-            advance(step_of_channel);
+            turn(step_of_channel);
             take_one(made_left);
         }
         if (loads_left.some != 0) {
@@ -171,7 +171,7 @@ values:
             if (line_of_key.last != 0) {
                 key += 1;
             }
-            advance(line_of_key);
+            turn(line_of_key);
             take_one(loads_left);
         }
     }
@@ -276,7 +276,7 @@ outputs:
                 lane += 1;
                 row += command.stride;
             }
-            advance(beat);
+            turn(beat);
             take_one(stores_left);
         }
     }
