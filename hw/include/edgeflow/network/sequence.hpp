@@ -405,6 +405,8 @@ void sequence(
 instructions:
     for (unsigned n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+// An instruction's commands are out before the next one is read: nothing but this order keeps notices apart.
+#pragma HLS PIPELINE off
         EDGEFLOW_TRIP("instructions");
         const Descriptor descriptor = program.read();
         const unsigned opcode = unsigned(descriptor.word[0]);
@@ -433,17 +435,23 @@ instructions:
             }
             commands.ask.write(descriptor);
             commands.vector.write(descriptor);
-            notices.vector.read();
             array = false;
         }
-        if (array && waits) {
-            notices.multiplied.read();
-            notices.epilogue.read();
-            if (outputs) {
+        const bool ends = array && waits;
+        // A loop of its own, which begins when what stands before it is done: commands go out before their notices are waited for.
+    notices:
+        for (int notice = 0; notice < 5; ++notice) {
+#pragma HLS PIPELINE off
+            if (notice == 0 && ends) {
+                notices.multiplied.read();
+            } else if (notice == 1 && ends) {
+                notices.epilogue.read();
+            } else if (notice == 2 && ends && outputs) {
                 notices.outputs.read();
-            }
-            if (opcode == OPCODE_LAYERNORM) {
+            } else if (notice == 3 && opcode == OPCODE_LAYERNORM) {
                 notices.norm.read();
+            } else if (notice == 4 && !array) {
+                notices.vector.read();
             }
         }
     }
