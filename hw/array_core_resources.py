@@ -15,7 +15,7 @@ from edgeflow.hw.field_widths import BYTE
 from edgeflow.hw.primitives import adder_luts, mux_luts
 
 PAIR = 2 * WEIGHT.bits  # two weights
-COUNT_BITS, LOAD_COUNT_BITS = 16, 32  # of a command's rows and steps, and of its words
+COUNT_BITS, LOAD_COUNT_BITS = 16, 20  # of a command's rows and steps, and of its words
 OPERAND_BITS = {True: 14, False: 9}  # of an operand that travel, with and without the 4-bit mode
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from edgeflow.hw.errors import InputError
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 
 
 def check_format(version: object, what: object) -> None:

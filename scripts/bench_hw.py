@@ -24,7 +24,8 @@ from edgeflow.hw.fit import known_resources, limits, unit_resources
 from edgeflow.hw.graph import Graph
 from edgeflow.hw.ops import operator
 from edgeflow.hw.ops.attention import Attention
-from edgeflow.hw.ops.attention_schedule import SCORES, VALUES, Operands, pass_trips, passes
+from edgeflow.hw.ops.attention_commands import attention_commands
+from edgeflow.hw.ops.attention_schedule import SCORES, VALUES, Operands, passes
 from edgeflow.models.wheels import cache_folder
 from edgeflow.quant.formats.config import QuantizationConfig
 from edgeflow.quant.ptq import quantize
@@ -136,7 +137,7 @@ def bandwidth(tokens: int = 256, heads: int = 3, head_channels: int = 64) -> lis
         )
         schedule = passes(op, a, lanes)
         products = [p for p in schedule if p["mac"] in (SCORES, VALUES)]
-        cycles = sum(pass_trips(p, a) for p in products)
+        cycles = sum(max(c.trips for command in attention_commands(p, a) for c in command.phases) for p in products)
         streamed = sum(p["steps"] * (p["keys"] if p["mac"] == SCORES else p["rows"]) for p in products)
         loads = sum(p["steps"] * p["keys"] for p in products if p["mac"] == SCORES) // heads
         queries = sum(p["q_lanes"] * p["q_steps"] for p in schedule if p["query"]) // heads

@@ -60,7 +60,7 @@ def check(build: Build, project: Path, calls: int) -> int:
     write_component_project(
         project, build.program, part=board.part, clock_mhz=architecture.clock_mhz, samples=[(sample, outputs)]
     )  # fmt: skip
-    record_streams(build.program, csim.build(overlay_files(architecture, network=True)), sample, project / "data", calls)
+    record_streams(build.program, csim.build(overlay_files(architecture)), sample, project / "data", calls)
     names = [component.name for component in components(architecture)]
     differing = 0
     for integers, include in (("native", native_include()), ("exact", exact_include())):

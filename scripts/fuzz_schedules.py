@@ -37,7 +37,7 @@ def main() -> int:
         build = Build(args.build)
         words = encode_inputs(build.graph, {name: value[:1] for name, value in build.golden().items()})
         expected = Executor(build.graph).run(words)
-        library = csim.build(overlay_files(build.program.architecture, build.program, network=True))
+        library = csim.build(overlay_files(build.program.architecture))
     except edgeflow.EdgeFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -12,13 +12,12 @@ from edgeflow.hw.ops import unit
 from edgeflow.hw.program import Program, Step
 from edgeflow.sim.csim import CSimulation
 
-FETCH = ("descriptor", "stream")  # loops of the process that fetches: the cycle simulator models them itself
-
 UNCOUNTED = ("fetch_program", "fetch_words", "sequence")  # processes that the cycle simulator models itself
 
 
 def count_differences(program: Program, library: Path, inputs: Mapping[str, IntArray]) -> list[str]:
-    """Instructions whose loops, as the C++ counts them on one sample, are not those of :meth:`Unit.cycles`, one line each.
+    """Instructions whose processes' loops, as the C++ counts them on one sample, are not those of :meth:`Unit.commands`, one line
+    each.
 
     ``library``: built with ``count`` (:func:`edgeflow.sim.csim.build`); ``inputs``: integers in per-sample shape.
     """
@@ -28,38 +27,18 @@ def count_differences(program: Program, library: Path, inputs: Mapping[str, IntA
 
 def counted_run(simulation: CSimulation, program: Program, inputs: Mapping[str, IntArray]) -> tuple[dict[str, IntArray], list[str]]:
     """Outputs of one sample, as :meth:`CSimulation.run`, and its differences, as :func:`count_differences`, of the same run."""
-    pairs = [(step, counted, predicted(step, program)) for step, counted in simulation.counted(inputs)]
-    outputs = {name: simulation.read_external(name) for name in program.outputs}
-    return outputs, [
-        f"{step.node} ({step.instruction.layout.name}): {loops} counted, {expected} predicted"
-        for step, counted, expected in pairs
-        if (loops := {name: count for name, count in counted.items() if name not in FETCH}) != expected
-    ]
-
-
-def command_differences(program: Program, library: Path, inputs: Mapping[str, IntArray]) -> list[str]:
-    """Instructions whose processes' loops, as the C++ counts them on one sample, are not those of :meth:`Unit.commands`, one line
-    each. ``library``: of processes, built with ``count``; ``inputs``: integers in per-sample shape."""
     differences = []
-    with CSimulation(program, library) as simulation:
-        for step, counted in simulation.counted_commands(inputs):
-            expected = loops(commands(step, program))
-            own = {name: count for name, count in counted.items() if name[0] not in UNCOUNTED}
-            if own != expected:
-                wrong = sorted(name for name in own.keys() | expected.keys() if own.get(name) != expected.get(name))
-                what = ", ".join(f"{'/'.join(name)} {own.get(name)} counted, {expected.get(name)} predicted" for name in wrong)
-                differences.append(f"{step.node} ({step.instruction.layout.name}): {what}")
-    return differences
+    for step, counted in simulation.counted(inputs):
+        expected = loops(commands(step, program))
+        own = {name: count for name, count in counted.items() if name[0] not in UNCOUNTED}
+        if own != expected:
+            wrong = sorted(name for name in own.keys() | expected.keys() if own.get(name) != expected.get(name))
+            what = ", ".join(f"{'/'.join(name)} {own.get(name)} counted, {expected.get(name)} predicted" for name in wrong)
+            differences.append(f"{step.node} ({step.instruction.layout.name}): {what}")
+    return {name: simulation.read_external(name) for name in program.outputs}, differences
 
 
 def commands(step: Step, program: Program) -> tuple[Command, ...]:
     """What the processes do for a step of a program."""
     words = step.instruction.stream[1] * LINE_BYTES // program.architecture.stream_bytes
     return unit(step.instruction.layout).commands(step.instruction.values, program.architecture, words)
-
-
-def predicted(step: Step, program: Program) -> dict[str, tuple[int, int]]:
-    """Entries and trips of every loop, and the work counted inside them, as the formula of an instruction's unit says."""
-    cycles = unit(step.instruction.layout).cycles(step.instruction.values, program.architecture)
-    loops = {name: (loop.entries, loop.trips) for name, loop in cycles.loops.items() if loop.entries or loop.trips}
-    return loops | {name: (0, count) for name, count in cycles.inside.items()}

@@ -31,10 +31,11 @@ from edgeflow.hw.progress import Progress
 from edgeflow.hw.tools import run_tool
 from edgeflow.sim.headers import exact_include, native_include
 
-FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w", "-fno-gnu-unique")  # each library has processes of its own
+# Each library has processes of its own; nothing throws, and code for it takes half of the compiler's time.
+FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w", "-fno-gnu-unique", "-fno-exceptions")
 _REMEDY = "install g++, or set CXX to a C++ compiler"
 _HANDLE = [ctypes.c_void_p]
-SOURCES = ("csim.cpp",)  # includes edgeflow_top.cpp
+SOURCES = ("csim.cpp",)  # includes the components
 _PRAGMA = re.compile(rb"^[ \t]*#pragma HLS .*$", re.MULTILINE)
 
 
@@ -96,7 +97,7 @@ def _keep_for_now(key: str, content: bytes) -> Path:
 
 def _read(folder: Path) -> dict[str, bytes]:
     """The sources in a folder: those that are compiled, and the headers beside them."""
-    files = [folder / name for name in ("edgeflow_top.cpp", *SOURCES)]
+    files = [folder / name for name in SOURCES] + sorted((folder / "components").glob("*.cpp"))
     files += [*sorted(folder.glob("*.hpp")), *sorted((folder / "include").rglob("*.hpp"))]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
@@ -192,8 +193,7 @@ class CSimulation:
         """Run one sample (per-sample shapes); returns the outputs.
 
         ``observe`` is called with every tensor as soon as it is complete, views included: the program then runs instruction by
-        instruction, save that a layer normalization runs with the pass of the array that it runs beside. VerificationError, naming
-        the streams, where every process of the accelerator waits for another.
+        instruction. VerificationError, naming the streams, where every process of the accelerator waits for another.
         """
         self.start(inputs)
         if observe is None:
@@ -202,36 +202,20 @@ class CSimulation:
             for base in self._program.inputs:
                 for name in self._completed(base):
                     observe(name, self.read_external(name))
-            for steps in self._groups():
-                for step in steps:
-                    for name in self._completed(step.completes):
-                        observe(name, self.read(name))
+            for number, step in enumerate(self._program.steps):
+                self.run_steps(number, 1)
+                for name in self._completed(step.completes):
+                    observe(name, self.read(name))
         return {name: self.read_external(name) for name in self._program.outputs}
 
-    def counted(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[str, tuple[int, int]]]]:
-        """Run one sample instruction by instruction; yields each step with its loops' (entries, trips) by name.
-
-        Needs a library built with ``count``. A pass of the array and the layer normalization that runs beside it run in one go; the
-        counters whose names begin with the latter's are its own.
-        """
+    def counted(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[tuple[str, str], tuple[int, int]]]]:
+        """Run one sample instruction by instruction; yields each step with the (entries, trips) of every loop that ran, by the
+        names of its process and its own. Needs a library built with ``count``."""
         self.start(inputs)
         self._counts()
-        for steps in self._groups():
-            counts, beside = self._counts(), {}
-            for step in steps[1:]:
-                names = [name for name in counts if name.startswith(step.instruction.layout.name)]
-                beside = {name: counts.pop(name) for name in names}
-            for step in steps:
-                yield step, counts if step is steps[0] else beside
-
-    def _groups(self) -> Iterator[tuple[Step, ...]]:
-        """Run the program; yields the instructions of every call after it."""
-        steps, first = self._program.steps, 0
-        while first < len(steps):
-            count = 2 if steps[first].instruction.values.get("norm") else 1
-            self.run_steps(first, count)
-            yield steps[first : first + count]
-            first += count
+        for first, step in enumerate(self._program.steps):
+            self.run_steps(first, 1)
+            yield step, self._counts()
 
     @property
     def library(self) -> ctypes.CDLL:
@@ -249,37 +233,20 @@ class CSimulation:
         if stuck is not None:
             raise VerificationError(f"the simulated accelerator cannot go on: {stuck.decode()}")
 
-    def counted_commands(self, inputs: Mapping[str, IntArray]) -> Iterator[tuple[Step, dict[tuple[str, str], tuple[int, int]]]]:
-        """Run one sample instruction by instruction; yields each step with the (entries, trips) of every loop that ran, by the
-        names of its process and its own. Needs a library of processes, built with ``count``."""
-        self.start(inputs)
-        self._process_counts()
-        for first, step in enumerate(self._program.steps):
-            self.run_steps(first, 1)
-            yield step, self._process_counts()
-
     def timed(self, inputs: Mapping[str, IntArray], timing: Callable[[str, str], LoopTiming]) -> int:
         """Cycles of one sample, if every loop, by the names of its process and its own, behaves as ``timing`` says. Streams
-        should be as deep as declared. Needs a library of processes, built with ``count``, and a simulation that has run nothing
-        else."""
+        should be as deep as declared. Needs a library built with ``count``, and a simulation that has run nothing else."""
         with CSimulation(self._program, self._path, self._schedule) as rehearsal:
-            rehearsal._process_counts()
+            rehearsal._counts()
             rehearsal.run(inputs)
-            loops = rehearsal._process_counts()
+            loops = rehearsal._counts()
         for process, loop in loops:
             self._library.edgeflow_csim_loop(process.encode(), loop.encode(), *timing(process, loop))
         self.run(inputs)
-        self._process_counts()
+        self._counts()
         return int(self._library.edgeflow_csim_cycles())
 
-    def _counts(self) -> dict[str, tuple[int, int]]:
-        counts: dict[str, tuple[int, int]] = {}
-        for (_, name), own in self._process_counts().items():
-            entries, trips = counts.get(name, (0, 0))
-            counts[name] = entries + own[0], trips + own[1]
-        return counts
-
-    def _process_counts(self) -> dict[tuple[str, str], tuple[int, int]]:
+    def _counts(self) -> dict[tuple[str, str], tuple[int, int]]:
         text = ctypes.create_string_buffer(1 << 16)
         self._library.edgeflow_csim_counts(text, len(text))
         rows = (line.split("\t") for line in text.value.decode().splitlines())

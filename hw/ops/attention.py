@@ -22,7 +22,7 @@ from edgeflow.hw.arithmetic import MAXIMUM_SHIFT, requantize, saturate
 from edgeflow.hw.array_resources import array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.commands import Command
-from edgeflow.hw.cost import Cycles, Resources
+from edgeflow.hw.cost import Resources
 from edgeflow.hw.exact_float import FLOAT32_EXACT, WORK, blocked
 from edgeflow.hw.exponent import (
     WeightLookup,
@@ -36,11 +36,9 @@ from edgeflow.hw.graph import Format
 from edgeflow.hw.ops.attention_commands import attention_commands
 from edgeflow.hw.ops.attention_schedule import (
     ATTENTION,
-    RECIPROCAL_LAG,
     VALUES,
     Operands,
     output_lines,
-    pass_cycles,
     passes,
     stationary,
 )
@@ -128,18 +126,17 @@ class Attention(Operator):
     has_mask: bool
 
     name: ClassVar[str] = "attention"
-    header: ClassVar[str] = "array.hpp"
+    header: ClassVar[str] = "network/sequence.hpp"
     instruction: ClassVar[InstructionLayout] = ATTENTION
     counters: ClassVar[tuple[str, ...]] = (
-        *("pass", "products", "queries", "values", "exponents"),
-        *("reciprocals", "outputs", "table words"),
+        *("load", "weigh table", "weigh keys", "query lines", "transpose keys", "divide lanes", "feed lines", "feed steps"),
+        *("value lines", "values", "products", "track mask", "track keys", "epilogue", "outputs"),
     )
     on_array: ClassVar[bool] = True
     process: ClassVar[str] = "multiply"
     codes: ClassVar[Mapping[str, int]] = {
         "ATTENTION_SCORES": PASS_SCORES,
         "ATTENTION_VALUES": VALUES,
-        "RECIPROCAL_LAG": RECIPROCAL_LAG,
     }
     ports: ClassVar[tuple[Port, ...]] = (
         Port("q"),
@@ -367,10 +364,6 @@ class Attention(Operator):
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
         return array_constants(architecture) | layernorm_sizes(architecture)
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        return pass_cycles(values, architecture)
 
     @classmethod
     def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:

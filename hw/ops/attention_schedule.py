@@ -21,19 +21,16 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeflow.hw import cpp_widths as widths
 from edgeflow.hw import field_widths
-from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div, round_up
-from edgeflow.hw.cost import Cycles, Loop
+from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.exponent import MAXIMUM_FRACTION_BITS
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.ops.base import InstructionLayout, of_width
-from edgeflow.hw.ops.linear import ARRAY_DEPTH, PASS_GAP
 
-RECIPROCAL_LAG = 16  # cycles until the sums of the pass before can be read
 SCORES, VALUES = 1, 2  # products of a pass
 
 FRACTION_BITS = holding(MAXIMUM_FRACTION_BITS, "fraction bits of an exponent")
@@ -44,7 +41,7 @@ ATTENTION = InstructionLayout(
     "attention",
     2,
     (
-        *("trips", "k", "q", "v", "o", "load_words"),
+        *("k", "q", "v", "o", "load_words"),
         *of_width(field_widths.COUNT, "k_stride", "keys", "rows", "steps", "slot", "column", "q_stride", "q_part"),
         *of_width(field_widths.COUNT, "q_slot", "q_low", "q_high", "e_keys", "e_slot", "numerator", "v_stride", "v_keys"),
         *of_width(field_widths.COUNT, "o_stride", "o_channel", "o_channels"),
@@ -63,7 +60,7 @@ ATTENTION = InstructionLayout(
         ),
         *of_width(field_widths.FLAG, "value_set", "accumulate", "partial", "keep"),
     ),
-    ("program", "stream", "scratch", "array_state"),
+    (),  # the array runs it
 )
 
 
@@ -104,7 +101,6 @@ def passes(op: Operands, a: Architecture, lanes: int | None = None) -> list[Pass
     schedule = list(scheduler.resident() if op.keys <= a.max_tokens else scheduler.blocks())
     for i, fields in enumerate(schedule):
         fields["chain"] = int(i < len(schedule) - 1 and not fields.pop("drain", 0))
-        fields["trips"] = pass_trips(fields, a)
     return schedule
 
 
@@ -276,46 +272,6 @@ def _steps(low: int, channels: int, pi: int) -> tuple[int, int]:
     """First step of PI channels that a head touches, and how many."""
     first = low // pi
     return first, (low + channels - 1) // pi - first + 1
-
-
-def pass_trips(values: Mapping[str, int], a: Architecture) -> int:
-    """Iterations of one pass: the longest of its product and its jobs; without a chained successor also the epilogue's last row."""
-    groups = a.po // a.epilogue
-    lengths = [1]
-    if values["mac"] == SCORES:
-        lengths.append(values["keys"] * values["steps"])
-    if values["mac"] == VALUES:
-        lengths.append(values["rows"] * max(values["steps"], groups))
-    if values["query"]:
-        lengths.append(round_up(values["q_lanes"], 2) * values["q_steps"] + PASS_GAP)
-    if values["exponents"]:
-        lengths.append(values["e_keys"])
-    if values["reciprocals"]:
-        lengths.append(RECIPROCAL_LAG + a.po)
-    if values["value_load"]:
-        lengths.append(values["v_keys"] * values["v_lines"] + PASS_GAP)
-    if values["store"]:
-        lengths.append(values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue))
-    if values["load_words"]:
-        lengths.append(values["load_words"] + PASS_GAP)
-    return max(lengths) + (0 if values["chain"] else groups)
-
-
-def pass_cycles(values: Mapping[str, int], a: Architecture) -> Cycles:
-    """Predicted cycles of one pass, and the work that the C++ counts inside it."""
-    inside = {
-        "queries": values["query"] * round_up(values["q_lanes"], 2) * values["q_steps"],
-        "exponents": values["exponents"] * values["e_keys"],
-        "reciprocals": values["reciprocals"] * a.po,
-        "values": values["value_load"] * values["v_keys"] * values["v_lines"],
-        "outputs": values["store"] * values["o_lanes"] * ceil_div(values["o_channels"], a.epilogue),
-        "table words": values["load_words"],
-        "products": values["steps"] * {0: 0, SCORES: values["keys"], VALUES: values["rows"]}[values["mac"]],
-    }
-    return Cycles(
-        {"pass": Loop(pass_trips(values, a), 0 if values["chain"] else 1, depth=ARRAY_DEPTH)},
-        inside={name: count for name, count in inside.items() if count},
-    )
 
 
 def output_lines(channels: int, storage: int) -> int:

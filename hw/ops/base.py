@@ -271,9 +271,10 @@ class Unit(ABC):
         """Compile-time constants (UPPER_CASE) that the header needs besides the architecture's own."""
 
     @classmethod
-    @abstractmethod
     def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth."""
+        """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth. The
+        array's instructions have none of their own: they state their :meth:`commands`."""
+        raise NotImplementedError(f"{cls.name} states its commands")
 
     @classmethod
     def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
@@ -399,6 +400,9 @@ def _check_header(cls: type[Unit], what: str) -> None:
     """Refuse a unit without header, or whose predicted trip counts the header does not count: no test could compare them."""
     if not (INCLUDE / "edgeflow" / cls.header).is_file():
         raise TypeError(f"{what}: header {cls.header} does not exist")
+    stated = {name for base in cls.__mro__ if base is not Unit for name in vars(base)}
+    if not stated & {"cycles", "commands"}:
+        raise TypeError(f"{what} must define cycles or commands")
     if not cls.counters:
         raise TypeError(f"{what} must name the counters of its loops (EDGEFLOW_TRIP in {cls.header})")
     counted = {name for header in included_headers(cls.header) for name in _header_counters(header)}
@@ -411,7 +415,7 @@ def _check_header(cls: type[Unit], what: str) -> None:
 def included_headers(header: str) -> frozenset[str]:
     """A header of the library and those that it includes, directly or not."""
     text = (INCLUDE / "edgeflow" / header).read_text()
-    direct = re.findall(r'#include "edgeflow/(\w+\.hpp)"', text)
+    direct = re.findall(r'#include "edgeflow/([\w/]+\.hpp)"', text)
     return frozenset({header}).union(*(included_headers(name) for name in direct))
 
 

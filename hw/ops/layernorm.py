@@ -20,7 +20,7 @@ from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.arithmetic import dyadic, requantize, round_shift, saturate
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.commands import Command
-from edgeflow.hw.cost import Cycles, Logic, Loop, Resources
+from edgeflow.hw.cost import Logic, Resources
 from edgeflow.hw.cpp_widths import MULTIPLIER_BITS
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Attribute, Format
@@ -47,13 +47,9 @@ from edgeflow.hw.ops.layernorm_schedule import (
     NEWTON_STEPS,
     READ_STAGES,
     SUM_STAGES,
-    alone_trips,
-    chunk_count,
     layernorm_commands,
     layernorm_sizes,
-    parameter_words,
 )
-from edgeflow.hw.ops.linear import ARRAY_DEPTH
 from edgeflow.hw.ops.rows import RowSplit
 from edgeflow.hw.ops.vector import require_rows
 from edgeflow.hw.primitives import (
@@ -77,6 +73,7 @@ ROOT_BITS = 23  # fraction bits of the reciprocal square root of w / 2^30, which
 SEEDS = 192
 SEED_BITS = 16
 EPSILON_LIMIT = 1 << 52
+STATISTICS = 4  # rows whose sums, and whose statistics, wait in streams (hw/process_network.py)
 FRACTION_BITS = holding(DEVIATION_BITS - 2, "fraction bits of a deviation, beside a bit of the element and the sign")
 
 # Rows that each notice of the pass before reports, which the unit runs beside; 0: its rows are there.
@@ -86,7 +83,7 @@ LAYERNORM = InstructionLayout(
     "layernorm",
     3,
     (
-        *("trips", "x", "y"),
+        *("x", "y"),
         *of_width(field_widths.ROWS, "rows"),
         *of_width(field_widths.STORAGE, "x_storage"),
         *of_width(field_widths.FLAG, "x_signed"),
@@ -101,7 +98,7 @@ LAYERNORM = InstructionLayout(
         *("epsilon_low", "epsilon_high"),
         *of_width(TOGETHER, "together"),
     ),
-    ("stream", "scratch"),  # on an overlay with an array, the array runs it
+    (),  # the array runs it
 )
 
 X, GAIN, OFFSET, SEED = range(4)
@@ -158,11 +155,14 @@ class LayerNorm(Operator):
     signed: bool
 
     name: ClassVar[str] = "layernorm"
-    header: ClassVar[str] = "layernorm.hpp"
+    header: ClassVar[str] = "network/sequence.hpp"
     widens: ClassVar[bool] = True
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LAYERNORM
-    counters: ClassVar[tuple[str, ...]] = ("layernorm", "layernorm parameters", "layernorm reads", "layernorm writes")
+    counters: ClassVar[tuple[str, ...]] = (
+        *("load", "norm lines", "norm sums", "norm rows", "norm parameters", "norm chunks"),
+        *("products", "epilogue", "outputs"),
+    )
     on_array: ClassVar[bool] = True
     process: ClassVar[str] = "norm_write"
     codes: ClassVar[Mapping[str, int]] = {"NEWTON_STEPS": NEWTON_STEPS, "LAYERNORM_CHANNELS_BITS": LAYERNORM.bits("channels")}
@@ -313,26 +313,11 @@ class LayerNorm(Operator):
             "epsilon_high": self.epsilon >> 32,
             "together": 0,
         }
-        values["trips"] = alone_trips(values, a)
         return [Instruction(LAYERNORM, values, context.stream("gain and offset", parameters))]
 
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
         return layernorm_sizes(architecture)
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """The iterations that the array spends on it alone (``trips``): all, or those after the pass that it runs beside."""
-        chunks = chunk_count(values, architecture)
-        inside = {
-            "layernorm parameters": parameter_words(values["channels"], architecture),
-            "layernorm reads": chunks,
-            "layernorm writes": chunks,
-        }
-        trips = values["trips"]
-        return Cycles(
-            {"layernorm": Loop(trips, depth=ARRAY_DEPTH)}, inside=inside, hidden=alone_trips(values, architecture) - trips
-        )
 
     @classmethod
     def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
@@ -372,7 +357,7 @@ class LayerNorm(Operator):
             + rom_luts(SEED_BITS - 1, SEEDS)  # the highest bit of every one is set
             + NEWTON_STEPS
             * (adder_luts(widths.ROOT_PRODUCT.bits) + adder_luts(widths.NEXT_ROOT.bits) + delay_luts(total, NEWTON_STAGES))
-            + lutram_luts(total + variance + mean + widths.SHIFT.bits + total + root, sizes["LAYERNORM_ROWS"], wide)
+            + lutram_luts(total + variance + mean + widths.SHIFT.bits + total + root, STATISTICS, wide)
         )
         parameters = banks * lutram_luts(multiplier + product, architecture.max_channels // banks, wide) + word_channels * (
             shifter_luts(product, product - 1) + adder_luts(product)

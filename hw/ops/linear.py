@@ -20,7 +20,7 @@ from edgeflow.hw.arithmetic import requantize, saturate
 from edgeflow.hw.array_resources import CASCADE, array_constants, array_resources
 from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.commands import Command
-from edgeflow.hw.cost import Cycles, Loop, Resources
+from edgeflow.hw.cost import Resources
 from edgeflow.hw.exact_float import matrix_product, sums_by_sign
 from edgeflow.hw.field_widths import holding
 from edgeflow.hw.graph import Format
@@ -44,11 +44,6 @@ from edgeflow.hw.ops.layernorm_schedule import layernorm_sizes
 from edgeflow.hw.ops.linear_commands import linear_commands
 from edgeflow.hw.ops.rows import RowSplit
 
-PASS_GAP = 16  # cycles from a write of stationary operands or parameters until they can be read
-# From the last cycle of a chain to its last word written: read, four cascaded multipliers, the adder tree (up to five levels), the
-# accumulator, two requantizations of six stages, table, saturation and write.
-ARRAY_DEPTH = 40
-
 TABLE_INDEX_BITS = widths.ACTIVATION_INDEX.bits - 1  # widest table index
 INDEX_BITS = holding(TABLE_INDEX_BITS, "bits of a table's index")
 PACKING = holding(2, "weights of a byte: 2 to the power of it")
@@ -57,9 +52,9 @@ LINEAR = InstructionLayout(
     "linear",
     1,
     (
-        *("trips", "x", "y", "residual", "load_words"),
+        *("x", "y", "residual", "load_words"),
         *of_width(field_widths.COUNT, "x_stride", "rows", "steps", "slot", "y_stride", "y_channel", "y_limit", "residual_stride"),
-        *of_width(field_widths.COUNT, "load_table", "load_slot", "load_end", "load_delay"),
+        *of_width(field_widths.COUNT, "load_table", "load_slot", "load_end"),
         *of_width(widths.SHIFT, "shift", "output_shift", "residual_shift"),
         *of_width(INDEX_BITS, "index_bits"),
         *of_width(field_widths.RESULT_BITS, "y_bits"),
@@ -71,7 +66,7 @@ LINEAR = InstructionLayout(
         *of_width(PACKING, "load_packing"),
         *of_width(field_widths.FLAG, "load_quad"),
     ),
-    ("program", "stream", "scratch", "array_state"),
+    (),  # the array runs it
 )
 
 X, WEIGHT, BIAS, MULTIPLIER, EXTRA, OUTPUT_MULTIPLIER = range(6)
@@ -102,11 +97,11 @@ class Linear(Operator):
     half_even: bool
 
     name: ClassVar[str] = "linear"
-    header: ClassVar[str] = "array.hpp"
+    header: ClassVar[str] = "network/sequence.hpp"
     widens: ClassVar[bool] = True
     writes_pairs: ClassVar[bool] = True
     instruction: ClassVar[InstructionLayout] = LINEAR
-    counters: ClassVar[tuple[str, ...]] = ("pass", "products", "rows", "weight words")
+    counters: ClassVar[tuple[str, ...]] = ("load", "feed lines", "feed steps", "residual lines", "products", "epilogue")
     on_array: ClassVar[bool] = True
     process: ClassVar[str] = "multiply"
     codes: ClassVar[Mapping[str, int]] = {"CASCADE": CASCADE}
@@ -344,20 +339,6 @@ class Linear(Operator):
     @classmethod
     def template_arguments(cls, architecture: Architecture) -> dict[str, int]:
         return array_constants(architecture) | layernorm_sizes(architecture)
-
-    @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        a = architecture
-        groups = a.po // a.epilogue * (1 + values["quad"])
-        rows = ceil_div(values["rows"], 1 + values["quad"])
-        products = rows * max(values["steps"], groups)
-        load = values["load_delay"] + values["load_words"] + PASS_GAP if values["load_words"] else 0
-        trips = max(products, load) + (0 if values["chain"] else groups)
-        inside = {"products": rows * values["steps"], "rows": rows, "weight words": values["load_words"]}
-        return Cycles(
-            {"pass": Loop(trips, 0 if values["chain"] else 1, depth=ARRAY_DEPTH)},
-            inside={name: count for name, count in inside.items() if count},
-        )
 
     @classmethod
     def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:

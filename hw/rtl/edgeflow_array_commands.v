@@ -6,7 +6,7 @@ module edgeflow_array_commands #(
     input wire reset,
     input wire commands_tvalid,
     output wire commands_tready,
-    input wire [87:0] commands_tdata,
+    input wire [71:0] commands_tdata,
     // One is taken where `next` is set and one is there.
     input wire next,
     output wire begins,
@@ -18,17 +18,17 @@ module edgeflow_array_commands #(
     output wire [15:0] rows,
     output wire [15:0] steps,
     output wire [SLOT_BITS-1:0] slot,
-    output wire [31:0] loads
+    output wire [19:0] loads
 );
     wire [15:0] row_field = commands_tdata[19:4];
     wire [15:0] step_field = commands_tdata[35:20];
-    wire [31:0] load_field = commands_tdata[83:52];
+    wire [19:0] load_field = commands_tdata[71:52];
     wire steps_asked = row_field != 16'd0 & step_field != 16'd0;
-    wire loads_asked = load_field != 32'd0;
+    wire loads_asked = load_field != 20'd0;
     wire taken = commands_tvalid & commands_tready;
     wire waits;
     edgeflow_queue #(
-        .BITS(SLOT_BITS + 69),
+        .BITS(SLOT_BITS + 57),
         .WORDS(2)
     ) queue (
         .clk(clk),

@@ -2,7 +2,7 @@
 //
 // Ports are those of `multiply` in hw/include/edgeflow/network/multiply.hpp as AXI streams. Items are packed without gaps, the first
 // member in the lowest bits, and padded to bytes:
-//   commands     MultiplyCommand: source (2), scores, notice, rows (16), steps (16), slot (16), loads (32).
+//   commands     MultiplyCommand: source (2), scores, notice, rows (16), steps (16), slot (16), loads (20).
 //   steps        Step: PI bytes, signed, quad, nibbles, odd; `value_steps` likewise, for commands whose source is 2.
 //   loads        LoadWord: LOAD_BYTES bytes, slot (16), position (16), packing (2), quad, unsigned.
 //   rows         RowSums: 32 bits an output, with QUAD of two rows; score_rows: ScoreRow, the lower 24 bits of the first row's.
@@ -26,7 +26,7 @@ module edgeflow_array_process #(
 
     input wire commands_tvalid,
     output wire commands_tready,
-    input wire [87:0] commands_tdata,
+    input wire [71:0] commands_tdata,
 
     input wire steps_tvalid,
     output wire steps_tready,
@@ -65,7 +65,7 @@ module edgeflow_array_process #(
     wire [15:0] begins_rows;
     wire [15:0] begins_row_steps;
     wire [SLOT_BITS-1:0] begins_slot;
-    wire [31:0] begins_words;
+    wire [19:0] begins_words;
     reg busy;
     reg notice;
     reg scores;
@@ -135,7 +135,7 @@ module edgeflow_array_process #(
     // Its words.
     reg loading;
     reg load_last;
-    reg [31:0] loads_left;
+    reg [19:0] loads_left;
     wire load_taken = loading & loads_tvalid;
     wire loads_complete = ~loading | (load_taken & load_last);
     assign loads_tready = loading;
@@ -143,8 +143,8 @@ module edgeflow_array_process #(
         if (reset) loading <= 1'b0;
         else loading <= begins ? begins_loads : ~loads_complete;
         if (begins | load_taken) begin
-            loads_left <= begins ? begins_words : loads_left - 32'd1;
-            load_last <= begins ? begins_words == 32'd1 : loads_left == 32'd2;
+            loads_left <= begins ? begins_words : loads_left - 20'd1;
+            load_last <= begins ? begins_words == 20'd1 : loads_left == 20'd2;
         end
     end
 

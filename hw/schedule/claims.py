@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeflow.hw.ops.layernorm_schedule import LATENCY, LOAD_LATENCY, ROW_LAG
-from edgeflow.hw.ops.linear import PASS_GAP
 from edgeflow.hw.ops.softmax import MAXIMUM_LAG, TOTAL_LAG
 
 
@@ -24,29 +22,14 @@ class Kept:
 
 
 _TENSORS = Kept(None, "source and target are different tensors (placement)")
-_ROWS = Kept(ROW_LAG, "ROW_LAG of hw/ops/layernorm_schedule.py")
 _UNITS = ("move", "table", "smooth", "softmax", "elementwise", "extreme")
 
 KEPT: Mapping[tuple[str, str], Kept] = {
     **{(loop, memory): _TENSORS for loop in _UNITS for memory in ("scratch.narrow", "scratch.wide")},
-    **{("array_cycles", memory): _ROWS for memory in ("scratch.narrow", "scratch.wide")},
-    **{
-        ("array_cycles", f"state.{name}"): Kept(PASS_GAP, "PASS_GAP of hw/ops/linear.py")
-        for name in ("weight", "table", "exponent", "value")
-    },
-    **{
-        (loop, f"state.{prefix}{name}"): Kept(LOAD_LATENCY, "LOAD_LATENCY of hw/ops/layernorm_schedule.py")
-        for loop, prefix in (("array_cycles", "norm."), ("layernorm_chunks", ""))
-        for name in ("gain", "offset")
-    },
-    ("array_cycles", "state.norm.ring"): Kept(LATENCY, "LATENCY of hw/ops/layernorm_schedule.py"),
-    ("layernorm_chunks", "state.ring"): Kept(LATENCY, "LATENCY of hw/ops/layernorm_schedule.py"),
     ("epilogue", "state.table"): Kept(None, "a table never comes beside rows that look one up (sw/compiler/weight_prefetch.py)"),
     ("epilogue", "state.partial"): Kept(None, "a sum that waits has a place of its own, read before it is written"),
     ("values", "state.value"): Kept(None, "the set that is loaded is not the one that is read (hw/ops/attention_schedule.py)"),
     ("transpose_keys", "memory"): Kept(None, "the half that is written is not the one that is read"),
-    ("layernorm_chunks", "scratch.narrow"): _TENSORS,
-    ("layernorm_chunks", "scratch.wide"): _TENSORS,
     **{("softmax", name): Kept(MAXIMUM_LAG, "MAXIMUM_LAG of hw/ops/softmax.py") for name in ("x_ring", "maximum_ring")},
     **{("softmax", name): Kept(TOTAL_LAG, "TOTAL_LAG of hw/ops/softmax.py") for name in ("weight_ring", "scale_ring")},
 }  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,11 @@ from edgeflow.hw.field_widths import COUNT, LINE_BYTE, LINE_LENGTH, WORD
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
 from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
 from edgeflow.hw.process_network import CLIENTS, Kind, channels
-from edgeflow.hw.program import DESCRIPTOR_BYTES, Allocation, Program, pack_rows
+from edgeflow.hw.program import Allocation, Program, pack_rows
 from edgeflow.hw.stream_items import ItemLayouts
 from edgeflow.sw.compiler.components import MEMORY_WORDS, components, cpp_type, identity, places, sized_channels
 
 OVERLAY_TEMPLATES = (
-    *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_top.hpp"),
-    *("edgeflow_top.cpp", "csim.cpp"),
-)
-NETWORK_TEMPLATES = (
     *("edgeflow_types.hpp", "edgeflow_config.hpp", "edgeflow_instructions.hpp", "edgeflow_component.hpp"),
     *("edgeflow_vector.hpp", "edgeflow_items.hpp", "csim.cpp"),
 )
@@ -58,21 +53,15 @@ def plain(value: object) -> object:
     return value
 
 
-def constants(architecture: Architecture, network: bool = False) -> list[tuple[str, int]]:
+def constants(architecture: Architecture) -> list[tuple[str, int]]:
     """Static sizes for the generated configuration: the architecture's own, then those of its units."""
     names = ("pi", "po", "epilogue", "slots", "vector", "axi_bits", "weight_ports", "narrow_lines", "wide_lines", "max_channels")
     sizes = {name.upper(): int(getattr(architecture, name)) for name in (*names, "max_tokens", "max_head")}
-    # The array's processes stand in every accelerator that is made of processes.
-    known = {*architecture.units, *(_array_units() if network else ())}
+    # The array's processes stand in every accelerator.
     for cls in (*registry().values(), *(unit(layout) for layout in instruction_layouts())):
-        if cls.instruction.name in known:
+        if cls.on_array or cls.instruction.name in architecture.units:
             sizes |= cls.template_arguments(architecture)
     return list(sizes.items())
-
-
-def _array_units() -> tuple[str, ...]:
-    """The instructions that the array runs, whichever a model uses."""
-    return tuple(cls.instruction.name for cls in units() if cls.on_array)
 
 
 def codes() -> dict[str, int]:
@@ -85,93 +74,32 @@ def codes() -> dict[str, int]:
     return numbers
 
 
-@dataclass(frozen=True)
-class Stream:
-    """A queue from one process to another: the C++ type of its items, and how many it holds."""
-
-    name: str
-    item: str
-    depth: int
-
-
-@dataclass(frozen=True)
-class Process:
-    """A function of the top's dataflow region, with what it is called with."""
-
-    name: str
-    arguments: tuple[str, ...]
-
-
-def streams(architecture: Architecture) -> list[Stream]:
-    """The queues between the processes of an accelerator."""
-    words = architecture.stream_lines * LINE_BYTES // architecture.stream_bytes
-    return [Stream("program", "Descriptor", 4), Stream("stream", "StreamWord", words)]
-
-
-def processes(architecture: Architecture) -> list[Process]:
-    """The processes of an accelerator, those that write a stream before those that read it."""
-    weights = (f"weights_{port}" for port in range(architecture.weight_ports))
-    return [
-        Process("fetch", ("descriptors", "first", "count", *weights, "program", "stream")),
-        Process("execute", ("count", "program", "stream", "constants", "memory")),
-    ]
-
-
-def overlay_sources(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, str]:
-    """Generated C++ by file name. A program only sets the depths that co-simulation needs. ``network``: the accelerator as
-    processes joined by streams (hw/process_network.py), a component each, and C simulation that runs them."""
-    templates = environment()
-    values = _values(architecture, program, network)
-    if network:
-        return _network_sources(templates, architecture, values)
-    return {name: templates.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
-
-
-def _values(architecture: Architecture, program: Program | None, network: bool) -> dict[str, Any]:
+def _values(architecture: Architecture) -> dict[str, Any]:
     """What the templates of C++ insert."""
-    chosen = set(architecture.units)
-    array = network or bool(chosen & {"linear", "attention"})
     # The array decodes all of its instructions, whichever a model uses.
-    array_units = _array_units()
-    known = chosen | set(array_units) if array else chosen
-    layouts = [layout for layout in instruction_layouts() if layout.name in known]
-    words = LINE_BYTES // architecture.word_bytes
-    depth = {"program": INSTRUCTION_LIMIT * DESCRIPTOR_BYTES // architecture.word_bytes, "weights": 1 << 20, "memory": 1 << 20}
-    count = INSTRUCTION_LIMIT
-    if program is not None:
-        count = len(program.steps)
-        depth = {
-            "program": count * DESCRIPTOR_BYTES // architecture.word_bytes,
-            "weights": len(program.weights) // architecture.word_bytes,
-            "memory": program.external_lines * words,
-        }
+    array_units = {cls.instruction.name for cls in units() if cls.on_array}
+    layouts = [layout for layout in instruction_layouts() if layout.name in {*architecture.units, *array_units}]
+    vector_layouts = [layout for layout in layouts if layout.name not in array_units]
     return {
         "version": metadata.version("edgeflow"),
         "widths": WIDTHS,
         "codes": list(codes().items()),
-        "constants": constants(architecture, network),
+        "constants": constants(architecture),
         "layouts": layouts,
-        "array": array,
-        "network": network,
         "identity": identity(architecture),
-        "vector_layouts": [layout for layout in layouts if layout.name not in array_units],
-        "vector_headers": sorted({unit(layout).header for layout in layouts if layout.name not in array_units}),
+        "vector_layouts": vector_layouts,
+        "vector_headers": sorted({unit(layout).header for layout in vector_layouts}),
         "readers": {cls.instruction.name for cls in units() if cls.reads_lines},
-        "array_units": array_units,
-        "buffers": "bram" if architecture.block_buffers else "lutram",
-        "headers": sorted({unit(layout).header for layout in layouts}),
         "instruction_words": INSTRUCTION_WORDS,
         "stream_word": STREAM_WORD,
-        "instruction_count": count,
         "ports": architecture.weight_ports,
-        "streams": streams(architecture),
-        "processes": processes(architecture),
-        "depth": depth,
     }
 
 
-def _network_sources(templates: jinja2.Environment, architecture: Architecture, values: dict[str, Any]) -> dict[str, str]:
-    """The generated C++ of an accelerator as processes: their components, what these share, and C simulation."""
+def overlay_sources(architecture: Architecture) -> dict[str, str]:
+    """Generated C++ by file name: the accelerator as processes joined by streams (hw/process_network.py), a component each, what
+    these share, and C simulation that runs them."""
+    templates, values = environment(), _values(architecture)
     layouts = item_layouts(architecture)
     items = [channel.item for channel in channels().values()]
     values = values | {
@@ -185,7 +113,7 @@ def _network_sources(templates: jinja2.Environment, architecture: Architecture, 
         "network_headers": sorted(header.name for header in (INCLUDE / "edgeflow" / "network").glob("*.hpp")),
         "memory_words": MEMORY_WORDS,
     }
-    sources = {name: templates.get_template(f"{name}.j2").render(values) for name in NETWORK_TEMPLATES}
+    sources = {name: templates.get_template(f"{name}.j2").render(values) for name in OVERLAY_TEMPLATES}
     for component in components(architecture):
         for kind, template in (("components", "component.cpp.j2"), ("testbenches", "component_testbench.cpp.j2")):
             text = templates.get_template(template).render(values, component=component)
@@ -195,58 +123,27 @@ def _network_sources(templates: jinja2.Environment, architecture: Architecture, 
 
 def item_layouts(architecture: Architecture) -> ItemLayouts:
     """The bits of what streams carry, of an accelerator's C++."""
-    folder, templates, values = INCLUDE / "edgeflow", environment(), _values(architecture, None, network=True)
+    folder, templates, values = INCLUDE / "edgeflow", environment(), _values(architecture)
     names = ("edgeflow_types.hpp", "edgeflow_instructions.hpp")
     generated = [templates.get_template(f"{name}.j2").render(values) for name in names]
     written = [header.read_text() for header in (folder / "memory.hpp", *sorted((folder / "network").glob("*.hpp")))]
-    return ItemLayouts([*generated, *written], dict(constants(architecture, network=True)))
+    return ItemLayouts([*generated, *written], dict(constants(architecture)))
 
 
-def overlay_files(architecture: Architecture, program: Program | None = None, network: bool = False) -> dict[str, bytes]:
+def overlay_files(architecture: Architecture) -> dict[str, bytes]:
     """The accelerator's C++ sources and the header library (without the native ``ap_int.h``), by their paths in the HLS project."""
-    sources = {name: text.encode() for name, text in overlay_sources(architecture, program, network).items()}
+    sources = {name: text.encode() for name, text in overlay_sources(architecture).items()}
     folder = INCLUDE / "edgeflow"
-    headers = sorted(folder.glob("*.hpp"))
-    if network:
-        headers += [*sorted((folder / "network").glob("*.hpp")), *(folder / "simulation" / f"{n}.h" for n in ("bits", "replay"))]
+    headers = [*sorted(folder.glob("*.hpp")), *sorted((folder / "network").glob("*.hpp"))]
+    headers += [folder / "simulation" / f"{name}.h" for name in ("bits", "replay")]
     return sources | {f"include/{header.relative_to(INCLUDE).as_posix()}": header.read_bytes() for header in headers}
 
 
-def write_overlay(folder: Path, architecture: Architecture, program: Program | None = None) -> None:
+def write_overlay(folder: Path, architecture: Architecture) -> None:
     """Write :func:`overlay_files` into a folder."""
-    for name, content in overlay_files(architecture, program).items():
+    for name, content in overlay_files(architecture).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-
-
-def write_hls(
-    folder: Path,
-    program: Program,
-    *,
-    part: str,
-    clock_mhz: float,
-    samples: Sequence[tuple[Mapping[str, IntArray], Mapping[str, IntArray]]],
-) -> None:
-    """A whole HLS project: sources, Tcl, testbench and its golden data.
-
-    ``samples``: for each, the integer inputs and the expected integer outputs by name, in per-sample shape.
-    """
-    write_overlay(folder, program.architecture, program)
-    values: dict[str, Any] = {
-        "version": metadata.version("edgeflow"),
-        "part": part,
-        "period_ns": f"{1000 / clock_mhz:.3f}",
-        "samples": len(samples),
-        "memory_lines": program.external_lines,
-        "ports": program.architecture.weight_ports,
-        "weight_lines": len(program.weights) // LINE_BYTES,
-        "instruction_count": len(program.steps),
-        "data_folder": "data",
-    }
-    templates = environment(plain)
-    for name in ("testbench.cpp", "run_hls.tcl"):
-        (folder / name).write_text(templates.get_template(f"{name}.j2").render(values))
-    write_data(folder / "data", program, samples)
 
 
 def write_data(data: Path, program: Program, samples: Sequence[tuple[Mapping[str, IntArray], Mapping[str, IntArray]]]) -> None:

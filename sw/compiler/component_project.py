@@ -45,7 +45,7 @@ def component_files(architecture: Architecture, *, part: str, clock_mhz: float) 
     scripts = {name: environment(plain).get_template(template).render(values) for name, template in SCRIPTS.items()}
     rtl = sorted((Path(edgeflow.hw.__file__).parent / "rtl").glob("edgeflow_*.v"))
     return (
-        overlay_files(architecture, network=True)
+        overlay_files(architecture)
         | {f"rtl/{file.name}": file.read_bytes() for file in rtl}
         | {name: text.encode() for name, text in {f"rtl/{TOP}.v": verilog, **scripts}.items()}
     )

@@ -4,8 +4,7 @@ Operators lower to passes that each describe their own tile's load. This step mo
 and decides which half of the stationary memory each tile takes: tiles alternate between the halves, and attention, which runs
 between two linear layers, takes the half that the tile loaded in advance leaves free.
 
-A layer normalization of the rows that the last pass of a linear layer completes runs beside that pass where that is faster than
-after it.
+A layer normalization of the rows that the last pass of a linear layer completes runs beside that pass.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from itertools import zip_longest
 
 from edgeflow.hw.architecture import HALVES, NIBBLES, ROW_ELEMENTS, Architecture, round_up
 from edgeflow.hw.ops.attention_schedule import ATTENTION
-from edgeflow.hw.ops.base import Instruction, unit
+from edgeflow.hw.ops.base import Instruction
 from edgeflow.hw.ops.layernorm import LAYERNORM
-from edgeflow.hw.ops.layernorm_schedule import beside_trips
-from edgeflow.hw.ops.linear import LINEAR, PASS_GAP, Linear, row_stride
+from edgeflow.hw.ops.linear import LINEAR, row_stride
 from edgeflow.hw.program import Step
 
 LOADS = ("load_words", "load_table", "load_end", "load_packing", "load_quad")
 
 
 def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
-    """The program's steps with every load in the pass before its tile, and ``trips`` filled in."""
+    """The program's steps with every load in the pass before its tile."""
     half = architecture.slots // 2
     linear = [i for i, step in enumerate(steps) if step.instruction.layout is LINEAR]
     following = dict(zip_longest(linear, linear[1:]))
@@ -49,7 +47,7 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
                 linked[-1:] = beside
             continue
         if not loaded:
-            linked.append(_load_only(step, tile, half, architecture))
+            linked.append(_load_only(step, tile, half))
         values |= dict.fromkeys(LOADS, 0) | {"slot": tile % 2 * half, "set": tile % 2}
         stream = (0, 0)
         after = following[i]
@@ -58,11 +56,9 @@ def link(steps: Sequence[Step], architecture: Architecture) -> tuple[Step, ...]:
             source = steps[after].instruction
             values |= _load(source, tile + 1, half)
             stream = source.stream
-        # Parameters of the set that is loaded may still be in use by the last row of the pass before.
-        values["load_delay"] = PASS_GAP + 2 * architecture.po // architecture.epilogue if values["load_words"] else 0
         if not loaded:
             values["chain"] = 0
-        linked.append(replace(step, instruction=_timed(values, stream, architecture)))
+        linked.append(replace(step, instruction=Instruction(LINEAR, values, stream)))
         tile += 1
     return tuple(linked)
 
@@ -73,29 +69,19 @@ def _load(source: Instruction, tile: int, half: int) -> dict[str, int]:
     return values | {"load_slot": slot, "load_end": slot + values["load_end"], "load_set": tile % 2}
 
 
-def _load_only(step: Step, tile: int, half: int, architecture: Architecture) -> Step:
+def _load_only(step: Step, tile: int, half: int) -> Step:
     values = dict.fromkeys(LINEAR.names, 0) | _load(step.instruction, tile, half)
-    return Step(_timed(values, step.instruction.stream, architecture), step.node, None)
-
-
-def _timed(values: dict[str, int], stream: tuple[int, int], architecture: Architecture) -> Instruction:
-    trips = Linear.cycles(values, architecture).loops["pass"].trips
-    return Instruction(LINEAR, values | {"trips": trips}, stream)
+    return Step(Instruction(LINEAR, values, step.instruction.stream), step.node, None)
 
 
 def _beside(before: Step, step: Step, architecture: Architecture) -> tuple[Step, Step] | None:
-    """A pass and the layer normalization after it, such that they run together; None if they cannot, or if it takes longer."""
+    """A pass and the layer normalization after it, such that they run together; None if they cannot."""
     linear, norm = before.instruction, step.instruction
     if linear.layout is not LINEAR or not runs_beside(linear.values, norm.values, architecture):
         return None
-    joined = {**linear.values, "norm": 1, "chain": 1}
-    alone = Linear.cycles(joined, architecture).loops["pass"].trips
-    trips = beside_trips(joined, norm.values, architecture) - alone
-    apart = [unit(i.layout).cycles(i.values, architecture).total for i in (linear, norm)]
-    first = Instruction(LINEAR, joined | {"trips": alone}, linear.stream)
-    second = Instruction(LAYERNORM, {**norm.values, "trips": trips, "together": 1 + linear.values["quad"]}, norm.stream)
-    together = [unit(i.layout).cycles(i.values, architecture).total for i in (first, second)]
-    return (replace(before, instruction=first), replace(step, instruction=second)) if sum(together) < sum(apart) else None
+    first = Instruction(LINEAR, {**linear.values, "norm": 1, "chain": 1}, linear.stream)
+    second = Instruction(LAYERNORM, {**norm.values, "together": 1 + linear.values["quad"]}, norm.stream)
+    return replace(before, instruction=first), replace(step, instruction=second)
 
 
 def runs_beside(linear: Mapping[str, int], norm: Mapping[str, int], architecture: Architecture) -> bool:

@@ -14,7 +14,6 @@ from edgeflow.sw.compiler.codegen import overlay_files
 from edgeflow.sw.files.build import Build
 
 _OURS = "hls/"
-_BESIDE = ("hls/testbench.cpp",)  # for synthesis tools; nothing here compiles it
 
 
 def own_cpp(build: Build) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -22,11 +21,11 @@ def own_cpp(build: Build) -> tuple[dict[str, bytes], tuple[str, ...]]:
 
     InputError where this version wrote it, but would not write the same: something else than what lies there would be proven.
     """
-    emitted = overlay_files(build.program.architecture, build.program)
+    emitted = overlay_files(build.program.architecture)
     digests = build.snapshot.digests
-    stated = {name: digests[name] for name in digests if name.startswith(_OURS) and name.endswith((".cpp", ".hpp"))}
+    stated = {name: digests[name] for name in digests if name.startswith(_OURS) and name.endswith((".cpp", ".hpp", ".h"))}
     expected = {f"{_OURS}{name}": hashlib.sha256(content).hexdigest() for name, content in emitted.items()}
-    names = sorted((stated.keys() | expected.keys()) - set(_BESIDE))
+    names = sorted(stated.keys() | expected.keys())
     other = [name for name in names if stated.get(name) != expected.get(name)]
     if not other:
         return emitted, ()

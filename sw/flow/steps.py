@@ -37,7 +37,7 @@ from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
 from edgeflow.sim.cycles import CycleReport, estimate
 from edgeflow.sim.executor import Executor
-from edgeflow.sw.compiler.codegen import write_hls
+from edgeflow.sw.compiler.component_project import write_component_project
 from edgeflow.sw.compiler.lowering import lower
 from edgeflow.sw.compiler.network import Network
 from edgeflow.sw.export import export_qdq, write_correspondence
@@ -273,7 +273,8 @@ def emit_step(state: State) -> None:
     count = len(next(iter(words.values())))
     samples = [({k: v[i] for k, v in words.items()}, {k: v[i] for k, v in outputs.items()}) for i in range(count)]
     request = state.request
-    write_hls(state.folder / "hls", state.program, part=request.board.part, clock_mhz=request.clock_mhz, samples=samples)
+    board = request.board
+    write_component_project(state.folder / "hls", state.program, part=board.part, clock_mhz=request.clock_mhz, samples=samples)
 
 
 def evaluate_step(state: State) -> None:

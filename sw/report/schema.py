@@ -472,7 +472,7 @@ class Report(Strict):
     for Perfetto or chrome://tracing; ``bits`` is null where no layer has fewer than 8 bits and none were chosen; ``search`` where
     the accelerator was given, or came with the choice of bits."""
 
-    version: Literal[5]
+    version: Literal[6]
     edgeflow: str
     run: Run | None
     trace_file: str | None

@@ -10,9 +10,12 @@ from array_networks import Builder, attending, mlp
 from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import NIBBLES, Architecture
+from edgeflow.hw.commands import Command
 from edgeflow.hw.graph import Graph
+from edgeflow.hw.ops.attention_commands import attention_commands
 from edgeflow.hw.ops.attention_schedule import SCORES, VALUES
-from edgeflow.hw.ops.linear import tile_weights
+from edgeflow.hw.ops.linear import Linear, tile_weights
+from edgeflow.hw.ops.linear_commands import linear_commands
 from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
@@ -87,6 +90,11 @@ def linear_passes(program: Program) -> list[dict[str, int]]:
     return [values for values in passes if values["rows"]]
 
 
+def trips_of(loop: str, commands: tuple[Command, ...]) -> int:
+    """Iterations of a loop."""
+    return sum(one.trips for command in commands for one in command.phases if one.loop == loop)
+
+
 def test_four_bits_take_half_the_cycles() -> None:
     """The same layers at 4 bits: two rows at once, half of the bytes of weights."""
     size = SIZES["64x48"].model_copy(update={"narrow_lines": 8192})
@@ -96,10 +104,9 @@ def test_four_bits_take_half_the_cycles() -> None:
     slow, fast = linear_passes(eight)[16:], linear_passes(four)[16:]
     assert [v["quad"] for v in fast] == [1] * len(fast)
     assert all(v["x_storage"] == NIBBLES for v in fast)
-    # All but the last pass of a layer, which also drains the epilogue.
-    chained = [(a["trips"], b["trips"]) for a, b in zip(slow, fast, strict=True) if a["chain"]]
-    assert len(chained) == 30
-    assert all(a == 2 * b for a, b in chained)
+    trips = [[trips_of("products", linear_commands(values, size)) for values in passes] for passes in (slow, fast)]
+    assert len(trips[0]) > 30
+    assert all(a == 2 * b for a, b in zip(*trips, strict=True))
     words = [sum(v["load_words"] for v in passes[:-1]) for passes in (slow, fast)]
     assert words[1] < 0.53 * words[0]
 
@@ -110,7 +117,7 @@ def loaded_words(library: Path, architecture: Architecture, weight_bits: int, ch
     graph = builder.graph(builder.linear("x", 48, weight_bits=weight_bits, bits=16))
     with csim.CSimulation(lower(Network(graph), architecture), library) as simulation:
         counted = [counts for _, counts in simulation.counted({"x": inputs_of(graph)["x"][0]})]
-    return [counts["weight words"][1] for counts in counted if "weight words" in counts]
+    return [counts["load", "load"][1] for counts in counted if ("load", "load") in counts]
 
 
 def test_weights_take_words_by_their_bits(libraries: dict[str, Path]) -> None:
@@ -142,7 +149,7 @@ def test_bandwidth_of_attention_is_constant(lanes: int) -> None:
     values = [v for v in passes if v["mac"] == VALUES]
     blocks = 256 // lanes
     assert len(scores) == len(values) == 2 * blocks
-    assert all(v["trips"] <= v["keys"] * v["steps"] + 16 for v in scores)
+    assert all(trips_of("products", attention_commands(v, architecture)) == v["keys"] * v["steps"] for v in scores)
     # Vectors of the narrow memory: keys once a block, queries once in all, values once a head.
     assert sum(v["keys"] * v["steps"] for v in scores) == 2 * blocks * 256
     assert sum(v["q_lanes"] * v["q_steps"] for v in passes) == 2 * 256
@@ -150,18 +157,16 @@ def test_bandwidth_of_attention_is_constant(lanes: int) -> None:
 
 
 def test_wrong_formula_is_found(libraries: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One iteration too few in the formula of the array's passes."""
-    from edgeflow.hw.cost import Cycles, Loop
-    from edgeflow.hw.ops.linear import Linear
-
+    """One iteration too few in the formula of the array's products."""
     graph = GRAPHS["W4A8"]
     program = lower(Network(graph), SIZES["16x16"])
-    right = vars(Linear)["cycles"].__func__
 
-    def wrong(cls: type[Linear], values: dict[str, int], architecture: Architecture) -> Cycles:
-        cost = right(cls, values, architecture)
-        loop = cost.loops["pass"]
-        return Cycles({"pass": Loop(loop.trips - 1, loop.entries, loop.ii, loop.depth)}, cost.macs, cost.inside)
+    def wrong(_: type[Linear], values: dict[str, int], architecture: Architecture, __: int) -> tuple[Command, ...]:
+        right = linear_commands(values, architecture)
+        return tuple(
+            Command(c.process, tuple(one._replace(trips=one.trips - (one.loop == "products")) for one in c.phases)) for c in right
+        )
 
-    monkeypatch.setattr(Linear, "cycles", classmethod(wrong))
-    assert count_differences(program, libraries["16x16"], {"x": inputs_of(graph)["x"][0]})
+    monkeypatch.setattr(Linear, "commands", classmethod(wrong))
+    differences = count_differences(program, libraries["16x16"], {"x": inputs_of(graph)["x"][0]})
+    assert any("multiply/products" in one for one in differences)

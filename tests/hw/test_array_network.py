@@ -20,7 +20,7 @@ SCHEDULES = (None, Schedule(3, Depths.DECLARED), Schedule(8, Depths.DRAWN))
 
 @pytest.fixture(scope="module")
 def overlays() -> dict[str, Built]:
-    return {name: Built(a, csim.build(overlay_files(a, network=True))) for name, a in ARCHITECTURES.items()}
+    return {name: Built(a, csim.build(overlay_files(a), count=True)) for name, a in ARCHITECTURES.items()}
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))

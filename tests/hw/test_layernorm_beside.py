@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
-from array_networks import NormBuilder, stream
+from array_networks import stream
 from operator_harness import ARCHITECTURES
 
 from edgeflow.hw.architecture import HALVES, Architecture
 from edgeflow.hw.boards import load_board
 from edgeflow.hw.graph import Graph
-from edgeflow.hw.ops import unit
-from edgeflow.hw.ops.layernorm_schedule import alone_trips
 from edgeflow.hw.program import Program
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
@@ -95,48 +92,6 @@ def test_words_and_counts(name: str, size: str, libraries: dict[str, Path]) -> N
         assert counted_run(simulation, program, sample)[1] == []
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["many rows", "one row", "4 bits, many rows", "rows of one chunk"])
-def test_iterations_are_the_fewest(name: str, size: str, libraries: dict[str, Path]) -> None:
-    """With one iteration less the last chunk is not written."""
-    graph = GRAPHS[name]
-    program = lower(Network(graph), SIZES[size])
-    steps = list(program.steps)
-    norms = [i for i, step in enumerate(steps) if step.instruction.layout.name == "layernorm"]
-    for i in norms:
-        ins = steps[i].instruction
-        short = dataclasses.replace(ins, values={**ins.values, "trips": ins.values["trips"] - 1})
-        steps[i] = dataclasses.replace(steps[i], instruction=short)
-    wrong = dataclasses.replace(program, steps=tuple(steps))
-    with csim.CSimulation(wrong, libraries[size]) as simulation:
-        for step, counted in simulation.counted(sample_of(graph)):
-            if step.instruction.layout.name == "layernorm":
-                work = unit(step.instruction.layout).cycles(step.instruction.values, SIZES[size]).inside
-                assert counted["layernorm reads"] == (0, work["layernorm reads"])
-                assert counted["layernorm writes"] == (0, work["layernorm writes"] - 1)
-
-
-def test_sixteen_bits_are_written_beside_the_products() -> None:
-    """In the cycles in which the epilogue does not write: here after the pass, but chunks have been read meanwhile."""
-    size = SIZES["64x48"]
-    programs = {last: lower(Network(stream(150, 48, 150, last=last)), size) for last in (8, 16)}
-    narrow, wide = (pairs(program)[-1] for program in programs.values())
-    assert (narrow[2]["y_storage"], wide[2]["y_storage"]) == (1, HALVES)
-    assert narrow[1] == {**wide[1], "y": narrow[1]["y"], "residual": narrow[1]["residual"]}
-    assert narrow[2]["trips"] < wide[2]["trips"] < alone_trips(wide[2], size)
-
-
-def test_a_normalization_that_keeps_up_costs_its_latency() -> None:
-    """With more products to a row than the epilogue and the normalization take cycles, only the last rows remain after the pass."""
-    trips = {
-        rows: [m["trips"] for _, _, m in pairs(lower(Network(stream(rows, 48, 384)), SIZES["16x16"]))][1] for rows in (40, 80, 160)
-    }
-    assert len(set(trips.values())) == 1
-    architecture = SIZES["16x16"]
-    values = {"rows": 160, "channels": 48}
-    assert trips[160] < alone_trips(values, architecture) // 5
-
-
 def fields(**changes: int) -> tuple[dict[str, int], dict[str, int]]:
     """A pass of 10 rows of 320 channels at line 100 to 64 channels at line 5000, and a normalization of those to line 1000."""
     linear = {"x": 100, "x_stride": 5, "x_storage": 1, "rows": 10, "y": 5000, "y_stride": 2, "y_storage": HALVES, "y_limit": 64}
@@ -176,23 +131,6 @@ def test_exact_headers_agree(name: str, tmp_path: Path) -> None:
     program = lower(Network(graph), architecture)
     library = csim.build(tmp_path, exact=True)
     assert all(tensor.differing == 0 for tensor in compare(graph, program, library, {"x": sample_of(graph)["x"][None]}))
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_an_overlay_without_an_array(size: str, tmp_path: Path) -> None:
-    """The unit has a loop of its own there, of as many iterations."""
-    b = NormBuilder("norm", 11, 150, 12)
-    graph = b.graph(b.norm("x", 8))
-    architecture = SIZES[size].model_copy(update={"units": ("layernorm", "dma")})
-    write_overlay(tmp_path, architecture)
-    assert "array_state" not in (tmp_path / "edgeflow_top.cpp").read_text()
-    program, sample = lower(Network(graph), architecture), sample_of(graph)
-    (values,) = (s.instruction.values for s in program.steps if s.instruction.layout.name == "layernorm")
-    expected = Executor(graph, threads=1).run({"x": sample["x"][None]})[graph.outputs[0]]
-    with csim.CSimulation(program, csim.build(tmp_path, count=True)) as simulation:
-        np.testing.assert_array_equal(simulation.run(sample)[graph.outputs[0]], expected[0])
-        counts = [counted.get("layernorm") for _, counted in simulation.counted(sample)]
-    assert counts == [None, (1, values["trips"]), None]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ CYCLES, SHARE = 80, 0.02
 
 @pytest.fixture(scope="module")
 def overlays() -> dict[str, Built]:
-    return {name: Built(a, csim.build(overlay_files(a, network=True), count=True)) for name, a in ARCHITECTURES.items()}
+    return {name: Built(a, csim.build(overlay_files(a), count=True)) for name, a in ARCHITECTURES.items()}
 
 
 def model(architecture: Architecture, program: Program) -> tuple[int, dict[tuple[str, str], LoopTiming]]:

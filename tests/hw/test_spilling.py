@@ -106,7 +106,7 @@ def test_transfers_take_the_cycles_that_are_predicted(name: str, size: str, libr
             values = step.instruction.values
             modes.add(values["mode"])
             loops = unit(DMA).cycles(values, program.architecture).loops
-            loop_counts = {n: c for n, c in counted.items() if n not in ("descriptor", "stream")}
+            loop_counts = {loop: counts for (process, loop), counts in counted.items() if process == "vector"}
             assert loop_counts == {n: (loop.entries, loop.trips) for n, loop in loops.items()}
     needed = {"tokens": {LOAD, STORE, CONSTANTS}, "embedding": {STORE}, "positions": {STORE}}
     assert modes >= needed.get(name, {LOAD, STORE})

@@ -24,7 +24,7 @@ from edgeflow.sw.compiler.network import Network
 
 def write_sources(folder: Path, architecture: Architecture) -> None:
     """The emitted C++ of an accelerator's processes."""
-    for name, content in overlay_files(architecture, network=True).items():
+    for name, content in overlay_files(architecture).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
@@ -38,7 +38,7 @@ def record(folder: Path, graph: Graph, architecture: Architecture, seed: int = 1
     program = lower(Network(graph), architecture)
     samples = [(inputs, {name: outputs[name][0] for name in graph.outputs})]
     write_component_project(folder / "hls", program, part="xck26-sfvc784-2LV-c", clock_mhz=200.0, samples=samples)
-    record_streams(program, csim.build(overlay_files(architecture, network=True)), inputs, folder / "hls" / "data")
+    record_streams(program, csim.build(overlay_files(architecture)), inputs, folder / "hls" / "data")
 
 
 def build_testbenches(folder: Path, architecture: Architecture) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeflow.sw.compiler import codegen
+from edgeflow.sw.compiler import codegen, component_project
 from edgeflow.sw.flow import own_cpp
 
 # Wrong lines: the header, the text that stands there and what it is changed to.
@@ -16,10 +16,14 @@ MUTATIONS = (
     ("requantize.hpp", "= ~above;", "= ~above - 1;"),
     ("rotate.hpp", "value[(i + 2 * hop) % N]", "value[(i + hop) % N]"),
     ("memory.hpp", "value.byte[b] >> 4);", "value.byte[b] >> 3);"),
-    ("array.hpp", "const CascadeSum high = (chain - low) >>", "const CascadeSum high = chain >>"),
-    ("epilogue.hpp", "[index + middle];", "[index + middle - 1];"),
-    ("epilogue.hpp", "!epilogue.attention && ins.half_even", "false"),
-    ("attention.hpp", "if (attended && score > maximum)", "if (score > maximum)"),
+    ("network/multiply.hpp", "const CascadeSum high = (chain - low) >>", "const CascadeSum high = chain >>"),
+    ("network/epilogue.hpp", "[index + middle];", "[index + middle - 1];"),
+    ("network/epilogue.hpp", "command.half_even != 0)", "false)"),
+    ("network/sequence.hpp", "epilogue.channel = ins.y_channel;", "epilogue.channel = 0;"),
+    ("network/feed.hpp", "(part * C::PI + i) % LINE_BYTES", "(part * C::PI + i + 1) % LINE_BYTES"),
+    ("network/values.hpp", "bank[(first + i + channel) % LINE_BYTES]", "bank[(first + i) % LINE_BYTES]"),
+    ("network/normalize.hpp", "Deviation(x[lane]) << command.fraction_bits;", "Deviation(x[lane]);"),
+    ("network/weigh.hpp", "attended && score > before ?", "score > before ?"),
     ("chunk.hpp", "chunk_part<C>(chunk, storage) * bytes;", "chunk_part<C>(chunk, storage) * C::VECTOR;"),
     ("layernorm.hpp", "step < NEWTON_STEPS; ++step", "step < 1; ++step"),
     ("softmax.hpp", "if (first != 0 || highest > maximum)", "if (highest > maximum)"),
@@ -50,5 +54,5 @@ def with_another_header(monkeypatch: pytest.MonkeyPatch, header: str, old: str, 
         assert old.encode() in files[name]
         return files | {name: files[name].replace(old.encode(), new.encode())}
 
-    for module in (codegen, own_cpp):
+    for module in (codegen, component_project, own_cpp):
         monkeypatch.setattr(module, "overlay_files", changed)

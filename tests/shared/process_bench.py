@@ -58,11 +58,11 @@ def recorded(path: Path) -> tuple[Items, dict[str, np.ndarray]]:
             gathered[name] += [content[place : place + size] for place in range(at, at + count * size, size)]
             at += count * size
     assert at == len(content)
-    made = {name: np.frombuffer(b"".join(gathered[name]), dtype=np.uint8) for name in OUTPUTS}
+    written = {name: np.frombuffer(b"".join(gathered[name]), dtype=np.uint8) for name in OUTPUTS}
     sizes = {name: (width + 7) // 8 for name, width in zip(names, bits, strict=True)}
     commands, steps, value_steps, loads, rows, scores, notices = gathered.values()
     items = Items(commands, steps, value_steps, loads, len(rows), len(scores), len(notices))
-    return items, {name: array.reshape(-1, sizes[name]) for name, array in made.items()}
+    return items, {name: array.reshape(-1, sizes[name]) for name, array in written.items()}
 
 
 class _Stream(ctypes.Structure):

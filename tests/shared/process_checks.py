@@ -20,7 +20,7 @@ MUTATIONS = (
     ("edgeflow_array_process.v", "noticed & awaited == NONE", "noticed"),  # a notice before its rows
     ("edgeflow_array_process.v", "~(notice & noticed)", "1'b1"),  # two notices become one
     ("edgeflow_array_process.v", ".in(scores)", ".in(scores & ~step_first)"),  # short rows of scores go elsewhere
-    ("edgeflow_array_process.v", "begins_words == 32'd1", "1'b0"),  # a single word is not the last
+    ("edgeflow_array_process.v", "begins_words == 20'd1", "1'b0"),  # a single word is not the last
     ("edgeflow_array_steps.v", "last ? first_slot : slot", "last ? slot : slot"),  # rows do not begin with the first slot
     ("edgeflow_array_steps.v", "last ? single", "last ? 1'b0"),  # rows of a single step that do not end
     ("edgeflow_array_commands.v", "row_field != 16'd0 & step_field != 16'd0", "1'b1"),  # a command without steps waits for some
@@ -73,7 +73,7 @@ class Session:
         source = 0 if rows is None else 2 if values else 1
         slot = 0 if rows is None else rows[2]
         packed = source | scores << 2 | notice << 3 | len(sums) << 4 | count << 20 | slot << 36 | loads << 52
-        self.items.commands.append(packed.to_bytes(11, "little"))
+        self.items.commands.append(packed.to_bytes(9, "little"))
         self.items.rows, self.items.score_rows = len(self.rows), len(self.scores)
         self.items.notices += notice
         self.commands.append(ArrayCommand(len(sums), count, loads, notice))
@@ -183,10 +183,10 @@ def check_cycles(bench: Bench) -> None:
 
 def check_recording(bench: Bench, path: Path) -> int:
     """What the model in C++ made of its streams in C simulation comes out here, with and without stalls. Returns the rows."""
-    items, made = recorded(path)
+    items, written = recorded(path)
     for stalls in ((0,) * 7, (60, 40, 80, 120, 100, 30, 200)):
         result = bench.run(items, stalls, seed=1)
-        for name, expected in made.items():
+        for name, expected in written.items():
             np.testing.assert_array_equal(result.data[name], expected, err_msg=name)
     return items.rows + items.score_rows
 

@@ -14,7 +14,7 @@ from small_network import CHANNELS, HIDDEN, TOKENS, small_network
 
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.boards import Board, load_board
-from edgeflow.hw.cost import Loop, Unknown
+from edgeflow.hw.cost import Unknown
 from edgeflow.hw.fit import known_resources
 from edgeflow.hw.graph import Graph, QType, TensorType
 from edgeflow.hw.ops import make_node, node_macs, unit
@@ -176,13 +176,9 @@ def test_work_outside_the_array_is_listed() -> None:
 def test_a_loop_at_a_port_moves_a_word_an_iteration() -> None:
     """What units state with ``port``: the input's and the output's lines, in AXI words."""
     program = lower(Network(small_network()), architecture())
-    loops = [
-        loop
-        for step in program.steps
-        for loop in unit(step.instruction.layout).cycles(step.instruction.values, program.architecture).loops.values()
-        if loop.port
-    ]
-    assert loops == [Loop(TOKENS * 4, 1, 1, loops[0].depth, "read"), Loop(4, 1, 1, loops[1].depth, "write")]
+    loops = [one for step in program.steps for command in commands(step, program) for one in command.phases if one.port]
+    stated = [(one.trips, one.entries, one.interval, one.port) for one in loops]
+    assert stated == [(TOKENS * 4, 1, 1, "read"), (4, 1, 1, "write")]
 
 
 def test_the_roofline_holds_every_layer() -> None:

@@ -72,7 +72,7 @@ def test_a_stream_too_shallow_is_named(run: Run) -> None:
 def program_and_library() -> tuple[Program, Path]:
     graph = small_network()
     program = lower(Network(graph), Architecture(units=Network(graph).units, max_channels=128, clock_mhz=200.0))
-    return program, csim.build(overlay_files(program.architecture, program))
+    return program, csim.build(overlay_files(program.architecture))
 
 
 def words(program: Program, library: Path, schedule: Schedule | None) -> dict[str, IntArray]:
@@ -95,11 +95,12 @@ def test_schedules_change_no_word_of_a_network(program_and_library: tuple[Progra
 
 
 def test_a_stuck_accelerator_is_an_error(program_and_library: tuple[Program, Path]) -> None:
-    """A top whose second process reads one word more than the first writes."""
+    """A process that takes one word more than there is."""
     program, _ = program_and_library
-    files = overlay_files(program.architecture, program)
-    sound = b"execute(count, program, stream, constants, memory)"
-    assert files["csim.cpp"].count(sound) == 1
-    files["csim.cpp"] = files["csim.cpp"].replace(sound, sound + b"; stream.read()")
-    with pytest.raises(VerificationError, match=r"cannot go on: process 'execute' waits for an item of stream 'stream' \(0 items"):
+    files = overlay_files(program.architecture)
+    name = "include/edgeflow/network/load.hpp"
+    sound = b"const LoadCommand command = commands.read();"
+    assert files[name].count(sound) == 1
+    files[name] = files[name].replace(sound, sound + b" if (command.kind == LOAD_WEIGHTS) { words.read(); }")
+    with pytest.raises(VerificationError, match=r"cannot go on: .*process 'load' waits for an item of stream 'words' \(0 items"):
         words(program, csim.build(files), None)

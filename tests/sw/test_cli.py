@@ -386,7 +386,7 @@ def test_lint_finds_nothing_in_a_build(terminal: Terminal, tiny_build: Path) -> 
 
 def test_lint_names_file_line_rule_and_what_to_do(terminal: Terminal, tiny_build: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_build / "hls", tmp_path / "hls")
-    top = tmp_path / "hls" / "edgeflow_top.cpp"
+    top = tmp_path / "hls" / "include" / "edgeflow" / "network" / "feed.hpp"
     text = top.read_text().replace("#pragma HLS PIPELINE II=1", "#pragma HLS PIPLINE II=1", 1)
     top.write_text(text)
     line = 1 + text[: text.index("PIPLINE")].count("\n")

@@ -90,7 +90,7 @@ def test_components_compile_with_the_exact_headers(architecture: str, tmp_path: 
 
 def test_every_stream_and_port_is_an_interface_of_its_component() -> None:
     """A queue each, an AXI port each, and one component with registers."""
-    sources = {name: content.decode() for name, content in overlay_files(ARCHITECTURE, network=True).items()}
+    sources = {name: content.decode() for name, content in overlay_files(ARCHITECTURE).items()}
     for process in processes():
         if process.name not in NAMES:
             continue

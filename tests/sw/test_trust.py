@@ -15,7 +15,7 @@ from tiny_transformer import Tiny
 
 import edgeflow
 from edgeflow.sim import csim
-from edgeflow.sw.compiler.codegen import write_hls
+from edgeflow.sw.compiler.component_project import write_component_project
 from edgeflow.sw.files import snapshot
 from edgeflow.sw.files.snapshot import MANIFEST, Snapshot
 from edgeflow.sw.search import pareto
@@ -52,7 +52,9 @@ def test_every_file_is_hashed(terminal: Terminal, build: Path) -> None:
     assert terminal.run("report", build).status == 0
 
 
-@pytest.mark.parametrize("where", ["hls/csim.cpp", "hls/edgeflow_top.cpp", "hls/include/edgeflow/array.hpp", "hls/new.hpp"])
+@pytest.mark.parametrize(
+    "where", ["hls/csim.cpp", "hls/components/load.cpp", "hls/include/edgeflow/network/load.hpp", "hls/new.hpp"]
+)
 def test_no_code_of_a_build_runs(terminal: Terminal, tiny: Tiny, build: Path, tmp_path: Path, where: str) -> None:
     code = EVIL % (tmp_path / "ran")
     file = build / where
@@ -177,7 +179,7 @@ def test_nothing_but_plain_words_gets_into_emitted_code(tiny_build: Path, tmp_pa
     """The second lock, behind the pattern of a board file."""
     program = edgeflow.open_build(tiny_build).program
     with pytest.raises(edgeflow.InputError, match="cannot stand in emitted code"):
-        write_hls(tmp_path / "hls", program, part=part, clock_mhz=100.0, samples=[])
+        write_component_project(tmp_path / "hls", program, part=part, clock_mhz=100.0, samples=[])
 
 
 def test_a_name_is_no_formula(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ def overlay(folder: Path) -> Path:
 
 
 def findings(folder: Path, headers: list[Path]) -> list[Finding]:
-    return lint([folder / "edgeflow_top.cpp"], [folder, folder / "include", *headers])
+    files = sorted((folder / "components").glob("*.cpp"))
+    whole = folder / "components.cpp"
+    whole.write_text("".join(f'#include "components/{file.name}"\n' for file in files))
+    return lint([whole], [folder, folder / "include", *headers], top=[f"edgeflow_{file.stem}" for file in files])
 
 
 def test_emitted_code_is_synthesizable(tmp_path: Path) -> None:
@@ -33,15 +36,14 @@ def test_emitted_code_is_synthesizable_with_the_vendor_headers(tmp_path: Path) -
     assert findings(overlay(tmp_path / "hls"), exact_include()) == []
 
 
+NETWORK = "include/edgeflow/network"
 FAULTS = [
-    ("edgeflow_top.cpp", "#pragma HLS PIPELINE II=1", "#pragma HLS PIPLINE II=1", "unknown-pragma"),
-    ("edgeflow_top.cpp", "PARTITION variable=descriptor.word", "PARTITION variable=descriptr.word", "pragma-variable"),
-    ("edgeflow_top.cpp", "bundle=gmem_constants", "bundle=gmem_program", "dataflow-channel"),
-    ("edgeflow_top.cpp", "#pragma HLS INTERFACE s_axilite port=count", "", "interface-missing"),
+    (f"{NETWORK}/feed.hpp", "#pragma HLS PIPELINE II=1", "#pragma HLS PIPLINE II=1", "unknown-pragma"),
+    (f"{NETWORK}/fetch.hpp", "PARTITION variable=descriptor.word", "PARTITION variable=descriptr.word", "pragma-variable"),
+    ("components/sequence.cpp", "#pragma HLS INTERFACE s_axilite port=count bundle=control offset=0x58", "", "interface-missing"),
     ("include/edgeflow/dma.hpp", "#pragma HLS LOOP_TRIPCOUNT", "#pragma HLS LATENCY", "loop-bound"),
-    ("include/edgeflow/array.hpp", "#pragma HLS INLINE off", "double scale;", "floating-point"),
-    ("include/edgeflow/layernorm.hpp", "#pragma HLS ARRAY_PARTITION", "#pragma HLS RESET", "memory-ports"),
-    ("include/edgeflow/elementwise.hpp", "#pragma HLS DEPENDENCE variable=scratch.wide inter false", "", "loop-dependence"),
+    (f"{NETWORK}/multiply.hpp", "RowSums<C> total;", "double scale; RowSums<C> total;", "floating-point"),
+    (f"{NETWORK}/normalize.hpp", "#pragma HLS ARRAY_PARTITION variable=state.gain", "#pragma HLS RESET", "memory-ports"),
 ]
 
 

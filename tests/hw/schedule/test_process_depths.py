@@ -24,7 +24,7 @@ def test_the_table_is_what_the_gate_finds(tmp_path: Path, request: pytest.Fixtur
     from edgeflow.hw.schedule.compiler import compile_project
 
     units = tuple(layout.name for layout in instruction_layouts())
-    for name, content in overlay_files(Architecture.model_validate({**SMALL, "units": units}), network=True).items():
+    for name, content in overlay_files(Architecture.model_validate({**SMALL, "units": units})).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     compiled = compile_project(tmp_path, tops(tmp_path))

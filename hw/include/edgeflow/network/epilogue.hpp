@@ -149,7 +149,8 @@ Element finished(
         Shift scale_shift = command.residual_shift;
         if (command.has_table != 0) {
             const ActivationIndex index = saturate(value, command.index_bits, true);
-            const ActivationIndex middle = 1 << (command.index_bits - 1);
+            const ap_uint<4> place = command.index_bits - 1;
+            const ActivationIndex middle = ActivationIndex(1) << place;
             operand = table[index + middle];
             scale = output_multiplier;
             scale_shift = command.output_shift;

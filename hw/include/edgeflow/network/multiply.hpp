@@ -8,12 +8,15 @@
 
 #include "edgeflow/network/feed.hpp"
 #include "edgeflow/network/load.hpp"
+#include "edgeflow/rounds.hpp"
 
 namespace edgeflow {
 
 static const unsigned STEPS_NONE = 0;
 static const unsigned STEPS_FEED = 1;    // from the scratchpad
 static const unsigned STEPS_VALUES = 2;  // from the values of a head
+
+typedef ap_uint<20> LoadCount;  // words of operands
 
 struct MultiplyCommand {
     ap_uint<2> source;
@@ -22,7 +25,7 @@ struct MultiplyCommand {
     Count rows;
     Count steps;
     Count slot;
-    ap_uint<32> loads;
+    LoadCount loads;
 };
 
 // The sums of a row; of two with the 4-bit mode.
@@ -178,65 +181,67 @@ void multiply(
 #pragma HLS ARRAY_PARTITION variable=state.weight complete dim=3
 #pragma HLS BIND_STORAGE variable=state.weight type=ram_s2p impl=lutram
     const MultiplyCommand command = commands.read();
+    const ap_uint<32> trips = ap_uint<32>(command.rows) * command.steps;  // none without a source
     RowSums<C> total;
 #pragma HLS ARRAY_PARTITION variable=total.sum complete dim=0
-    ap_uint<32> products_left = ap_uint<32>(command.rows) * command.steps;  // none without a source
-    ap_uint<32> loads_left = command.loads;
-    bool multiplies = products_left != 0;
-    bool stores = loads_left != 0;
-    Count left = command.steps;  // of the row
+    LoadCount loads_left = command.loads;
+    Flag more_loads = command.loads != 0 ? 1 : 0;
+    Round<COUNT_BITS> place = round_of(command.steps);  // in the row
     Count slot = command.slot;
-    bool first = true;
-    bool last = command.steps == 1;
+    Flag first = 1;
     EDGEFLOW_ENTER("products");
 multiply:
-    while (multiplies || stores) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::PI
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::PI
 #pragma HLS PIPELINE II=1
 // Slots that are loaded are not those that this command multiplies with.
 #pragma HLS DEPENDENCE variable=state.weight inter false
+        EDGEFLOW_TRIP("products");
         // A step never waits for a word: what the words wait for may wait for the steps.
-        if (stores && (!multiplies || !loads.empty())) {
-            store_load<C>(loads.read(), state);
-            stores = loads_left != 1;
+        LoadWord<C> load;
+        const bool came = more_loads != 0 && loads.read_nb(load);
+        more_loads = came ? Flag(loads_left != 1) : more_loads;
+        if (came) {
+            store_load<C>(load, state);
             loads_left -= 1;
         }
-        if (multiplies) {
-            EDGEFLOW_TRIP("products");
-            Step<C> step;
+        Step<C> step;
 #pragma HLS ARRAY_PARTITION variable=step.byte complete
-            if (command.source == STEPS_VALUES) {
-                step = values.read();
-            } else {
-                step = fed.read();
-            }
-            RowSums<C> sums;
-#pragma HLS ARRAY_PARTITION variable=sums.sum complete dim=0
-            products<C>(state, slot, step, sums);
-            for (int r = 0; r < RowSums<C>::ROWS; ++r) {
-#pragma HLS UNROLL
-                for (int o = 0; o < C::PO; ++o) {
-#pragma HLS UNROLL
-                    total.sum[r][o] = first ? sums.sum[r][o] : Accumulator(total.sum[r][o] + sums.sum[r][o]);
-                }
-            }
-            if (last && command.scores != 0) {
-                ScoreRow<C> row;
-                for (int o = 0; o < C::PO; ++o) {
-#pragma HLS UNROLL
-                    row.score[o] = total.sum[0][o];
-                }
-                scores.write(row);
-            } else if (last) {
-                rows.write(total);
-            }
-            multiplies = products_left != 1;
-            products_left -= 1;
-            slot = last ? command.slot : Count(slot + 1);
-            first = last;
-            last = last ? command.steps == 1 : left == 2;
-            left = first ? command.steps : Count(left - 1);
+        if (command.source == STEPS_VALUES) {
+            step = values.read();
+        } else {
+            step = fed.read();
         }
+        RowSums<C> sums;
+#pragma HLS ARRAY_PARTITION variable=sums.sum complete dim=0
+        products<C>(state, slot, step, sums);
+        for (int r = 0; r < RowSums<C>::ROWS; ++r) {
+#pragma HLS UNROLL
+            for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                total.sum[r][o] = first != 0 ? sums.sum[r][o] : Accumulator(total.sum[r][o] + sums.sum[r][o]);
+            }
+        }
+        if (place.last != 0 && command.scores != 0) {
+            ScoreRow<C> row;
+            for (int o = 0; o < C::PO; ++o) {
+#pragma HLS UNROLL
+                row.score[o] = total.sum[0][o];
+            }
+            scores.write(row);
+        } else if (place.last != 0) {
+            rows.write(total);
+        }
+        slot = place.last != 0 ? command.slot : Count(slot + 1);
+        first = place.last;
+        turn(place);
+    }
+    // Words that have not come beside the steps.
+late_loads:
+    for (LoadCount n = loads_left; n != 0; --n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=C::PI*C::PO*C::SLOTS/C::LOAD_BYTES
+#pragma HLS PIPELINE II=1
+        store_load<C>(loads.read(), state);
     }
     if (command.notice != 0) {
         done.write(1);
