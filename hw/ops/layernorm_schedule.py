@@ -55,9 +55,10 @@ def layernorm_commands(values: Mapping[str, int], a: Architecture) -> tuple[Comm
         Command("load", (phase("load", words, {"words": words}, {"norm_words": words}),)),
         Command("norm_lines", (phase("norm lines", rows * chunks, {"complete_rows": complete}, {"norm_lines": lines}),)),
         Command(
-            "norm_sums", (phase("norm sums", rows * chunks, {"norm_lines": lines}, {"norm_chunks": rows * chunks, "sums": rows}),)
+            "norm_sums",
+            (phase("norm sums", rows * chunks, {"norm_lines": lines}, {"norm_chunks": rows * chunks, "sums": rows * chunks}),),
         ),
-        Command("norm_statistics", (phase("norm rows", rows, {"sums": rows}, {"statistics": rows}),)),
+        Command("norm_statistics", (phase("norm rows", rows * chunks, {"sums": rows * chunks}, {"statistics": rows}),)),
         Command(
             "norm_write",
             (

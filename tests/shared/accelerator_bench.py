@@ -64,9 +64,10 @@ class AcceleratorBench:
         self._run.restype = ctypes.c_uint64
 
     def run(
-        self, program: Program, inputs: Mapping[str, IntArray], seed: int = 0, limit: int = 1_000_000
+        self, program: Program, inputs: Mapping[str, IntArray], seed: int = 0, stalled: int = 0, limit: int = 1_000_000
     ) -> tuple[dict[str, IntArray], int]:
-        """Outputs of one sample (per-sample shapes), and the cycles that it took beside components that take none."""
+        """Outputs of one sample (per-sample shapes), and the cycles that it took beside components that take none. ``stalled``:
+        iterations that the components' pipelines hold back while one waits (hw/include/edgeflow/simulation/stalling.h)."""
         places = {place.tensor: place for place in program.allocations}
         memory = np.zeros(max(program.external_lines, 1) * LINE_BYTES, dtype=np.uint8)
         for name in program.inputs:
@@ -75,7 +76,7 @@ class AcceleratorBench:
             raw = pack_rows(inputs[name], place.format, place.storage).reshape(-1)
             memory[place.external * LINE_BYTES :][: raw.size] = raw
         code = program.encode()[HEADER_BYTES:]
-        numbers = [ctypes.c_uint64(n) for n in (len(program.steps), seed, limit)]
+        numbers = [ctypes.c_uint64(n) for n in (len(program.steps), seed, limit, stalled)]
         cycles = self._run(
             code, ctypes.c_uint64(len(code)), program.weights, ctypes.c_uint64(len(program.weights)),
             ctypes.c_void_p(memory.ctypes.data), ctypes.c_uint64(memory.size), *numbers,
@@ -122,7 +123,7 @@ def bench(parts: list[Component]) -> str:
         if component.registers:
             fibers.append(f'    network.add("{process.name}", [&] {{ {call} ended = true; }});')
         else:
-            fibers.append(f'    network.serve("{process.name}", [&] {{ {call} }});')
+            fibers.append(f'    network.serve("{process.name}", [&] {{ edgeflow_simulation::Stalls stalls; {call} }});')
     includes = "\n".join(f'#include "components/{component.name}.cpp"' for component in parts)
     return (
         _BENCH.replace("@INCLUDES@", includes)
@@ -134,6 +135,7 @@ def bench(parts: list[Component]) -> str:
 
 
 _BENCH = r"""
+#define EDGEFLOW_STALL
 #include <cstring>
 #include <functional>
 
@@ -202,7 +204,8 @@ std::vector<Word> words(const uint8_t* bytes, uint64_t size) {
 // Cycles until the sequencer has returned and nothing has moved for long; 0 at the limit or where the processes cannot go on.
 extern "C" uint64_t run(
     const uint8_t* code, uint64_t code_size, const uint8_t* weight_bytes, uint64_t weights_size, uint8_t* memory_bytes,
-    uint64_t memory_size, uint64_t count, uint64_t seed, uint64_t limit) {
+    uint64_t memory_size, uint64_t count, uint64_t seed, uint64_t limit, uint64_t pipeline_depth) {
+    edgeflow_simulation::pipeline_depth() = pipeline_depth;
     edgeflow_simulation::choose_schedule(seed, edgeflow_simulation::Depths::declared);
     VerilatedContext context;
     Vcore core(&context);
@@ -240,6 +243,9 @@ extern "C" uint64_t run(
     });
 @FIBERS@
     network.run();
+    if (!ended) {
+        std::fprintf(stderr, "%s\n", network.report().c_str());
+    }
     const uint64_t word_bytes = uint64_t(Word::width) / 8;
     for (uint64_t i = 0; i < memory_size; ++i) {
         const int bit = 8 * int(i % word_bytes);

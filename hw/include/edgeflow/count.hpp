@@ -7,6 +7,8 @@
 
 #ifdef EDGEFLOW_COUNT
 #include "counting.h"
+#elif defined(EDGEFLOW_STALL)
+#include "stalling.h"
 #else
 #define EDGEFLOW_ENTER(name)
 #define EDGEFLOW_TRIP(name)

@@ -20,6 +20,7 @@ SMALLEST = Architecture(
     epilogue=2,
     vector=2,
     axi_bits=32,
+    max_channels=128,
     max_tokens=64,
     slots=512,
     narrow_lines=512,
@@ -31,6 +32,7 @@ NETWORKS = {
     "two rows at once": mlp(7, 32, 20, 4, 4),
     "normalization beside products": stream(5, 64, 80),
     "attention": attending(13, 2, 16),
+    "more rows than chunks wait of": stream(9, 128, 64),
 }
 
 
@@ -41,13 +43,14 @@ def accelerator(tmp_path_factory: pytest.TempPathFactory) -> AcceleratorBench:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_words_of_networks(name: str, accelerator: AcceleratorBench) -> None:
-    """With components that are as fast as they can be, and with some that rest now and then."""
+    """With components that are as fast as they can be, with some that rest now and then, and with pipelines that hold back what
+    64 iterations have written while the next one waits: none may need what lies in one."""
     graph = NETWORKS[name]
     format = graph.tensors["x"].format
     x = np.random.default_rng(1).integers(format.minimum, format.maximum + 1, size=format.shape)
     expected = Executor(graph, threads=1).run({"x": x[None]})
     program = lower(Network(graph), accelerator.architecture)
-    for seed in (0, 3, 4):
-        outputs, _ = accelerator.run(program, {"x": x}, seed)
+    for seed, stalled in ((0, 0), (3, 0), (0, 64), (4, 64)):
+        outputs, _ = accelerator.run(program, {"x": x}, seed, stalled)
         for output in graph.outputs:
-            np.testing.assert_array_equal(outputs[output], expected[output][0], err_msg=f"seed {seed}")
+            np.testing.assert_array_equal(outputs[output], expected[output][0], err_msg=f"seed {seed}, {stalled} iterations")

@@ -40,9 +40,12 @@ struct NormChunk {
     Deviation element[C::VECTOR];
 };
 
+// Of a row as far as its chunks have come. Every chunk sends them on, since a pipeline hands on what it holds only as more comes in: a
+// row's statistics must not wait for many rows after it.
 struct NormSums {
     Accumulator sum;
     Variance squares;
+    Flag last;  // of the row
 };
 
 struct NormStatistics {
@@ -133,13 +136,12 @@ norm_sums:
         chunks.write(kept);
         sum = first != 0 ? chunk_sum : Accumulator(sum + chunk_sum);
         squares = first != 0 ? chunk_squares : Variance(squares + chunk_squares);
-        if (place.last != 0) {
-            odd = odd ^ Flag(1);
-            NormSums row;
-            row.sum = sum;
-            row.squares = squares;
-            sums.write(row);
-        }
+        NormSums row;
+        row.sum = sum;
+        row.squares = squares;
+        row.last = place.last;
+        sums.write(row);
+        odd = odd ^ place.last;
         chunk = place.last != 0 ? Count(0) : Count(chunk + 1);
         first = place.last;
         fresh = place.last | part.last;
@@ -162,10 +164,11 @@ void norm_statistics(hls::stream<NormCommand>& commands, hls::stream<NormSums>& 
     ins.mean_shift = command.mean_shift;
     ins.epsilon_low = command.epsilon_low;
     ins.epsilon_high = command.epsilon_high;
+    const ap_uint<32> trips = ap_uint<32>(command.rows) * command.chunks;
     EDGEFLOW_ENTER("norm rows");
 norm_rows:
-    for (Count row = 0; row < command.rows; ++row) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS
+    for (ap_uint<32> n = 0; n < trips; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=C::MAX_TOKENS*C::MAX_CHANNELS/C::VECTOR
 #pragma HLS PIPELINE II=1
         EDGEFLOW_TRIP("norm rows");
         const NormSums both = sums.read();
@@ -174,7 +177,9 @@ norm_rows:
         one.mean = made.mean;
         one.root = reciprocal_root(made.scaled);
         one.shift = made.shift;
-        statistics.write(one);
+        if (both.last != 0) {
+            statistics.write(one);
+        }
     }
 }
 

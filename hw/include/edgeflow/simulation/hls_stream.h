@@ -13,6 +13,9 @@
 #include <vector>
 
 #include "fibers.h"
+#ifdef EDGEFLOW_STALL
+#include "stalling.h"
+#endif
 
 namespace hls {
 
@@ -37,6 +40,16 @@ class stream<T, 0> {
     void forget_observers() { observers_.reset(); }
 
     void write(const T& item) {
+#ifdef EDGEFLOW_STALL
+        if (edgeflow_simulation::postpone([this, item] { deliver(item); })) {
+            return;
+        }
+#endif
+        deliver(item);
+    }
+
+    // A write that does not stay in a pipeline.
+    void deliver(const T& item) {
         edgeflow_simulation::Network& network = edgeflow_simulation::network();
         if (network.running()) {
             network.rest();
