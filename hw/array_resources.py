@@ -38,7 +38,7 @@ from edgeflow.hw.primitives import (
     shifter_luts,
 )
 
-CASCADE = 4  # multipliers whose products are added inside the DSP slices (array.hpp)
+CASCADE = 4  # multipliers whose products are added inside the DSP slices (network/multiply.hpp)
 EXPONENT_ENTRIES = 1 << MAXIMUM_FRACTION_BITS
 ADDRESS_BITS = LINE_ADDRESS.bits
 
@@ -56,7 +56,7 @@ def attention_sizes(a: Architecture) -> dict[str, int]:
 
 
 def array_constants(a: Architecture) -> dict[str, int]:
-    """Compile-time constants of array.hpp and attention.hpp, and of the words of network/load.hpp."""
+    """Compile-time constants of the array's processes."""
     modes = {"QUAD": int(4 in a.precisions), "QUARTERS": int(2 in a.precisions), "HAS_ATTENTION": int("attention" in a.units)}
     return {"LINEAR_TABLE": 1 << (ACTIVATION_INDEX.bits - 1), "LOAD_BYTES": a.load_bytes} | modes | attention_sizes(a)
 
