@@ -9,17 +9,18 @@ from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.ops import Operator
 from edgeflow.hw.ops.base import INCLUDE
 
-# What the array's function calls for other operators than the one that is asked for.
-OTHERS = {
-    "linear": re.compile(r"attention_\w+|start_attention|AttentionPass|\w*layernorm\w*|Layernorm\w+"),
-    "attention": re.compile(r"\w*layernorm\w*|Layernorm\w+"),
+# Processes that the array's operators run in, which are functions of the same names.
+PROCESSES = {
+    "linear": ("load", "feed_steps", "multiply", "residual_lines", "epilogue"),
+    "attention": ("load", "feed_steps", "values", "multiply", "track", "weigh", "transpose_keys", "divide", "epilogue", "outputs"),
+    "layernorm": ("norm_lines", "norm_sums", "norm_statistics", "norm_write"),
 }
 
 
 def definitions() -> dict[str, str]:
     """The text of every structure and function of the headers, without comments, by name; those of one name together."""
     texts: dict[str, str] = {}
-    for header in sorted((INCLUDE / "edgeflow").glob("*.hpp")):
+    for header in sorted([*(INCLUDE / "edgeflow").glob("*.hpp"), *(INCLUDE / "edgeflow" / "network").glob("*.hpp")]):
         text = re.sub(r"//.*", "", header.read_text())
         # Nothing but a definition starts in the first column and ends with a brace there.
         for match in re.finditer(
@@ -32,12 +33,12 @@ def definitions() -> dict[str, str]:
 
 def types_held(cls: type[Operator]) -> set[str]:
     """Names of the types that an operator's C++ names, itself or in what it calls."""
-    texts, others = definitions(), OTHERS.get(cls.name)
-    reached, waiting = set[str](), [Path(cls.header).stem]
+    texts = definitions()
+    reached, waiting = set[str](), [*PROCESSES.get(cls.name, (Path(cls.header).stem,))]
     types = set[str]()
     while waiting:
         name = waiting.pop()
-        if name in reached or (others and others.fullmatch(name)):
+        if name in reached:
             continue
         reached.add(name)
         types |= set(re.findall(r"\w+", texts[name]))
