@@ -19,7 +19,6 @@ import re
 import secrets
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,20 +57,14 @@ def new_build(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             restore(target)
             remove_leftovers(target)
-            work, lock = _working_folder(target)
         except OSError as error:
             raise not_writable(target, error) from error
-        try:
+        with _working_folder(target) as work:
             yield work
             check_target(target)
             with _uninterrupted():
                 _replace(work, target)
                 shutil.rmtree(work, ignore_errors=True)  # now the old build, if there was one
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        finally:
-            os.close(lock)
     except BaseException:
         for folder in fresh:
             with suppress(OSError):
@@ -96,7 +89,10 @@ def check_room(target: Path) -> None:
     place = Path(os.path.realpath(target))
     try:
         above = next(folder for folder in place.parents if folder.exists())
-        os.rmdir(tempfile.mkdtemp(prefix=TEMPORARY, dir=above))
+        with _uninterrupted():
+            room = _new_name(above / place.name)
+            room.mkdir()
+            room.rmdir()
     except OSError as error:
         raise not_writable(target, error) from error
 
@@ -150,19 +146,41 @@ def locked_folder(folder: Path, doing: str) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _working_folder(target: Path) -> tuple[Path, int]:
-    """A new folder beside ``target``, and the descriptor that holds its lock."""
-    for _ in range(_TRIES):
-        work = target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
-        work.mkdir()
-        with suppress(OSError):
-            lock = _open(work)
-            with suppress(OSError):  # a file system without locks: nobody takes the folder for abandoned there, either
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if work.exists():  # who cleans up may have come between
-                return work, lock
+@contextmanager
+def _working_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` whose lock is held while the block runs, and that vanishes if it ends by an error."""
+    held: list[int] = []
+    work = None
+    try:
+        try:
+            for _ in range(_TRIES):
+                with _uninterrupted():
+                    fresh = _new_name(target)
+                    fresh.mkdir()
+                    work = fresh
+                    with suppress(OSError):
+                        held.append(_open(work))
+                        with suppress(OSError):  # a file system without locks: nobody takes the folder for abandoned there, either
+                            fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if held and work.exists():
+                    break  # nobody who cleans up came between
+            else:
+                raise OSError(errno.EBUSY, "a working folder beside it vanishes")
+        except OSError as error:
+            raise not_writable(target, error) from error
+        yield work
+    except BaseException:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    finally:
+        for lock in held:
             os.close(lock)
-    raise OSError(errno.EBUSY, "a working folder beside it vanishes")
+
+
+def _new_name(target: Path) -> Path:
+    """A name beside ``target`` for a folder of this process: what a process leaves there, the next one finds by it."""
+    return target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}"
 
 
 def _left(target: Path) -> list[Path]:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from command_line import STEP_LINES
 from tiny_transformer import Tiny
 
+from edgeflow.sw.cli.interrupts import terminable
 from edgeflow.sw.files import replacement
 from edgeflow.sw.flow import steps
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 INTERRUPT_AT = """
 import dataclasses, os, signal, sys
@@ -101,3 +110,50 @@ def test_ctrl_c_waits_while_a_build_takes_its_place(tmp_path: Path, monkeypatch:
         (folder / "manifest.json").write_text("{}")
     assert (tmp_path / "build" / "manifest.json").read_text() == "{}"
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
+
+
+def interrupt_at(moment: int, call: Callable[[], None]) -> bool:
+    """Run ``call`` with SIGINT sent before the line of ``replacement`` that is number ``moment`` to be reached; whether it is."""
+    lines = 0
+
+    def line(_frame: FrameType, event: str, _argument: object) -> TraceFunction | None:
+        nonlocal lines
+        if event == "line":
+            lines += 1
+            if lines == moment:
+                signal.raise_signal(signal.SIGINT)
+        return line
+
+    def function(frame: FrameType, _event: str, _argument: object) -> TraceFunction | None:
+        return line if frame.f_code.co_filename == replacement.__file__ else None
+
+    before = sys.gettrace()
+    with suppress(KeyboardInterrupt), terminable():
+        sys.settrace(function)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+    return lines >= moment
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_is_left_by_ctrl_c_at_any_line(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "above" / "build"
+    if there:
+        target.mkdir(parents=True)
+        (target / "manifest.json").write_text("{}")
+
+    def build() -> None:
+        replacement.check_room(target)
+        with replacement.new_build(target) as folder:
+            (folder / "manifest.json").write_text("{}")
+
+    moments = 0
+    while interrupt_at(moments + 1, build):
+        moments += 1
+        assert [p.name for p in tmp_path.iterdir()] in ([], ["above"])
+        assert not target.parent.exists() or [p.name for p in target.parent.iterdir()] == ["build"]
+        if not there:
+            shutil.rmtree(target.parent, ignore_errors=True)
+    assert moments > 60
