@@ -251,10 +251,10 @@ class CycleReport:
 
 def predicted_cycles(program: Program, board: Board, clock_mhz: float) -> int:
     """The cycles of :func:`estimate` alone."""
-    return _simulated(program, board, clock_mhz)[1].cycles
+    return _simulated(program, board, clock_mhz, detail=False)[1].cycles
 
 
-def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[Ddr, Schedule]:
+def _simulated(program: Program, board: Board, clock_mhz: float, *, detail: bool = True) -> tuple[Ddr, Schedule]:
     """The memory, and what happens when."""
     architecture = program.architecture
     memory = ddr(board, architecture, clock_mhz)
@@ -268,7 +268,8 @@ def _simulated(program: Program, board: Board, clock_mhz: float) -> tuple[Ddr, S
         words_depth=depth("fetch words"),
     )
     task = _tasks(architecture)
-    return memory, simulate([task(step.instruction) for step in program.steps], fetcher, memory, depth, depths)
+    tasks = [task(step.instruction) for step in program.steps]
+    return memory, simulate(tasks, fetcher, memory, depth, depths, detail=detail)
 
 
 def _depths(architecture: Architecture, board: Board, clock_mhz: float) -> Callable[[str], int]:

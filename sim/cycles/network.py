@@ -20,6 +20,8 @@ from edgeflow.hw.process_network import channels
 
 STREAM = 1  # cycles from a write to the earliest read
 LINE = 4  # cycles from a request of the scratchpad to its line, without other clients in its bank (hw/scratchpad_core.py)
+SCRATCHPAD_NOTICE = 1  # cycles from a write that carries a notice to the notice (hw/scratchpad_core.py)
+MULTIPLY = "multiply"  # says itself that it is done; of the others the last write says so
 BESIDE = frozenset(channel.name for channel in channels().values() if channel.beside)
 
 
@@ -62,6 +64,35 @@ class Taking(NamedTuple):
     behind: float
 
 
+class Stretch(NamedTuple):
+    """What an instruction's commands did: the run of its foremost process; when all are over; when the last notice is there, if any
+    is; the items that others had written, and the cycle of the last iteration of the run that took them; all runs, in detail."""
+
+    main: Run
+    over: float
+    told: float | None
+    taken: tuple[tuple[Taking, float], ...]
+    runs: tuple[Run, ...]
+
+
+class Remembered(NamedTuple):
+    """A stretch in cycles from when its commands were issued; when each process is free after it; the items that it left to others,
+    and the runs that wrote them."""
+
+    stretch: Stretch
+    free: tuple[tuple[str, float], ...]
+    left: tuple[tuple[str, Batch, Run], ...]
+
+
+class Needs(NamedTuple):
+    """What an instruction's commands depend on: the processes, and for each of the items that others have written the stream, its
+    place in it, and iterations behind the last of them. Not ``steady``: external memory, too, which has a time of its own."""
+
+    processes: tuple[str, ...]
+    items: tuple[tuple[str, int, int], ...]
+    steady: bool
+
+
 Port = Callable[[Phase, float], tuple[float, float]]
 """Cycles that a loop's memory accesses add before its first iteration, and cycles that its iterations take, if it begins at a
 time."""
@@ -70,12 +101,20 @@ time."""
 class Network:
     """The processes at some time. ``depth``: pipeline stages of a loop by its name; ``capacity``: items that a stream holds by
     its name, none for those that nothing holds up; ``port``: of loops that reach external memory; ``flowing``: processes that
-    take a command while the one before drains."""
+    take a command while the one before drains.
 
-    def __init__(self, depth: Callable[[str], int], capacity: Mapping[str, int], port: Port, flowing: frozenset[str]) -> None:
-        self._depth, self._capacity, self._port, self._flowing = depth, capacity, port, flowing
+    Not in ``detail``, runs have no phases, and of what they read and write only what crosses instructions. Then commands that find
+    the processes as they were found before, but later, are not simulated again.
+    """
+
+    def __init__(
+        self, depth: Callable[[str], int], capacity: Mapping[str, int], port: Port, flowing: frozenset[str], *, detail: bool = True
+    ) -> None:
+        self._depth, self._capacity, self._port, self._flowing, self._detail = depth, capacity, port, flowing, detail
         self._free: dict[str, float] = {}
         self._streams: dict[str, deque[Batch]] = {}
+        self._needs: dict[int, Needs] = {}
+        self._known: dict[tuple[float, ...], Remembered] = {}
 
     def put(self, stream: str, batch: Batch) -> None:
         """Hand a stream its next items, from outside of the processes."""
@@ -93,15 +132,65 @@ class Network:
         """When a process can take its next command."""
         return self._free.get(process, 0.0)
 
-    def run(self, commands: Sequence[Command], start: float) -> list[Run]:
-        """Run the commands of an instruction, those that write a stream before those that read it, issued at ``start``."""
+    def run(self, commands: Sequence[Command], main: str, start: float) -> Stretch:
+        """Run the commands of an instruction, writers of a stream before its readers, issued at ``start``; ``main``: its
+        foremost process. Commands that are the same object must stay as they are while the network lives."""
+        if self._detail:
+            return self._simulated(commands, main, start)
+        needs = self._needs.get(id(commands))
+        if needs is None:
+            needs = self._needs[id(commands)] = _needs(commands)
+        if not needs.steady:
+            return self._simulated(commands, main, start)
+        key = self._state(commands, needs, start)
+        known = self._known.get(key)
+        if known is not None:
+            return self._again(known, start)
+        before = {id(batch) for queue in self._streams.values() for batch in queue}
+        stretch = self._simulated(commands, main, start)
+        free = tuple((process, self._free[process] - start) for process in needs.processes)
+        left = [(name, batch) for name, queue in self._streams.items() for batch in queue if id(batch) not in before]
+        self._known[key] = _remembered(stretch, free, left, start)
+        return stretch
+
+    def _state(self, commands: Sequence[Command], needs: Needs, start: float) -> tuple[float, ...]:
+        """All that the runs of commands depend on, in cycles from ``start``; what is over by then is as good as over at once."""
+        free, state = self._free, [float(id(commands))]
+        for process in needs.processes:
+            time = free.get(process, 0.0) - start
+            state.append(time if time > 0 else 0.0)
+        for stream, place, behind in needs.items:
+            batch = self._streams[stream][place]
+            first, last = batch.first - start, batch.last - start
+            state += (batch.number, first if first > 0 else 0.0, last if last > -behind else -behind)
+        return tuple(state)
+
+    def _again(self, known: Remembered, start: float) -> Stretch:
+        """Do what was done before, now from ``start`` on."""
+        taken = []
+        for (stream, old, first, last, behind), end in known.stretch.taken:
+            taking = Taking(stream, self.take(stream, old.number), first + start, last + start, behind)
+            self._hold(end + start, taking)
+            taken.append((taking, end + start))
+        for stream, batch, writer in known.left:
+            self.put(stream, Batch(batch.number, batch.first + start, batch.last + start, _shifted(writer, start)))
+        for process, over in known.free:
+            self._free[process] = over + start
+        main, over, told, _, _ = known.stretch
+        return Stretch(_shifted(main, start), over + start, None if told is None else told + start, tuple(taken), ())
+
+    def _simulated(self, commands: Sequence[Command], main: str, start: float) -> Stretch:
+        before = {id(batch) for queue in self._streams.values() for batch in queue}
         runs = [self._one(command, start) for command in commands]
         for run in reversed(runs):
             for taking in run.reads:
-                self._hold(run, taking)
+                self._hold(run.end, taking)
         for run in runs:
             self._free[run.process] = max(self._free[run.process], run.over)
-        return runs
+        told = [_told(run) for command, run in zip(commands, runs, strict=True) if command.notice]
+        taken = tuple((taking, run.end) for run in runs for taking in run.reads if id(taking.batch) in before)
+        foremost = next((run for run in runs if run.process == main), runs[-1])
+        return Stretch(foremost, max(run.over for run in runs), max(told, default=None), taken, tuple(runs))
 
     def _one(self, command: Command, start: float) -> Run:
         begun = max(start, self._free.get(command.process, 0.0))
@@ -149,14 +238,15 @@ class Network:
         run.end, run.depth, run.busy = end, depth, run.busy + one.trips * one.interval
         run.drains += max(one.entries - 1, 0) * depth
 
-    def _hold(self, run: Run, taking: Taking) -> None:
-        """Hold up the one who writes what a command reads, where the stream's room does not let it run ahead."""
+    def _hold(self, end: float, taking: Taking) -> None:
+        """Hold up the one who writes what a command reads, which ends at ``end``, where the stream's room does not let it run
+        ahead."""
         stream, batch, first, last, behind = taking
         capacity, writer = self._capacity.get(stream), batch.writer
         if capacity is None or batch.number <= capacity or writer is None:
             return
         if stream not in BESIDE:
-            last = max(run.end - behind, first)
+            last = max(end - behind, first)
         room = first + math.ceil((last - first) * (batch.number - capacity) / batch.number)
         late = room + 1 - writer.depth - writer.end
         if late > 0:
@@ -166,3 +256,46 @@ class Network:
                 other.last += late
                 if other.number == 1:
                     other.first = other.last
+
+
+def _needs(commands: Sequence[Command]) -> Needs:
+    written: dict[str, int] = {}
+    places: dict[str, int] = {}
+    items = []
+    for command in commands:
+        for one in command.phases:
+            for stream, _ in one.reads:
+                if written.get(stream, 0):
+                    written[stream] -= 1
+                else:
+                    places[stream] = places.get(stream, 0) + 1
+                    items.append((stream, places[stream] - 1, one.tail))
+            for stream, _ in one.writes:
+                written[stream] = written.get(stream, 0) + 1
+    processes = tuple(dict.fromkeys(command.process for command in commands))
+    return Needs(processes, tuple(items), not any(one.port for command in commands for one in command.phases))
+
+
+def _remembered(
+    stretch: Stretch, free: tuple[tuple[str, float], ...], left: Sequence[tuple[str, Batch]], start: float
+) -> Remembered:
+    taken = tuple(
+        (Taking(t.stream, Batch(t.batch.number, 0.0, 0.0), t.first - start, t.last - start, t.behind), end - start)
+        for t, end in stretch.taken
+    )
+    told = None if stretch.told is None else stretch.told - start
+    items = []
+    for stream, batch in left:
+        assert batch.writer is not None
+        items.append((stream, Batch(batch.number, batch.first - start, batch.last - start), _shifted(batch.writer, -start)))
+    return Remembered(Stretch(_shifted(stretch.main, -start), stretch.over - start, told, taken, ()), free, tuple(items))
+
+
+def _told(run: Run) -> float:
+    """When the notice that a run gives is there."""
+    return run.end + run.depth + STREAM + (0 if run.process == MULTIPLY else SCRATCHPAD_NOTICE)
+
+
+def _shifted(run: Run, by: float) -> Run:
+    """A run at another time, without its phases and items."""
+    return Run(run.process, run.begin + by, run.end + by, run.over + by, run.stored + by, run.depth, run.busy, run.drains)

@@ -11,10 +11,8 @@ from typing import NamedTuple
 from edgeflow.hw.commands import Command
 from edgeflow.sim.cycles.ddr import Ddr
 from edgeflow.sim.cycles.fetching import Fetch, Fetcher, Fetching, Transfer
-from edgeflow.sim.cycles.network import STREAM, Network, Run
+from edgeflow.sim.cycles.network import MULTIPLY, STREAM, Network, Run
 
-SCRATCHPAD_NOTICE = 1  # cycles from a write that carries a notice to the notice (hw/scratchpad_core.py)
-MULTIPLY = "multiply"  # says itself that it is done; of the others the last write says so
 FLOWING = frozenset({MULTIPLY})  # the core takes the next command while the sums of the one before come
 
 
@@ -63,12 +61,19 @@ class Schedule:
 
 
 def simulate(
-    tasks: Sequence[Task], fetcher: Fetcher, memory: Ddr, depth: Callable[[str], int], capacity: Mapping[str, int]
+    tasks: Sequence[Task],
+    fetcher: Fetcher,
+    memory: Ddr,
+    depth: Callable[[str], int],
+    capacity: Mapping[str, int],
+    *,
+    detail: bool = True,
 ) -> Schedule:
-    """Run the tasks in order. ``depth``: pipeline stages of a loop; ``capacity``: items that a stream holds."""
+    """Run the tasks in order. ``depth``: pipeline stages of a loop; ``capacity``: items a stream holds. Without ``detail``, only
+    when instructions begin and end, which is the same and takes a fraction of the time: no samples, no phases of runs."""
     schedule = Schedule()
     fetching = Fetching(fetcher, memory)
-    network = Network(depth, capacity, fetching.port, FLOWING)
+    network = Network(depth, capacity, fetching.port, FLOWING, detail=detail)
     decode = depth("instructions")
     ready, end = 0.0, 0
     taken: list[float] = []
@@ -80,24 +85,21 @@ def simulate(
         batch = fetching.segment(task.words) if task.words else None
         if batch is not None:
             network.put("words", batch)
-        runs = network.run(task.commands, ready + decode + STREAM)
+        main, over, told, taken_items, runs = network.run(task.commands, task.main, ready + decode + STREAM)
         if batch is not None:
-            taking = next(one for run in runs for one in run.reads if one.batch is batch)
-            last = max(runs[0].end, taking.last) if taking.stream != "words" else taking.last
-            fetching.took(batch, taking.first, last)
-            levels += [(batch.first, batch.last, batch.number), (taking.first, last, -batch.number)]
-        for command, run in zip(task.commands, runs, strict=True):
-            if command.notice:
-                ready = max(ready, run.end + run.depth + STREAM + (0 if run.process == MULTIPLY else SCRATCHPAD_NOTICE))
-        main = next((run for run in runs if run.process == task.main), runs[-1])
+            taking = next(taking for taking, _ in taken_items if taking.batch is batch)
+            fetching.took(batch, taking.first, taking.last)
+            levels += [(batch.first, batch.last, batch.number), (taking.first, taking.last, -batch.number)]
         # What follows without a notice in between runs while the last processes of this instruction are still busy.
-        noticed = any(command.notice for command in task.commands)
-        over = max(end, math.ceil(max(ready, *(run.over for run in runs)) if noticed else max(main.end + 1, main.stored)))
+        if told is not None:
+            ready = max(ready, told)
+        over = max(end, math.ceil(max(ready, over) if told is not None else max(main.end + 1, main.stored)))
         begin = min(max(math.floor(main.begin), end), over)
-        schedule.executions.append(Execution(end, begin, over, main, tuple(runs)))
+        schedule.executions.append(Execution(end, begin, over, main, runs))
         end = over
     schedule.fetches = fetching.fetches
-    schedule.samples = list(_samples(levels, fetching.weights, fetching.data))
+    if detail:
+        schedule.samples = list(_samples(levels, fetching.weights, fetching.data))
     return schedule
 
 
