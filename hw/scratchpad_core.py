@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeflow.hw.architecture import LINE_BYTES, ceil_div
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div, round_up
+from edgeflow.hw.process_network import CLIENTS
 
 TOP = "edgeflow_scratchpad"
+BANKS = 4  # of an accelerator's scratchpad: as many lines are read, and as many written, in a cycle
 _RAMB18 = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))  # width to depth, one port reads, the other writes
 
 
@@ -19,8 +21,9 @@ class ScratchpadCore:
     """The core's parameters.
 
     ``readers``, ``writers``: clients; ``banks``: memories that lines alternate between, a power of two from 2 on; ``lines``: a
-    multiple of ``banks``, of ``line_bytes`` bytes each, a power of two; ``lane_bits``: what a write can pick, bytes (8) or half
-    bytes (4); ``queue``: lines that a reader is owed at most, ``notices``: notices that a writer is, both powers of two from 2 on.
+    multiple of ``banks``, of ``line_bytes`` bytes each, a power of two; ``half_lines``: of so many of them, a multiple of ``banks``
+    as well, the first, half bytes can be written by themselves; ``queue``: lines that a reader is owed at most, ``notices``:
+    notices that a writer is, both powers of two from 2 on.
     """
 
     readers: int = 7
@@ -28,7 +31,7 @@ class ScratchpadCore:
     banks: int = 4
     lines: int = 2048
     line_bytes: int = LINE_BYTES
-    lane_bits: int = 8
+    half_lines: int = 0
     queue: int = 8
     notices: int = 4
 
@@ -40,10 +43,30 @@ class ScratchpadCore:
         for name in ("readers", "writers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.lane_bits not in (4, 8):
-            raise ValueError(f"lane_bits must be 4 or 8, not {self.lane_bits}")
         if self.lines % self.banks or self.lines < 2 * self.banks:
             raise ValueError(f"lines = {self.lines} must be a multiple of banks = {self.banks}, with two lines a bank or more")
+        if self.half_lines % self.banks or any(0 < part < 2 * self.banks for part in self.parts) or self.parts[1] < 0:
+            raise ValueError(
+                f"half_lines = {self.half_lines} must be a multiple of banks = {self.banks}, with two lines a bank or more of them "
+                "and of the rest, or none"
+            )
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> ScratchpadCore:
+        """That of an accelerator: narrow lines, whose half bytes are written where rows of 4 bits lie in them, then wide ones."""
+        narrow, wide = architecture.narrow_lines, architecture.wide_lines
+        return cls(
+            readers=sum(client.reads for client in CLIENTS),
+            writers=sum(not client.reads for client in CLIENTS),
+            banks=BANKS,
+            lines=round_up(narrow + wide, BANKS),
+            half_lines=round_up(narrow, BANKS) if 4 in architecture.precisions else 0,
+        )
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Lines whose half bytes can be written by themselves, and the others."""
+        return self.half_lines, self.lines - self.half_lines
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -54,7 +77,7 @@ class ScratchpadCore:
             "BANKS": self.banks,
             "LINES": self.lines,
             "LINE_BYTES": self.line_bytes,
-            "LANE_BITS": self.lane_bits,
+            "HALF_LINES": self.half_lines,
             "QUEUE": self.queue,
             "NOTICES": self.notices,
         }
@@ -105,10 +128,13 @@ class ScratchpadCore:
         Of a memory that is 9, 18 or 36 bits wide each 9 bits have a write enable and hold one lane, whatever its bits; narrower
         ones are enabled as a whole. So half bytes take twice the memories of bytes, except where rows are few or many.
         """
-        lanes = self.line_bytes * 8 // self.lane_bits
-        rows = self.lines // self.banks
-        costs = [
-            (ceil_div(lanes, width // 9) if width >= 9 else lanes * ceil_div(self.lane_bits, width)) * ceil_div(rows, depth)
-            for width, depth in _RAMB18
-        ]
-        return self.banks * min(costs)
+        halves, rest = (lines // self.banks for lines in self.parts)
+        return self.banks * (_memories(2 * self.line_bytes, 4, halves) + _memories(self.line_bytes, 8, rest))
+
+
+def _memories(lanes: int, bits: int, rows: int) -> int:
+    """Block memories, in halves of a RAMB36, of lanes of so many bits that are written by themselves."""
+    return min(
+        (ceil_div(lanes, width // 9) if width >= 9 else lanes * ceil_div(bits, width)) * ceil_div(rows, depth)
+        for width, depth in _RAMB18
+    )

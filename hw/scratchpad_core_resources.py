@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edgeflow.hw.cost import Logic
 from edgeflow.hw.field_widths import BYTE
-from edgeflow.hw.primitives import adder_luts, lutram_luts, mux_luts
+from edgeflow.hw.primitives import adder_luts, comparator_luts, lutram_luts, mux_luts
 from edgeflow.hw.scratchpad_core import ScratchpadCore
 
 
@@ -19,14 +19,19 @@ def resources(core: ScratchpadCore) -> Logic:
 
 def bank(core: ScratchpadCore) -> Logic:
     """Who is first (of each client whether it waits, and its part of the number chosen); the choice of row and write; for each byte
-    two comparisons with its place, and an enable a lane; the register behind the memory."""
-    halves = 2 if core.lane_bits < BYTE.bits else 0
+    two comparisons with its place, and an enable a lane; the register behind the memory. Of memories for lines of both kinds, which
+    one a row is in, its place in the second, and whose word comes."""
+    halves = 2 if core.half_lines else 0
     row, line = (core.lines // core.banks - 1).bit_length(), BYTE.bits * core.line_bytes
     write = line + 2 * core.place_bits + 1 + row + halves
     first = 2 * (core.readers + core.writers)
-    enables = core.line_bytes * (2 + BYTE.bits // core.lane_bits)
+    enables = core.line_bytes * (2 + 2 * (core.half_lines > 0) + (core.half_lines < core.lines))
     lut = first + mux_luts(core.readers, row) + mux_luts(core.writers, write) + enables
-    return Logic(lut, 1 + row + 1 + write + line, bram18=core.block_memories // core.banks)
+    both, rows = 0 < core.half_lines < core.lines, core.half_lines // core.banks
+    if both:
+        high = row - (rows & -rows).bit_length() + 1  # lower bits are the same in both memories
+        lut += 2 * (comparator_luts(high) + adder_luts(high)) + mux_luts(2, line)
+    return Logic(lut, 1 + row + 1 + write + line + both, bram18=core.block_memories // core.banks)
 
 
 def reader(core: ScratchpadCore) -> Logic:

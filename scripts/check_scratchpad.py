@@ -56,9 +56,9 @@ def main() -> int:
     for core in BANKS:
         taken, counted = block_memories(core), core.block_memories // core.banks
         failures += taken != counted
-        rows = core.lines // core.banks
+        rows, halves = core.lines // core.banks, core.half_lines // core.banks
         print(
-            f"a bank of {rows} lines of {core.line_bytes} bytes, lanes of {core.lane_bits}: {taken} RAMB18, counted {counted}",
+            f"a bank of {rows} lines of {core.line_bytes} bytes, {halves} of half bytes: {taken} RAMB18, counted {counted}",
             flush=True,
         )
     for core in WHOLE:

@@ -2,8 +2,8 @@
 //
 //   read    a line that a reader wants.
 //   data    the lines that it asked for, in order.
-//   write   bytes [first, first + count) of a line, where LANE_BITS is 4 of each byte the low half (halves 1), the high half (2) or both
-//           (3). count 0 writes nothing. A notice other than 0 is reported.
+//   write   bytes [first, first + count) of a line; of the first HALF_LINES lines of each byte the low half (halves 1), the high half (2)
+//           or both (3). count 0 writes nothing. A notice other than 0 is reported.
 //   notice  what a writer's writes report, in order.
 //
 // Each port transfers where valid and ready meet; vectors hold the clients' parts from number 0 on. Lines lie in banks by their lowest
@@ -12,15 +12,15 @@
 // write and those of its writer before it. A read is taken only with room reserved for its line, a write with a notice only with room for
 // the notice: a client that does not take what it is owed stops itself and no other. Before the first write contents are undefined.
 //
-// BANKS is a power of two from 2 on, LINES a multiple of it with two lines a bank or more, LANE_BITS 4 or 8, QUEUE (lines that a reader is
-// owed at most) and NOTICES (likewise of a writer) are powers of two from 2 on. hw/scratchpad_core.py knows the cycles.
+// BANKS is a power of two from 2 on, LINES and HALF_LINES are multiples of it, lines of both kinds none or two a bank or more, QUEUE (lines
+// that a reader is owed at most) and NOTICES (likewise of a writer) are powers of two from 2 on. hw/scratchpad_core.py knows the cycles.
 module edgeflow_scratchpad #(
     parameter READERS = 7,
     parameter WRITERS = 4,
     parameter BANKS = 4,
     parameter LINES = 2048,
     parameter LINE_BYTES = 64,
-    parameter LANE_BITS = 8,
+    parameter HALF_LINES = 0,
     parameter QUEUE = 8,
     parameter NOTICES = 4,
     parameter ADDRESS_BITS = $clog2(BANKS) + $clog2(LINES / BANKS),
@@ -72,7 +72,7 @@ module edgeflow_scratchpad #(
                 .WRITERS(WRITERS),
                 .ROWS(LINES / BANKS),
                 .LINE_BYTES(LINE_BYTES),
-                .LANE_BITS(LANE_BITS)
+                .HALF_ROWS(HALF_LINES / BANKS)
             ) bank (
                 .clk(clk),
                 .reset(reset),

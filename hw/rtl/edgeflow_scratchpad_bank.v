@@ -1,4 +1,5 @@
-// A bank of the scratchpad: ROWS lines in block memory, one read and one write a cycle, each for the first client that wants it.
+// A bank of the scratchpad: ROWS lines in block memory, one read and one write a cycle, each for the first client that wants it. Of the
+// first HALF_ROWS lines, half bytes can be written by themselves; they take a memory of their own, since block memories enable bytes.
 //
 // A client wants what it may have: it has room for the answer. Cycle 0 chooses; in cycle 1 the registered row is read and the registered
 // write takes place, so a read sees the writes of cycles before its own; in cycle 3 `line` has the row.
@@ -9,7 +10,7 @@ module edgeflow_scratchpad_bank #(
     parameter ROW_BITS = $clog2(ROWS),
     parameter LINE_BYTES = 64,
     parameter PLACE_BITS = $clog2(LINE_BYTES) + 1,
-    parameter LANE_BITS = 8
+    parameter HALF_ROWS = 0
 ) (
     input wire clk,
     input wire reset,
@@ -26,8 +27,6 @@ module edgeflow_scratchpad_bank #(
     localparam WRITE_BITS = 8 * LINE_BYTES + 2 * PLACE_BITS + 3 + ROW_BITS;
     localparam READER_BITS = READERS > 1 ? $clog2(READERS) : 1;
     localparam WRITER_BITS = WRITERS > 1 ? $clog2(WRITERS) : 1;
-    localparam BYTE_LANES = 8 / LANE_BITS;
-    localparam LANES = LINE_BYTES * BYTE_LANES;
 
     wire [READER_BITS-1:0] reader;
     wire [ROW_BITS-1:0] chosen_row;
@@ -79,36 +78,84 @@ module edgeflow_scratchpad_bank #(
         {halves, first, last, write_row, write_data} <= chosen_write;
     end
 
-    wire [LANES-1:0] enables;
+    wire [8*LINE_BYTES-1:0] words;
+    wire [LINE_BYTES-1:0] inside;
     genvar b;
     generate
         for (b = 0; b < LINE_BYTES; b = b + 1) begin : g_byte
             localparam [PLACE_BITS:0] PLACE = b;
-            wire inside = write & PLACE >= {1'b0, first} & PLACE < last;
-            if (LANE_BITS == 4) begin : g_halves
-                assign enables[2*b+:2] = {2{inside}} & halves;
-            end else begin : g_whole
-                assign enables[b] = inside;
-            end
+            assign inside[b] = write & PLACE >= {1'b0, first} & PLACE < last;
         end
-        if (LANE_BITS != 4) begin : g_unused
+
+        if (HALF_ROWS == 0) begin : g_bytes
+            edgeflow_block_memory #(
+                .LANES(LINE_BYTES),
+                .LANE_BITS(8),
+                .WORDS(ROWS)
+            ) memory (
+                .clk(clk),
+                .write(inside),
+                .write_address(write_row),
+                .write_data(write_data),
+                .read(read),
+                .read_address(read_row),
+                .read_data(words)
+            );
             wire unused_halves = &{1'b0, halves};
+        end else begin : g_halves
+            localparam ADDRESS_BITS = $clog2(HALF_ROWS);
+            wire [2*LINE_BYTES-1:0] enables;
+            wire [8*LINE_BYTES-1:0] half_words;
+            wire write_half;
+            wire read_half;
+            for (b = 0; b < LINE_BYTES; b = b + 1) begin : g_enables
+                assign enables[2*b+:2] = {2{inside[b] & write_half}} & halves;
+            end
+            edgeflow_block_memory #(
+                .LANES(2 * LINE_BYTES),
+                .LANE_BITS(4),
+                .WORDS(HALF_ROWS)
+            ) memory (
+                .clk(clk),
+                .write(enables),
+                .write_address(write_row[ADDRESS_BITS-1:0]),
+                .write_data(write_data),
+                .read(read & read_half),
+                .read_address(read_row[ADDRESS_BITS-1:0]),
+                .read_data(half_words)
+            );
+            if (HALF_ROWS == ROWS) begin : g_all
+                assign write_half = 1'b1;
+                assign read_half = 1'b1;
+                assign words = half_words;
+            end else begin : g_both
+                localparam REST_BITS = $clog2(ROWS - HALF_ROWS);
+                localparam [ROW_BITS-1:0] REST = HALF_ROWS[ROW_BITS-1:0];
+                wire [ROW_BITS-1:0] rest_write = write_row - REST;
+                wire [ROW_BITS-1:0] rest_read = read_row - REST;
+                wire [8*LINE_BYTES-1:0] rest_words;
+                reg from_half;
+                assign write_half = write_row < REST;
+                assign read_half = read_row < REST;
+                assign words = from_half ? half_words : rest_words;
+                always @(posedge clk) if (read) from_half <= read_half;
+                edgeflow_block_memory #(
+                    .LANES(LINE_BYTES),
+                    .LANE_BITS(8),
+                    .WORDS(ROWS - HALF_ROWS)
+                ) rest (
+                    .clk(clk),
+                    .write(inside & ~{LINE_BYTES{write_half}}),
+                    .write_address(rest_write[REST_BITS-1:0]),
+                    .write_data(write_data),
+                    .read(read & ~read_half),
+                    .read_address(rest_read[REST_BITS-1:0]),
+                    .read_data(rest_words)
+                );
+                wire unused_rest = &{1'b0, rest_write, rest_read};
+            end
+            wire unused_rows = &{1'b0, write_row, read_row};
         end
     endgenerate
-
-    wire [8*LINE_BYTES-1:0] words;
-    edgeflow_block_memory #(
-        .LANES(LANES),
-        .LANE_BITS(LANE_BITS),
-        .WORDS(ROWS)
-    ) memory (
-        .clk(clk),
-        .write(enables),
-        .write_address(write_row),
-        .write_data(write_data),
-        .read(read),
-        .read_address(read_row),
-        .read_data(words)
-    );
     always @(posedge clk) line <= words;
 endmodule

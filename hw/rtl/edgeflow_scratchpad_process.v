@@ -10,7 +10,7 @@ module edgeflow_scratchpad_process #(
     parameter BANKS = 4,
     parameter LINES = 8192,
     parameter NARROW_LINES = 4096,
-    parameter LANE_BITS = 4,
+    parameter HALF_LINES = 4096,
     parameter QUEUE = 8,
     parameter NOTICES = 4,
     parameter LINE_BITS = 20,
@@ -100,7 +100,7 @@ module edgeflow_scratchpad_process #(
         .BANKS(BANKS),
         .LINES(LINES),
         .LINE_BYTES(64),
-        .LANE_BITS(LANE_BITS),
+        .HALF_LINES(HALF_LINES),
         .QUEUE(QUEUE),
         .NOTICES(NOTICES)
     ) core (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgeflow.hw.architecture import Architecture, ceil_div
+from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.process_network import CLIENTS, SCRATCHPAD, Kind, Process, processes
 from edgeflow.hw.scratchpad_core import ScratchpadCore
 from edgeflow.hw.stream_items import ItemLayouts
@@ -17,7 +17,6 @@ from edgeflow.sw.compiler.components import CONTROL_ADDRESS_BITS, CONTROL_BUS, s
 
 TOP = "edgeflow_accelerator"
 CORE_MODULES = {"multiply": "edgeflow_array_process", SCRATCHPAD: "edgeflow_scratchpad_process"}
-_BANKS = 4  # of the scratchpad
 
 # What a master drives is an output. Bits as Vitis HLS has them, 0 for those of a word, -1 for a bit for each of its bytes.
 _ADDRESS = (
@@ -169,18 +168,6 @@ def _array_parameters(architecture: Architecture) -> dict[str, int | str]:
     }
 
 
-def scratchpad_core(architecture: Architecture) -> ScratchpadCore:
-    """The scratchpad's core: as many lines as the architecture has, of half bytes where rows of 4 bits lie in them."""
-    lines = architecture.narrow_lines + architecture.wide_lines
-    return ScratchpadCore(
-        readers=sum(client.reads for client in CLIENTS),
-        writers=sum(not client.reads for client in CLIENTS),
-        banks=_BANKS,
-        lines=_BANKS * ceil_div(lines, _BANKS),
-        lane_bits=4 if 4 in architecture.precisions else 8,
-    )
-
-
 def _scratchpad(architecture: Architecture, queues: dict[str, Queue]) -> Instance:
     """Its clients' streams are parts of vectors, the first client's lowest."""
     readers = [client.name for client in CLIENTS if client.reads]
@@ -199,7 +186,7 @@ def _scratchpad(architecture: Architecture, queues: dict[str, Queue]) -> Instanc
             ports.append(Port(f"{stream}_{kind}", way, bits * len(names), net))
     for kind, way in (("valid", "output"), ("ready", "input"), ("data", "output")):
         ports.append(Port(f"complete_rows_{kind}", way, 1, f"complete_rows_in_{kind}"))
-    core = scratchpad_core(architecture)
+    core = ScratchpadCore.of(architecture)
     parameters: dict[str, int | str] = {name: value for name, value in core.parameters.items() if name != "LINE_BYTES"}
     parameters["NARROW_LINES"] = architecture.narrow_lines
     return Instance(SCRATCHPAD, CORE_MODULES[SCRATCHPAD], parameters, tuple(ports))

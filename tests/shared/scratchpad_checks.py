@@ -8,9 +8,10 @@ from scratchpad_bench import Bench, Bytes, Read, Requests, Result, Stalls, Waits
 from edgeflow.hw.scratchpad_core import ScratchpadCore
 
 CORES = {
-    "3 readers, 2 writers, half bytes": ScratchpadCore(3, 2, lines=24, line_bytes=8, lane_bits=4),
+    "3 readers, 2 writers, half bytes": ScratchpadCore(3, 2, lines=24, line_bytes=8, half_lines=24),
     "one of each, bytes": ScratchpadCore(1, 1, 2, 6, line_bytes=4, queue=2, notices=2),
-    "those of the accelerator, half bytes": ScratchpadCore(lines=64, line_bytes=16, lane_bits=4, queue=16),
+    "lines of both kinds": ScratchpadCore(2, 2, 2, 22, line_bytes=4, half_lines=12, queue=4),
+    "those of the accelerator, half bytes": ScratchpadCore(lines=64, line_bytes=16, half_lines=40, queue=16),
     "those of the accelerator, bytes": ScratchpadCore(lines=40),
     "5 readers, 3 writers, 8 banks": ScratchpadCore(5, 3, 8, 48, line_bytes=8, queue=4, notices=2),
 }
@@ -23,7 +24,7 @@ MUTATIONS = (
     ("edgeflow_priority.v", "i = LAST - 1; i >= 0; i = i - 1", "i = 0; i < LAST; i = i + 1"),  # another one's row
     ("edgeflow_scratchpad.v", "assign write_ready[w] = may &", "assign write_ready[w] ="),  # notices without room
     ("edgeflow_scratchpad.v", "~(changes & |blocked)", "~|blocked"),  # a write of nothing waits for its bank
-    ("edgeflow_scratchpad_bank.v", "{2{inside}} & halves", "{2{inside}}"),  # both halves
+    ("edgeflow_scratchpad_bank.v", "{2{inside[b] & write_half}} & halves", "{2{inside[b] & write_half}}"),  # both halves
     ("edgeflow_scratchpad_bank.v", "PLACE < last", "PLACE <= last"),  # a byte too many
     ("edgeflow_scratchpad_bank.v", "write <= |write_wants & ~reset", "write <= ~reset"),  # writes that nobody wants
 )
@@ -31,7 +32,7 @@ MUTATIONS = (
 
 def store(memory: Bytes, write: Write, core: ScratchpadCore) -> None:
     """What a write does to the lines."""
-    mask = (0xF if write.halves & 1 else 0) | (0xF0 if write.halves & 2 else 0) if core.lane_bits == 4 else 0xFF
+    mask = (0xF if write.halves & 1 else 0) | (0xF0 if write.halves & 2 else 0) if write.line < core.half_lines else 0xFF
     part = slice(write.first, write.first + write.count)
     memory[write.line, part] = memory[write.line, part] & (mask ^ 0xFF) | write.data[part] & mask
 

@@ -19,12 +19,15 @@ from edgeflow.hw.synthesis.netlist import Counts, count
 
 HALVES = {"RAMB36E2": 2, "RAMB18E2": 1}
 BANK = "edgeflow_scratchpad_bank"
-BANKS = tuple(
-    ScratchpadCore(lines=4 * rows, line_bytes=8, lane_bits=lane_bits) for lane_bits in (8, 4) for rows in (512, 1024, 2048, 4096)
+ROWS = (512, 1024, 2048, 4096)
+BANKS = (
+    *(ScratchpadCore(lines=4 * rows, line_bytes=8, half_lines=halves * 4 * rows) for halves in (0, 1) for rows in ROWS),
+    ScratchpadCore(lines=4 * 1536, line_bytes=8, half_lines=4 * 512),
 )
 """Those whose bank is synthesized."""
 WHOLE = (
-    ScratchpadCore(3, 2, lines=4 * 512, line_bytes=8, lane_bits=4),
+    ScratchpadCore(3, 2, lines=4 * 512, line_bytes=8, half_lines=4 * 512),
+    ScratchpadCore(3, 2, lines=4 * 1024, line_bytes=8, half_lines=4 * 512),
     ScratchpadCore(7, 4, 2, lines=2 * 1024, line_bytes=4, queue=16),
 )
 """Those that are synthesized as a whole."""
@@ -42,7 +45,8 @@ def synthesize(core: ScratchpadCore) -> Counts:
 def block_memories(core: ScratchpadCore) -> int:
     """Block memories of one bank in halves of a RAMB36; AssertionError where yosys adds memory of another kind."""
     values = core.parameters
-    sizes = {name: values[name] for name in ("READERS", "WRITERS", "LINE_BYTES", "LANE_BITS")} | {"ROWS": core.lines // core.banks}
+    rows = {"ROWS": core.lines // core.banks, "HALF_ROWS": core.half_lines // core.banks}
+    sizes = {name: values[name] for name in ("READERS", "WRITERS", "LINE_BYTES")} | rows
     cells = _yosys(BANK, sizes, "-run begin:map_ffram")["modules"][BANK]["cells"].values()
     memories = Counter(cell["type"] for cell in cells if "RAM" in cell["type"].upper() or cell["type"].startswith("$mem"))
     assert set(memories) <= set(HALVES), memories

@@ -6,7 +6,7 @@ module scratchpad_process_ports #(
     parameter BANKS = 4,
     parameter LINES = 40,
     parameter LINE_BYTES = 64,
-    parameter LANE_BITS = 8,
+    parameter HALF_LINES = 0,
     parameter QUEUE = 8,
     parameter NOTICES = 4,
     parameter NARROW_LINES = LINES,
@@ -86,7 +86,7 @@ module scratchpad_process_ports #(
         .BANKS(BANKS),
         .LINES(LINES),
         .NARROW_LINES(NARROW_LINES),
-        .LANE_BITS(LANE_BITS),
+        .HALF_LINES(HALF_LINES),
         .QUEUE(QUEUE),
         .NOTICES(NOTICES)
     ) process (

@@ -109,7 +109,7 @@ class Process(ScratchpadCore):
         return super().parameters | {"NARROW_LINES": self.narrow_lines}
 
 
-@pytest.mark.parametrize("process", [Process(), Process(lane_bits=4)], ids=str)
+@pytest.mark.parametrize("process", [Process(), Process(half_lines=40)], ids=str)
 def test_the_scratchpads_process_is_the_core_behind_items(process: Process, tmp_path: Path) -> None:
     """All that holds of the core holds of it, through items as the C++ packs them."""
     check_all(Bench(process, tmp_path / "process", [*RTL, PORTS], "scratchpad_process_ports"))
@@ -117,7 +117,7 @@ def test_the_scratchpads_process_is_the_core_behind_items(process: Process, tmp_
 
 def test_wide_lines_take_whole_bytes(tmp_path: Path) -> None:
     """Whichever halves a write names; narrow ones take those."""
-    process = Process(lane_bits=4, narrow_lines=13)
+    process = Process(half_lines=16, narrow_lines=13)
     bench = Bench(process, tmp_path / "process", [*RTL, PORTS], "scratchpad_process_ports")
     rng = np.random.default_rng(4)
     before, after = (rng.integers(256, size=(process.lines, 64), dtype=np.uint8) for _ in range(2))
@@ -130,7 +130,7 @@ def test_wide_lines_take_whole_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bench.run(requests).data[2], expected)
 
 
-@pytest.mark.parametrize("process", [ScratchpadCore(), ScratchpadCore(lane_bits=4, lines=8192)], ids=str)
+@pytest.mark.parametrize("process", [ScratchpadCore(), ScratchpadCore(half_lines=4096, lines=8192)], ids=str)
 def test_verilator_has_no_remark_on_the_scratchpads_process(process: ScratchpadCore) -> None:
     parameters = {name: value for name, value in process.parameters.items() if name != "LINE_BYTES"}
     done = verilate(Parameters(parameters), "--lint-only", "-Wall", files=RTL, top="edgeflow_scratchpad_process")
