@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from edgeflow.hw.architecture import LINE_BYTES, Architecture
+from edgeflow.hw.architecture import LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.cost import Resources
 from edgeflow.hw.ops.base import INSTRUCTION_WORDS
-from edgeflow.hw.primitives import adder_luts, axi_master, bram18, comparator_luts, lutram_luts, mux_luts, ram_bram36, registers
+from edgeflow.hw.primitives import adder_luts, axi_master, comparator_luts, lutram_luts, mux_luts, ram_bram36, registers
+from edgeflow.hw.scratchpad_core import ScratchpadCore
 
 LINE_BITS = 8 * LINE_BYTES
 SLOW_PORTS = 3  # descriptors, constants and memory: the AXI ports besides those of the weights
-NARROW_BANKS, NARROW_BITS = 2 * LINE_BYTES, 4  # half a byte each
-WIDE_BANKS, WIDE_BITS = LINE_BYTES, 8
-NARROW_STEP, WIDE_STEP = 4096, 2048  # lines that one RAMB18 in each bank holds
 FIFO_LUTRAM = 32  # words up to which a queue lies in LUT memory
 
 
 def scratchpad(architecture: Architecture) -> Resources:
-    """Both memories of the scratchpad, true dual-port block memories: 128 banks of half a byte, and 64 banks of a byte.
-
-    All banks of a memory share the address of a port, so each of its two ports has one multiplexer over the units for the address
-    and the line that is written, and a register for the line that is read.
+    """Block memories as its core takes them (hw/scratchpad_core.py); logic of two ports with a multiplexer over the units for the
+    address and the line that is written, and a register for the line that is read.
     """
     a = architecture
     lut = ff = 0
     for lines in (a.narrow_lines, a.wide_lines):
         lut += 2 * mux_luts(len(a.units), lines.bit_length() + LINE_BITS)
         ff += 2 * registers(LINE_BITS)
-    halves = NARROW_BANKS * bram18(NARROW_BITS, a.narrow_lines, dual=True) + WIDE_BANKS * bram18(WIDE_BITS, a.wide_lines, dual=True)
-    return Resources(0, lut, ff, (halves + 1) // 2, 0)
+    return Resources(0, lut, ff, ceil_div(ScratchpadCore.of(a).block_memories, 2), 0)
 
 
 def weight_stream(architecture: Architecture) -> Resources:

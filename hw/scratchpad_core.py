@@ -13,7 +13,13 @@ from edgeflow.hw.process_network import CLIENTS
 
 TOP = "edgeflow_scratchpad"
 BANKS = 4  # of an accelerator's scratchpad: as many lines are read, and as many written, in a cycle
+WIDE_STEP = 2048  # lines that fill the block memories of a bank, 512 words deep where they are widest
 _RAMB18 = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))  # width to depth, one port reads, the other writes
+
+
+def narrow_step(precisions: tuple[int, ...]) -> int:
+    """Narrow lines by which a scratchpad grows: a step of half bytes takes as many block memories as two of bytes."""
+    return WIDE_STEP if 4 in precisions else 2 * WIDE_STEP
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import LINE_BYTES
 from edgeflow.hw.boards import Board
 from edgeflow.hw.cost import RESOURCE_NAMES, Count, Unknown
-from edgeflow.hw.fabric import NARROW_BANKS, NARROW_STEP, WIDE_BANKS, WIDE_STEP
 from edgeflow.hw.fit import known_resources, unit_resources
 from edgeflow.hw.format_version import FORMAT
 from edgeflow.hw.graph import Graph, Node
 from edgeflow.hw.layer_names import layer_names
 from edgeflow.hw.ops import operator
 from edgeflow.hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Allocation, Program, Stay
+from edgeflow.hw.scratchpad_core import BANKS, WIDE_STEP, narrow_step
 from edgeflow.quant.convert.conversion import Contribution
 from edgeflow.quant.convert.decisions import Selection
 from edgeflow.quant.formats.ranges import TensorRange
@@ -102,7 +102,7 @@ UNITS = {
     "external_bytes": "bytes",
     "capacity_bytes": "bytes",
     "least_bytes": "bytes",
-    "banks": "memories that are accessed in the same cycle",
+    "banks": "memories that each read and write a line in the same cycle",
     "peak_live_bytes": "bytes",
     "program_bytes": "bytes",
     "start_byte": "bytes",
@@ -516,8 +516,8 @@ def _memory(program: Program, graph: Graph) -> schema.Memory:
     narrow, wide = program.scratch_lines
     lines = program.architecture.narrow_lines, program.architecture.wide_lines
     return schema.Memory(
-        narrow=_banks(lines[0], NARROW_BANKS, NARROW_STEP),
-        wide=_banks(lines[1], WIDE_BANKS, WIDE_STEP),
+        narrow=_banks(lines[0], narrow_step(program.architecture.precisions)),
+        wide=_banks(lines[1], WIDE_STEP),
         narrow_bytes=narrow * LINE_BYTES,
         wide_bytes=wide * LINE_BYTES,
         external_bytes=program.external_lines * LINE_BYTES,
@@ -528,8 +528,8 @@ def _memory(program: Program, graph: Graph) -> schema.Memory:
     )
 
 
-def _banks(lines: int, banks: int, least: int) -> schema.Banks:
-    return schema.Banks(capacity_bytes=lines * LINE_BYTES, banks=banks, least_bytes=least * LINE_BYTES)
+def _banks(lines: int, least: int) -> schema.Banks:
+    return schema.Banks(capacity_bytes=lines * LINE_BYTES, banks=BANKS, least_bytes=least * LINE_BYTES)
 
 
 def _covered(stays: Sequence[Stay]) -> int:

@@ -86,10 +86,11 @@ def scratchpad_size(report: Report) -> str:
     if blocks is not None:
         text = f"The scratchpad's {blocks} block memories hold {size(built)}, of which the network uses {size(used)}."
     text += (
-        f" It is read and written a line of 64 bytes in every cycle, so it has {memory.narrow.banks} banks for up to 8 bit and"
-        f" {memory.wide.banks} for 16 bit, each of them at least half a block memory"
+        f" In every cycle {memory.narrow.banks} lines of 64 bytes are read and as many written, so it has that many banks, each as"
+        f" wide as a line, and grows by {size(memory.narrow.least_bytes)} for up to 8 bit and by {size(memory.wide.least_bytes)}"
+        " for 16 bit"
     )
-    return f"{text}: {size(least)} is the least that it can be." if built == least else f"{text}, {size(least)} in all."
+    return f"{text}: {size(least)} is the least that it can be." if built == least else f"{text}."
 
 
 def render(report: Report) -> str:

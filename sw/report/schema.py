@@ -264,8 +264,8 @@ class Placement(Strict):
 
 
 class Banks(Strict):
-    """One memory of the scratchpad as it is built: ``capacity_bytes`` in ``banks`` that are all read and written in the same cycle.
-    No bank is smaller than a block memory's half, and ``least_bytes`` is what so many of those hold."""
+    """One memory of the scratchpad as it is built: ``capacity_bytes`` in ``banks`` that each read and write a line in the same
+    cycle. It grows by ``least_bytes``, which fill the block memories that a line takes."""
 
     capacity_bytes: Natural
     banks: Natural

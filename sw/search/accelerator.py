@@ -17,10 +17,11 @@ from edgeflow.hw.accelerator_options import SHARE
 from edgeflow.hw.architecture import NIBBLES, Architecture, ceil_div, round_up
 from edgeflow.hw.boards import Board
 from edgeflow.hw.errors import BoardError, UnsupportedError
-from edgeflow.hw.fabric import NARROW_STEP, WIDE_STEP, scratchpad
+from edgeflow.hw.fabric import scratchpad
 from edgeflow.hw.fit import Space, excess, fill, limits
 from edgeflow.hw.ops.linear import WEIGHT, Linear
 from edgeflow.hw.progress import Progress
+from edgeflow.hw.scratchpad_core import WIDE_STEP, narrow_step
 from edgeflow.sim.cycles import predicted_cycles
 from edgeflow.sw.compiler.lowering import Compiler
 from edgeflow.sw.compiler.network import Network
@@ -112,7 +113,7 @@ def spaces(
     precisions = tuple(sorted(wanted, reverse=True))
     lines = working_set(network, whole.model_copy(update={"precisions": precisions}))
     tokens = {tokens: network.stationary(tokens) for tokens in token_sizes(needs["max_tokens"])}
-    for pair, (most, held) in itertools.product(useful(scratch_sizes(lines), board, share), tokens.items()):
+    for pair, (most, held) in itertools.product(useful(scratch_sizes(lines, precisions), board, share, precisions), tokens.items()):
         yield Space(board, {**needs, "max_tokens": most}, used, pair, clock_mhz, share, sizes, precisions, held)
 
 
@@ -121,23 +122,24 @@ def token_sizes(most: int) -> list[int]:
     return sorted({round_up(ceil_div(most, 1 << n), 64) for n in range(most.bit_length())}, reverse=True)
 
 
-def scratch_sizes(lines: tuple[int, int]) -> list[tuple[int, int]]:
+def scratch_sizes(lines: tuple[int, int], precisions: tuple[int, ...]) -> list[tuple[int, int]]:
     """Lines of narrow and wide scratchpad to try, the most first: from what holds everything down to one row of block memories."""
-    narrow, wide = round_up(max(lines[0], 1), NARROW_STEP), round_up(max(lines[1], 1), WIDE_STEP)
-    pairs = [(n, w) for n in range(NARROW_STEP, narrow + 1, NARROW_STEP) for w in range(WIDE_STEP, wide + 1, WIDE_STEP)]
+    step = narrow_step(precisions)
+    narrow, wide = round_up(max(lines[0], 1), step), round_up(max(lines[1], 1), WIDE_STEP)
+    pairs = [(n, w) for n in range(step, narrow + 1, step) for w in range(WIDE_STEP, wide + 1, WIDE_STEP)]
     return sorted(pairs, key=lambda pair: (-sum(pair), -pair[1]))
 
 
-def useful(pairs: Iterable[tuple[int, int]], board: Board, share: float) -> list[tuple[int, int]]:
+def useful(pairs: Iterable[tuple[int, int]], board: Board, share: float, precisions: tuple[int, ...]) -> list[tuple[int, int]]:
     """The first of the sizes of a scratchpad, and those that fit the board without leaving room for more; the last if none fits."""
     pairs = list(pairs)
     limit = limits(board, share)["bram36"]
-    room = {pair: limit - _block_memories(pair) for pair in pairs}
+    room = {pair: limit - _block_memories(pair, precisions) for pair in pairs}
     return [pair for pair in pairs if room[pair] >= 0 and (room[pair] < ROOM or pair == pairs[0])] or pairs[-1:]
 
 
-def _block_memories(pair: tuple[int, int]) -> int:
-    count = scratchpad(Architecture(narrow_lines=pair[0], wide_lines=pair[1])).bram36
+def _block_memories(pair: tuple[int, int], precisions: tuple[int, ...]) -> int:
+    count = scratchpad(Architecture(narrow_lines=pair[0], wide_lines=pair[1], precisions=precisions)).bram36
     assert isinstance(count, int)
     return count
 

@@ -134,9 +134,10 @@ def luts(resources: Resources) -> int:
 
 
 def test_what_the_units_share() -> None:
-    a = Architecture(weight_ports=2, narrow_lines=4096, wide_lines=2048, stream_lines=256, units=UNITS)
-    assert scratchpad(a).bram36 == 64 + 32  # 128 RAMB18 of 4 x 4096 and 64 of 9 x 2048
+    a = Architecture(weight_ports=2, narrow_lines=4096, wide_lines=2048, stream_lines=256, precisions=(8,), units=UNITS)
+    assert scratchpad(a).bram36 == 64 + 32  # 16 RAMB18 of 36 x 512 for 512 lines in each of four banks
     assert scratchpad(a.model_copy(update={"wide_lines": 2049})).bram36 == 64 + 64
+    assert scratchpad(a.model_copy(update={"precisions": (8, 4)})).bram36 == 128 + 32  # half bytes take twice as many
     assert weight_stream(a).bram36 == 4  # 256 bits x 512 in eight RAMB18 of 36 x 512: seven hold 252 bits
     shallow = a.model_copy(update={"stream_lines": 16})
     assert weight_stream(shallow).bram36 == 0  # 32 words: LUT memory

@@ -33,6 +33,11 @@ WHOLE = (
 """Those that are synthesized as a whole."""
 
 
+def synthesized(top: str, parameters: Mapping[str, int]) -> Counts:
+    """What a module takes."""
+    return count(_yosys(top, parameters, ""), top)
+
+
 def synthesize(core: ScratchpadCore) -> Counts:
     """What the core takes.
 

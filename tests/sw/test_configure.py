@@ -187,8 +187,9 @@ def test_a_share_that_is_too_small_is_refused() -> None:
 
 
 def test_the_scratchpad_shrinks_by_whole_block_memories() -> None:
-    assert scratch_sizes((0, 1)) == [(4096, 2048)]
-    assert scratch_sizes((4097, 2049)) == [(8192, 4096), (8192, 2048), (4096, 4096), (4096, 2048)]
+    assert scratch_sizes((0, 1), (8,)) == [(4096, 2048)]
+    assert scratch_sizes((0, 1), (8, 4)) == [(2048, 2048)]
+    assert scratch_sizes((4097, 2049), (8,)) == [(8192, 4096), (8192, 2048), (4096, 4096), (4096, 2048)]
 
 
 def test_attention_takes_its_keys_at_once_or_in_halves() -> None:
@@ -197,12 +198,12 @@ def test_attention_takes_its_keys_at_once_or_in_halves() -> None:
 
 
 def test_a_scratchpad_that_leaves_much_room_is_not_tried() -> None:
-    pairs = scratch_sizes((4096 * 12, 2048 * 12))
-    tried = useful(pairs, BOARD, SHARE)
+    pairs = scratch_sizes((4096 * 12, 2048 * 12), (8,))
+    tried = useful(pairs, BOARD, SHARE, (8,))
     block_memories = [n // 64 + w // 64 for n, w in tried]
     assert all(729 - ROOM < count <= 729 for count in block_memories)
-    assert useful(pairs, load_board("kv260"), SHARE) == [(4096, 2048)]
-    assert useful(pairs, load_board("kv260"), 0.01) == [(4096, 2048)]
+    assert useful(pairs, load_board("kv260"), SHARE, (8,)) == [(4096, 2048)]
+    assert useful(pairs, load_board("kv260"), 0.01, (8,)) == [(4096, 2048)]
 
 
 def narrowed(weight_bits: int, activation_bits: int) -> Graph:

@@ -52,7 +52,7 @@ def test_block_memories() -> None:
 
 
 def test_resources() -> None:
-    """Flip-flops as yosys finds them, LUTs within 15 % of the 703, 876 and 709 that it finds; the script synthesizes these again."""
+    """Flip-flops as yosys finds them, LUTs within 15 % of its 703, 876 and 709; the script synthesizes these again."""
     assert [resources(core) for core in WHOLE] == [
         Logic(793, 725, bram18=16),
         Logic(977, 737, bram18=24),
