@@ -19,6 +19,11 @@ def loop_depth(loop: str, family: str, clock_mhz: float) -> int:
     return clocks[min(enough) if enough else max(clocks)][loop.replace(" ", "_")]
 
 
+def most_stages(loop: str) -> int:
+    """Those of a loop in the device family and at the clock where it has the most."""
+    return max(loops[loop] for clocks in _table().values() for loops in clocks.values())
+
+
 @cache
 def _table() -> dict[str, dict[float, dict[str, int]]]:
     text = json.loads(TABLE.read_text(encoding="utf-8"))

@@ -42,11 +42,8 @@ from edgeflow.hw.ops.base import (
 )
 from edgeflow.hw.ops.chunk import parameter_banks, read_logic, write_logic
 from edgeflow.hw.ops.layernorm_schedule import (
-    LATENCY,
     NEWTON_STAGES,
     NEWTON_STEPS,
-    READ_STAGES,
-    SUM_STAGES,
     layernorm_commands,
     layernorm_sizes,
 )
@@ -66,6 +63,7 @@ from edgeflow.hw.primitives import (
     shifter_luts,
     tree_registers,
 )
+from edgeflow.hw.process_depths import most_stages
 
 DEVIATION_BITS = widths.DEVIATION.bits  # a deviation from the mean: one DSP48E2 operand
 Z_BITS = 20  # fraction bits of d / sqrt(V)
@@ -370,7 +368,7 @@ class LayerNorm(Operator):
             ff=unit.ff
             + tree_registers(v, deviation)
             + tree_registers(v, square)
-            + registers(widths.ROOT_PRODUCT.bits, LATENCY - READ_STAGES - SUM_STAGES)
+            + registers(widths.ROOT_PRODUCT.bits, most_stages("norm_rows"))
             + 12 * rows,
             bram36=ram_bram36(deviation * v, sizes["LAYERNORM_RING"]),
             uram=0,

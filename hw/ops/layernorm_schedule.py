@@ -11,27 +11,19 @@ from collections.abc import Mapping
 from edgeflow.hw.architecture import HALVES, LINE_BYTES, Architecture, ceil_div
 from edgeflow.hw.commands import Command, phase
 from edgeflow.hw.ops.chunk import power_of_two, stream_words
+from edgeflow.hw.process_depths import most_stages
 
-# Stages of the way from a row's elements to its statistics.
 NEWTON_STEPS = 2
-READ_STAGES = 4  # address, block memory and its output register, choice of the chunk
-SUM_STAGES = 9  # square in a DSP slice 3, adder tree of 32 lanes 5, accumulation
-MEAN_STAGES = 6  # product of 32 x 18 bit 4, rounding, shift
-VARIANCE_STAGES = 10  # channels times mean 3, difference, product of 20 x 35 bit 4, two additions
-SCALE_STAGES = 5  # leading digit 2, shift 2, table
 NEWTON_STAGES = 15  # square of 26 bit 4, product of 32 x 34 bit 5, difference, product of 26 x 30 bit 4, rounding
-SUM_LAG = READ_STAGES + SUM_STAGES + 1  # from the read of a row's last chunk until its sums lie in memory
-VARIANCE_LAG = 1 + MEAN_STAGES + VARIANCE_STAGES + SCALE_STAGES + 1  # read of the sums to mean and scaled variance
-ROOT_LAG = 1 + NEWTON_STEPS * NEWTON_STAGES + 1  # read of the scaled variance to its reciprocal root
-LATENCY = SUM_LAG + VARIANCE_LAG + ROOT_LAG  # iterations from the read of a row's last chunk to the output of its first
 
 
 def layernorm_sizes(architecture: Architecture) -> dict[str, int]:
-    """Compile-time sizes: ``LAYERNORM_RING`` chunks wait for their row's statistics; the fewest that compile where the overlay
-    has no layer normalization."""
+    """Compile-time sizes: ``LAYERNORM_RING`` chunks wait for their row's statistics: those of a row, and as many as come while its
+    sums and statistics pass through the pipelines; the fewest that compile where the overlay has no layer normalization."""
     used = "layernorm" in architecture.units
     chunks = ceil_div(architecture.max_channels, architecture.vector)
-    return {"LAYERNORM_RING": power_of_two(chunks + LATENCY + 1) if used else 2}
+    lag = most_stages("norm_sums") + most_stages("norm_rows") + 3  # two streams, and the chunk that is taken
+    return {"LAYERNORM_RING": power_of_two(chunks + lag) if used else 2}
 
 
 def parameter_words(channels: int, architecture: Architecture) -> int:
