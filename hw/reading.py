@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
+from pydantic import ValidationError
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import EdgeFlowError, InputError
@@ -58,5 +59,8 @@ def _is_ours(block: TracebackType | None) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its type where it has none."""
+    """The first line of an exception's message, or its type where it has none; of what pydantic found first, the place and what."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False)[0]
+        return ": ".join((*(".".join(map(str, found["loc"])),) * bool(found["loc"]), found["msg"]))
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -34,6 +34,7 @@ from edgeflow.sim.headers import exact_include, native_include
 # Each library has processes of its own; nothing throws, and code for it takes half of the compiler's time.
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-w", "-fno-gnu-unique", "-fno-exceptions")
 _REMEDY = "install g++, or set CXX to a C++ compiler"
+_ROOM = "free some space in the temporary folder, or choose another (TMPDIR)"
 _HANDLE = [ctypes.c_void_p]
 SOURCES = ("csim.cpp",)  # includes the components
 _PRAGMA = re.compile(rb"^[ \t]*#pragma HLS .*$", re.MULTILINE)
@@ -75,7 +76,8 @@ def build(hls: Path | Mapping[str, bytes], *, exact: bool = False, count: bool =
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-300:])
             first = first.replace(f"{work}/", "") or f"exit status {done.returncode}"
-            raise ToolchainError(f"the C simulation does not compile: {first}; {_REMEDY}")
+            remedy = _ROOM if "no space left" in done.stderr.lower() else _REMEDY
+            raise ToolchainError(f"the C simulation does not compile: {first}; {remedy}")
         if not library.is_file():
             raise ToolchainError(f"the C simulation does not compile: {command} wrote no library; {_REMEDY}")
         content = library.read_bytes()

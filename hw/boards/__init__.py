@@ -22,8 +22,9 @@ FIGURES = (
 )
 RESOURCES = ("dsp", "lut", "ff", "bram36", "uram")
 
-Count = Annotated[int, Field(ge=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LARGEST = 10**9  # of any figure of a board: what is more is a slip
+Count = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -48,7 +49,7 @@ class Board(BaseModel):
     ddr_gb_s: Annotated[Positive, Field(description="peak bandwidth of the DDR memory, 10^9 bytes a second")]
     ddr_efficiency: Annotated[float, Field(gt=0, le=1, description="share of that peak which long bursts reach, 0 to 1")]
     ddr_latency_ns: Annotated[Positive, Field(description="time from a read request of the logic to its first word, ns")]
-    axi_ports: Annotated[int, Field(ge=1, strict=True, description="AXI ports from the programmable logic to the DDR")]
+    axi_ports: Annotated[int, Field(ge=1, le=LARGEST, strict=True, description="AXI ports from the programmable logic to the DDR")]
     axi_bits: Annotated[Literal[32, 64, 128, 256, 512], Field(description="width of one of these ports")]
     axi_burst_words: Annotated[int, Field(ge=1, le=256, strict=True, description="words of the longest burst on such a port")]
     sources: Annotated[dict[str, Text], Field(description="where each figure comes from")]
@@ -115,7 +116,7 @@ def _read(file: Path) -> Board:
         raise BoardError(f"{file}: there is no such board file; by name EdgeFlow knows its own boards") from error
     except OSError as error:
         raise BoardError(f"{file}: the board file cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, too deep
         raise BoardError(f"{file}: the board file is not valid TOML: {error}") from error
     try:
         return Board.model_validate(content)

@@ -23,13 +23,16 @@ class _KeyboardInterrupt(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
+def terminable(*, last: bool = False) -> Iterator[None]:
     """Turn SIGTERM and, where nobody else handles it, SIGINT into exceptions while the block runs (in the main thread; signals
-    reach no other). An exception that would be swallowed, in a finalizer or in a callback from C, is raised a little later."""
+    reach no other). An exception that would be swallowed, in a finalizer or in a callback from C, is raised a little later; what C
+    code makes of it, an ImportError of a module that was being loaded, becomes it again. ``last``: the process ends after the
+    block, with the status that it has by then: signals are ignored from there on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     waiting: list[int] = []
+    told: list[type[BaseException]] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGALRM:
@@ -39,7 +42,8 @@ def terminable() -> Iterator[None]:
         if _swallows(frame):
             signal.setitimer(signal.ITIMER_REAL, _AGAIN)
             return
-        raise _KeyboardInterrupt if waiting.pop() == signal.SIGINT else Terminated
+        told.append(_KeyboardInterrupt if waiting.pop() == signal.SIGINT else Terminated)
+        raise told[-1]
 
     numbers = [signal.SIGTERM, signal.SIGALRM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -47,10 +51,14 @@ def terminable() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
+    except Exception as error:
+        if told:
+            raise told[-1] from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if last else handler or signal.SIG_DFL)
 
 
 def _swallows(frame: FrameType | None) -> bool:

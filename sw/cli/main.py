@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repair_streams()
     words = sys.argv[1:]
     if address_space() is None:
-        return _guarded(words, _run)
+        return _guarded(words, _run, last=True)
     refuse_libraries()
-    outcome = supervised(lambda: _guarded(words, _run, supervised=True))
+    outcome = supervised(lambda: _guarded(words, _run, supervised=True, last=True))
     return outcome if isinstance(outcome, int) else _guarded(words, lambda _: _raised(outcome))
 
 
@@ -51,11 +51,11 @@ def _raised(error: BaseException) -> int:
     raise error
 
 
-def _guarded(words: list[str], run: Callable[[list[str]], int], *, supervised: bool = False) -> int:
+def _guarded(words: list[str], run: Callable[[list[str]], int], *, supervised: bool = False, last: bool = False) -> int:
     debug = os.environ.get("EDGEFLOW_DEBUG", "0") not in ("", "0")
     as_json = "--json" in words
     try:
-        with terminable(), warnings.catch_warnings():
+        with terminable(last=last), warnings.catch_warnings():
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
             status = run(_global_first(words) or ["--help"])

@@ -82,6 +82,8 @@ def simulate(
     import warnings
 
     import edgeflow
+    from edgeflow.quant.canonical.graph import FloatGraph
+    from edgeflow.quant.canonical.labels import check_labels
     from edgeflow.sw.files.arrays import read_npz, take_labels, top1_accuracy, write_npz
 
     console: Console = context.obj
@@ -89,6 +91,9 @@ def simulate(
     also = () if labels is None else (labels,)
     data = read_npz(inputs, "inputs", lambda: opened.graph.inputs, also)
     truth = None if labels is None else take_labels(data, labels, f"inputs {inputs}")
+    if truth is not None:
+        samples = len(next(iter(data.values()), truth))
+        truth = check_labels(FloatGraph(opened.float_model()), truth, samples, f"inputs {inputs}: labels {labels!r}")
     start = time.perf_counter()
     with console.progress() as progress, warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)

@@ -12,6 +12,7 @@ from edgeflow.sw.cli.console import Console, table
 from edgeflow.sw.cli.parameters import BuildFolder
 from edgeflow.sw.cli.summaries import board_figures, board_rows, layers, linted, summary
 from edgeflow.sw.files.presence import check_build
+from edgeflow.sw.files.snapshot import check_folder
 from edgeflow.sw.files.writing import check_writable, write_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def cycles(
         Path | None,
         typer.Option(metavar="T.json", help="Write a trace for Perfetto or chrome://tracing; .gz compresses.", show_default=False),
     ] = None,
-    clock: Annotated[float | None, typer.Option(metavar="MHZ", help="Clock in MHz; the build's own by default.")] = None,
+    clock: Annotated[
+        float | None, typer.Option(metavar="MHZ", min=0.001, help="Clock in MHz; the build's own by default.", show_default=False)
+    ] = None,
 ) -> None:
     """Predict the cycles of every layer and how far off the limits they are; with --trace also as a timeline."""
     check_build(build)
@@ -62,6 +65,7 @@ def lint(
     ] = None,
 ) -> None:
     """Check that the HLS C++ of a build can be synthesized as it is meant; exit 1 if anything breaks a rule (docs/lint.md)."""
+    check_folder(folder)
     import edgeflow
 
     console: Console = context.obj

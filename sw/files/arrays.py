@@ -82,6 +82,8 @@ def read_npz(
         raise missing_data(file, what) from error
     except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CalibrationError(f"{name} is truncated or damaged: write it again") from error
+    except NotImplementedError as error:  # a version or a compression that the library does not know
+        raise CalibrationError(f"{name} cannot be read: {_one_line(error)}: write it again with numpy.savez") from error
     except OSError as error:
         raise CalibrationError(f"{name} cannot be read: {error.strerror or _one_line(error)}") from error
     if not arrays:

@@ -27,9 +27,12 @@ def check_build(folder: Path) -> None:
 
 
 def check_model(file: Path) -> None:
-    """ModelError unless there is a file."""
+    """ModelError unless there is a file, or a pipe."""
     if not file.exists():
         raise missing_model(file)
+    check_no_device(file, "", ModelError)
+    if file.is_dir():
+        raise ModelError(f"{file} is a folder; give the path of an ONNX model")
 
 
 def check_data(file: Path | None, what: str) -> None:

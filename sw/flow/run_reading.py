@@ -67,7 +67,7 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
         raise missing_run(file) from error
     except OSError as error:
         raise InputError(f"run file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, too deep
         raise InputError(f"run file {file} is not valid TOML: {error}") from error
     document = current_names("run file key", document)
     origin = document.pop("made", None)
@@ -75,6 +75,8 @@ def read_run(path: str | os.PathLike[str]) -> RunFile:
         check_format(origin.get("format") if isinstance(origin, dict) else None, f"run file {file}")
     for name in (*PATHS, "board", "bits"):
         value = document.get(name)
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(f"run file {file}: {name} has a null character, which no path has; write the path as it is")
         if name in PATHS and value is not None and not isinstance(value, str):
             raise InputError(f"run file {file}: {name} must be a path, in quotes")
         if isinstance(value, str) and (name in PATHS or (is_board_file(value) if name == "board" else value.endswith(".json"))):

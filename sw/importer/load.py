@@ -36,6 +36,8 @@ from edgeflow.sw.rewrite.base import ORIGIN, ORIGIN_TYPE
 _FOREIGN = ("com.microsoft",)
 LARGEST = (1 << 31) - 1
 """Bytes that a model's message, its weights included, may take: protobuf's own limit."""
+LONGEST_NAME = 10_000
+"""Bytes of the name of a tensor: files of arrays hold up to 65,535, with what EdgeFlow adds."""
 QUANTIZERS = "edgeflow.quantizers"
 """Key in a loaded model's ``meta`` of the quantizers that were taken out of it; not there if it had none."""
 
@@ -72,6 +74,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         RemoveInitializersFromInputsPass()(model)
     drop_unread_inputs(model)
     _name_results(model)
+    _check_values(file, model)
     with reading(*inconsistent):
         ir.passes.Sequential(InlinePass(), TopologicalSortPass())(model)
     for entry in model.graph.inputs:
@@ -279,6 +282,19 @@ def _hold_arrays(model: ir.Model) -> None:
         tensor = value.const_value
         if tensor is not None and tensor.dtype == ir.DataType.FLOAT and tensor.size > LARGE:
             value.const_value = ir.tensor(tensor.numpy(), tensor.dtype, name=tensor.name)
+
+
+def _check_values(file: Path, model: ir.Model) -> None:
+    """ModelError for names that no file of arrays can have, and for outputs that nothing computes."""
+    computed = [value for node in model.graph.all_nodes() for value in node.outputs]
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *computed):
+        name = str(value.name)
+        if "\0" in name or len(name.encode(errors="replace")) > LONGEST_NAME:
+            problem = "has a null character" if "\0" in name else f"has {len(name)} characters, more than {LONGEST_NAME}"
+            raise ModelError(f"{file}: the name of a tensor, {name[:40]!r}..., {problem}; rename it")
+    for value in model.graph.outputs:
+        if value.is_graph_input():
+            raise ModelError(f"{file}: output {value.name!r} is an input of the model, which nothing computes; leave it out")
 
 
 def _check_operands(file: Path, model: ir.Model) -> None:

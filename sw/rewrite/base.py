@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule
 
 from edgeflow.hw.arrays import Array
+from edgeflow.hw.errors import ModelError
 
 DOMAIN = "edgeflow"
 """Operator domain of EdgeFlow's own canonical operators."""
@@ -154,10 +155,15 @@ def scalar(value: ir.Value | None) -> float | None:
     return float(array.reshape(()))
 
 
+MOST_AXES = 64  # of an array of NumPy
+
+
 def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """The static shape of a value; rules run only after every shape is known."""
+    """The static shape of a value; rules run only after every shape is known. ModelError for more axes than arrays have."""
     if value.shape is None:
         raise AssertionError(f"value {value.name!r} has no shape")
+    if len(value.shape) > MOST_AXES:
+        raise ModelError(f"tensor {value.name!r} has {len(value.shape)} axes, more than {MOST_AXES}; reshape it")
     return tuple(int(size) for size in value.shape.numpy())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -219,3 +220,75 @@ def test_a_foreign_model_in_a_build(
         assert told.startswith(f"{build / CANONICAL_MODEL} is not this build's: node ")
         assert reason in told
         shutil.rmtree(build)
+
+
+def outer(folder: Path) -> Path:
+    g = Graph(17)
+    x = g.node("MatMul", g.input("x", ["n", 4, 8]), g.weight(8, 8))
+    for _ in range(70):
+        x = g.node("Unsqueeze", x, g.constant(np.array([1])))
+    g.output(x)
+    return g.save(folder)
+
+
+def unmade_output(folder: Path) -> Path:
+    g = Graph(17)
+    x = g.input("x", ["n", 4, 8])
+    g.node("MatMul", x, g.weight(8, 8))
+    model = onnx.load(plain(folder))
+    model.graph.output.append(model.graph.input[0])
+    onnx.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def named(folder: Path, name: str) -> Path:
+    model = onnx.load(plain(folder))
+    old, model.graph.input[0].name = model.graph.input[0].name, name
+    for node in model.graph.node:
+        node.input[:] = [name if entry == old else entry for entry in node.input]
+    onnx.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (outer, r"tensor '.*' has 65 axes, more than 64; reshape it"),
+        (unmade_output, r"output '.*' is an input of the model, which nothing computes; leave it out"),
+        (lambda folder: named(folder, "x" * 100_000), r"has 100000 characters, more than 10000; rename it"),
+        (lambda folder: named(folder, "x\0"), r"has a null character; rename it"),
+    ],
+    ids=["axes", "output", "long name", "null"],
+)
+@pytest.mark.parametrize("command", ["compile", "check"])
+def test_models_that_no_array_or_file_holds(make: Any, message: str, command: str, tmp_path: Path, terminal: Terminal) -> None:
+    place: tuple[object, ...] = ("-o", tmp_path / "build") if command == "compile" else ()
+    assert re.search(message, terminal.refused(command, make(tmp_path), *place))
+    assert not (tmp_path / "build").exists()
+
+
+def test_an_archive_of_an_unknown_version(tmp_path: Path, terminal: Terminal) -> None:
+    model, data = plain(tmp_path), tmp_path / "x.npz"
+    np.savez(data, x=np.zeros((4, 4, 8), np.float32))
+    content = bytearray(data.read_bytes())
+    place = content.rindex(b"PK\x01\x02")
+    content[place + 6 : place + 8] = b"\xff\xff"
+    data.write_bytes(bytes(content))
+    told = terminal.refused("compile", model, "--calib", data, "-o", tmp_path / "build")
+    assert "x.npz cannot be read: zip file version" in told
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_numbers_of_hundreds_of_digits(digits: int, tmp_path: Path, terminal: Terminal) -> None:
+    model, board, run = plain(tmp_path), tmp_path / "big.toml", tmp_path / "run.toml"
+    shipped = (Path(edgeflow.hw.__file__).parent / "boards" / "kv260.toml").read_text()
+    board.write_text(re.sub(r"(?m)^dsp = .*$", f"dsp = {'9' * digits}", shipped))
+    assert "big.toml: the board file is " in terminal.refused("compile", model, "--board", board, "-o", tmp_path / "build")
+    run.write_text(f'model = "{model}"\n[quantization]\nweight_bits = {"9" * digits}\n')
+    assert "run.toml" in terminal.refused("compile", "--config", run, "-o", tmp_path / "build")
+
+
+def test_a_path_with_a_null_character(tmp_path: Path, terminal: Terminal) -> None:
+    run = tmp_path / "run.toml"
+    run.write_text(f'model = "{plain(tmp_path)}"\noutput = "\\u0000"\n')
+    assert "run.toml: output has a null character" in terminal.refused("compile", "--config", run)

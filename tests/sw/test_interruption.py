@@ -157,3 +157,27 @@ def test_nothing_is_left_by_ctrl_c_at_any_line(tmp_path: Path, there: bool) -> N
         if not there:
             shutil.rmtree(target.parent, ignore_errors=True)
     assert moments > 60
+
+
+def test_what_c_code_makes_of_an_interruption_is_one() -> None:
+    """A module whose initialization is interrupted raises an ImportError."""
+
+    def load() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    with pytest.raises(KeyboardInterrupt), terminable():
+        load()
+
+
+def test_a_signal_behind_the_end_changes_nothing(tmp_path: Path) -> None:
+    """The interpreter takes a while to end."""
+    ends = "import atexit, os, signal, sys; from edgeflow.sw.cli.main import main; sys.argv[1:] = sys.argv[2:]; "
+    ends += "atexit.register(os.kill, os.getpid(), int(sys.orig_argv[3])); sys.exit(main())"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        command = [sys.executable, "-c", ends, str(int(number)), "boards"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "kv260" in done.stdout
