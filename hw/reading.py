@@ -61,6 +61,7 @@ def _is_ours(block: TracebackType | None) -> bool:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type where it has none; of what pydantic found first, the place and what."""
     if isinstance(error, ValidationError):
-        found = error.errors(include_url=False)[0]
-        return ": ".join((*(".".join(map(str, found["loc"])),) * bool(found["loc"]), found["msg"]))
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else first["msg"]
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -285,16 +285,15 @@ def _hold_arrays(model: ir.Model) -> None:
 
 
 def _check_values(file: Path, model: ir.Model) -> None:
-    """ModelError for names that no file of arrays can have, and for outputs that nothing computes."""
+    """ModelError for names that no file of arrays can have, and for a model that computes nothing."""
     computed = [value for node in model.graph.all_nodes() for value in node.outputs]
     for value in (*model.graph.inputs, *model.graph.initializers.values(), *computed):
         name = str(value.name)
         if "\0" in name or len(name.encode(errors="replace")) > LONGEST_NAME:
             problem = "has a null character" if "\0" in name else f"has {len(name)} characters, more than {LONGEST_NAME}"
             raise ModelError(f"{file}: the name of a tensor, {name[:40]!r}..., {problem}; rename it")
-    for value in model.graph.outputs:
-        if value.is_graph_input():
-            raise ModelError(f"{file}: output {value.name!r} is an input of the model, which nothing computes; leave it out")
+    if model.graph.outputs and all(value.is_graph_input() for value in model.graph.outputs):
+        raise ModelError(f"{file}: every output is an input of the model, which computes nothing; export it again")
 
 
 def _check_operands(file: Path, model: ir.Model) -> None:

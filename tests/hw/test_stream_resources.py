@@ -32,7 +32,7 @@ def test_items_have_the_bits_of_their_structs(sizes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("bits", "depth"), [(1, 2), (92, 2), (68, 16), (550, 8), (1, 1024), (256, 512), (144, 256)])
 def test_streams_take_what_yosys_finds(bits: int, depth: int) -> None:
     pytest.importorskip("pyosys", reason="yosys comes with edgeflow[synthesis]")
-    found, counted = synthesized("edgeflow_stream", {"BITS": bits, "DEPTH": depth}), stream(bits, depth)
-    assert found.bram18 == counted.bram18
-    assert abs(found.ff - counted.ff) <= 0.15 * counted.ff
-    assert abs(found.lut - counted.lut) <= max(0.15 * counted.lut, 6)
+    netlist, counted = synthesized("edgeflow_stream", {"BITS": bits, "DEPTH": depth}), stream(bits, depth)
+    assert netlist.bram18 == counted.bram18
+    assert abs(netlist.ff - counted.ff) <= 0.15 * counted.ff
+    assert abs(netlist.lut - counted.lut) <= max(0.15 * counted.lut, 6)

@@ -232,10 +232,8 @@ def outer(folder: Path) -> Path:
 
 
 def unmade_output(folder: Path) -> Path:
-    g = Graph(17)
-    x = g.input("x", ["n", 4, 8])
-    g.node("MatMul", x, g.weight(8, 8))
     model = onnx.load(plain(folder))
+    del model.graph.output[:]
     model.graph.output.append(model.graph.input[0])
     onnx.save(model, folder / "model.onnx")
     return folder / "model.onnx"
@@ -254,7 +252,7 @@ def named(folder: Path, name: str) -> Path:
     ("make", "message"),
     [
         (outer, r"tensor '.*' has 65 axes, more than 64; reshape it"),
-        (unmade_output, r"output '.*' is an input of the model, which nothing computes; leave it out"),
+        (unmade_output, "every output is an input of the model, which computes nothing"),
         (lambda folder: named(folder, "x" * 100_000), r"has 100000 characters, more than 10000; rename it"),
         (lambda folder: named(folder, "x\0"), r"has a null character; rename it"),
     ],
