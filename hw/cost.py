@@ -65,35 +65,13 @@ class Loop:
     depth: int = 0
     port: Literal["", "constants", "read", "write"] = ""
 
-    @property
-    def cycles(self) -> int:
-        """Predicted clock cycles."""
-        return self.trips * self.ii + self.entries * self.depth
-
 
 @dataclass(frozen=True)
 class Cycles:
     """Predicted clock cycles of one instruction: its loops by name run one after another.
 
     ``inside`` are counts of work that happens inside those loops (same counters in the C++) and costs no cycles of its own.
-    ``hidden``: cycles that the loops would take in addition if some of their work did not run beside the instruction before.
     """
 
     loops: Mapping[str, Loop]
-    macs: int = 0
     inside: Mapping[str, int] = field(default_factory=dict)
-    hidden: int = 0
-    total: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "total", sum(loop.cycles for loop in self.loops.values()))
-
-    @property
-    def parts(self) -> dict[str, int]:
-        """Cycles by loop."""
-        return {name: loop.cycles for name, loop in self.loops.items()}
-
-    @property
-    def fill(self) -> int:
-        """Cycles that pipelines take to fill and drain."""
-        return sum(loop.entries * loop.depth for loop in self.loops.values())

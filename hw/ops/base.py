@@ -252,7 +252,7 @@ def draw(rng: np.random.Generator, format: Format, samples: int | None = None) -
 class Unit(ABC):
     """A unit of the accelerator: the instruction that it runs, the header that implements it, and what it costs.
 
-    ``counters``: names of the loops and of the work inside them that :meth:`cycles` predicts; the header counts each
+    ``counters``: names of the loops and of the work inside them that its formulas predict; the header counts each
     (``EDGEFLOW_TRIP``), and the tests of the registry compare the two on every case.
     """
 
@@ -260,9 +260,8 @@ class Unit(ABC):
     header: ClassVar[str]
     instruction: ClassVar[InstructionLayout]
     counters: ClassVar[tuple[str, ...]]
-    process: ClassVar[str] = "vector"  # whose work its instruction is foremost (hw/process_network.py)
+    process: ClassVar[str]  # whose work its instruction is foremost (hw/process_network.py)
     on_array: ClassVar[bool] = False  # the array runs its instruction, where there is one
-    reads_lines: ClassVar[bool] = True  # of the scratchpad; external memory is all that a unit without reads
     codes: ClassVar[Mapping[str, int]] = {}  # numbers that the header takes from here, by their C++ names
 
     @classmethod
@@ -271,21 +270,32 @@ class Unit(ABC):
         """Compile-time constants (UPPER_CASE) that the header needs besides the architecture's own."""
 
     @classmethod
-    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
-        """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth. The
-        array's instructions have none of their own: they state their :meth:`commands`."""
-        raise NotImplementedError(f"{cls.name} states its commands")
-
-    @classmethod
+    @abstractmethod
     def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
         """What the accelerator's processes do for one instruction with the given field values and ``words`` of the weight stream,
-        commands that write a stream before those that read it; a unit of its own does what :meth:`cycles` says."""
-        return vector_commands(cls.cycles(values, architecture), words, cls.reads_lines)
+        commands that write a stream before those that read it."""
 
     @classmethod
     @abstractmethod
     def resources(cls, architecture: Architecture) -> Resources:
         """Resources of the unit, each a number with its reasoning in the docstring, or Unknown."""
+
+
+class VectorUnit(Unit):
+    """A unit whose instruction is one process's work: loops one after another, beside a process that asks for their lines."""
+
+    process: ClassVar[str] = "vector"
+    reads_lines: ClassVar[bool] = True  # of the scratchpad; external memory is all that a unit without reads
+
+    @classmethod
+    @abstractmethod
+    def cycles(cls, values: Mapping[str, int], architecture: Architecture) -> Cycles:
+        """Predicted cycles of one instruction with the given field values: every loop that the C++ counts, with its depth."""
+
+    @classmethod
+    def commands(cls, values: Mapping[str, int], architecture: Architecture, words: int) -> tuple[Command, ...]:
+        """The loops as commands of its process, and of the one that asks."""
+        return vector_commands(cls.cycles(values, architecture), words, cls.reads_lines)
 
 
 class Operator(Unit):

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from edgeflow.hw.architecture import LINE_BYTES, Architecture
 from edgeflow.hw.cost import Cycles, Loop, Resources
 from edgeflow.hw.field_widths import WORD, holding
-from edgeflow.hw.ops.base import Instruction, InstructionLayout, Unit, of_width, register_unit
+from edgeflow.hw.ops.base import Instruction, InstructionLayout, VectorUnit, of_width, register_unit
 from edgeflow.hw.primitives import adder_luts, comparator_luts, mux_luts, registers
 
 LOAD, STORE, CONSTANTS = range(3)  # external memory to scratchpad, back, and weight image to scratchpad
@@ -28,7 +28,7 @@ DMA = InstructionLayout(
 
 
 @register_unit
-class Dma(Unit):
+class Dma(VectorUnit):
     """``lines`` lines of 64 bytes from or to consecutive lines on both sides, an AXI word a cycle."""
 
     name: ClassVar[str] = "dma"

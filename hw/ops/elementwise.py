@@ -24,6 +24,7 @@ from edgeflow.hw.ops.base import (
     LoweringContext,
     Operator,
     Register,
+    VectorUnit,
     element_register,
     of_width,
 )
@@ -215,7 +216,7 @@ def phases(values: Mapping[str, int], architecture: Architecture) -> int:
     return 2 if values["b_source"] == SCRATCH and same else 1
 
 
-class ElementwiseOperator(Operator):
+class ElementwiseOperator(VectorUnit, Operator):
     """What every operator of the elementwise unit states alike."""
 
     header: ClassVar[str] = "elementwise.hpp"

@@ -28,6 +28,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     element_register,
     of_width,
     register,
@@ -69,7 +70,7 @@ IDS, TABLE, MULTIPLIER = range(3)
 
 @register
 @dataclass(frozen=True)
-class Embedding(Operator):
+class Embedding(VectorUnit, Operator):
     """Inputs: ``ids (S,)`` unsigned, up to 32 bits, in external memory; ``table (V, D)`` int8; ``multiplier (V,)``. Output
     ``(S, D)`` of ``bits``, ``signed``.
 

@@ -26,6 +26,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     of_width,
     register,
@@ -54,7 +55,7 @@ EXTREME = InstructionLayout(
 
 @register
 @dataclass(frozen=True)
-class Extreme(Operator):
+class Extreme(VectorUnit, Operator):
     """Inputs: ``x (S, D)`` up to 16 bits; if ``has_mask``, ``mask (S,)`` up to 8 bits, nonzero where a row counts. Output ``(D,)``
     of the format of ``x``: of each column the largest of the counted rows, or the smallest unless ``largest``; 0 if none counts.
     """

@@ -16,7 +16,16 @@ from edgeflow.hw.arrays import Array, IntArray
 from edgeflow.hw.cost import Cycles, Resources
 from edgeflow.hw.cost import Loop as CostLoop
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops.base import Constants, Instruction, InstructionLayout, LoweringContext, Operator, Register, of_width
+from edgeflow.hw.ops.base import (
+    Constants,
+    Instruction,
+    InstructionLayout,
+    LoweringContext,
+    Operator,
+    Register,
+    VectorUnit,
+    of_width,
+)
 from edgeflow.hw.ops.vector import SCRATCH_DEPTH, SCRATCH_WRITE_DEPTH, check_on_chip
 
 COUNTERS = 4
@@ -142,7 +151,7 @@ def move_constant(what: str, value: IntArray, target: Target, context: LoweringC
     return Instruction(MOVE, values, context.stream(what, placed))
 
 
-class MoveOperator(Operator):
+class MoveOperator(VectorUnit, Operator):
     """What every operator of the move unit states alike: it computes nothing, and rows of any length pass."""
 
     header: ClassVar[str] = "move.hpp"

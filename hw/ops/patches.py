@@ -23,6 +23,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     of_width,
     register,
@@ -48,7 +49,7 @@ PATCHES = InstructionLayout(
 
 @register
 @dataclass(frozen=True)
-class Patches(Operator):
+class Patches(VectorUnit, Operator):
     """Input: an image ``(C, H, W)`` in external memory. Output ``(floor(H / kernel_h) * floor(W / kernel_w), C * kernel_h *
     kernel_w)``: a row for each patch, row-major, with columns in the order channel, row, column of the patch. What is left over at
     the lower and right edge is dropped.

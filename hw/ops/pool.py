@@ -28,6 +28,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     element_register,
     of_width,
@@ -65,7 +66,7 @@ POOL = InstructionLayout(
 
 @register
 @dataclass(frozen=True)
-class Pool(Operator):
+class Pool(VectorUnit, Operator):
     """Inputs: ``x (S, D)`` up to 16 bits; if ``has_mask``, ``mask (S,)`` up to 8 bits, nonzero where a row counts. Output ``(D,)``
     of ``bits``, ``signed``.
 

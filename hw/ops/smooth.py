@@ -40,6 +40,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     element_register,
     of_width,
@@ -100,7 +101,7 @@ def _evaluated(operator: Smooth, minimum: int, maximum: int, table: bytes) -> Ar
 
 @register
 @dataclass(frozen=True)
-class Smooth(Operator):
+class Smooth(VectorUnit, Operator):
     """Inputs: ``x (..., D)`` up to 16 bits; ``table (S + 1,)``, delta at the ends of S segments in units of ``2^-(s - I)`` output
     steps. Output ``(..., D)`` of ``bits`` (up to 24), ``signed``.
 

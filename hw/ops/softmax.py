@@ -42,6 +42,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     element_register,
     of_width,
@@ -114,7 +115,7 @@ X, EXPONENT = range(2)
 
 @register
 @dataclass(frozen=True)
-class Softmax(Operator):
+class Softmax(VectorUnit, Operator):
     """Inputs: ``x (..., D)`` up to 16 bits; ``exponent (2^B + 1,)``, one octave (hw/interpolation.py). Output ``(..., D)`` of
     ``bits`` (up to 24), ``signed``.
 

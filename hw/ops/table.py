@@ -25,6 +25,7 @@ from edgeflow.hw.ops.base import (
     Operator,
     Port,
     Register,
+    VectorUnit,
     draw,
     element_register,
     of_width,
@@ -60,7 +61,7 @@ X, ENTRIES = range(2)
 
 @register
 @dataclass(frozen=True)
-class Table(Operator):
+class Table(VectorUnit, Operator):
     """Inputs: ``x (..., D)`` up to 10 bits; ``table (2^bits of x,)`` of the output's format, its first entry for ``minimum``, the
     smallest value of x's format. Output ``(..., D)`` of ``bits``, ``signed``.
 

@@ -21,7 +21,7 @@ from edgeflow.hw.cpp_widths import WIDTHS
 from edgeflow.hw.errors import InputError
 from edgeflow.hw.field_widths import COUNT, LINE_BYTE, LINE_LENGTH, WORD
 from edgeflow.hw.ops import instruction_layouts, registry, unit, units
-from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD
+from edgeflow.hw.ops.base import INCLUDE, INSTRUCTION_WORDS, STREAM_WORD, VectorUnit
 from edgeflow.hw.process_network import CLIENTS, Kind, channels
 from edgeflow.hw.program import Allocation, Program, pack_rows
 from edgeflow.hw.stream_items import ItemLayouts
@@ -89,7 +89,7 @@ def _values(architecture: Architecture) -> dict[str, Any]:
         "identity": identity(architecture),
         "vector_layouts": vector_layouts,
         "vector_headers": sorted({unit(layout).header for layout in vector_layouts}),
-        "readers": {cls.instruction.name for cls in units() if cls.reads_lines},
+        "readers": {cls.instruction.name for cls in units() if issubclass(cls, VectorUnit) and cls.reads_lines},
         "instruction_words": INSTRUCTION_WORDS,
         "stream_word": STREAM_WORD,
         "ports": architecture.weight_ports,

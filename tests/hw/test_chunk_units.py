@@ -18,7 +18,7 @@ from edgeflow.hw.errors import UnsupportedError
 from edgeflow.hw.graph import Format, Graph, QType, TensorType
 from edgeflow.hw.ops import Case, make_node
 from edgeflow.hw.ops.add import Add
-from edgeflow.hw.ops.base import INCLUDE, Operator, unit
+from edgeflow.hw.ops.base import INCLUDE, Operator, VectorUnit, unit
 from edgeflow.hw.ops.elementwise import ROW, ROWS, ElementwiseOperator
 from edgeflow.hw.ops.layernorm import (
     GAIN,
@@ -55,7 +55,9 @@ def unit_steps(graph: Graph, architecture: Architecture) -> list[Step]:
 def unit_trips(graph: Graph, architecture: Architecture) -> dict[str, int]:
     """Predicted iterations of the one instruction of the units under test."""
     (step,) = unit_steps(graph, architecture)
-    loops = unit(step.instruction.layout).cycles(step.instruction.values, architecture).loops
+    own = unit(step.instruction.layout)
+    assert issubclass(own, VectorUnit)
+    loops = own.cycles(step.instruction.values, architecture).loops
     return {name: loop.trips for name, loop in loops.items()}
 
 

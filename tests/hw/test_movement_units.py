@@ -9,7 +9,7 @@ from operator_harness import ARCHITECTURES, Built, build, case_graph, reference
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.cost import Resources
 from edgeflow.hw.graph import Format
-from edgeflow.hw.ops import Case, Operator, registry, unit
+from edgeflow.hw.ops import Case, Operator, registry
 from edgeflow.hw.ops.base import draw
 from edgeflow.hw.ops.concat import Concat
 from edgeflow.hw.ops.patches import Patches
@@ -82,7 +82,7 @@ def test_an_image_takes_a_word_a_cycle() -> None:
     image = Format((3, 224, 224), 8, True)
     case = Case("image", Patches(16, 16), (image,), (np.zeros((1, *image.shape), dtype=np.int64),), frozenset())
     (step,) = [s for s in lower(Network(case_graph(case)), architecture).steps if s.instruction.layout.name == "patches"]
-    cost = unit(step.instruction.layout).cycles(step.instruction.values, architecture)
+    cost = Patches.cycles(step.instruction.values, architecture)
     assert cost.loops["patches"].trips == cost.inside["patches words"] == 3 * 224 * 256 // 16
 
 

@@ -13,9 +13,9 @@ from small_network import small_network
 from edgeflow.hw.architecture import Architecture
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.graph import Graph
-from edgeflow.hw.ops import make_node, unit
+from edgeflow.hw.ops import make_node
 from edgeflow.hw.ops.concat import Concat
-from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE
+from edgeflow.hw.ops.dma import CONSTANTS, DMA, LOAD, STORE, Dma
 from edgeflow.hw.verify import verify_graph
 from edgeflow.sim import csim
 from edgeflow.sim.compare import compare
@@ -105,7 +105,7 @@ def test_transfers_take_the_cycles_that_are_predicted(name: str, size: str, libr
                 continue
             values = step.instruction.values
             modes.add(values["mode"])
-            loops = unit(DMA).cycles(values, program.architecture).loops
+            loops = Dma.cycles(values, program.architecture).loops
             loop_counts = {loop: counts for (process, loop), counts in counted.items() if process == "vector"}
             assert loop_counts == {n: (loop.entries, loop.trips) for n, loop in loops.items()}
     needed = {"tokens": {LOAD, STORE, CONSTANTS}, "embedding": {STORE}, "positions": {STORE}}
