@@ -84,7 +84,7 @@ def format_and_offset(holder: ir.Node | ir.Value, place: Place) -> tuple[QType, 
     try:
         entry = json.loads(text)
         return read_entry(entry), float(entry.get("offset", 0.0))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         where = origin(holder) if isinstance(holder, ir.Node) else holder.name
         raise ModelError(f"{where}: the metadata {_key(place)} is no format; export the model again") from error
 

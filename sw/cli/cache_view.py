@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST = 1e18
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
 def bytes_of(text: str) -> int:
     """The bytes that a size such as 500MB or 2GB stands for; InputError where it is none."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = None if match is None else float(match[1]) * _UNITS[match[2].upper()]
+    if size is None or size >= _MOST:
         raise InputError(f"option --limit {text!r} must be a size, such as 500MB or 2GB")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(size)
 
 
 def manage(limit: str | None, clear: bool) -> dict[str, Any]:

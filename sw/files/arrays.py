@@ -12,13 +12,15 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from edgeflow.hw.arrays import Array
 from edgeflow.hw.errors import CalibrationError
+from edgeflow.hw.reading import reading
 from edgeflow.sw.files.presence import DATA_ADVICE, check_no_device, missing_data
 from edgeflow.sw.files.writing import write_file
 
@@ -69,7 +71,7 @@ def read_npz(
                 stream.seek(0)
                 reason = "is truncated or damaged" if stream.read(4) == b"PK\x03\x04" else "is not an .npz file"
                 raise CalibrationError(f"{name} {reason}: {DATA_ADVICE}")
-            with zipfile.ZipFile(stream) as archive:
+            with _opened(stream, name) as archive:
                 members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
                 arrays.members = tuple(members)
                 needed = () if wanted is None or len(members) == 1 else wanted()
@@ -82,13 +84,16 @@ def read_npz(
         raise missing_data(file, what) from error
     except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CalibrationError(f"{name} is truncated or damaged: write it again") from error
-    except NotImplementedError as error:  # a version or a compression that the library does not know
-        raise CalibrationError(f"{name} cannot be read: {_one_line(error)}: write it again with numpy.savez") from error
     except OSError as error:
         raise CalibrationError(f"{name} cannot be read: {error.strerror or _one_line(error)}") from error
     if not arrays:
         raise CalibrationError(f"{name} holds no arrays: {DATA_ADVICE}")
     return arrays
+
+
+def _opened(stream: IO[bytes], name: str) -> zipfile.ZipFile:
+    with reading(name, "write it again", CalibrationError):  # names that are no UTF-8, say
+        return zipfile.ZipFile(stream)
 
 
 def _check_size(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], packed: int, name: str) -> None:
@@ -125,19 +130,22 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> tup
         version = np.lib.format.read_magic(beginning)
         if version not in readers:
             raise CalibrationError(f"{where} is written in a newer format than numbers need: {DATA_ADVICE}")
-        shape, _, dtype = readers[version](beginning)
-        return shape, dtype, beginning.tell()
+        with reading(where, "write it again", CalibrationError), suppress(MemoryError):
+            # A header is Python's text for a dictionary, whose parser has no memory for many brackets or signs.
+            shape, _, dtype = readers[version](beginning)
+            return shape, dtype, beginning.tell()
     except NotImplementedError as error:
         raise CalibrationError(f"{where} is compressed in an unknown way ({_one_line(error)}): {DATA_ADVICE}") from error
     except ValueError as error:
         raise CalibrationError(f"{where} cannot be read ({_one_line(error)}): write it again") from error
+    raise CalibrationError(f"{where} has a header that cannot be read: write it again")
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> Array:
     try:
         with archive.open(entry) as stream:
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CalibrationError(f"{where} cannot be read ({_one_line(error)}): write it again") from error
 
 

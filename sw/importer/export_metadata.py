@@ -65,7 +65,7 @@ class Notes:
         try:
             entry = json.loads(text)
             return read_entry(entry), entry
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             self._foreign(str(node.name))
             return None
 
@@ -76,7 +76,7 @@ class Notes:
             if index is not None and not (index.signed and index.bits == INDEX_BITS and isinstance(index.scale, float)):
                 raise ValueError("not the index of a table")
             return More(float(entry.get("offset", 0.0)), index, bool(entry.get("inside", False)))
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             self._foreign(name)
             return None
 

@@ -207,6 +207,7 @@ def _import(
         run_passes(model, *canonicalization(bound))
     except NotCanonicalError as error:
         raise UnsupportedError(diagnosed(error.model, count, lambda: _supposed(path, bound))) from error
+    _check_elements(model)
     model.meta.pop(QUANTIZERS, None)
     if quantizers is not None and samples is not None:
         set_formats(model, bound, quantizers, samples)
@@ -214,6 +215,16 @@ def _import(
     note_unread(model, unread)
     model.meta[NODES] = count
     return model
+
+
+def _check_elements(model: ir.Model) -> None:
+    """ModelError for a tensor of no elements, which no data measures."""
+    for node in model.graph:
+        for value in node.outputs:
+            if value.shape is not None and 0 in value.shape[1:]:
+                raise ModelError(
+                    f"node {node.name!r} makes {value.name!r} of shape {value.shape}, which holds nothing; export it again"
+                )
 
 
 def _supposed(path: str | os.PathLike[str], bound: Shapes) -> Supposed:

@@ -113,9 +113,9 @@ class Comparison:
 
     def html(self) -> str:
         """The comparison as a page that refers to nothing outside itself."""
-        from edgeflow.sw.report.comparison_page import page
+        from edgeflow.sw.report.comparison_page import comparison_page
 
-        return page(self)
+        return comparison_page(self)
 
     def _by_label(self, values: Iterable[Any]) -> dict[str, Any]:
         return dict(zip(self.labels, values, strict=True))

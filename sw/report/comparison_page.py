@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from edgeflow.sw.report import svg
 from edgeflow.sw.report.comparison import Comparison
 from edgeflow.sw.report.comparison_text import Strip, against_first, figures, setting, strips, verdicts
+from edgeflow.sw.report.pages import page
 from edgeflow.sw.report.schema import Layer
 
 WIDTH, LEFT, RIGHT = 960, 62, 10
@@ -25,20 +24,12 @@ LEGENDS = {
 }
 
 
-def page(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The page as a string; it refers to nothing outside itself."""
-    here = Path(__file__).resolve().parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=jinja2.select_autoescape(("j2",)),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"thousands": svg.thousands, "breakable": svg.breakable, "setting": setting}
-    return environment.get_template("comparison.html.j2").render(
+    return page(
+        "comparison.html.j2",
+        {"thousands": svg.thousands, "breakable": svg.breakable, "setting": setting},
         comparison=comparison,
-        style=(here / "report.css").read_text(),
         figures=figures(comparison),
         differences=against_first(comparison),
         verdicts=verdicts(comparison),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-
-import jinja2
 
 from edgeflow.sw.report import charts, quantization_charts, svg, timeline
+from edgeflow.sw.report.pages import FOLDER, page
 from edgeflow.sw.report.schema import Layer, Report, Technique
 from edgeflow.sw.report.svg import size
 
@@ -95,21 +93,13 @@ def scratchpad_size(report: Report) -> str:
 
 def render(report: Report) -> str:
     """The page as a string; it refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).resolve().parent),
-        autoescape=jinja2.select_autoescape(("j2",)),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"si": svg.si, "size": svg.size, "thousands": svg.thousands, "breakable": svg.breakable}
-    here = Path(__file__).resolve().parent
     colours, tightest = charts.unit_colours(report), charts.tightest(report)
     choice, rounding = report.bits.choice if report.bits else None, report.quantization.rounding
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
+        {"si": svg.si, "size": svg.size, "thousands": svg.thousands, "breakable": svg.breakable},
         report=report,
-        style=(here / "report.css").read_text(),
-        script=(here / "report.js").read_text(),
+        script=(FOLDER / "report.js").read_text(),
         glossary=GLOSSARY,
         colours=colours,
         overview_chart=timeline.overview_chart(report, colours),

@@ -220,28 +220,34 @@ def _loaded(stem: Path) -> Network:
     return Network(Graph.load(stem))
 
 
+POINT = frozenset({"key", "precision", "bits", "resources", "runs"})
+"""What every point of an exploration has."""
+
+
 def read_points(file: Path, header: Mapping[str, Any]) -> list[Point]:
     """The points of an earlier run, after which ``file`` can be appended to: a line that was cut short is removed, and precisions
     that ``header`` adds are in its first line. InputError if it belongs to something else."""
-    *lines, rest = file.read_text(encoding="utf-8").split("\n")
+    *lines, rest = file.read_bytes().split(b"\n")
     try:
         entries = [json.loads(line) for line in lines]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged: remove it, or choose another folder with -o") from error
     kept = entries[0] if entries and isinstance(entries[0], dict) else {}
     precisions = kept.get("quantization", {})
+    points = entries[1:]
+    if not isinstance(precisions, dict) or not all(isinstance(point, dict) and point.keys() >= POINT for point in points):
+        raise InputError(f"{file} is damaged: remove it, or choose another folder with -o")
     same = {bits: options for bits, options in header["quantization"].items() if bits not in precisions} | precisions
     changed = sorted(k for k in header if kept.get(k) != header[k] and k != "quantization")
     if not kept or changed or any(same[bits] != options for bits, options in header["quantization"].items()):
         what = ", ".join(changed) or "quantization"
         raise InputError(f"{file} holds another exploration ({what} changed): choose another folder with -o, or remove it")
     if same != precisions:
-        text = "\n".join([json.dumps({**header, "quantization": same}), *lines[1:], ""])
-        write_bytes(file, text.encode())
+        write_bytes(file, b"\n".join([json.dumps({**header, "quantization": same}).encode(), *lines[1:], b""]))
     elif rest:
-        with file.open("r+", encoding="utf-8") as stream:
-            stream.truncate(len("\n".join(lines).encode()) + 1)
-    return entries[1:]
+        with file.open("r+b") as stream:
+            stream.truncate(len(b"\n".join(lines)) + 1)
+    return points
 
 
 def _run(request: Request, network: Network, stem: Path, bits: str, missing: Sequence[Architecture]) -> Iterator[Point]:

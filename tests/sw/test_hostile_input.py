@@ -273,7 +273,7 @@ def test_an_archive_of_an_unknown_version(tmp_path: Path, terminal: Terminal) ->
     content[place + 6 : place + 8] = b"\xff\xff"
     data.write_bytes(bytes(content))
     told = terminal.refused("compile", model, "--calib", data, "-o", tmp_path / "build")
-    assert "x.npz cannot be read: zip file version" in told
+    assert "x.npz: zip file version 25.5; write it again" in told
 
 
 @pytest.mark.parametrize("digits", [400, 5000])
@@ -290,3 +290,58 @@ def test_a_path_with_a_null_character(tmp_path: Path, terminal: Terminal) -> Non
     run = tmp_path / "run.toml"
     run.write_text(f'model = "{plain(tmp_path)}"\noutput = "\\u0000"\n')
     assert "run.toml: output has a null character" in terminal.refused("compile", "--config", run)
+
+
+def header(shape: str) -> str:
+    return f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        header("(0, 1180591620717411303424)"),
+        header(f"(0, 0x{'f' * 5000})"),
+        "{" * 4000,
+        "{[1]: 2}",
+        "-" * 9000,
+        header("(2, 4)") + "\0",
+    ],
+    ids=["size", "digits", "brackets", "key", "signs", "null"],
+)
+def test_headers_of_arrays_that_python_cannot_take(text: str, tmp_path: Path, terminal: Terminal) -> None:
+    data = tmp_path / "x.npz"
+    content = text.encode() + b"\n"
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x02\x00" + len(content).to_bytes(4, "little") + content)
+    told = terminal.refused("compile", plain(tmp_path), "--calib", data, "-o", tmp_path / "build")
+    assert "x.npz" in told
+    assert "memory" not in told
+
+
+def test_names_of_arrays_that_are_no_text(tmp_path: Path, terminal: Terminal) -> None:
+    data = tmp_path / "x.npz"
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("\u00e4\u00e4.npy", b"")
+    data.write_bytes(data.read_bytes().replace("\u00e4\u00e4".encode(), b"\xff\xff\xff\xff"))
+    assert "x.npz" in terminal.refused("compile", plain(tmp_path), "--calib", data, "-o", tmp_path / "build")
+
+
+def test_a_weight_of_no_columns(tmp_path: Path, terminal: Terminal) -> None:
+    g = Graph(17)
+    g.output(g.node("MatMul", g.input("x", ["n", 4, 8]), g.constant(np.zeros((8, 0), np.float32))))
+    assert "which holds nothing" in terminal.refused("check", g.save(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["edgeflow.exact", "edgeflow.format.0"])
+def test_notes_of_nodes_that_are_nested_without_end(key: str, tmp_path: Path, terminal: Terminal) -> None:
+    model = onnx.load(plain(tmp_path))
+    helper.set_model_props(model, {})
+    for node in model.graph.node:
+        node.metadata_props.add(key=key, value="[" * 100_000)
+    onnx.save(model, tmp_path / "model.onnx")
+    outcome = terminal.run("check", tmp_path / "model.onnx")
+    assert outcome.status in (0, 2), outcome.err
+
+
+def test_a_limit_of_the_cache_without_end(terminal: Terminal) -> None:
+    assert "must be a size" in terminal.refused("cache", "--limit", f"{'9' * 400}GB")

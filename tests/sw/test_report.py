@@ -494,3 +494,11 @@ def test_columns_are_as_high_as_their_cycles() -> None:
     largest = max(heights)
     for cycles, height in heights.items():
         assert height == pytest.approx(heights[largest] * cycles / largest, abs=0.11)  # coordinates have one decimal
+
+
+def test_control_characters_of_names_are_written_out() -> None:
+    report = build(inputs())
+    layer = report.layers[0].model_copy(update={"name": "a\x1b[31mRED\x07\x9b", "tensor": "b\x1b]0;t"})
+    text = render(report.model_copy(update={"layers": [layer, *report.layers[1:]]}))
+    assert "a\\x1b[31mRED\\x07\\x9b" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
