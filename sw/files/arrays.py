@@ -107,6 +107,8 @@ def _check_size(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
         shape, dtype, header = _header(archive, entry, where)
         if any(type(size) is not int for size in shape):
             raise CalibrationError(f"{where} has shape {shape}, whose sizes must be integers: write it again")
+        if any(size.bit_length() > 63 for size in shape):  # too long to be printed, perhaps
+            raise CalibrationError(f"{where} has a shape of sizes that no array has: write it again")
         if dtype.hasobject:
             raise CalibrationError(f"{where} holds Python objects, which are never unpickled; store it as numbers")
         if dtype.kind not in "biuf":
