@@ -285,3 +285,28 @@ def test_impossible_bits_are_refused(terminal: Run, tiny: Any, tmp_path: Path) -
     assert "2 to 8 bits, not 9" in terminal.refused(*command(tiny, tmp_path / "out", "--weight-bits", "8,9"))
     assert "numbers separated by commas" in terminal.refused(*command(tiny, tmp_path / "out", "--activation-bits", "few"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"quantization": []}\n',
+        b'{"quantization": 4}\n',
+        b"[" * 100_000 + b"\n",
+        b'{"quantization": {}}\n5\n',
+        b'{"quantization": {}}\n{}\n',
+        b"\xff\n",
+    ],
+    ids=["list", "number", "brackets", "a number for a point", "an empty point", "no text"],
+)
+def test_points_that_somebody_damaged_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "points.jsonl").write_bytes(content)
+    with pytest.raises(edgeflow.InputError, match="is damaged: remove it, or choose another folder with -o"):
+        exploration.read_points(tmp_path / "points.jsonl", {"quantization": {}})
+
+
+def test_a_last_line_that_was_cut_within_a_character_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "points.jsonl"
+    file.write_bytes(b'{"quantization": {}}\n' + "ä".encode()[:1])
+    assert exploration.read_points(file, {"quantization": {}}) == []
+    assert file.read_bytes() == b'{"quantization": {}}\n'
