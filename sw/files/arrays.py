@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -132,7 +133,7 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> tup
         version = np.lib.format.read_magic(beginning)
         if version not in readers:
             raise CalibrationError(f"{where} is written in a newer format than numbers need: {DATA_ADVICE}")
-        with reading(where, "write it again", CalibrationError), suppress(MemoryError):
+        with suppress(MemoryError, RecursionError, SyntaxError, TypeError, TokenError):
             # A header is Python's text for a dictionary, whose parser has no memory for many brackets or signs.
             shape, _, dtype = readers[version](beginning)
             return shape, dtype, beginning.tell()
