@@ -75,7 +75,7 @@ class Stretch(NamedTuple):
     runs: tuple[Run, ...]
 
 
-class Remembered(NamedTuple):
+class Repeatable(NamedTuple):
     """A stretch in cycles from when its commands were issued; when each process is free after it; the items that it left to others,
     and the runs that wrote them."""
 
@@ -114,7 +114,7 @@ class Network:
         self._free: dict[str, float] = {}
         self._streams: dict[str, deque[Batch]] = {}
         self._needs: dict[int, Needs] = {}
-        self._known: dict[tuple[float, ...], Remembered] = {}
+        self._known: dict[tuple[float, ...], Repeatable] = {}
 
     def put(self, stream: str, batch: Batch) -> None:
         """Hand a stream its next items, from outside of the processes."""
@@ -146,11 +146,11 @@ class Network:
         known = self._known.get(key)
         if known is not None:
             return self._again(known, start)
-        before = {id(batch) for queue in self._streams.values() for batch in queue}
         stretch = self._simulated(commands, main, start)
+        own = {id(run) for run in stretch.runs}
         free = tuple((process, self._free[process] - start) for process in needs.processes)
-        left = [(name, batch) for name, queue in self._streams.items() for batch in queue if id(batch) not in before]
-        self._known[key] = _remembered(stretch, free, left, start)
+        left = [(name, batch) for name, queue in self._streams.items() for batch in queue if id(batch.writer) in own]
+        self._known[key] = _repeatable(stretch, free, left, start)
         return stretch
 
     def _state(self, commands: Sequence[Command], needs: Needs, start: float) -> tuple[float, ...]:
@@ -165,7 +165,7 @@ class Network:
             state += (batch.number, first if first > 0 else 0.0, last if last > -behind else -behind)
         return tuple(state)
 
-    def _again(self, known: Remembered, start: float) -> Stretch:
+    def _again(self, known: Repeatable, start: float) -> Stretch:
         """Do what was done before, now from ``start`` on."""
         taken = []
         for (stream, old, first, last, behind), end in known.stretch.taken:
@@ -276,9 +276,9 @@ def _needs(commands: Sequence[Command]) -> Needs:
     return Needs(processes, tuple(items), not any(one.port for command in commands for one in command.phases))
 
 
-def _remembered(
+def _repeatable(
     stretch: Stretch, free: tuple[tuple[str, float], ...], left: Sequence[tuple[str, Batch]], start: float
-) -> Remembered:
+) -> Repeatable:
     taken = tuple(
         (Taking(t.stream, Batch(t.batch.number, 0.0, 0.0), t.first - start, t.last - start, t.behind), end - start)
         for t, end in stretch.taken
@@ -288,7 +288,7 @@ def _remembered(
     for stream, batch in left:
         assert batch.writer is not None
         items.append((stream, Batch(batch.number, batch.first - start, batch.last - start), _shifted(batch.writer, -start)))
-    return Remembered(Stretch(_shifted(stretch.main, -start), stretch.over - start, told, taken, ()), free, tuple(items))
+    return Repeatable(Stretch(_shifted(stretch.main, -start), stretch.over - start, told, taken, ()), free, tuple(items))
 
 
 def _told(run: Run) -> float:

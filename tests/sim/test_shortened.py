@@ -43,7 +43,7 @@ def test_every_instruction_begins_and_ends_as_in_detail(board: str, name: str, m
     again = network.Network._again
     skipped = 0
 
-    def counted(self: network.Network, known: network.Remembered, start: float) -> network.Stretch:
+    def counted(self: network.Network, known: network.Repeatable, start: float) -> network.Stretch:
         nonlocal skipped
         skipped += 1
         return again(self, known, start)
