@@ -19,6 +19,13 @@ ANSWERS = 16  # lines that a client of the scratchpad has asked for and not yet 
 
 SEQUENCE, SCRATCHPAD = "sequence", "scratchpad"
 
+# In which order the sequencer hands out an instruction's commands: one that finds no room holds up those behind it.
+ISSUE_ORDER = (
+    *("query_lines", "load", "transpose_keys", "weigh", "track", "feed_lines", "feed_steps", "value_lines", "values", "divide"),
+    *("residual_lines", "norm_lines", "norm_sums", "norm_statistics", "norm_write", "multiply", "epilogue", "outputs"),
+    *("ask", "vector"),
+)
+
 
 @dataclass(frozen=True)
 class Channel:

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edgeflow.hw.commands import Command, Phase
-from edgeflow.hw.process_network import channels
+from edgeflow.hw.process_network import ISSUE_ORDER, channels
 
 STREAM = 1  # cycles from a write to the earliest read
 LINE = 4  # cycles from a request of the scratchpad to its line, without other clients in its bank (hw/scratchpad_core.py)
 SCRATCHPAD_NOTICE = 1  # cycles from a write that carries a notice to the notice (hw/scratchpad_core.py)
 MULTIPLY = "multiply"  # says itself that it is done; of the others the last write says so
 BESIDE = frozenset(channel.name for channel in channels().values() if channel.beside)
+ISSUED = {process: place for place, process in enumerate(ISSUE_ORDER)}
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Batch:
 class Run:
     """A command in time: cycles of its first and its last iteration, and when it is over; ``stored``: when the last item came
     that is stored beside them; ``busy``: cycles that its iterations take at least; ``drains``: cycles of pipelines that drain
-    between them; ``phases``: each loop's first and last, and its depth."""
+    between them; ``read``: when its process read it; ``phases``: each loop's first and last, and its depth."""
 
     process: str
     begin: float
@@ -49,6 +50,7 @@ class Run:
     depth: int = 0
     busy: int = 0
     drains: int = 0
+    read: float = 0.0
     phases: list[tuple[str, float, float, int]] = field(default_factory=list)
     reads: list[Taking] = field(default_factory=list)
     writes: list[Batch] = field(default_factory=list)
@@ -66,31 +68,36 @@ class Taking(NamedTuple):
 
 class Stretch(NamedTuple):
     """What an instruction's commands did: the run of its foremost process; when all are over; when the last notice is there, if any
-    is; the items that others had written, and the cycle of the last iteration of the run that took them; all runs, in detail."""
+    is; the items that others had written, and the cycle of the last iteration of the run that took them; all runs, in detail;
+    when the last command could be read."""
 
     main: Run
     over: float
     told: float | None
     taken: tuple[tuple[Taking, float], ...]
     runs: tuple[Run, ...]
+    issued: float
 
 
 class Repeatable(NamedTuple):
     """A stretch in cycles from when its commands were issued; when each process is free after it; the items that it left to others,
-    and the runs that wrote them."""
+    and the runs that wrote them; when each command was read."""
 
     stretch: Stretch
     free: tuple[tuple[str, float], ...]
     left: tuple[tuple[str, Batch, Run], ...]
+    begun: tuple[tuple[str, float], ...]
 
 
 class Needs(NamedTuple):
     """What an instruction's commands depend on: the processes, and for each of the items that others have written the stream, its
-    place in it, and iterations behind the last of them. Not ``steady``: external memory, too, which has a time of its own."""
+    place in it, and iterations behind the last of them. Not ``steady``: external memory, too, which has a time of its own.
+    ``order``: the commands' places, in the order in which they are issued."""
 
     processes: tuple[str, ...]
     items: tuple[tuple[str, int, int], ...]
     steady: bool
+    order: tuple[int, ...]
 
 
 Port = Callable[[Phase, float], tuple[float, float]]
@@ -112,6 +119,7 @@ class Network:
     ) -> None:
         self._depth, self._capacity, self._port, self._flowing, self._detail = depth, capacity, port, flowing, detail
         self._free: dict[str, float] = {}
+        self._begun: dict[str, deque[float]] = {}  # when each process read its last commands, as many as may wait for it
         self._streams: dict[str, deque[Batch]] = {}
         self._needs: dict[int, Needs] = {}
         self._known: dict[tuple[float, ...], Repeatable] = {}
@@ -133,29 +141,44 @@ class Network:
         return self._free.get(process, 0.0)
 
     def run(self, commands: Sequence[Command], main: str, start: float) -> Stretch:
-        """Run the commands of an instruction, writers of a stream before its readers, issued at ``start``; ``main``: its
-        foremost process. Commands that are the same object must stay as they are while the network lives."""
-        if self._detail:
-            return self._simulated(commands, main, start)
+        """Run the commands of an instruction, writers of a stream before its readers, of which the first can be read at ``start``;
+        ``main``: its foremost process. Commands that are the same object must stay as they are while the network lives."""
         needs = self._needs.get(id(commands))
         if needs is None:
             needs = self._needs[id(commands)] = _needs(commands)
-        if not needs.steady:
-            return self._simulated(commands, main, start)
-        key = self._state(commands, needs, start)
+        starts, issued = self._issue(commands, needs, start)
+        if self._detail or not needs.steady:
+            return self._simulated(commands, main, starts, issued)
+        key = self._state(commands, needs, start, starts)
         known = self._known.get(key)
         if known is not None:
             return self._again(known, start)
-        stretch = self._simulated(commands, main, start)
+        stretch = self._simulated(commands, main, starts, issued)
         own = {id(run) for run in stretch.runs}
         free = tuple((process, self._free[process] - start) for process in needs.processes)
         left = [(name, batch) for name, queue in self._streams.items() for batch in queue if id(batch.writer) in own]
         self._known[key] = _repeatable(stretch, free, left, start)
         return stretch
 
-    def _state(self, commands: Sequence[Command], needs: Needs, start: float) -> tuple[float, ...]:
+    def _issue(self, commands: Sequence[Command], needs: Needs, start: float) -> tuple[list[float], float]:
+        """When each of the commands can be read, and the last of them: one goes out when its process's queue has room, those
+        behind it no earlier."""
+        starts = [start] * len(commands)
+        own: dict[str, list[float]] = {}
+        for place in needs.order:
+            process = commands[place].process
+            room = self._capacity.get(f"{process}_commands")
+            if room is not None:
+                before = [*self._begun.get(process, ()), *own.get(process, ())]
+                if len(before) >= room:
+                    start = max(start, before[-room] + 1 + STREAM)
+                own.setdefault(process, []).append(max(start, self.free(process)))
+            starts[place] = start
+        return starts, start
+
+    def _state(self, commands: Sequence[Command], needs: Needs, start: float, starts: Sequence[float]) -> tuple[float, ...]:
         """All that the runs of commands depend on, in cycles from ``start``; what is over by then is as good as over at once."""
-        free, state = self._free, [float(id(commands))]
+        free, state = self._free, [float(id(commands)), *(one - start for one in starts)]
         for process in needs.processes:
             time = free.get(process, 0.0) - start
             state.append(time if time > 0 else 0.0)
@@ -176,12 +199,22 @@ class Network:
             self.put(stream, Batch(batch.number, batch.first + start, batch.last + start, _shifted(writer, start)))
         for process, over in known.free:
             self._free[process] = over + start
-        main, over, told, _, _ = known.stretch
-        return Stretch(_shifted(main, start), over + start, None if told is None else told + start, tuple(taken), ())
+        for process, begun in known.begun:
+            self._note(process, begun + start)
+        main, over, told, _, _, issued = known.stretch
+        told = None if told is None else told + start
+        return Stretch(_shifted(main, start), over + start, told, tuple(taken), (), issued + start)
 
-    def _simulated(self, commands: Sequence[Command], main: str, start: float) -> Stretch:
+    def _note(self, process: str, begun: float) -> None:
+        """A process read a command."""
+        known = self._begun.get(process)
+        if known is None:
+            known = self._begun[process] = deque(maxlen=self._capacity.get(f"{process}_commands", 0))
+        known.append(begun)
+
+    def _simulated(self, commands: Sequence[Command], main: str, starts: Sequence[float], issued: float) -> Stretch:
         before = {id(batch) for queue in self._streams.values() for batch in queue}
-        runs = [self._one(command, start) for command in commands]
+        runs = [self._one(command, start) for command, start in zip(commands, starts, strict=True)]
         for run in reversed(runs):
             for taking in run.reads:
                 self._hold(run.end, taking)
@@ -190,11 +223,12 @@ class Network:
         told = [_told(run) for command, run in zip(commands, runs, strict=True) if command.notice]
         taken = tuple((taking, run.end) for run in runs for taking in run.reads if id(taking.batch) in before)
         foremost = next((run for run in runs if run.process == main), runs[-1])
-        return Stretch(foremost, max(run.over for run in runs), max(told, default=None), taken, tuple(runs))
+        return Stretch(foremost, max(run.over for run in runs), max(told, default=None), taken, tuple(runs), issued)
 
     def _one(self, command: Command, start: float) -> Run:
         begun = max(start, self._free.get(command.process, 0.0))
-        run = Run(command.process, begun, begun, begun)
+        self._note(command.process, begun)
+        run = Run(command.process, begun, begun, begun, read=begun)
         for number, one in enumerate(command.phases):
             at = begun if not number else run.end + (1 if run.busy else 0) + run.depth
             run.drains += run.depth if number else 0
@@ -273,7 +307,8 @@ def _needs(commands: Sequence[Command]) -> Needs:
             for stream, _ in one.writes:
                 written[stream] = written.get(stream, 0) + 1
     processes = tuple(dict.fromkeys(command.process for command in commands))
-    return Needs(processes, tuple(items), not any(one.port for command in commands for one in command.phases))
+    order = tuple(sorted(range(len(commands)), key=lambda place: ISSUED[commands[place].process]))
+    return Needs(processes, tuple(items), not any(one.port for command in commands for one in command.phases), order)
 
 
 def _repeatable(
@@ -288,7 +323,9 @@ def _repeatable(
     for stream, batch in left:
         assert batch.writer is not None
         items.append((stream, Batch(batch.number, batch.first - start, batch.last - start), _shifted(batch.writer, -start)))
-    return Repeatable(Stretch(_shifted(stretch.main, -start), stretch.over - start, told, taken, ()), free, tuple(items))
+    begun = tuple((run.process, run.read - start) for run in stretch.runs)
+    own = Stretch(_shifted(stretch.main, -start), stretch.over - start, told, taken, (), stretch.issued - start)
+    return Repeatable(own, free, tuple(items), begun)
 
 
 def _told(run: Run) -> float:

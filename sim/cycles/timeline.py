@@ -85,11 +85,12 @@ def simulate(
         batch = fetching.segment(task.words) if task.words else None
         if batch is not None:
             network.put("words", batch)
-        main, over, told, taken_items, runs = network.run(task.commands, task.main, ready + decode + STREAM)
+        main, over, told, taken_items, runs, issued = network.run(task.commands, task.main, ready + decode + STREAM)
         if batch is not None:
             taking = next(taking for taking, _ in taken_items if taking.batch is batch)
             fetching.took(batch, taking.first, taking.last)
             levels += [(batch.first, batch.last, batch.number), (taking.first, taking.last, -batch.number)]
+        ready = max(ready, issued - decode - STREAM)
         # What follows without a notice in between runs while the last processes of this instruction are still busy.
         if told is not None:
             ready = max(ready, told)

@@ -1,4 +1,4 @@
-"""The accelerator as processes joined by streams makes the words of the one in a single loop, in any order of its processes."""
+"""The accelerator as processes joined by streams makes the words of the executor, in any order of its processes."""
 
 from __future__ import annotations
 

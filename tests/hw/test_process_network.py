@@ -10,7 +10,18 @@ import networkx
 import pytest
 
 from edgeflow.hw import process_network
-from edgeflow.hw.process_network import CLIENTS, SCRATCHPAD, SEQUENCE, Group, Kind, Process, channels, network, processes
+from edgeflow.hw.process_network import (
+    CLIENTS,
+    ISSUE_ORDER,
+    SCRATCHPAD,
+    SEQUENCE,
+    Group,
+    Kind,
+    Process,
+    channels,
+    network,
+    processes,
+)
 
 
 def test_every_stream_joins_two_processes() -> None:
@@ -93,3 +104,20 @@ def test_which_processes_ask_whether_a_stream_is_empty() -> None:
             begin = text.index(f"\nvoid {process.name}(")
             body = text[begin : text.index("\n}\n", begin)]
             assert (".empty()" in body or ".read_nb(" in body) == process.asks, process.name
+
+
+def test_commands_go_out_in_the_order_that_the_table_states() -> None:
+    """Of every instruction, by the text of the sequencer."""
+    text = (Path(process_network.__file__).parent / "include" / "edgeflow" / "network" / "sequence.hpp").read_text()
+    struct = text[text.index("struct ArrayCommands {") : text.index("};", text.index("struct ArrayCommands {"))]
+    sequencer = next(process for process in processes() if process.name == SEQUENCE)
+    streams = next(group.streams for group in sequencer.groups if group.type == "ArrayCommands")
+    members = dict(zip(re.findall(r">& (\w+);", struct), (name.removesuffix("_commands") for name in streams), strict=True))
+    assert sorted(ISSUE_ORDER) == sorted(members.values())
+    issued = set()
+    for body in re.split(r"\nvoid ", text)[1:]:
+        part = body if not body.startswith("sequence(") else body[body.index("} else {\n            const unsigned lines") :]
+        order = [members[name] for name in re.findall(r"(?:out|commands)\.(\w+)\.write\(", part)]
+        assert order == sorted(order, key=ISSUE_ORDER.index), body[:60]
+        issued |= set(order)
+    assert issued == set(ISSUE_ORDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgeflow.hw.array_core import ArrayCore
 from edgeflow.hw.arrays import IntArray
 from edgeflow.hw.ops import registry, units
 from edgeflow.hw.process_depths import loop_depth
+from edgeflow.hw.process_network import COMMANDS, ISSUE_ORDER
 from edgeflow.hw.program import Program
 from edgeflow.hw.stream_depths import stream_depths
 from edgeflow.sim import csim
@@ -38,8 +40,20 @@ def overlays() -> dict[str, Built]:
     return {name: Built(a, csim.build(overlay_files(a), count=True)) for name, a in ARCHITECTURES.items()}
 
 
-def model(architecture: Architecture, program: Program) -> tuple[int, dict[tuple[str, str], LoopTiming]]:
-    """Cycles that the simulator predicts with a memory that never makes anyone wait, and how it takes the loops to behave."""
+@pytest.fixture(scope="module")
+def one_command() -> Built:
+    """An accelerator in which one command waits for a process, not as many as the table of streams says."""
+    architecture = ARCHITECTURES["16x16 axi128"]
+    files = dict(overlay_files(architecture))
+    declared = re.compile(rf", {COMMANDS}>(&? \w+_commands)".encode())
+    files["csim.cpp"], changed = declared.subn(rb", 1>\1", files["csim.cpp"])
+    assert changed > len(ISSUE_ORDER)
+    return Built(architecture, csim.build(files, count=True))
+
+
+def model(architecture: Architecture, program: Program, waiting: int = COMMANDS) -> tuple[int, dict[tuple[str, str], LoopTiming]]:
+    """Cycles that the simulator predicts with a memory that never makes anyone wait, and how it takes the loops to behave.
+    ``waiting``: commands that wait for a process."""
     core = ArrayCore.of(architecture).latency
 
     def depth(loop: str) -> int:
@@ -61,16 +75,20 @@ def model(architecture: Architecture, program: Program) -> tuple[int, dict[tuple
                 timing[command.process, one.loop] = LoopTiming(one.interval, stages, 0, command.process != "multiply")
     memory = Ddr(math.inf, architecture.word_bytes, architecture.stream_bytes, 0, architecture.word_bytes, 64)
     depths = stream_depths(architecture)
+    depths |= {name: waiting for name in depths if name.endswith("_commands")}
     fetcher = Fetcher(depths["program"], depths["words"], architecture.stream_bytes, depth("fetch program"), depth("fetch words"))
     return simulate(tasks, fetcher, memory, depth, depths).cycles, timing
 
 
-def assert_close(overlay: Built, program: Program, inputs: Mapping[str, IntArray], label: str) -> None:
-    """Prediction and C++ agree for one sample."""
-    predicted, timing = model(overlay.architecture, program)
+def assert_close(
+    overlay: Built, program: Program, inputs: Mapping[str, IntArray], label: str, waiting: int = COMMANDS
+) -> tuple[int, int]:
+    """Prediction and C++ agree for one sample; both."""
+    predicted, timing = model(overlay.architecture, program, waiting)
     with CSimulation(program, overlay.library, Schedule(0, Depths.DECLARED)) as simulation:
         cycles = simulation.timed(inputs, lambda process, loop: timing.get((process, loop), LoopTiming(1, 0, 0, True)))
     assert abs(cycles - predicted) <= max(CYCLES, SHARE * cycles), f"{label}: {cycles} in C++, {predicted} predicted"
+    return cycles, predicted
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
@@ -100,3 +118,21 @@ def test_chains_of_instructions(name: str, architecture: str, overlays: dict[str
     format = graph.tensors["x"].format
     x = np.random.default_rng(1).integers(format.minimum, format.maximum + 1, size=format.shape)
     assert_close(overlay, lower(Network(graph), overlay.architecture), {"x": x}, name)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_chains_where_one_command_waits(name: str, one_command: Built) -> None:
+    graph = GRAPHS[name]
+    format = graph.tensors["x"].format
+    x = np.random.default_rng(1).integers(format.minimum, format.maximum + 1, size=format.shape)
+    program = lower(Network(graph), one_command.architecture)
+    assert_close(one_command, program, {"x": x}, name, 1)
+
+
+def test_a_full_queue_of_commands_holds_up_the_sequencer(one_command: Built) -> None:
+    """The network in which it does: cycle by cycle as in C++, and later than with two commands that wait."""
+    program = lower(Network(GRAPHS["blocks of keys"]), one_command.architecture)
+    x = np.zeros(GRAPHS["blocks of keys"].tensors["x"].format.shape, dtype=np.int64)
+    cycles, predicted = assert_close(one_command, program, {"x": x}, "blocks of keys", 1)
+    assert abs(cycles - predicted) <= 1
+    assert predicted > model(one_command.architecture, program)[0]

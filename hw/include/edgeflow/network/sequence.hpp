@@ -1,4 +1,5 @@
-// From instructions of the array to commands of its processes. A command goes out as soon as its process has room for it; an instruction
+// From instructions of the array to commands of its processes. An instruction's commands go out in one order (ISSUE_ORDER in
+// hw/process_network.py), each as soon as its process has room for it; an instruction
 // that ends a chain is followed by a wait until all of them say that they are done.
 #ifndef EDGEFLOW_NETWORK_SEQUENCE_HPP
 #define EDGEFLOW_NETWORK_SEQUENCE_HPP
@@ -208,14 +209,7 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
     MultiplyCommand multiply = no_multiply(notice);
     EpilogueCommand epilogue = no_epilogue(notice);
     OutputsCommand outputs = no_outputs(notice);
-    if (ins.load_words != 0) {
-        LoadCommand load = no_load();
-        load.kind = LOAD_TABLE;
-        load.trips = ins.load_words;
-        out.load.write(load);
-    }
     if (ins.query != 0) {
-        const unsigned groups = (ins.q_lanes + (QueryGroup<C>::LANES - 1)) / unsigned(QueryGroup<C>::LANES);
         LinesCommand lines;
         lines.line = ins.q;
         lines.stride = ins.q_stride;
@@ -224,6 +218,15 @@ void sequence_attention(const AttentionInstruction& ins, bool notice, ArrayComma
         lines.part = ins.q_part;
         lines.parts = ins.q_steps;
         out.query_lines.write(lines);
+    }
+    if (ins.load_words != 0) {
+        LoadCommand load = no_load();
+        load.kind = LOAD_TABLE;
+        load.trips = ins.load_words;
+        out.load.write(load);
+    }
+    if (ins.query != 0) {
+        const unsigned groups = (ins.q_lanes + (QueryGroup<C>::LANES - 1)) / unsigned(QueryGroup<C>::LANES);
         LoadCommand load = no_load();
         load.kind = LOAD_QUERIES;
         load.trips = groups * ins.q_steps * QueryGroup<C>::TRIPS + QueryGroup<C>::MORE;
